@@ -1,0 +1,1 @@
+//! Wiring: one function that owns the daemon's life.

@@ -1,0 +1,1 @@
+//! Seeded scenarios and a simulated Prometheus.

@@ -1,0 +1,26 @@
+//! The pure core: slices in, burn rates, states and alerts out.
+//!
+//! Everything here is a function of its arguments. Time comes in as seconds since the Unix epoch, chance does
+//! not come in at all, and nothing here reads a file, a socket, a clock or the environment (`tests/tidy.rs`
+//! holds that wall). Two processes with the same slices print the same numbers.
+//!
+//! Deliberately absent: PromQL, HTTP, storage, logging.
+
+pub mod alert;
+pub mod burn;
+pub mod chance;
+pub mod labels;
+pub mod ledger;
+pub mod severity;
+pub mod slo;
+pub mod snapshot;
+pub mod status;
+
+pub use labels::Labels;
+pub use ledger::{Coverage, Ledger, SliceDelta, WindowSum};
+pub use slo::{BurnClause, Slo, Speed, Unit};
+pub use snapshot::{SloSnapshot, Snapshot};
+pub use status::{DataState, SeriesStatus, SloState};
+
+/// Seconds since the Unix epoch. Slices, windows and alert times use it; samples keep milliseconds.
+pub type Seconds = i64;

@@ -1,0 +1,87 @@
+//! What an SLO promises, resolved: objective, window, burn clauses and severities as plain numbers.
+//!
+//! Where its events come from is not here: that is `spec::SliSource`, and the engine never sees PromQL.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::severity::SeverityRule;
+
+/// What one "event" of an SLO is, and so which counts of the ledger its ratios are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Each event counts: `bad` events of `total` events.
+    Events,
+    /// Each slice counts: a slice is bad when over `1 - quantile` of its events are bad (slow). With fewer than
+    /// `1/(1-quantile)` events it is judged on the shortest trailing span that has them, 1 h at most, else it is idle.
+    QuantileSlices {
+        /// 0.95 for p95; in (0, 1).
+        quantile: f64,
+    },
+    /// Each slice holds one event already (a gauge compared with its bound): `bad` of `total` slices.
+    GaugeSlices,
+}
+
+/// How urgent a burn clause is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speed {
+    /// Pages somebody.
+    Fast,
+    /// Opens a ticket.
+    Slow,
+}
+
+/// One multi-window burn-rate condition (SRE Workbook, ch. 5): fires while both windows burn faster than `factor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BurnClause {
+    /// Page or ticket.
+    pub speed: Speed,
+    /// Long window, seconds.
+    pub long_s: i64,
+    /// Short window, seconds; `long_s / 12` unless the user says otherwise.
+    pub short_s: i64,
+    /// Burn-rate factor, > 0. 1.0 spends the whole budget in exactly one SLO window.
+    pub factor: f64,
+    /// The clause as the user wrote it, e.g. `1h/5m > 14.4x`.
+    pub text: String,
+}
+
+/// A resolved SLO.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slo {
+    /// `<service>-<slo>`, e.g. `checkout-latency-p95`.
+    pub id: String,
+    /// Service name.
+    pub service: String,
+    /// Name within the service, e.g. `latency-p95`.
+    pub name: String,
+    /// Owning team.
+    pub owner: String,
+    /// Percent of good events, in (0, 100).
+    pub objective: f64,
+    /// Length of the rolling window, seconds.
+    pub window_s: i64,
+    /// What an event is.
+    pub unit: Unit,
+    /// Burn clauses, fast ones first.
+    pub burn: Vec<BurnClause>,
+    /// Chance guard: a clause fires only if `P(Binomial(n, budget) >= k) <= confidence` over its long window.
+    /// `None` switches the guard off.
+    pub confidence: Option<f64>,
+    /// Severity rules, first match wins.
+    pub severity: Vec<SeverityRule>,
+    /// Labels the SLO fans out to; empty = one series.
+    pub by: Vec<String>,
+    /// Alert annotations from the user: `runbook`, `channel`, `description`, ...
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Slo {
+    /// Error budget as a ratio: `1 - objective/100`. Never 0: an objective of 100 is refused when it is loaded.
+    pub fn budget(&self) -> f64 {
+        (100.0 - self.objective) / 100.0
+    }
+}

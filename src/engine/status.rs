@@ -1,0 +1,146 @@
+//! What is known of one series of an SLO at one moment: the row every surface shows.
+//!
+//! A number that is not known is `None` (JSON `null`), never 0 and never "ok".
+
+use serde::{Deserialize, Serialize};
+
+use super::Seconds;
+use super::labels::Labels;
+use super::slo::Speed;
+
+/// How an SLO stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SloState {
+    /// No burn clause fires and budget is left.
+    Ok,
+    /// A slow clause fires.
+    SlowBurn,
+    /// A fast clause fires.
+    FastBurn,
+    /// The budget of the window is spent, and nothing burns faster than its clauses allow.
+    Exhausted,
+    /// There is no data to say. Never read it as `Ok`.
+    Unknown,
+}
+
+/// How far the data behind a number can be trusted, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataState {
+    /// Samples are recent and complete.
+    Fresh,
+    /// Samples are recent, but some are known to be missing.
+    Partial,
+    /// The newest sample or the last good poll is too old.
+    Stale,
+    /// There are no samples.
+    Absent,
+}
+
+/// Why a data state is not `Fresh`. One enum for the log line, the metric label and the API field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataReason {
+    /// Nothing is wrong.
+    None,
+    /// The SLO has no source: its service names none and its preset offers none.
+    NoSource,
+    /// No series matches the selector.
+    NoSeries,
+    /// Prometheus did not answer, or answered with an error, since the last good poll.
+    SourceUnreachable,
+    /// Prometheus answered with warnings: part of its data may be missing.
+    SourceWarning,
+    /// Far fewer series or targets answered than shortly before.
+    SeriesMissing,
+    /// The newest sample is too old although Prometheus answers.
+    SamplesOld,
+    /// The histogram has no bucket at the threshold.
+    NoBucket,
+    /// Values are NaN or infinite.
+    NotANumber,
+    /// Bad events outnumber total events: the two selectors do not belong together.
+    BadAboveTotal,
+    /// The clocks of Slowburn and Prometheus differ too much.
+    ClockSkew,
+    /// History is still being read.
+    Filling,
+}
+
+/// The data behind one series, as its source saw it at the last poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataHealth {
+    /// How far to trust it.
+    pub state: DataState,
+    /// Why.
+    pub reason: DataReason,
+    /// Time of the newest sample, if there ever was one.
+    pub newest: Option<Seconds>,
+}
+
+/// One burn clause, evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClauseStatus {
+    /// Page or ticket.
+    pub speed: Speed,
+    /// The clause as written.
+    pub text: String,
+    /// Long window, seconds.
+    pub long_s: i64,
+    /// Short window, seconds.
+    pub short_s: i64,
+    /// Factor both windows must exceed.
+    pub factor: f64,
+    /// Burn rate over the long window; `None` = no events known in it.
+    pub burn_long: Option<f64>,
+    /// Burn rate over the short window.
+    pub burn_short: Option<f64>,
+    /// `P(Binomial(n, budget) >= k)` over the long window, when the guard is on and there are events.
+    pub chance: Option<f64>,
+    /// Both windows over the factor and not by chance.
+    pub firing: bool,
+}
+
+/// One window, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    /// Length, seconds.
+    pub window_s: i64,
+    /// Events (or judged slices) in it.
+    pub total: u64,
+    /// Bad ones among them.
+    pub bad: u64,
+    /// `bad / total`; `None` without events.
+    pub error_ratio: Option<f64>,
+    /// `error_ratio / budget`.
+    pub burn_rate: Option<f64>,
+}
+
+/// Everything known of one series of one SLO at `at`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeriesStatus {
+    /// Series labels; empty for an SLO without `by`.
+    pub labels: Labels,
+    /// End of the newest slice that was evaluated.
+    pub at: Seconds,
+    /// State.
+    pub state: SloState,
+    /// Since when (slice time) it is in this state, as far as the ledger reaches.
+    pub since: Option<Seconds>,
+    /// Data behind it.
+    pub data: DataHealth,
+    /// `1 - bad / (budget × total)` over the SLO window; may be negative.
+    pub budget_remaining: Option<f64>,
+    /// Seconds until the budget is spent at the present burn of the long window of the first clause;
+    /// `None` where nothing burns or nothing is left.
+    pub exhaustion_s: Option<f64>,
+    /// The SLO's own window.
+    pub window: WindowStatus,
+    /// Share of the SLO window whose slices are known, 0..=1.
+    pub coverage: f64,
+    /// Every distinct window of the burn clauses, shortest first.
+    pub windows: Vec<WindowStatus>,
+    /// Every clause.
+    pub clauses: Vec<ClauseStatus>,
+}

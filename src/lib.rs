@@ -1,0 +1,16 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+#![warn(missing_docs)]
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod engine;
+pub mod notify;
+pub mod prometheus;
+pub mod query;
+pub mod spec;
+pub mod store;
+pub mod telemetry;
+pub mod web;

@@ -1,0 +1,1 @@
+//! Alerts out: Alertmanager and webhooks.

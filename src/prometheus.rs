@@ -1,0 +1,1 @@
+//! Reading Prometheus: transport, decoding, poll loop, backfill.

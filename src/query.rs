@@ -1,0 +1,1 @@
+//! PURE: SLIs to PromQL, raw samples to increments.

@@ -1,0 +1,101 @@
+//! The model: everything the daemon needs to know of the user's files, resolved and checked.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Slo;
+
+/// All SLOs of all files, in id order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Model {
+    /// SLOs sorted by id; ids are unique.
+    pub slos: Vec<SloSpec>,
+    /// Services sorted by name.
+    pub services: Vec<Service>,
+}
+
+/// A service as its owner describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Name; the first part of every SLO id.
+    pub name: String,
+    /// Owning team; never empty.
+    pub owner: String,
+    /// `kubernetes`, ...; free text.
+    pub runtime: Option<String>,
+    /// `incident.channel`.
+    pub channel: Option<String>,
+    /// `incident.runbook`.
+    pub runbook: Option<String>,
+}
+
+/// One SLO and where its events come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SloSpec {
+    /// What it promises.
+    pub slo: Slo,
+    /// Where its events come from; `Err` says why there is no source (shown to the user, never treated as "fine").
+    pub source: Result<SliSource, String>,
+    /// Labels that name one scraped target; default `job, instance`.
+    pub target_labels: Vec<String>,
+}
+
+/// Where the events of an SLI come from. Selectors are PromQL instant-vector selectors, already parsed once; the
+/// `query` module rewrites and merges them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SliSource {
+    /// Two counters, or one counter and a subset of it.
+    Ratio {
+        /// Selector of all events.
+        total: String,
+        /// The subset that is bad, or the subset that is good.
+        part: Part,
+    },
+    /// A classic histogram: an event is bad (slow) when it is not in the bucket `le = threshold`.
+    Histogram {
+        /// Selector with the base name, without `_bucket` or `_count`: `http_request_duration_seconds{service="a"}`.
+        selector: String,
+        /// Upper bound of good events, in the unit of the metric.
+        threshold: f64,
+    },
+    /// Any PromQL instant vector or scalar, evaluated once a slice; bad where it breaks the bound.
+    Gauge {
+        /// PromQL.
+        expr: String,
+        /// The bound it must keep.
+        bound: Bound,
+    },
+}
+
+/// Which part of `total` a second selector counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Bad events.
+    Bad(String),
+    /// Good events; bad = total - good.
+    Good(String),
+}
+
+/// A bound on a gauge. With several series in a slice the worst one decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// Bad when over it.
+    Max(f64),
+    /// Bad when under it.
+    Min(f64),
+}
+
+impl Model {
+    /// The SLO with this id.
+    pub fn slo(&self, id: &str) -> Option<&SloSpec> {
+        self.slos.binary_search_by(|spec| spec.slo.id.as_str().cmp(id)).ok().map(|i| &self.slos[i])
+    }
+
+    /// Ids by service, for the surfaces that group by service.
+    pub fn by_service(&self) -> BTreeMap<&str, Vec<&SloSpec>> {
+        let mut groups: BTreeMap<&str, Vec<&SloSpec>> = BTreeMap::new();
+        for spec in &self.slos {
+            groups.entry(&spec.slo.service).or_default().push(spec);
+        }
+        groups
+    }
+}
