@@ -24,7 +24,7 @@ use crate::engine::status::DataReason;
 use crate::engine::{Labels, SliceDelta};
 
 use super::plan::{Plan, Role};
-use super::samples::RawSeries;
+use super::samples::{RawSeries, Samples};
 use accrual::Accrual;
 
 mod accrual;
@@ -36,6 +36,8 @@ use target::Target;
 const HOLE_INTERVALS: f64 = 2.5;
 /// A series silent this long while its target was scraped was gone (Prometheus' own staleness), milliseconds.
 const GONE_MS: i64 = 300_000;
+/// A raw series is live at least this long after a sample, milliseconds.
+const LIVE_MS: i64 = 60_000;
 /// A total waits this long for its part before it is booked without it, milliseconds.
 const PAIR_WAIT_MS: i64 = 60_000;
 /// Raw series that were silent this long are forgotten, milliseconds.
@@ -88,6 +90,8 @@ pub struct Tracker {
     target_ids: HashMap<u128, u32>,
     series: Vec<Series>,
     series_ids: HashMap<(usize, Labels), u32>,
+    /// Raw series whose first sample only set their start, and its time: where older history is joined on.
+    starts: HashMap<u128, i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +172,7 @@ impl Tracker {
                 started: read.started.get(&self.targets[target as usize].key).copied(),
                 read,
                 harvest: &mut harvest,
+                started_anew: false,
             };
             let cursor = &mut self.raws[id as usize];
             let feeds = cursor.feeds.as_deref().unwrap_or(&[]);
@@ -185,6 +190,10 @@ impl Tracker {
                     accrual.book(role, &gain, widowed);
                 }
             });
+            if cursor.last.is_none() && walk.started_anew {
+                self.starts
+                    .extend(raw.samples.iter().find(|(_, value)| value.is_finite()).map(|(at, _)| (cursor.key, at)));
+            }
             cursor.last = last;
         }
         self.note_targets(read, &ids, &scrapes);
@@ -201,11 +210,29 @@ impl Tracker {
         harvest
     }
 
-    /// Liveness of every series seen so far, in (SLI, labels) order. A raw series is live when its newest sample is at
-    /// most `age_max_ms` older than `now_ms`.
-    pub fn liveness(&self, now_ms: i64, age_max_ms: i64) -> BTreeMap<(usize, &Labels), Liveness> {
+    /// Of series read just after older history ended: the samples up to where `newer` began. Reading them with the
+    /// tracker of the older history books exactly what lies between the two.
+    pub fn join(newer: &Tracker, series: Vec<RawSeries>) -> Vec<RawSeries> {
+        let up_to_start = |raw: RawSeries| {
+            let start = *newer.starts.get(&key_of(&raw.labels))?;
+            let samples = Samples::new(raw.samples.iter().filter(|&(at, _)| at <= start).collect());
+            (!samples.is_empty()).then_some(RawSeries { samples, ..raw })
+        };
+        series.into_iter().filter_map(up_to_start).collect()
+    }
+
+    /// Forgets where older history would be joined on; it has been.
+    pub fn forget_starts(&mut self) {
+        self.starts = HashMap::new();
+    }
+
+    /// Liveness of every series seen so far, in (SLI, labels) order. A raw series is live when its newest sample is not
+    /// older than two and a half scrapes (a minute at least) and one poll.
+    pub fn liveness(&self, now_ms: i64, poll_ms: i64) -> BTreeMap<(usize, &Labels), Liveness> {
         let mut live = vec![0usize; self.series.len()];
         for raw in &self.raws {
+            let interval_ms = self.targets[raw.target as usize].interval_ms().unwrap_or(0);
+            let age_max_ms = (interval_ms * 5 / 2).max(LIVE_MS) + poll_ms;
             if raw.last.is_some_and(|(at, _)| at >= now_ms - age_max_ms) {
                 for &(series, _) in raw.feeds.as_deref().unwrap_or(&[]) {
                     live[series as usize] += 1;
@@ -443,6 +470,8 @@ struct Walk<'a> {
     started: Option<i64>,
     read: &'a Read<'a>,
     harvest: &'a mut Harvest,
+    /// The first sample only set the start.
+    started_anew: bool,
 }
 
 impl Walk<'_> {
@@ -464,6 +493,7 @@ impl Walk<'_> {
             match *last {
                 None => {
                     let born = self.sibling_before(at) || self.started_since_last_read();
+                    self.started_anew |= !born;
                     book(gain(None, if born { value } else { 0.0 }, false));
                 }
                 Some((was, before)) => {

@@ -1,0 +1,1 @@
+//! History at a cold start.
