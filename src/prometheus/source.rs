@@ -172,19 +172,18 @@ impl Source {
         self.requests.iter().map(|request| request.good_s).min().flatten()
     }
 
-    /// Marks history up to `until_s` as read by someone else (a backfill).
-    pub(super) fn set_read_until(&mut self, until_s: i64) {
-        for request in &mut self.requests {
-            request.good_s = Some(request.good_s.map_or(until_s, |at| at.max(until_s)));
-            request.answered_s = request.good_s;
+    /// Sets the moment from which the next poll reads requests of this kind.
+    pub(super) fn read_from(&mut self, ask: Ask, from_s: i64) {
+        for (_, request) in self.plan.fetches.iter().zip(&mut self.requests).filter(|(fetch, _)| fetch.ask == ask) {
+            request.good_s = Some(from_s);
         }
-        self.previous_s = self.previous_s.max(Some(until_s));
     }
 
-    /// Remembers that a gauge series is booked up to `slice`.
-    pub(super) fn note_gauge(&mut self, sli: usize, labels: &Labels, slice: i64) {
-        let booked = self.gauges.entry((sli, labels.clone())).or_insert(slice);
-        *booked = slice.max(*booked);
+    /// Takes counters that were read beside the polls, up to `until_s`.
+    pub(super) fn take_history(&mut self, counters: &[RawSeries], until_s: i64) -> Harvest {
+        let plan = Arc::clone(&self.plan);
+        let read = Read { counters, started: &BTreeMap::new(), until_ms: until_s * 1000, previous_ms: None };
+        self.tracker.read(&plan, &read)
     }
 
     /// Reads everything new up to `at_s` (a multiple of the resolution). A long gap is caught up in steps, oldest first.
@@ -195,7 +194,7 @@ impl Source {
         loop {
             let to = at_s.min(from + self.step_max_s());
             let failed = poll.faults.len();
-            self.step(to, &mut poll).await;
+            self.step(to, None, &mut poll).await;
             if to >= at_s || poll.faults.len() > failed {
                 break;
             }
@@ -207,6 +206,13 @@ impl Source {
         poll
     }
 
+    /// One step of [`Source::poll`] for requests of one kind.
+    pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
+        let mut poll = Poll::default();
+        self.step(at_s, Some(ask), &mut poll).await;
+        poll
+    }
+
     /// The longest stretch one answer should cover.
     fn step_max_s(&self) -> i64 {
         let series = self.requests.iter().map(|request| request.raw_series).max().unwrap_or(0).max(1) as i64;
@@ -214,7 +220,7 @@ impl Source {
         step - step % self.options.resolution_s
     }
 
-    async fn step(&mut self, at_s: i64, poll: &mut Poll) {
+    async fn step(&mut self, at_s: i64, only: Option<Ask>, poll: &mut Poll) {
         let client = &self.client;
         let options = &self.options;
         let asked: Vec<(usize, String, Query)> = self
@@ -223,6 +229,7 @@ impl Source {
             .iter()
             .zip(&self.requests)
             .enumerate()
+            .filter(|(_, (fetch, _))| only.is_none_or(|ask| fetch.ask == ask))
             .filter_map(|(i, (fetch, request))| {
                 let (text, query) = question(fetch, request, at_s, options)?;
                 Some((i, text, query))

@@ -113,6 +113,23 @@ struct Series {
     interval_ms: Option<i64>,
 }
 
+/// Raw series whose first sample only set their start, and when that was.
+#[derive(Debug, Clone, Default)]
+pub struct Starts(HashMap<u128, i64>);
+
+impl Starts {
+    /// Of series read just after older history ended: the samples up to where the newer reads began. Reading them with
+    /// the tracker of the older history books exactly what lies between the two.
+    pub fn join(&self, series: Vec<RawSeries>) -> Vec<RawSeries> {
+        let up_to_start = |raw: RawSeries| {
+            let start = *self.0.get(&key_of(&raw.labels))?;
+            let samples = Samples::new(raw.samples.iter().filter(|&(at, _)| at <= start).collect());
+            (!samples.is_empty()).then_some(RawSeries { samples, ..raw })
+        };
+        series.into_iter().filter_map(up_to_start).collect()
+    }
+}
+
 /// What survives a restart, in a compact form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cursors {
@@ -210,15 +227,9 @@ impl Tracker {
         harvest
     }
 
-    /// Of series read just after older history ended: the samples up to where `newer` began. Reading them with the
-    /// tracker of the older history books exactly what lies between the two.
-    pub fn join(newer: &Tracker, series: Vec<RawSeries>) -> Vec<RawSeries> {
-        let up_to_start = |raw: RawSeries| {
-            let start = *newer.starts.get(&key_of(&raw.labels))?;
-            let samples = Samples::new(raw.samples.iter().filter(|&(at, _)| at <= start).collect());
-            (!samples.is_empty()).then_some(RawSeries { samples, ..raw })
-        };
-        series.into_iter().filter_map(up_to_start).collect()
+    /// Where this tracker began to read: what older history must be joined on to.
+    pub fn starts(&self) -> Starts {
+        Starts(self.starts.clone())
     }
 
     /// Forgets where older history would be joined on; it has been.
