@@ -47,19 +47,12 @@ pub async fn explain(request: Request, next: Next) -> Response {
     parts.headers.remove(header::CONTENT_TYPE);
     parts.headers.remove(header::CONTENT_LENGTH);
     let hint = match status {
-        StatusCode::NOT_FOUND => {
-            "GET / is the page; data is under /v1/slos, /v1/services/{name} and /v1/alerts.".into()
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            match parts.headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
-                Some(allow) => format!("Use {allow}."),
-                None => "Use another method.".into(),
-            }
-        }
-        StatusCode::REQUEST_TIMEOUT => "Send the whole request at once; if you did, the server is overloaded.".into(),
-        StatusCode::PAYLOAD_TOO_LARGE => "Send a smaller body; no request here needs a large one.".into(),
-        status if status.is_server_error() => "This is a fault of the server: its log has the details.".into(),
-        _ => "Check the request.".to_owned(),
+        StatusCode::NOT_FOUND => "GET / is the page; data is under /v1/slos, /v1/services/{name} and /v1/alerts.",
+        StatusCode::METHOD_NOT_ALLOWED => "The Allow header of this answer names the methods it takes.",
+        StatusCode::REQUEST_TIMEOUT => "Send the whole request at once; if you did, the server is overloaded.",
+        StatusCode::PAYLOAD_TOO_LARGE => "Send a smaller body; no request here needs a large one.",
+        status if status.is_server_error() => "This is a fault of the server: its log has the details.",
+        _ => "Check the request.",
     };
     let reason = status.canonical_reason().unwrap_or("error").to_lowercase();
     let body = Problem::new(status, format!("{asked}: {reason}"), hint).into_response();
