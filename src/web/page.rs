@@ -98,27 +98,4 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::web::fixture;
-
-    #[test]
-    fn text_from_rules_cannot_become_markup() {
-        assert_eq!(escape("<b a=\"1\">'&"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp;");
-    }
-
-    #[test]
-    fn rows_say_unknown_where_nothing_is_known() {
-        let rows = rows(&fixture::fleet());
-        assert!(rows.contains("<td>llm-gateway-gpu-queue-time</td><td class=\"state unknown\">unknown</td>"), "{rows}");
-        assert!(rows.contains("<td>unknown</td><td>absent (no_series)</td>"), "{rows}");
-        assert!(rows.contains("-8.00 %"), "an overspent budget is negative: {rows}");
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        for outside in ["src=", "@import", "url(", "https:", "<link"] {
-            assert!(!PAGE.contains(outside), "the page names {outside}");
-        }
-    }
-}
+mod tests;
