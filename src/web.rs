@@ -1,1 +1,146 @@
-//! HTTP: API, page, metrics.
+//! HTTP: API, metrics, page.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` | the page |
+//! | `GET /healthz` | 200 while the process answers |
+//! | `GET /readyz` | 200 once every latch is released, else 503 with what is waited for |
+//! | `GET /metrics` | Prometheus text format 0.0.4 |
+//! | `GET /v1/slos` | every SLO with all its series, in id order |
+//! | `GET /v1/slos/{id}` | one of them |
+//! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
+//! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
+//! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
+//! | `POST /-/reload` | loads the rules again; loopback only |
+//!
+//! Everything but `/metrics` and the stream is a pure function of the last snapshot: two replicas at the same slice
+//! answer the same bytes. Readers take an `Arc` from a watch channel and never hold up a tick. Every error is JSON
+//! with `error` and `hint`.
+//!
+//! Deliberately absent: state of its own. What is shown was decided elsewhere; what changes something goes through a
+//! channel to whoever owns it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::clock::Clock;
+use crate::engine::{Seconds, Snapshot};
+use crate::spec::model::Service;
+use crate::telemetry::names;
+
+mod api;
+pub mod exposition;
+mod guard;
+mod page;
+mod problem;
+mod readiness;
+mod reload;
+mod server;
+mod span;
+mod stream;
+pub mod view;
+
+pub use problem::Problem;
+pub use readiness::Readiness;
+pub use reload::{Reload, Reloaded};
+pub use server::{Limits, serve};
+
+/// What the server shows and where it sends what it is asked to do.
+#[derive(Clone)]
+pub struct App {
+    /// The last evaluation.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What is still waited for.
+    pub readiness: watch::Receiver<Readiness>,
+    /// The process's own metrics.
+    pub metrics: PrometheusHandle,
+    /// The configuration in force.
+    pub info: watch::Receiver<Arc<Info>>,
+    /// Whoever loads the rules; `None` where they cannot be loaded again (the demo).
+    pub reload: Option<mpsc::Sender<Reload>>,
+    /// Ages in `/metrics` and the stream are taken against it.
+    pub clock: Clock,
+    /// What a client may take.
+    pub limits: Limits,
+}
+
+/// The configuration in force, as far as readers see it.
+#[derive(Debug, Clone, Default)]
+pub struct Info {
+    /// Version of the program.
+    pub version: String,
+    /// Digest of everything loaded; equal on replicas that run the same rules.
+    pub config_hash: String,
+    /// URL under which people reach this server, if it is known; its host may reload.
+    pub external_url: Option<String>,
+    /// Services in name order.
+    pub services: Vec<Service>,
+    /// When the rules in force were loaded.
+    pub loaded_at: Seconds,
+    /// Whether the last attempt to load rules failed, so that older ones are in force.
+    pub last_reload_failed: bool,
+}
+
+/// [`App`] and what the server itself adds: the state of every handler.
+#[derive(Clone)]
+struct Site {
+    app: App,
+    streams: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// Every route. `stop` ends the streams, which would otherwise outlive any drain.
+pub fn router(app: App, stop: CancellationToken) -> Router {
+    let limits = app.limits.clone();
+    let streams = Arc::new(Semaphore::new(limits.max_streams));
+    let routes = Router::new()
+        .route("/", get(page::page))
+        .route("/healthz", get(api::healthz))
+        .route("/readyz", get(api::readyz))
+        .route("/metrics", get(exposition::metrics))
+        .route("/v1/slos", get(api::slos))
+        .route("/v1/slos/{id}", get(api::slo))
+        .route("/v1/services/{name}", get(api::service))
+        .route("/v1/alerts", get(api::alerts))
+        .route("/v1/stream", get(stream::stream))
+        .route("/-/reload", post(reload::reload))
+        .with_state(Site { app, streams, stop });
+    layered(routes, &limits)
+}
+
+/// The layers around all routes: from the inside out a panic becomes a 500, slowness a 408, size a 413, and whatever
+/// error results is explained, counted and sent with the headers that every answer has.
+fn layered(routes: Router, limits: &Limits) -> Router {
+    routes
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(CatchPanicLayer::new())
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
+        .layer(DefaultBodyLimit::max(limits.max_body_bytes))
+        .layer(from_fn_with_state(limits.max_body_bytes, guard::cap_body))
+        .layer(from_fn(problem::explain))
+        .layer(from_fn(guard::set_headers))
+        .layer(from_fn(count))
+}
+
+/// Counts requests by route, never by path: a stranger must not be able to make new series.
+async fn count(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none".to_owned(), |path| path.as_str().to_owned());
+    let answer = next.run(request).await;
+    let status = answer.status().as_u16().to_string();
+    metrics::counter!(names::HTTP_REQUESTS_TOTAL, "route" => route, "status" => status).increment(1);
+    answer
+}
+
+#[cfg(test)]
+mod fixture;

@@ -1,20 +1,170 @@
-//! Every metric name, once. `tests/tidy.rs` fails when `rules/` or `dashboards/` use a name that is not here.
+//! Every metric Slowburn exposes, once: name, kind, unit and HELP text in one table.
+//!
+//! The doc comment of a row *is* its HELP text, so what rustdoc says and what a scrape says cannot differ.
+//! `tests/tidy.rs` fails when `rules/`, `dashboards/` or `deploy/` use a name that is not here.
+//!
+//! Two writers share the table. What happens in the process (polls, queries, notifications, requests) is counted
+//! through the `metrics` crate. What the last evaluation says (`slowburn_slo_*`, `slowburn_alerts_firing`, the lag,
+//! build and config) is rendered from the snapshot when it is scraped (`web::exposition`), so a deleted SLO vanishes at
+//! once; never set one of those through `metrics`.
 
-/// Polls of a source, by `outcome` (`ok`, `partial`, `failed`). Counter.
-pub const POLLS_TOTAL: &str = "slowburn_polls_total";
-/// Queries sent to Prometheus, by `kind` (`raw`, `range`, `remote_read`, `discovery`). Counter.
-pub const QUERIES_TOTAL: &str = "slowburn_queries_total";
-/// Raw samples read from Prometheus. Counter.
-pub const SAMPLES_READ_TOTAL: &str = "slowburn_samples_read_total";
-/// Bytes of Prometheus answers. Counter.
-pub const RESPONSE_BYTES_TOTAL: &str = "slowburn_response_bytes_total";
-/// Wall time of a whole poll, seconds. Histogram.
-pub const POLL_DURATION_SECONDS: &str = "slowburn_poll_duration_seconds";
-/// Age of the newest evaluated slice, seconds. Gauge.
-pub const EVALUATION_LAG_SECONDS: &str = "slowburn_evaluation_lag_seconds";
-/// Time of the last good poll, Unix seconds. Gauge.
-pub const LAST_POLL_TIMESTAMP_SECONDS: &str = "slowburn_last_poll_timestamp_seconds";
-/// Notifications, by `integration` and `outcome` (`delivered`, `retried`, `rejected`, `dropped`). Counter.
-pub const NOTIFICATIONS_TOTAL: &str = "slowburn_notifications_total";
-/// Notifications waiting, by `integration`. Gauge.
-pub const NOTIFICATION_QUEUE_LENGTH: &str = "slowburn_notification_queue_length";
+use metrics::Unit;
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only ever grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by bucket.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the `# TYPE` line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Full name, unit and `_total` included.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Unit of its values; `Count` where they have none, `Percent` for ratios.
+    pub unit: Unit,
+    text: &'static str,
+}
+
+impl Metric {
+    /// HELP text.
+    pub fn help(&self) -> &'static str {
+        self.text.trim()
+    }
+
+    /// The row of `name`.
+    pub fn named(name: &str) -> Option<&'static Metric> {
+        ALL.iter().find(|metric| metric.name == name)
+    }
+}
+
+macro_rules! table {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident $unit:ident = $text:literal;)+) => {
+        $($(#[doc = $help])+ pub const $name: &str = $text;)+
+
+        /// The whole table.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $text, kind: Kind::$kind, unit: Unit::$unit, text: concat!($($help),+) }),+
+        ];
+    };
+}
+
+table! {
+    // Counted while things happen.
+
+    /// Polls of a source, by outcome (ok, partial, failed).
+    POLLS_TOTAL: Counter Count = "slowburn_polls_total";
+    /// Queries sent to Prometheus, by kind (raw, range, remote_read, discovery).
+    QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
+    /// Raw samples read from Prometheus.
+    SAMPLES_READ_TOTAL: Counter Count = "slowburn_samples_read_total";
+    /// Bytes of answers from Prometheus.
+    RESPONSE_BYTES_TOTAL: Counter Bytes = "slowburn_response_bytes_total";
+    /// Wall time of a whole poll.
+    POLL_DURATION_SECONDS: Histogram Seconds = "slowburn_poll_duration_seconds";
+    /// Unix time of the last good poll.
+    LAST_POLL_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_last_poll_timestamp_seconds";
+    /// Notifications, by integration and outcome (delivered, retried, rejected, dropped).
+    NOTIFICATIONS_TOTAL: Counter Count = "slowburn_notifications_total";
+    /// Notifications waiting to be sent, by integration.
+    NOTIFICATION_QUEUE_LENGTH: Gauge Count = "slowburn_notification_queue_length";
+    /// HTTP requests answered, by route and status code.
+    HTTP_REQUESTS_TOTAL: Counter Count = "slowburn_http_requests_total";
+    /// HTTP connections open now.
+    HTTP_CONNECTIONS: Gauge Count = "slowburn_http_connections";
+
+    // Rendered from the snapshot.
+
+    /// Age of the newest evaluated slice; grows when evaluation stops.
+    EVALUATION_LAG_SECONDS: Gauge Seconds = "slowburn_evaluation_lag_seconds";
+    /// Always 1; the labels say which version runs with which configuration.
+    BUILD_INFO: Gauge Count = "slowburn_build_info";
+    /// Whether the last attempt to load the rules succeeded (1) or the previous ones were kept (0).
+    CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge Count = "slowburn_config_last_reload_successful";
+    /// Unix time at which the rules in force were loaded.
+    CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_config_last_reload_success_timestamp_seconds";
+    /// Alerts firing and not inhibited, by severity, sev and kind.
+    ALERTS_FIRING: Gauge Count = "slowburn_alerts_firing";
+    /// Objective of the SLO: share of good events it promises.
+    SLO_OBJECTIVE_RATIO: Gauge Percent = "slowburn_slo_objective_ratio";
+    /// Length of the SLO's window.
+    SLO_WINDOW_SECONDS: Gauge Seconds = "slowburn_slo_window_seconds";
+    /// Burn rate that both windows of a clause must exceed to fire, by speed (fast, slow), window and short_window.
+    SLO_BURN_RATE_THRESHOLD: Gauge Count = "slowburn_slo_burn_rate_threshold";
+    /// Burn rate by window: 1 spends the whole error budget in exactly one SLO window. Absent without events.
+    SLO_BURN_RATE: Gauge Count = "slowburn_slo_burn_rate";
+    /// Share of bad events by window. Absent without events.
+    SLO_ERROR_RATIO: Gauge Percent = "slowburn_slo_error_ratio";
+    /// Events (or judged slices) in a window, by kind (total, bad).
+    SLO_WINDOW_EVENTS: Gauge Count = "slowburn_slo_window_events";
+    /// Share of the error budget that is left; negative when overspent. Absent when unknown.
+    SLO_ERROR_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_error_budget_remaining_ratio";
+    /// Time until the error budget is spent at the present burn. Absent when nothing burns or nothing is left.
+    SLO_EXHAUSTION_SECONDS: Gauge Seconds = "slowburn_slo_exhaustion_seconds";
+    /// Share of the SLO window whose slices are known.
+    SLO_COVERAGE_RATIO: Gauge Percent = "slowburn_slo_coverage_ratio";
+    /// 1 for the state the SLO is in, 0 for the others (ok, slow_burn, fast_burn, exhausted, unknown).
+    SLO_STATE: Gauge Count = "slowburn_slo_state";
+    /// 1 for the state its data is in, 0 for the others (fresh, partial, stale, absent).
+    SLO_DATA_STATE: Gauge Count = "slowburn_slo_data_state";
+    /// Always 1; the reason why the data of the SLO is not fresh. Absent when it is.
+    SLO_DATA_FAULT: Gauge Count = "slowburn_slo_data_fault";
+    /// Age of the newest sample behind the SLO. Absent when there never was one.
+    SLO_DATA_AGE_SECONDS: Gauge Seconds = "slowburn_slo_data_age_seconds";
+}
+
+/// Hands every row's HELP text and unit to the installed recorder.
+pub fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help()),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help()),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_unique_and_carries_its_unit() {
+        let mut seen = BTreeSet::new();
+        for metric in ALL {
+            let base = metric.name.strip_suffix("_total").unwrap_or(metric.name);
+            assert!(seen.insert(metric.name), "{} stands twice", metric.name);
+            assert!(metric.name.starts_with("slowburn_"), "{}", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, base != metric.name, "{}: counters end in _total", metric.name);
+            let suffix = match metric.unit {
+                Unit::Seconds => "_seconds",
+                Unit::Bytes => "_bytes",
+                Unit::Percent => "_ratio",
+                Unit::Count => "",
+                other => panic!("{}: {other:?} is no base unit", metric.name),
+            };
+            assert!(base.ends_with(suffix), "{} should end in {suffix}", metric.name);
+            assert!(metric.help().ends_with('.') && !metric.help().contains('`'), "{}: {}", metric.name, metric.help());
+        }
+    }
+}

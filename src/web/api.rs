@@ -1,0 +1,109 @@
+//! `/healthz`, `/readyz` and the reads under `/v1`: each a pure function of the last snapshot.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::view::{self, ServiceView, SloView};
+use super::{Problem, Readiness, Site};
+use crate::engine::Snapshot;
+
+/// A JSON answer that ends with a newline, so that it looks right in a terminal.
+pub struct Json<'a, T>(pub &'a T);
+
+impl<T: Serialize> IntoResponse for Json<'_, T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(self.0) {
+            Ok(mut body) => {
+                body.push(b'\n');
+                ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "an answer could not be written as JSON");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+impl Site {
+    /// The last evaluation.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.app.snapshot.borrow().clone()
+    }
+}
+
+/// Makes an answer whose size grows with the fleet off the threads that drive polls and connections.
+pub(super) async fn apart(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+/// `GET /healthz`.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`.
+pub async fn readyz(State(site): State<Site>) -> Response {
+    #[derive(Serialize)]
+    struct Answer {
+        ready: bool,
+        #[serde(flatten)]
+        readiness: Readiness,
+    }
+    let readiness = site.app.readiness.borrow().clone();
+    let ready = readiness.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(&Answer { ready, readiness })).into_response()
+}
+
+/// `GET /v1/slos`.
+pub async fn slos(State(site): State<Site>) -> Response {
+    let snapshot = site.snapshot();
+    apart(move || Json(&snapshot.slos.iter().map(SloView::of).collect::<Vec<_>>()).into_response()).await
+}
+
+/// `GET /v1/slos/{id}`.
+pub async fn slo(State(site): State<Site>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let snapshot = site.snapshot();
+    match snapshot.slo(&id) {
+        Some(entry) => Ok(Json(&SloView::of(entry)).into_response()),
+        None => Err(unknown("SLO", &id, snapshot.slos.iter().map(|entry| entry.slo.id.as_str()), "GET /v1/slos")),
+    }
+}
+
+/// `GET /v1/services/{name}`.
+pub async fn service(State(site): State<Site>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (snapshot, info) = (site.snapshot(), site.app.info.borrow().clone());
+    match info.services.iter().find(|service| service.name == name) {
+        Some(service) => Ok(Json(&ServiceView::of(service, &snapshot)).into_response()),
+        None => {
+            let names = info.services.iter().map(|service| service.name.as_str());
+            Err(unknown("service", &name, names, "GET /v1/slos"))
+        }
+    }
+}
+
+/// `GET /v1/alerts`.
+pub async fn alerts(State(site): State<Site>) -> Response {
+    let snapshot = site.snapshot();
+    Json(&view::alerts(&snapshot)).into_response()
+}
+
+/// A 404 that names what there is, or where the list is when there is much.
+fn unknown<'a>(noun: &str, asked: &str, known: impl Iterator<Item = &'a str>, list: &str) -> Problem {
+    const SHOWN: usize = 10;
+    let known: Vec<_> = known.take(SHOWN + 1).collect();
+    let hint = match known.len() {
+        0 => "None is loaded: `slowburn check` says what is wrong with the rules.".to_owned(),
+        n if n <= SHOWN => format!("There are: {}.", known.join(", ")),
+        _ => format!("{list} lists all of them."),
+    };
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no {noun} {asked:?}"), hint)
+}
+
+#[cfg(test)]
+mod tests;

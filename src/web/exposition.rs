@@ -1,0 +1,213 @@
+//! `GET /metrics`: what the process counted, then what the last snapshot says.
+//!
+//! The gauges of SLOs are written from the snapshot at each scrape and are not kept anywhere: they are exact, in the
+//! same order every time, and an SLO that was deleted is gone with the next scrape (the `metrics` crate cannot delete).
+//! **A value that is not known has no sample**; a 0 would be read as "fine". What is then known (state `unknown`, the
+//! data state, the fault) has its own series.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::view::Word;
+use super::{Info, Site, api, span};
+use crate::engine::alert::{Alert, AlertKind};
+use crate::engine::severity::Sev;
+use crate::engine::status::DataReason;
+use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, SloState, Snapshot};
+use crate::telemetry::names::{self, Metric};
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(site): State<Site>) -> Response {
+    let (snapshot, info, now) = (site.snapshot(), site.app.info.borrow().clone(), site.app.clock.now());
+    api::apart(move || {
+        let text = site.app.metrics.render() + &render(&snapshot, &info, now);
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    })
+    .await
+}
+
+/// Everything the snapshot and the configuration say, seen at `now`.
+pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
+    let mut page = Exposition::default();
+    let build = [("version", info.version.as_str()), ("config_hash", &info.config_hash)];
+    page.sample(names::BUILD_INFO, &[], &build, 1.0);
+    page.sample(names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[], &[], f64::from(u8::from(!info.last_reload_failed)));
+    if info.loaded_at > 0 {
+        page.sample(names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS, &[], &[], info.loaded_at as f64);
+    }
+    if snapshot.at > 0 {
+        page.sample(names::EVALUATION_LAG_SECONDS, &[], &[], (now - snapshot.at) as f64);
+        alerts(&mut page, &snapshot.alerts);
+    }
+    for entry in &snapshot.slos {
+        definition(&mut page, &entry.slo);
+        for series in &entry.series {
+            status(&mut page, &series_labels(&entry.slo, &series.labels), series, now);
+        }
+    }
+    page.finish()
+}
+
+/// How many alerts fire, zeros included: absence would be read as "not known".
+fn alerts(page: &mut Exposition, alerts: &[Alert]) {
+    let kinds = [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget, AlertKind::DataMissing];
+    for kind in kinds {
+        for sev in (1..=5).filter_map(Sev::new) {
+            let counted = |alert: &&Alert| {
+                alert.resolved_at.is_none() && alert.inhibited_by.is_none() && alert.kind == kind && alert.sev == sev
+            };
+            let labels =
+                [("severity", sev.severity().to_owned()), ("sev", sev.to_string()), ("kind", Word(kind).to_string())];
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            page.sample(names::ALERTS_FIRING, &[], &labels, alerts.iter().filter(counted).count() as f64);
+        }
+    }
+}
+
+/// What the SLO promises, whatever its data says.
+fn definition(page: &mut Exposition, slo: &Slo) {
+    let none = Labels::new();
+    let own = series_labels(slo, &none);
+    // 99.9 / 100 is 0.9990000000000001; what was written as a decimal is shown as one.
+    page.sample(names::SLO_OBJECTIVE_RATIO, &own, &[], (slo.objective * 1e10).round() / 1e12);
+    page.sample(names::SLO_WINDOW_SECONDS, &own, &[], slo.window_s as f64);
+    for clause in &slo.burn {
+        let (speed, long, short) =
+            (Word(clause.speed).to_string(), span::text(clause.long_s), span::text(clause.short_s));
+        let labels = [("speed", speed.as_str()), ("window", &long), ("short_window", &short)];
+        page.sample(names::SLO_BURN_RATE_THRESHOLD, &own, &labels, clause.factor);
+    }
+}
+
+/// What is known of one series.
+fn status(page: &mut Exposition, own: &[(String, &str)], series: &SeriesStatus, now: Seconds) {
+    let repeated = |window: &&_| -> bool { **window != series.window };
+    for window in series.windows.iter().filter(repeated).chain([&series.window]) {
+        let text = span::text(window.window_s);
+        let labels = [("window", text.as_str())];
+        page.known(names::SLO_BURN_RATE, own, &labels, window.burn_rate);
+        page.known(names::SLO_ERROR_RATIO, own, &labels, window.error_ratio);
+        if series.data.state != DataState::Absent {
+            for (kind, count) in [("total", window.total), ("bad", window.bad)] {
+                let labels = [("window", text.as_str()), ("kind", kind)];
+                page.sample(names::SLO_WINDOW_EVENTS, own, &labels, count as f64);
+            }
+        }
+    }
+    page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);
+    page.known(names::SLO_EXHAUSTION_SECONDS, own, &[], series.exhaustion_s);
+    page.known(names::SLO_COVERAGE_RATIO, own, &[], Some(series.coverage));
+    let states = [SloState::Ok, SloState::SlowBurn, SloState::FastBurn, SloState::Exhausted, SloState::Unknown];
+    page.one_hot(names::SLO_STATE, own, &states, series.state);
+    let states = [DataState::Fresh, DataState::Partial, DataState::Stale, DataState::Absent];
+    page.one_hot(names::SLO_DATA_STATE, own, &states, series.data.state);
+    if series.data.reason != DataReason::None {
+        let reason = Word(series.data.reason).to_string();
+        page.sample(names::SLO_DATA_FAULT, own, &[("reason", &reason)], 1.0);
+    }
+    page.known(names::SLO_DATA_AGE_SECONDS, own, &[], series.data.newest.map(|newest| (now - newest) as f64));
+}
+
+/// Label names that mean something of ours; a series label of that name gets a prefix.
+const OWN_LABELS: &[&str] = &["slo_id", "service", "slo", "window", "short_window", "speed", "kind", "state", "reason"];
+
+/// `slo_id, service, slo`, then the labels of the series under names that Prometheus accepts and that do not collide.
+fn series_labels<'a>(slo: &'a Slo, labels: &'a Labels) -> Vec<(String, &'a str)> {
+    let mut own: Vec<(String, &str)> =
+        vec![("slo_id".to_owned(), &slo.id), ("service".to_owned(), &slo.service), ("slo".to_owned(), &slo.name)];
+    for (name, value) in labels.iter() {
+        let legal = |(i, c): (usize, char)| match c {
+            'a'..='z' | 'A'..='Z' | '_' => c,
+            '0'..='9' if i > 0 => c,
+            _ => '_',
+        };
+        let mut name: String = name.chars().enumerate().map(legal).collect();
+        while name.starts_with("__")
+            || OWN_LABELS.contains(&name.as_str())
+            || own.iter().any(|(taken, _)| *taken == name)
+        {
+            name.insert_str(0, "series_");
+        }
+        own.push((name, value));
+    }
+    own
+}
+
+/// Samples by metric name; HELP and TYPE are written once for each.
+#[derive(Default)]
+struct Exposition {
+    families: BTreeMap<&'static str, String>,
+}
+
+impl Exposition {
+    /// A sample whose value may not be known; then there is none.
+    fn known(&mut self, name: &'static str, own: &[(String, &str)], more: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            self.sample(name, own, more, value);
+        }
+    }
+
+    /// 1 for `current`, 0 for the other states.
+    fn one_hot<T: Serialize + PartialEq + Copy>(
+        &mut self,
+        name: &'static str,
+        own: &[(String, &str)],
+        states: &[T],
+        current: T,
+    ) {
+        for state in states {
+            let word = Word(*state).to_string();
+            self.sample(name, own, &[("state", &word)], f64::from(u8::from(*state == current)));
+        }
+    }
+
+    fn sample(&mut self, name: &'static str, own: &[(String, &str)], more: &[(&str, &str)], value: f64) {
+        let lines = self.families.entry(name).or_default();
+        lines.push_str(name);
+        let labels = own.iter().map(|(name, value)| (name.as_str(), *value)).chain(more.iter().copied());
+        let mut open = '{';
+        for (name, value) in labels {
+            lines.push(open);
+            lines.push_str(name);
+            lines.push_str("=\"");
+            escape(lines, value);
+            lines.push('"');
+            open = ',';
+        }
+        if open == ',' {
+            lines.push('}');
+        }
+        writeln!(lines, " {value}").expect("a String takes every write");
+    }
+
+    fn finish(self) -> String {
+        let mut text = String::new();
+        for (name, lines) in self.families {
+            let metric = Metric::named(name).expect("a name from the table");
+            writeln!(text, "# HELP {name} {}\n# TYPE {name} {}", metric.help(), metric.kind.word())
+                .expect("a String takes every write");
+            text.push_str(&lines);
+        }
+        text
+    }
+}
+
+/// Escapes a label value as the text format wants it.
+fn escape(out: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

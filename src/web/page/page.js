@@ -1,0 +1,291 @@
+"use strict";
+// Follows /v1/stream; on each evaluation reads /v1/slos and /v1/alerts and redraws what changed. Numbers and states
+// come from the server as they are: nothing is judged here. Text is only ever set as text, never as markup.
+
+const $ = (id) => document.getElementById(id);
+const WORDS = { ok: "ok", slow_burn: "slow burn", fast_burn: "fast burn", exhausted: "exhausted", unknown: "unknown" };
+const ORDER = ["fast_burn", "exhausted", "slow_burn", "unknown", "ok"];
+const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data" };
+const ROWS_MAX = 400;      // rows drawn at once; the filter reaches the others
+const SILENCE_MS = 35000;  // three missed signs of life
+const LAG_MAX_S = 300;
+
+let slos = [], alerts = [], slosText = "", alertsText = "";
+let at = 0, now = 0, nowTaken = 0;   // last slice; the server's clock and when it was heard
+let heard = Date.now(), following = false, reading = false, again = false, wanted = "";
+const open = new Set(), drawn = new Map();
+
+function h(tag, props, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
+  return node;
+}
+
+// === Words for numbers
+
+const serverNow = () => now + Math.floor((Date.now() - nowTaken) / 1000);
+
+function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 90) return s + " s";
+  if (s < 90 * 60) return Math.round(s / 60) + " min";
+  if (s < 48 * 3600) return (s / 3600).toFixed(s < 36000 ? 1 : 0) + " h";
+  return (s / 86400).toFixed(s < 864000 ? 1 : 0) + " d";
+}
+
+function windowText(s) {
+  for (const [length, unit] of [[86400, "d"], [3600, "h"], [60, "m"]]) if (s && s % length === 0) return s / length + unit;
+  return s + "s";
+}
+
+function clock(seconds) {
+  const iso = new Date(seconds * 1000).toISOString();
+  const today = new Date(serverNow() * 1000).toISOString().slice(0, 10);
+  return (iso.startsWith(today) ? "" : iso.slice(0, 10) + " ") + iso.slice(11, 16) + " UTC";
+}
+
+const age = (seconds) => span(serverNow() - seconds);
+
+// A moment: how long ago, and when; the ticker keeps "how long ago" true.
+function moment(seconds, before) {
+  return [before || "", h("time", { datetime: new Date(seconds * 1000).toISOString(), "data-at": seconds }, age(seconds)),
+    " · ", clock(seconds)];
+}
+
+function rate(burn) {
+  if (burn === null) return "–";
+  return (burn >= 100 ? burn.toFixed(0) : burn >= 10 ? burn.toFixed(1) : burn.toFixed(2)) + "×";
+}
+
+function percent(ratio) {
+  const p = ratio * 100;
+  return (Math.abs(p) >= 1000 ? p.toFixed(0) : p.toFixed(1)) + " %";
+}
+
+const labelText = (labels) => Object.entries(labels).map(([name, value]) => name + "=" + value).join(" ");
+const pill = (state) => h("span", { class: "pill " + state }, WORDS[state] || state);
+const words = (reason) => reason.replaceAll("_", " ");
+
+function link(text, url) {
+  return /^https?:\/\//.test(url || "") ? h("a", { href: url, rel: "noreferrer", target: "_blank" }, text) : null;
+}
+
+// === One series
+
+function budget(series) {
+  const left = series.budget_remaining;
+  if (left === null) {
+    return h("div", { class: "budget" }, h("span", { class: "unknown-word" }, "unknown"), h("div", { class: "bar none" }));
+  }
+  const fill = h("i");
+  fill.style.width = (left <= 0 ? 100 : Math.min(100, Math.max(1, left * 100))) + "%";
+  const out = left <= 0, low = left < 0.25;
+  const ends = series.exhaustion_s === null ? (out ? "overspent" : null) : "gone in " + span(series.exhaustion_s);
+  return h("div", { class: "budget" },
+    h("span", { class: out ? "percent out" : "percent" }, percent(left)), h("span", { class: "dim" }, " left"),
+    h("div", { class: "bar" + (out ? " out" : low ? " low" : ""), role: "img", "aria-label": percent(left) + " of the error budget left" }, fill),
+    ends && h("div", { class: "sub" }, ends));
+}
+
+function burns(series) {
+  return h("div", { class: "burns" }, series.clauses.map((clause) => {
+    const title = "burn rate over " + windowText(clause.long_s) + " and " + windowText(clause.short_s) +
+      "; fires while both exceed " + clause.factor.toPrecision(3) +
+      (clause.chance === null ? "" : "; P(by chance) " + clause.chance.toExponential(1));
+    return h("div", { class: "burn" + (clause.firing ? " " + clause.speed : ""), title },
+      h("span", { class: "win" }, windowText(clause.long_s) + " / " + windowText(clause.short_s)),
+      h("span", { class: "rate" }, h("b", {}, rate(clause.burn_long)), h("span", { class: "dim" }, " / " + rate(clause.burn_short))),
+      h("span", { class: "limit" }, (clause.firing ? "over " : "limit ") + rate(clause.factor)));
+  }));
+}
+
+function data(series) {
+  const { state, reason, newest } = series.data;
+  return h("div", { class: "data " + state },
+    h("span", { class: "word" }, state === "fresh" ? "fresh" : state + ": " + words(reason)),
+    h("div", { class: "sub" }, newest === null ? "no sample ever" : moment(newest, "newest ")),
+    series.coverage < 0.995 && series.coverage > 0 ? h("div", { class: "sub" }, percent(series.coverage) + " of the window known") : null);
+}
+
+function status(series) {
+  return h("div", { class: "status" }, pill(series.state),
+    series.since === null ? null : h("div", { class: "sub" }, "for ",
+      h("time", { "data-at": series.since, datetime: new Date(series.since * 1000).toISOString() }, age(series.since)), h("br"), clock(series.since)));
+}
+
+function row(who, series) {
+  return h("div", { class: "row" }, status(series), who, budget(series), burns(series), data(series));
+}
+
+// === One SLO
+
+function least(list) {
+  const worst = Math.min(...list.map((series) => ORDER.indexOf(series.state)));
+  const left = (series) => series.budget_remaining === null ? Infinity : series.budget_remaining;
+  return list.filter((series) => ORDER.indexOf(series.state) === worst).reduce((a, b) => (left(b) < left(a) ? b : a));
+}
+
+function drawSlo(slo) {
+  const many = slo.series.length > 1;
+  const shown = slo.series.length ? least(slo.series) : null;
+  const isOpen = open.has(slo.id);
+  const what = (slo.quantile ? "p" + +(slo.quantile * 100).toFixed(2) + " " : "") + slo.unit;
+  const who = h("div", { class: "who" },
+    h("a", { class: "name", href: "/v1/slos/" + encodeURIComponent(slo.id), title: slo.id }, slo.name),
+    h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + windowText(slo.window_s)),
+    shown && Object.keys(shown.labels).length ? h("div", { class: "sub" }, (many ? "worst: " : "") + labelText(shown.labels)) : null,
+    many ? h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
+      isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
+  return h("div", { class: "slo", id: "slo-" + slo.id },
+    shown ? row(who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
+    slo.notes.map((note) => h("div", { class: "note" }, note)),
+    many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
+      row(h("div", { class: "who" }, labelText(series.labels)), series))) : null);
+}
+
+function toggle(id) {
+  if (!open.delete(id)) open.add(id);
+  drawn.delete(id);
+  draw();
+  const button = document.getElementById("slo-" + id).querySelector("button.expand");
+  if (button) button.focus();
+}
+
+// The node of an SLO, made again only when what it shows changed.
+function node(slo) {
+  const key = JSON.stringify(slo), known = drawn.get(slo.id);
+  if (known && known.key === key) return known.node;
+  const made = drawSlo(slo);
+  drawn.set(slo.id, { key, node: made });
+  return made;
+}
+
+// === The page
+
+const hay = (slo) => [slo.id, slo.service, slo.owner, ...slo.series.map((series) => labelText(series.labels))].join(" ").toLowerCase();
+
+function draw() {
+  const text = $("filter").value.trim().toLowerCase();
+  const fit = slos.filter((slo) => text.split(/\s+/).every((part) => hay(slo).includes(part)));
+  const counts = Object.fromEntries(ORDER.map((state) => [state, fit.filter((slo) => slo.state === state).length]));
+  if (wanted && !counts[wanted]) wanted = "";
+  $("states").replaceChildren(...ORDER.filter((state) => counts[state]).map((state) =>
+    h("button", { type: "button", class: "pill " + state, "aria-pressed": String(wanted === state), onclick: () => { wanted = wanted === state ? "" : state; draw(); } },
+      h("b", {}, counts[state]), WORDS[state])));
+  drawFleet(fit.filter((slo) => !wanted || slo.state === wanted));
+  const burning = counts.fast_burn + counts.slow_burn;
+  document.title = (burning ? "(" + burning + " burning) " : "") + "Slowburn";
+}
+
+function drawFleet(shown) {
+  const groups = new Map();
+  for (const slo of shown.slice(0, ROWS_MAX)) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
+  const rank = (list) => Math.min(...list.map((slo) => ORDER.indexOf(slo.state)));
+  const sorted = [...groups].sort((a, b) => rank(a[1]) - rank(b[1]) || (a[0] < b[0] ? -1 : 1));
+  const cards = sorted.map(([service, list]) => h("section", { class: "service" },
+    h("h2", {}, h("a", { href: "/v1/services/" + encodeURIComponent(service) }, service), h("span", { class: "dim" }, list[0].owner),
+      list[0].annotations.channel ? h("span", { class: "dim" }, list[0].annotations.channel) : null,
+      link("runbook", list[0].annotations.runbook)),
+    h("div", { class: "row heads" }, ["state", "SLO", "error budget", "burn rate, long / short window", "data"].map((head) => h("div", {}, head))),
+    list.map(node)));
+  if (!cards.length) cards.push(h("div", { class: "service empty" }, slos.length ? "No SLO matches." : "No SLO is evaluated yet."));
+  if (shown.length > ROWS_MAX) cards.push(h("div", { class: "more" }, "and " + (shown.length - ROWS_MAX) + " more: use the filter"));
+  $("fleet").replaceChildren(...cards);
+}
+
+function drawAlerts() {
+  const loud = (alert) => alert.status === "firing" && !alert.inhibited_by;
+  const rows = [...alerts.filter(loud), ...alerts.filter((alert) => !loud(alert))].map((alert) => {
+    const resolved = alert.status === "resolved";
+    const remarks = [alert.held && "held: there is no data to judge it by",
+      alert.inhibited_by && "behind the " + KINDS[alert.inhibited_by] + " alert", resolved && "resolved"].filter(Boolean);
+    return h("div", { class: "alert" + (loud(alert) ? "" : " quiet") },
+      h("span", { class: "sev " + alert.severity }, alert.sev), h("span", { class: "state" }, KINDS[alert.kind] || alert.kind),
+      h("span", { class: "what" }, h("a", { href: "#slo-" + alert.slo_id }, alert.slo_id), " ", h("span", { class: "dim" }, labelText(alert.series)),
+        remarks.length ? h("div", { class: "remark" }, remarks.join("; ")) : null),
+      h("span", { class: "dim" }, resolved ? moment(alert.resolved_at) : moment(alert.starts_at)),
+      h("span", {}, link("runbook", alert.annotations.runbook)));
+  });
+  $("alerts").hidden = !rows.length;
+  $("alerts").replaceChildren(...rows);
+}
+
+// === Reading
+
+async function read() {
+  if (reading) { again = true; return; }
+  reading = true;
+  try {
+    const answers = await Promise.all(["/v1/slos", "/v1/alerts"].map((path) => fetch(path).then((answer) => {
+      if (!answer.ok) throw new Error(path + " answered " + answer.status);
+      return answer.text();
+    })));
+    heard = Date.now();
+    if (answers[0] !== slosText) { slosText = answers[0]; slos = JSON.parse(slosText); }
+    if (answers[1] !== alertsText) { alertsText = answers[1]; alerts = JSON.parse(alertsText); }
+    at = Math.max(at, ...slos.flatMap((slo) => slo.series.map((series) => series.at)));
+    for (const id of drawn.keys()) if (!slos.some((slo) => slo.id === id)) drawn.delete(id);
+    draw();
+    drawAlerts();
+  } catch (fault) {
+    console.warn("cannot read:", fault);
+  }
+  // At most one read a second, however fast evaluations come.
+  setTimeout(() => { reading = false; if (again) { again = false; read(); } }, 1000);
+  tick();
+}
+
+function follow() {
+  const stream = new EventSource("/v1/stream");
+  const take = (event) => {
+    const summary = JSON.parse(event.data);
+    [at, now, nowTaken, heard, following] = [summary.at, summary.now, Date.now(), Date.now(), true];
+    tick();
+  };
+  stream.addEventListener("snapshot", (event) => { take(event); read(); });
+  stream.addEventListener("clock", take);
+  stream.onerror = () => {
+    following = false;
+    // A refusal closes it for good; a lost connection is retried by the browser.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 15000);
+    tick();
+  };
+}
+
+async function waiting() {
+  const answer = await fetch("/readyz").then((answer) => answer.json()).catch(() => null);
+  return answer && !answer.ready ? Object.values(answer.waiting_for).join("; ") : "nothing has been evaluated yet";
+}
+
+async function tick() {
+  for (const time of document.querySelectorAll("time[data-at]")) time.textContent = age(+time.dataset.at);
+  const silent = Date.now() - heard > SILENCE_MS;
+  const lag = at > 0 ? serverNow() - at : 0;
+  let text = "", bad = false;
+  if (silent) [text, bad] = ["No answer from Slowburn for " + span((Date.now() - heard) / 1000) + ": what is shown is old.", true];
+  else if (at === 0 && slosText) text = "Not ready: " + await waiting() + ".";
+  else if (lag > LAG_MAX_S) [text, bad] = ["Evaluation is " + span(lag) + " behind: what is shown is old.", true];
+  $("banner").hidden = !text;
+  $("banner").className = bad ? "bad" : "";
+  if ($("banner").textContent !== text) $("banner").textContent = text;
+  document.body.classList.toggle("old", bad);
+  $("live").className = "live " + (bad ? "off" : following ? "on" : "");
+  $("live").textContent = (bad ? "not live" : following ? "live" : "polling") + (at ? " · slice of " + clock(at) + ", " + span(lag) + " ago" : "");
+}
+
+now = Math.floor(Date.now() / 1000);
+nowTaken = Date.now();
+$("filter").addEventListener("input", draw);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && document.activeElement !== $("filter")) { event.preventDefault(); $("filter").focus(); }
+});
+read();
+follow();
+setInterval(() => { if (!following) read(); }, 15000);
+setInterval(tick, 1000);

@@ -1,0 +1,63 @@
+//! `POST /-/reload`: asks the owner of the rules to load them again and says what came of it.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use super::api::Json;
+use super::{Problem, Site, guard};
+
+/// A request to load the rules again, with where the answer goes.
+#[derive(Debug)]
+pub struct Reload {
+    /// What is in force now, or every problem that kept the old rules in force.
+    pub answer: oneshot::Sender<Result<Reloaded, Vec<String>>>,
+}
+
+/// The rules that came into force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reloaded {
+    /// Services.
+    pub services: usize,
+    /// SLOs.
+    pub slos: usize,
+    /// Digest of everything loaded.
+    pub config_hash: String,
+}
+
+/// `POST /-/reload`. The body is read (bounded) and ignored.
+pub async fn reload(
+    State(site): State<Site>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> Result<Response, Problem> {
+    let external_url = site.app.info.borrow().external_url.clone();
+    guard::may_change(peer, &headers, external_url.as_deref())?;
+    let unavailable = |error: &str, hint: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, hint);
+    let Some(owner) = &site.app.reload else {
+        let hint = "Start it with `slowburn run --rules DIR` to load rules from files.";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this process has no rules to reload", hint));
+    };
+    let (answer, answered) = oneshot::channel();
+    owner.try_send(Reload { answer }).map_err(|refused| match refused {
+        TrySendError::Full(_) => unavailable("a reload is already under way", "Wait for it, then ask again."),
+        TrySendError::Closed(_) => unavailable("the server is stopping", "Ask again when it is back."),
+    })?;
+    match answered.await {
+        Ok(Ok(reloaded)) => Ok(Json(&reloaded).into_response()),
+        Ok(Err(problems)) => Err(Problem {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            error: format!("{} problems in the rules; the previous ones stay in force", problems.len()),
+            hint: "Correct them (`slowburn check` shows each with its line), then reload again.".to_owned(),
+            problems,
+        }),
+        Err(_) => Err(unavailable("the reload was given up", "See the log, then ask again.")),
+    }
+}

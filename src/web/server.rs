@@ -1,0 +1,168 @@
+//! Connections: how many, how long, how large, and how they end.
+//!
+//! `axum::serve` sets no header timeout and has no limits, so connections are built with hyper's own builder. Three
+//! limits work below HTTP routing (header time, header count and size, connection count); body size and request time
+//! are layers of the router. When `shutdown` is cancelled the port closes at once, requests in flight get the grace
+//! period to finish, and what is left is cut off.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use super::App;
+use crate::telemetry::names;
+
+/// What a client may take. Every field is a bound on something a stranger could otherwise grow without end.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Time to send a request's header. The same clock runs while a connection is idle, so it has to be longer than
+    /// the longest common scrape interval (60 s), or every scrape would open a new connection.
+    pub header_read_timeout: Duration,
+    /// Header lines of one request; more is a 431.
+    pub max_headers: usize,
+    /// Bytes of one request's header (and of the read buffer), at least 8192; more is a 431.
+    pub max_header_bytes: usize,
+    /// Bytes of one request's body; more is a 413.
+    pub max_body_bytes: usize,
+    /// Time until an answer has to begin, the body of the request included; longer is a 408.
+    pub request_timeout: Duration,
+    /// Connections at a time; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Streams (`/v1/stream`) at a time; more is a 503.
+    pub max_streams: usize,
+    /// Time between two signs of life on a stream.
+    pub heartbeat: Duration,
+    /// Time that requests in flight get after a stop.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            header_read_timeout: Duration::from_secs(75),
+            max_headers: 64,
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            request_timeout: Duration::from_secs(30),
+            max_connections: 512,
+            max_streams: 64,
+            heartbeat: Duration::from_secs(10),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `app` on `listener` until `shutdown` is cancelled, then drains.
+pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) {
+    let limits = app.limits.clone();
+    let router = super::router(app, shutdown.clone());
+    serve_router(listener, router, &limits, shutdown).await;
+}
+
+/// [`serve`] with any router: what the limits are tested through.
+pub(super) async fn serve_router(listener: TcpListener, router: Router, limits: &Limits, shutdown: CancellationToken) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_headers(limits.max_headers)
+        .max_buf_size(limits.max_header_bytes.max(8192));
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, peer, slot) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &slots) => match accepted {
+                Ok(accepted) => accepted,
+                Err(fault) => {
+                    warn!(%fault, "cannot accept connections; trying again in a second");
+                    tokio::select! {
+                        () = shutdown.cancelled() => break,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+                    }
+                }
+            },
+        };
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        connections.spawn(async move {
+            let open = Open::count(slot);
+            if let Err(fault) = connection.await {
+                debug!(%peer, %fault, "connection ended early");
+            }
+            drop(open);
+        });
+    }
+    drop(listener);
+    match tokio::time::timeout(limits.grace, graceful.shutdown()).await {
+        Ok(()) => info!("every connection drained"),
+        Err(_) => {
+            while connections.try_join_next().is_some() {}
+            warn!(connections = connections.len(), "cutting off what did not finish within the grace period");
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// Waits for a slot, then for a connection.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Answers are written at once; waiting for more to send would only delay them.
+                stream.set_nodelay(true).ok();
+                return Ok((stream, peer, slot));
+            }
+            // The client gave up before it was accepted.
+            Err(fault) if matches!(fault.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+/// A connection that holds its slot and is counted until it is dropped, even by a panic or an abort.
+struct Open {
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn count(slot: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!(names::HTTP_CONNECTIONS).increment(1.0);
+        Open { _slot: slot }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!(names::HTTP_CONNECTIONS).decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
