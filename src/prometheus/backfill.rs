@@ -213,17 +213,18 @@ impl Backfill {
             let window_s = span_s + self.scrape_s;
             let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).collect();
             older.requests += fetches.len();
-            let answers: Vec<Result<(&Fetch, Vec<RawSeries>), Fault>> = stream::iter(fetches)
-                .map(|fetch| async move {
-                    let keep = fetch.keep.join(", ");
-                    let expr = format!("sum by ({keep}) (increase({}[{window_s}s]))", fetch.expr);
-                    let read = || client.query_range(&expr, from + span_s, to, span_s);
-                    Ok((fetch, retried(read).await?.series))
+            let asked: Vec<_> = fetches
+                .iter()
+                .map(|fetch| {
+                    let expr = format!("sum by ({}) (increase({}[{window_s}s]))", fetch.keep.join(", "), fetch.expr);
+                    let client = client.clone();
+                    async move { retried(|| client.query_range(&expr, from + span_s, to, span_s)).await }
                 })
-                .buffered(self.options.concurrency.max(1))
-                .collect()
-                .await;
-            let answers = answers.into_iter().collect::<Result<Vec<_>, Fault>>()?;
+                .collect();
+            let answers: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
+            let answers =
+                fetches.into_iter().zip(answers).map(|(fetch, answer)| answer.map(|answer| (fetch, answer.series)));
+            let answers = answers.collect::<Result<Vec<_>, Fault>>()?;
             let scale = span_s as f64 / window_s as f64;
             harvests.push((span_s, grid::coarse(&self.plan, &answers, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });

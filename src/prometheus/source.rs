@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use futures_util::stream::{self, StreamExt};
 
 use super::answer::Answer;
@@ -17,7 +19,7 @@ use crate::clock::Clock;
 use crate::engine::Labels;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::query::grid;
-use crate::query::increment::{Cursors, Liveness, Read, SeriesHarvest};
+use crate::query::increment::{Cursors, Liveness, Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
 use crate::query::{Fetch, Harvest, Plan, RawSeries, Selector, Tracker};
 
@@ -64,6 +66,15 @@ impl Default for SourceOptions {
     }
 }
 
+/// Where a source stands: what a restart needs to count nothing twice and lose nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The last sample of each raw series.
+    raw: Cursors,
+    /// Requests that the server sums.
+    aggregated: BTreeSet<String>,
+}
+
 /// One poll's result.
 #[derive(Debug, Default)]
 pub struct Poll {
@@ -101,7 +112,10 @@ pub struct Source {
     pub(super) tracker: Tracker,
     pub(super) options: SourceOptions,
     requests: Vec<Request>,
-    gauges: HashMap<(usize, Labels), i64>,
+    /// Requests whose last answer had too many raw series.
+    outgrown: Vec<usize>,
+    /// The newest booked slice of series that come on the slice grid.
+    booked: HashMap<(usize, Labels), i64>,
     peaks: HashMap<(usize, Labels), VecDeque<(i64, usize)>>,
     faults: HashMap<(usize, Labels), DataReason>,
     /// Series that answer with far fewer raw series than shortly before.
@@ -128,20 +142,29 @@ struct Request {
 }
 
 impl Source {
-    /// A source that continues from `cursors` and the moment `read_until_s`, or starts from nothing.
-    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<(Cursors, i64)>) -> Self {
-        let (tracker, until) = match saved {
-            Some((cursors, until)) => (Tracker::restore(options.resolution_s, &plan, cursors), Some(until)),
-            None => (Tracker::new(options.resolution_s), None),
+    /// A source that continues from a saved position that had read up to a moment (seconds), or starts from nothing.
+    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<(Position, i64)>) -> Self {
+        let (tracker, until, aggregated) = match saved {
+            Some((saved, until)) => {
+                (Tracker::restore(options.resolution_s, &plan, saved.raw), Some(until), saved.aggregated)
+            }
+            None => (Tracker::new(options.resolution_s), None, BTreeSet::new()),
         };
-        let requests = vec![Request { good_s: until, answered_s: until, ..Request::default() }; plan.fetches.len()];
+        let request = |fetch: &Fetch| Request {
+            good_s: until,
+            answered_s: until,
+            aggregated: aggregated.contains(&fetch.expr),
+            ..Request::default()
+        };
+        let requests = plan.fetches.iter().map(request).collect();
         Source {
             client,
             plan,
             tracker,
             options,
             requests,
-            gauges: HashMap::new(),
+            outgrown: Vec::new(),
+            booked: HashMap::new(),
             peaks: HashMap::new(),
             faults: HashMap::new(),
             missing: BTreeSet::new(),
@@ -152,8 +175,10 @@ impl Source {
     }
 
     /// What a restart needs to continue exactly here.
-    pub fn cursors(&self) -> Cursors {
-        self.tracker.cursors(&self.plan)
+    pub fn position(&self) -> Position {
+        let pairs = self.plan.fetches.iter().zip(&self.requests);
+        let aggregated = pairs.filter(|(_, request)| request.aggregated).map(|(fetch, _)| fetch.expr.clone());
+        Position { raw: self.tracker.cursors(&self.plan), aggregated: aggregated.collect() }
     }
 
     /// The client, for reads beside the polls.
@@ -177,6 +202,38 @@ impl Source {
         for (_, request) in self.plan.fetches.iter().zip(&mut self.requests).filter(|(fetch, _)| fetch.ask == ask) {
             request.good_s = Some(from_s);
         }
+    }
+
+    /// Remembers that a series is booked up to `slice`. Values on the slice grid (gauges, sums of the server) have no
+    /// cursors, so after a restart this keeps them from being booked again.
+    pub fn note_booked(&mut self, sli: usize, labels: &Labels, slice: i64) {
+        let on_grid = |(fetch, request): (&Fetch, &Request)| {
+            fetch.slis.contains(&sli) && (fetch.ask == Ask::Gauge || request.aggregated)
+        };
+        if self.plan.fetches.iter().zip(&self.requests).any(on_grid) {
+            let booked = self.booked.entry((sli, labels.clone())).or_insert(slice);
+            *booked = slice.max(*booked);
+        }
+    }
+
+    /// Where the polls began, for a backfill to join on to.
+    pub fn starts(&self) -> Starts {
+        self.tracker.starts()
+    }
+
+    /// Older history was joined on.
+    pub fn forget_starts(&mut self) {
+        self.tracker.forget_starts();
+    }
+
+    /// Raw series that are followed, and their usual scrape interval, seconds.
+    pub fn extent(&self) -> (usize, i64) {
+        let series =
+            self.requests.iter().map(|request| request.raw_series).sum::<usize>().max(self.tracker.raw_series());
+        let mut intervals: Vec<i64> =
+            self.tracker.liveness(0, 0).into_values().filter_map(|live| live.interval_ms).collect();
+        intervals.sort_unstable();
+        (series, intervals.get(intervals.len() / 2).map_or(30, |ms| (ms + 500) / 1000).max(1))
     }
 
     /// Takes counters that were read beside the polls, up to `until_s`.
@@ -286,7 +343,12 @@ impl Source {
                 }
             }
         }
-        poll.series.extend(grid::aggregated(&plan, &sums, self.options.resolution_s * 1000));
+        for mut series in grid::aggregated(&plan, &sums, self.options.resolution_s * 1000) {
+            let booked = self.booked.entry((series.sli, series.labels.clone())).or_insert(i64::MIN);
+            series.deltas.retain(|delta| delta.slice > *booked);
+            *booked = series.deltas.last().map_or(*booked, |delta| delta.slice);
+            poll.series.push(series);
+        }
         let started = self.start_times(&counters, at_s).await;
         let harvest = self.tracker.read(
             &plan,
@@ -298,6 +360,11 @@ impl Source {
             },
         );
         poll.take(harvest);
+        for i in std::mem::take(&mut self.outgrown) {
+            // Their cursors would bridge all that the server sums from now on.
+            self.requests[i].aggregated = true;
+            self.tracker.forget_slis(&plan.fetches[i].slis);
+        }
         for series in &poll.series {
             let key = (series.sli, series.labels.clone());
             match series.fault {
@@ -334,8 +401,8 @@ impl Source {
         }
         if fetch.ask == Ask::Counter && answer.series.len() > self.options.raw_series_max && !request.aggregated {
             // Everything this answer holds is booked; from its end on the server adds up.
-            request.aggregated = true;
             request.good_s = Some(at_s);
+            self.outgrown.push(i);
         }
     }
 
@@ -344,7 +411,7 @@ impl Source {
         let resolution = self.options.resolution_s;
         let key = (series.sli, series.labels.clone());
         let first = series.deltas.first().map_or(i64::MAX, |delta| delta.slice);
-        let mut booked = *self.gauges.get(&key).unwrap_or(&(first - 1));
+        let mut booked = *self.booked.get(&key).unwrap_or(&(first - 1));
         let give_up = (at_s - GAUGE_WAIT_S).div_euclid(resolution);
         series.deltas.retain(|delta| {
             let next = delta.slice == booked + 1 || (delta.slice > booked && booked + 1 < give_up);
@@ -353,7 +420,7 @@ impl Source {
             }
             next
         });
-        self.gauges.insert(key, booked);
+        self.booked.insert(key, booked);
         series
     }
 
@@ -441,7 +508,7 @@ impl Source {
             let age_max = self.age_max_s(live.interval_ms);
             health.insert(key.clone(), self.health_of(&key, at_s, newest, age_max, answered(sli)));
         }
-        for (key, slice) in &self.gauges {
+        for (key, slice) in &self.booked {
             let newest = (slice + 1) * self.options.resolution_s;
             let age_max = self.age_max_s(None);
             health.insert(key.clone(), self.health_of(key, at_s, Some(newest), age_max, answered(key.0)));

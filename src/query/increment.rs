@@ -135,7 +135,16 @@ impl Starts {
 pub struct Cursors {
     raws: Vec<(u128, u32, i64, f64)>,
     targets: Vec<(u128, Target)>,
-    residuals: Vec<(String, Labels, f64, f64)>,
+    series: Vec<SeriesCursor>,
+}
+
+/// One series of an SLI: what was not booked yet, and how far it was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SeriesCursor {
+    slo_id: String,
+    labels: Labels,
+    residual: (f64, f64),
+    newest_ms: Option<i64>,
 }
 
 /// One read: what came back for the requests of one source, all evaluated at the same moment.
@@ -227,6 +236,32 @@ impl Tracker {
         harvest
     }
 
+    /// Forgets the raw series that feed any of these SLIs: they are counted in another way from now on.
+    pub fn forget_slis(&mut self, slis: &[usize]) {
+        let feeds =
+            |raw: &Raw| raw.feeds.iter().flatten().any(|&(series, _)| slis.contains(&self.series[series as usize].sli));
+        let keep: Vec<bool> = self.raws.iter().map(|raw| !feeds(raw)).collect();
+        let mut kept = keep.iter();
+        self.raws.retain(|_| *kept.next().expect("one flag per raw series"));
+        self.index_raws();
+    }
+
+    fn index_raws(&mut self) {
+        self.raw_ids = self.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
+        let used: BTreeSet<u32> = self.raws.iter().map(|raw| raw.target).collect();
+        let moved: HashMap<u32, u32> = used.iter().copied().zip(0..).collect();
+        self.targets = used.iter().map(|&id| self.targets[id as usize].clone()).collect();
+        self.target_ids = self.targets.iter().zip(0..).map(|(target, id)| (target.key, id)).collect();
+        for raw in &mut self.raws {
+            raw.target = moved[&raw.target];
+        }
+    }
+
+    /// How many raw series are followed.
+    pub fn raw_series(&self) -> usize {
+        self.raws.len()
+    }
+
     /// Where this tracker began to read: what older history must be joined on to.
     pub fn starts(&self) -> Starts {
         Starts(self.starts.clone())
@@ -264,16 +299,8 @@ impl Tracker {
     pub fn forget_silent(&mut self, now_ms: i64) {
         let before = self.raws.len();
         self.raws.retain(|raw| raw.last.is_none_or(|(at, _)| at >= now_ms - FORGET_MS));
-        if self.raws.len() == before {
-            return;
-        }
-        self.raw_ids = self.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
-        let used: BTreeSet<u32> = self.raws.iter().map(|raw| raw.target).collect();
-        let moved: HashMap<u32, u32> = used.iter().copied().zip(0..).collect();
-        self.targets = used.iter().map(|&id| self.targets[id as usize].clone()).collect();
-        self.target_ids = self.targets.iter().zip(0..).map(|(target, id)| (target.key, id)).collect();
-        for raw in &mut self.raws {
-            raw.target = moved[&raw.target];
+        if self.raws.len() != before {
+            self.index_raws();
         }
     }
 
@@ -286,10 +313,15 @@ impl Tracker {
                 .filter_map(|raw| raw.last.map(|(at, value)| (raw.key, raw.target, at, value)))
                 .collect(),
             targets: self.targets.iter().map(|target| (target.key, target.clone())).collect(),
-            residuals: self
+            series: self
                 .series
                 .iter()
-                .map(|s| (plan.slis[s.sli].id.clone(), s.labels.clone(), s.residual.0, s.residual.1))
+                .map(|series| SeriesCursor {
+                    slo_id: plan.slis[series.sli].id.clone(),
+                    labels: series.labels.clone(),
+                    residual: series.residual,
+                    newest_ms: series.newest_ms,
+                })
                 .collect(),
         }
     }
@@ -307,10 +339,12 @@ impl Tracker {
             .map(|(key, target, at, value)| Raw { key, target, feeds: None, last: Some((at, value)) })
             .collect();
         tracker.raw_ids = tracker.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
-        for (id, labels, total, bad) in cursors.residuals {
-            if let Some(sli) = plan.slis.iter().position(|sli| sli.id == id) {
-                let series = tracker.series_id(sli, labels);
-                tracker.series[series as usize].residual = (total, bad);
+        let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
+        for cursor in cursors.series {
+            if let Some(&sli) = slis.get(cursor.slo_id.as_str()) {
+                let id = tracker.series_id(sli, cursor.labels) as usize;
+                tracker.series[id].residual = cursor.residual;
+                tracker.series[id].newest_ms = cursor.newest_ms;
             }
         }
         tracker
