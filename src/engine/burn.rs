@@ -11,7 +11,7 @@
 //! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::chance;
 use super::ledger::{SeriesLedger, WindowSum};

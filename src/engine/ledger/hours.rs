@@ -41,7 +41,7 @@ impl SeriesLedger {
     /// slices; the slices of a restored hour must not be applied again. A record that says more slices than an hour
     /// has is cut to what is possible.
     pub fn restore_hour(&mut self, record: &HourRecord) {
-        if record.slot.known == 0 || record.hour.abs() > 100_000_000_000 / HOUR_S {
+        if record.slot.known == 0 || record.hour.unsigned_abs() > 100_000_000_000 / HOUR_S as u64 {
             return;
         }
         let start = record.hour * HOUR_S;

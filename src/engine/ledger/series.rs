@@ -1,17 +1,17 @@
 //! The ledger of one series: three tiers of the same truth, fine, 5 minutes and 1 hour.
 //!
-//! Every slice is booked in each tier that reaches back to it, so a window takes its newest part from the fine tier,
-//! what is older from the 5-minute tier, and what is older still from the hour tier. Any window costs a bounded
-//! number of additions, whatever its length.
+//! Every slice is booked in each tier that reaches back to it. A window is made of whole hours, of 5-minute slots up to
+//! its edges, and of slices up to the very edge, so any window costs a bounded number of additions.
 //!
-//! **Edges.** Inside the fine tier a window is exact on slices. Where an edge falls inside a 5-minute or an hour
-//! slot, the window takes the share of that slot by time, rounded down, with one fraction for all counts.
+//! **Edges.** Where slices are still held a window is exact. Where only a 5-minute or an hour slot knows what happened
+//! and an edge falls inside it, the window takes the share of that slot by time, rounded down, with one fraction for
+//! all counts.
 //!
 //! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
 //! partial. Times beyond year 5000 are refused.
 
 use super::judge::Judge;
-use super::tier::{FineBlock, HourBlock, MidBlock, Slot, Tier};
+use super::tier::{Block, FineBlock, HourBlock, MidBlock, Slot, Tier};
 use super::{Applied, Coverage, SliceDelta, WindowSum};
 use crate::engine::{Seconds, Unit};
 
@@ -225,29 +225,18 @@ impl SeriesLedger {
         }
     }
 
+    /// `[start, end)` on the slice grid: whole hours from the hour tier, the rest from the finer ones.
     fn sum(&self, start: Seconds, end: Seconds) -> Slot {
-        let resolution_s = self.resolution_s;
-        let fine_from = self.fine.from().saturating_mul(resolution_s);
-        let mut sum = self.fine.range(start / resolution_s, end / resolution_s);
-        if start < fine_from {
-            sum += self.sum_before_fine(start, end.min(fine_from), fine_from);
-        }
-        sum
+        let begins = self.mid.from().saturating_mul(MID_S);
+        tiled(&self.hour, HOUR_S, begins, start, end, |from, to| self.sum_mid(from, to))
     }
 
-    /// `[start, end)`, all of it before the fine tier begins.
-    fn sum_before_fine(&self, start: Seconds, end: Seconds, fine_from: Seconds) -> Slot {
-        let mid_from = self.mid.from().saturating_mul(MID_S);
-        let mut sum = Slot::default();
-        if end > mid_from {
-            let finer = |until: Seconds| self.fine.range(fine_from / self.resolution_s, until / self.resolution_s);
-            sum += shares(&self.mid, MID_S, (start.max(mid_from), end), fine_from, finer);
-        }
-        if start < mid_from {
-            let finer = |until: Seconds| self.mid.range(mid_from / MID_S, until / MID_S);
-            sum += shares(&self.hour, HOUR_S, (start, end.min(mid_from)), mid_from, finer);
-        }
-        sum
+    /// The same by 5-minute slots and slices, without what only the hour tier knows.
+    fn sum_mid(&self, start: Seconds, end: Seconds) -> Slot {
+        let resolution_s = self.resolution_s;
+        let begins = self.fine.from().saturating_mul(resolution_s);
+        let slices = |from: Seconds, to: Seconds| self.fine.range(from / resolution_s, to / resolution_s);
+        tiled(&self.mid, MID_S, begins, start, end, slices)
     }
 
     /// Seconds in a slice.
@@ -293,38 +282,41 @@ fn add_bounded(slot: &mut Slot, news: Slot, slices: i64) {
     slot.judged_bad = (slot.judged_bad + news.judged_bad).min(slot.judged);
 }
 
-/// The sum over `[start, end)` in slots of `slot_s` seconds, with the share of slots cut by an edge. A finer tier
-/// speaks from `cut` on (`end <= cut`), so the slot across `cut` counts without what the finer tier holds of it:
-/// `finer(until)` is the sum of the finer tier over `[cut, until)`.
-fn shares<B: super::tier::Block>(
+/// The sum over `[start, end)`: whole slots of `slot_s` seconds from `tier`; of a slot cut by an edge what `finer` knows
+/// of the part inside, and the part's share of what only this tier knows of the slot. That lies before the finer tier
+/// `begins`, where it begins in this slot, and else anywhere in it.
+fn tiled<B: Block>(
     tier: &Tier<B>,
     slot_s: i64,
-    (start, end): (Seconds, Seconds),
-    cut: Seconds,
-    finer: impl Fn(Seconds) -> Slot,
+    begins: Seconds,
+    start: Seconds,
+    end: Seconds,
+    finer: impl Fn(Seconds, Seconds) -> Slot,
 ) -> Slot {
+    if start >= end {
+        return Slot::default();
+    }
     let part = |slot: i64, from: Seconds, to: Seconds| {
         let (slot_start, slot_end) = (slot * slot_s, (slot + 1) * slot_s);
-        let held = tier.get(slot);
-        if cut >= slot_end {
-            held.share(to - from, slot_s)
-        } else {
-            (held - finer(slot_end)).share(to - from, cut - slot_start)
+        let mut sum = finer(from, to);
+        let own = tier.get(slot) - finer(slot_start, slot_end);
+        if own != Slot::default() {
+            let own_end = if begins > slot_start { begins.min(slot_end) } else { slot_end };
+            sum += own.share(to.min(own_end) - from, own_end - slot_start);
         }
+        sum
     };
     let (first, last) = (start.div_euclid(slot_s), (end - 1).div_euclid(slot_s));
-    if first == last {
+    let (cut_left, cut_right) = (start > first * slot_s, end < (last + 1) * slot_s);
+    if first == last && (cut_left || cut_right) {
         return part(first, start, end);
     }
-    let (mut from, mut to) = (first, last + 1);
-    let mut sum = Slot::default();
-    if start > first * slot_s {
+    let mut sum = tier.range(first + i64::from(cut_left), last + i64::from(!cut_right));
+    if cut_left {
         sum += part(first, start, (first + 1) * slot_s);
-        from += 1;
     }
-    if end < (last + 1) * slot_s {
+    if cut_right {
         sum += part(last, last * slot_s, end);
-        to -= 1;
     }
-    sum + tier.range(from, to)
+    sum
 }
