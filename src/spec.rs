@@ -27,6 +27,7 @@ mod sli;
 mod tests;
 pub(crate) mod tree;
 
+pub(crate) use alerting::severity;
 pub use defaults::{Defaults, TEXT as DEFAULTS_TEXT, defaults};
 pub use duration::{DurationFault, TimeSpan};
 pub use explain::{Explained, ExplainedClause, explain, table};

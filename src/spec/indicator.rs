@@ -92,7 +92,7 @@ impl Indicator {
     }
 
     fn digits(&self, per_mille: u32) -> u32 {
-        if per_mille % 10 == 0 { per_mille / 10 } else { per_mille }
+        if per_mille.is_multiple_of(10) { per_mille / 10 } else { per_mille }
     }
 
     pub fn family(&self) -> Family {

@@ -269,7 +269,10 @@ pub(crate) fn read_custom(at: &At<'_>, service: &Service<'_>, report: &mut Repor
     let said = common(&mut fields, service, report);
     let objective = match &said.objective {
         Some(at) => objective(at, report),
-        None => fields.need(report, "objective", "99.9").and_then(|_| None),
+        None => {
+            fields.need(report, "objective", "99.9");
+            None
+        }
     };
     let (events, slices) = (fields.get("events"), fields.get("slices"));
     let mut target_labels = None;
