@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -40,8 +40,8 @@ impl Delivery {
 pub enum Answer {
     /// This status and body.
     Status(u16, String),
-    /// This status, with a `Retry-After` of this text.
-    RetryAfter(u16, String),
+    /// This status with a header, `retry-after` or `location` for example.
+    Header(u16, &'static str, String),
     /// This status, half a body, and the connection closed.
     CutBody(u16),
     /// Nothing, ever.
@@ -108,7 +108,7 @@ async fn take(State(desk): State<Desk>, method: Method, uri: Uri, headers: Heade
     let response = |status: u16| Response::builder().status(StatusCode::from_u16(status).expect("a status"));
     match answer {
         Answer::Status(status, body) => response(status).body(Body::from(body)),
-        Answer::RetryAfter(status, after) => response(status).header(header::RETRY_AFTER, after).body(Body::empty()),
+        Answer::Header(status, name, value) => response(status).header(name, value).body(Body::empty()),
         Answer::CutBody(status) => response(status).header(header::CONTENT_LENGTH, 100).body(cut_body("half of it")),
         Answer::Stall => std::future::pending().await,
     }
@@ -117,6 +117,10 @@ async fn take(State(desk): State<Desk>, method: Method, uri: Uri, headers: Heade
 
 /// A body that ends with an error after `text`: the server closes the connection without the rest.
 pub fn cut_body(text: impl Into<Bytes>) -> Body {
-    let cut = std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "cut on purpose");
-    Body::from_stream(stream::iter([Ok(text.into()), Err(cut)]))
+    let cut = async {
+        // An error at once would drop what is still in the server's buffer, status line included.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "cut on purpose"))
+    };
+    Body::from_stream(stream::iter([Ok(text.into())]).chain(stream::once(cut)))
 }
