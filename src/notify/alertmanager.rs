@@ -208,11 +208,11 @@ impl Integration for Alertmanager {
     fn next(&mut self, now_ms: i64) -> Next {
         let batch = self.batch(now_ms);
         if !batch.is_empty() {
-            return Next::Send(self.post(&batch, now_ms));
+            return Next::Send(Box::new(self.post(&batch, now_ms)));
         }
         if let Some(entry) = self.board.entries.values().find(|entry| entry.note.unread) {
             let slo_id = entry.alert.slo_id.clone();
-            return Next::Send(self.read_back(slo_id));
+            return Next::Send(Box::new(self.read_back(slo_id)));
         }
         Next::Idle(self.board.entries.values().map(|entry| self.due_ms(entry)).min())
     }

@@ -22,7 +22,7 @@ use crate::engine::Snapshot;
 #[derive(Debug)]
 pub(super) enum Next {
     /// To send this now.
-    Send(Request),
+    Send(Box<Request>),
     /// Nothing before this time (milliseconds); `None`: nothing until the next snapshot.
     Idle(Option<i64>),
 }
@@ -107,7 +107,7 @@ impl Courier {
     }
 
     /// One attempt; answers how long to leave the endpoint alone.
-    async fn send(&mut self, request: Request, failures: &mut usize) -> Duration {
+    async fn send(&mut self, request: Box<Request>, failures: &mut usize) -> Duration {
         let reply = self.endpoint.exchange(&request, self.timeout, self.clock.now_ms()).await;
         debug!(integration = self.integration.name(), to = self.endpoint.shown(), outcome = ?reply.outcome, "answered");
         let mut events = Vec::new();

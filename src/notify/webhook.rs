@@ -216,7 +216,7 @@ impl Integration for Webhook {
         let slo_id = slo_id.to_owned();
         self.groups.entry(slo_id.clone()).or_default().attempted_ms = now_ms;
         self.in_flight = Some(InFlight { slo_id, alerts, news: reason != NotificationReason::Repeat });
-        Next::Send(request)
+        Next::Send(Box::new(request))
     }
 
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event> {
