@@ -300,7 +300,8 @@ window.addEventListener("hashchange", aim);
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && document.activeElement !== $("filter")) { event.preventDefault(); $("filter").focus(); }
 });
-read();
 follow();
+// The stream's first event brings the server's clock and the first read; without a stream there is only polling.
+setTimeout(() => { if (!slosText) read(); }, 1500);
 setInterval(() => { if (!following) read(); }, 15000);
 setInterval(tick, 1000);
