@@ -78,7 +78,7 @@ function link(text, url) {
 
 // === One series
 
-function budget(series) {
+function budget(slo, series) {
   const left = series.budget_remaining;
   if (left === null) {
     return h("div", { class: "budget" }, h("span", { class: "unknown-word" }, "unknown"), h("div", { class: "bar none" }));
@@ -86,7 +86,9 @@ function budget(series) {
   const fill = h("i");
   fill.style.width = (left <= 0 ? 100 : Math.min(100, Math.max(1, left * 100))) + "%";
   const out = left <= 0, low = left < 0.25;
-  const ends = series.exhaustion_s === null ? (out ? "overspent" : null) : "gone in " + span(series.exhaustion_s);
+  // Slower than one window is no news: what is spent by then has come back.
+  const ends = out ? "overspent" : series.exhaustion_s !== null && series.exhaustion_s < slo.window_s ?
+    "gone in " + span(series.exhaustion_s) + " at this burn" : null;
   return h("div", { class: "budget" },
     h("span", { class: out ? "percent out" : "percent" }, percent(left)), h("span", { class: "dim" }, " left"),
     h("div", { class: "bar" + (out ? " out" : low ? " low" : ""), role: "img", "aria-label": percent(left) + " of the error budget left" }, fill),
@@ -101,7 +103,7 @@ function burns(series) {
     return h("div", { class: "burn" + (clause.firing ? " " + clause.speed : ""), title },
       h("span", { class: "win" }, windowText(clause.long_s) + " / " + windowText(clause.short_s)),
       h("span", { class: "rate" }, h("b", {}, rate(clause.burn_long)), h("span", { class: "dim" }, " / " + rate(clause.burn_short))),
-      h("span", { class: "limit" }, (clause.firing ? "over " : "limit ") + rate(clause.factor)));
+      h("span", { class: "limit" }, (clause.firing ? "over " : "limit ") + +clause.factor.toPrecision(3) + "×"));
   }));
 }
 
@@ -119,8 +121,8 @@ function status(series) {
       h("time", { "data-at": series.since, datetime: new Date(series.since * 1000).toISOString() }, age(series.since)), h("br"), clock(series.since)));
 }
 
-function row(who, series) {
-  return h("div", { class: "row" }, status(series), who, budget(series), burns(series), data(series));
+function row(slo, who, series) {
+  return h("div", { class: "row" }, status(series), who, budget(slo, series), burns(series), data(series));
 }
 
 // === One SLO
@@ -143,10 +145,10 @@ function drawSlo(slo) {
     many ? h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
       isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
   return h("div", { class: "slo", id: "slo-" + slo.id },
-    shown ? row(who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
+    shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
     slo.notes.map((note) => h("div", { class: "note" }, note)),
     many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
-      row(h("div", { class: "who" }, labelText(series.labels)), series))) : null);
+      row(slo, h("div", { class: "who" }, labelText(series.labels)), series))) : null);
 }
 
 function toggle(id) {
@@ -155,6 +157,16 @@ function toggle(id) {
   draw();
   const button = document.getElementById("slo-" + id).querySelector("button.expand");
   if (button) button.focus();
+}
+
+// A link to #slo-ID opens the series of that SLO.
+function aim() {
+  const id = decodeURIComponent(location.hash).replace(/^#slo-/, "");
+  if (!slos.some((slo) => slo.id === id)) return;
+  open.add(id);
+  drawn.delete(id);
+  draw();
+  document.getElementById("slo-" + id)?.scrollIntoView({ block: "center" });
 }
 
 // The node of an SLO, made again only when what it shows changed.
@@ -188,11 +200,11 @@ function drawFleet(shown) {
   for (const slo of shown.slice(0, ROWS_MAX)) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
   const rank = (list) => Math.min(...list.map((slo) => ORDER.indexOf(slo.state)));
   const sorted = [...groups].sort((a, b) => rank(a[1]) - rank(b[1]) || (a[0] < b[0] ? -1 : 1));
-  const cards = sorted.map(([service, list]) => h("section", { class: "service" },
+  const cards = sorted.map(([service, list], i) => h("section", { class: "service" },
     h("h2", {}, h("a", { href: "/v1/services/" + encodeURIComponent(service) }, service), h("span", { class: "dim" }, list[0].owner),
       list[0].annotations.channel ? h("span", { class: "dim" }, list[0].annotations.channel) : null,
       link("runbook", list[0].annotations.runbook)),
-    h("div", { class: "row heads" }, ["state", "SLO", "error budget", "burn rate, long / short window", "data"].map((head) => h("div", {}, head))),
+    i ? null : h("div", { class: "row heads" }, ["state", "SLO", "error budget", "burn rate, long / short window", "data"].map((head) => h("div", {}, head))),
     list.map(node)));
   if (!cards.length) cards.push(h("div", { class: "service empty" }, slos.length ? "No SLO matches." : "No SLO is evaluated yet."));
   if (shown.length > ROWS_MAX) cards.push(h("div", { class: "more" }, "and " + (shown.length - ROWS_MAX) + " more: use the filter"));
@@ -207,7 +219,7 @@ function drawAlerts() {
       alert.inhibited_by && "behind the " + KINDS[alert.inhibited_by] + " alert", resolved && "resolved"].filter(Boolean);
     return h("div", { class: "alert" + (loud(alert) ? "" : " quiet") },
       h("span", { class: "sev " + alert.severity }, alert.sev), h("span", { class: "state" }, KINDS[alert.kind] || alert.kind),
-      h("span", { class: "what" }, h("a", { href: "#slo-" + alert.slo_id }, alert.slo_id), " ", h("span", { class: "dim" }, labelText(alert.series)),
+      h("span", { class: "what" }, h("a", { href: "#slo-" + encodeURIComponent(alert.slo_id) }, alert.slo_id), " ", h("span", { class: "dim" }, labelText(alert.series)),
         remarks.length ? h("div", { class: "remark" }, remarks.join("; ")) : null),
       h("span", { class: "dim" }, resolved ? moment(alert.resolved_at) : moment(alert.starts_at)),
       h("span", {}, link("runbook", alert.annotations.runbook)));
@@ -227,12 +239,14 @@ async function read() {
       return answer.text();
     })));
     heard = Date.now();
+    const first = !slosText;
     if (answers[0] !== slosText) { slosText = answers[0]; slos = JSON.parse(slosText); }
     if (answers[1] !== alertsText) { alertsText = answers[1]; alerts = JSON.parse(alertsText); }
     at = Math.max(at, ...slos.flatMap((slo) => slo.series.map((series) => series.at)));
     for (const id of drawn.keys()) if (!slos.some((slo) => slo.id === id)) drawn.delete(id);
     draw();
     drawAlerts();
+    if (first) aim();
   } catch (fault) {
     console.warn("cannot read:", fault);
   }
@@ -282,10 +296,12 @@ async function tick() {
 now = Math.floor(Date.now() / 1000);
 nowTaken = Date.now();
 $("filter").addEventListener("input", draw);
+window.addEventListener("hashchange", aim);
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && document.activeElement !== $("filter")) { event.preventDefault(); $("filter").focus(); }
 });
-read();
 follow();
+// The stream's first event brings the server's clock and the first read; without a stream there is only polling.
+setTimeout(() => { if (!slosText) read(); }, 1500);
 setInterval(() => { if (!following) read(); }, 15000);
 setInterval(tick, 1000);

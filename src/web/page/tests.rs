@@ -2,12 +2,20 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::web::fixture;
+use crate::clock::Clock;
+use crate::web::server::serve_router;
+use crate::web::{App, fixture};
 
 #[test]
 fn text_from_rules_cannot_become_markup() {
@@ -61,28 +69,55 @@ async fn chromium(url: &str, profile: &Path, arguments: &[&str]) -> Option<Strin
     }
 }
 
-/// Serves the canned fleet; pictures of it are left in the target folder for whoever wants to look.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_draws_every_state_in_a_real_browser() {
-    let stand = fixture::stand();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
-    let stop = CancellationToken::new();
-    let server = tokio::spawn(crate::web::serve(listener, stand.app.clone(), stop.clone()));
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
-    let profile = folder.join(format!("profile-{}", std::process::id()));
-    std::fs::create_dir_all(&profile).expect("the target folder takes files");
+/// Adds an image that takes 3 s: Chromium dumps a document when it is loaded, and the script needs a moment after that.
+async fn load_late(request: Request, next: Next) -> Response {
+    let is_page = request.uri().path() == "/";
+    let (mut head, body) = next.run(request).await.into_parts();
+    if !is_page {
+        return Response::from_parts(head, body);
+    }
+    let policy = head.headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text");
+    let policy = policy.replace("img-src data:", "img-src data: 'self'").parse().expect("text");
+    head.headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    head.headers.remove(header::CONTENT_LENGTH);
+    let body = to_bytes(body, 1 << 20).await.expect("a body");
+    Response::from_parts(head, [&body, &b"<img src=\"/late\" alt=\"\">"[..]].concat().into())
+}
 
-    let dom = chromium(&url, &profile, &["--timeout=4000", "--dump-dom"]).await;
-    for (name, size) in [("wide", "1360,1150"), ("phone", "400,1600")] {
+/// What Chromium makes of the page of `app`: its document, and a picture of each of `pictures` (name, size, more
+/// arguments), which is left in the target folder for whoever wants to look.
+async fn browse(app: App, fragment: &str, pictures: &[(&str, &str, &str)]) -> Option<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/{fragment}", listener.local_addr().expect("it is bound"));
+    let stop = CancellationToken::new();
+    let (limits, stopped) = (app.limits.clone(), stop.clone());
+    let late = get(|| tokio::time::sleep(Duration::from_secs(3)));
+    let router = crate::web::router(app, stop.clone()).route("/late", late).layer(from_fn(load_late));
+    let server = tokio::spawn(async move { serve_router(listener, router, &limits, stopped).await });
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
+    let profile = folder.join(format!("profile-{}-{}", std::process::id(), pictures[0].0));
+    std::fs::create_dir_all(&profile).expect("the target folder takes files");
+    let dom = chromium(&url, &profile, &["--timeout=15000", "--dump-dom"]).await;
+    for (name, size, more) in pictures {
         let picture = format!("--screenshot={}", folder.join(name).with_extension("png").display());
-        chromium(&url, &profile, &["--timeout=4000", &picture, &format!("--window-size={size}")]).await;
+        let url = url.trim_end_matches(fragment);
+        chromium(url, &profile, &["--timeout=15000", &picture, &format!("--window-size={size}"), more]).await;
     }
     std::fs::remove_dir_all(&profile).ok();
     stop.cancel();
     server.await.expect("no panic");
-    let Some(dom) = dom else { return };
-    drop(stand);
+    dom
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_draws_every_state_in_a_real_browser() {
+    let stand = fixture::stand();
+    let pictures = [
+        ("wide", "1360,1250", "--mute-audio"),
+        ("phone", "400,1600", "--mute-audio"),
+        ("dark", "1360,1250", "--blink-settings=preferredColorScheme=0"),
+    ];
+    let Some(dom) = browse(stand.app.clone(), "#slo-llm-gateway-availability", &pictures).await else { return };
     for state in ["fast burn", "slow burn", "exhausted", "unknown", "ok"] {
         let class = state.replace(' ', "_");
         assert!(
@@ -90,9 +125,25 @@ async fn the_page_draws_every_state_in_a_real_browser() {
             "no SLO drawn as {state}: {dom}"
         );
     }
-    assert!(dom.contains(">live · slice of "), "the stream was not followed: {dom}");
+    assert!(dom.contains(">live · slice of 09:30 UTC, "), "the stream was not followed: {dom}");
     assert!(dom.contains("<span class=\"percent out\">-8.0 %</span>"), "{dom}");
     assert!(dom.contains("absent: no series") && dom.contains("no sample ever"), "{dom}");
     assert!(dom.contains("<span class=\"sev critical\">SEV-1</span>"), "{dom}");
+    assert!(dom.contains("<div class=\"who\">model=mixtral tier=realtime</div>"), "the link opens the series: {dom}");
     assert!(!dom.contains("<script>alert(1)"), "a label became markup: {dom}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_says_when_what_it_shows_is_old_or_not_there_yet() {
+    let mut stand = fixture::stand();
+    stand.app.clock = Clock::scaled((fixture::AT + 900) * 1000, 1.0);
+    let Some(dom) = browse(stand.app.clone(), "", &[("old", "1360,600", "--mute-audio")]).await else { return };
+    assert!(dom.contains("Evaluation is 15 min behind: what is shown is old."), "{dom}");
+    assert!(dom.contains("<body class=\"old\">") && dom.contains(">not live · "), "{dom}");
+
+    stand.snapshot.send_replace(Arc::default());
+    stand.readiness.send_modify(|readiness| readiness.hold("first_evaluation", "reading 30 days of history"));
+    let dom = browse(stand.app.clone(), "", &[("empty", "800,300", "--mute-audio")]).await.expect("as before");
+    assert!(dom.contains("Not ready: reading 30 days of history."), "{dom}");
+    assert!(dom.contains("No SLO is evaluated yet."), "{dom}");
 }
