@@ -7,9 +7,12 @@
 //!
 //! Deliberately absent: anything the daemon needs in production. Only `cli` and tests import this module.
 
+pub mod conformance;
 pub mod count;
 pub mod fleet;
 pub mod openmetrics;
+pub mod prometheus;
+pub mod promql;
 pub mod scenario;
 pub mod scenarios;
 
