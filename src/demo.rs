@@ -17,3 +17,13 @@ pub mod scenario;
 pub mod scenarios;
 
 pub use scenario::{Sample, Scenario, Truth};
+
+/// The fleet's services as (file name, YAML), in name order: what a user would have written for it.
+pub fn rules() -> [(&'static str, &'static str); 4] {
+    [
+        ("checkout.yaml", include_str!("demo/rules/checkout.yaml")),
+        ("feature-store.yaml", include_str!("demo/rules/feature-store.yaml")),
+        ("gpu-queue.yaml", include_str!("demo/rules/gpu-queue.yaml")),
+        ("llm-chat.yaml", include_str!("demo/rules/llm-chat.yaml")),
+    ]
+}

@@ -168,6 +168,7 @@ const OVER: &[(&str, i64, &str)] = &[
     ("sum by (service, code) (increase(http_requests_total[90s]))", 3600, "1m"),
     ("sum by (model_name, tier, le) (increase(vllm:time_to_first_token_seconds_bucket[3630s]))", 6 * 3600, "3600"),
     ("http_requests_total{service=\"hole\"}", 2 * 3600, "30"),
+    ("increase(http_requests_total{service=\"hole\",code=\"200\"}[5m])", 3600, "1"),
     ("http_requests_total{service=\"crash-loop\"}", 3600, "15"),
     ("max by (feature_view) (feast_feature_freshness_seconds)", 3600, "30s"),
     ("time() - process_start_time_seconds", 3600, "0.5m"),
