@@ -15,6 +15,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod scenario;
 pub mod scenarios;
+pub mod story;
 
 pub use scenario::{Sample, Scenario, Truth};
 
@@ -23,7 +24,7 @@ pub fn rules() -> [(&'static str, &'static str); 4] {
     [
         ("checkout.yaml", include_str!("demo/rules/checkout.yaml")),
         ("feature-store.yaml", include_str!("demo/rules/feature-store.yaml")),
-        ("gpu-queue.yaml", include_str!("demo/rules/gpu-queue.yaml")),
+        ("gpu-cluster.yaml", include_str!("demo/rules/gpu-cluster.yaml")),
         ("llm-chat.yaml", include_str!("demo/rules/llm-chat.yaml")),
     ]
 }
