@@ -28,7 +28,14 @@ pub(super) type Vector = Vec<Element>;
 /// place in the query that derives, what for, and the address of the input, which is kept alive here.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
-    known: HashMap<(usize, Purpose, usize), (Arc<Labels>, Arc<Labels>)>,
+    known: HashMap<(usize, Purpose, usize), Made>,
+}
+
+/// The input, kept alive so that its address stays its own, and what was made of it.
+#[derive(Debug)]
+struct Made {
+    _from: Arc<Labels>,
+    labels: Arc<Labels>,
 }
 
 /// What labels are derived for: a matching operator derives two kinds.
@@ -59,8 +66,9 @@ impl Derived {
         make: impl FnOnce(&Labels) -> Labels,
     ) -> Arc<Labels> {
         let key = (place, purpose, Arc::as_ptr(from) as usize);
-        let (_, derived) = self.known.entry(key).or_insert_with(|| (Arc::clone(from), Arc::new(make(from))));
-        Arc::clone(derived)
+        let made =
+            self.known.entry(key).or_insert_with(|| Made { _from: Arc::clone(from), labels: Arc::new(make(from)) });
+        Arc::clone(&made.labels)
     }
 }
 
