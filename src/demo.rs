@@ -7,10 +7,24 @@
 //!
 //! Deliberately absent: anything the daemon needs in production. Only `cli` and tests import this module.
 
+pub mod conformance;
 pub mod count;
 pub mod fleet;
 pub mod openmetrics;
+pub mod prometheus;
+pub mod promql;
 pub mod scenario;
 pub mod scenarios;
+pub mod story;
 
 pub use scenario::{Sample, Scenario, Truth};
+
+/// The fleet's services as (file name, YAML), in name order: what a user would have written for it.
+pub fn rules() -> [(&'static str, &'static str); 4] {
+    [
+        ("checkout.yaml", include_str!("demo/rules/checkout.yaml")),
+        ("feature-store.yaml", include_str!("demo/rules/feature-store.yaml")),
+        ("gpu-cluster.yaml", include_str!("demo/rules/gpu-cluster.yaml")),
+        ("llm-chat.yaml", include_str!("demo/rules/llm-chat.yaml")),
+    ]
+}

@@ -392,10 +392,18 @@ impl Scenario {
         Some(sample(&self.pods[series.pod], series, run.started, run.last))
     }
 
-    /// What a counter did within [from_ms, to_ms], in time that does not grow with the window's samples; `None` without
-    /// samples.
+    /// What a series did within [from_ms, to_ms]; `None` without samples. For a counter in time that does not grow with
+    /// the window's samples, since between restarts it only rises.
     pub fn window(&self, index: usize, from_ms: i64, to_ms: i64) -> Option<Window> {
         let series = &self.series[index];
+        if !series.is_counter() {
+            let mut points = Vec::new();
+            self.samples(index, from_ms, to_ms, &mut points);
+            let (&first, &last) = (points.first()?, points.last()?);
+            let falls = points.windows(2).filter(|pair| pair[1].value < pair[0].value);
+            let reset = falls.map(|pair| pair[0].value).sum();
+            return Some(Window { first, last, samples: points.len(), reset });
+        }
         let pod = &self.pods[series.pod];
         let mut window: Option<Window> = None;
         for run in self.runs(series, from_ms, to_ms) {

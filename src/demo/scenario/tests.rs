@@ -74,10 +74,8 @@ fn a_window_says_what_walking_through_it_would() {
     let all = ten_a_second();
     scenario.counter(pod, "a_total", &[], &all);
     scenario.born_counter(pod, "b_total", &[], &all.part(&Timeline::new(0.0005)));
+    scenario.gauge(pod, "c", &[], Gauge::Age { period_s: 400, stalls: vec![] });
     for index in 0..scenario.series().len() {
-        if !scenario.series()[index].is_counter() {
-            continue;
-        }
         for from in (0..9_000_000).step_by(137_000) {
             for length in [0, 20_000, 90_000, 3_600_000] {
                 let mut walked = Vec::new();
