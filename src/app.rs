@@ -8,8 +8,8 @@
 //! test runs two daemons in one process and the demo runs one on a fast clock.
 
 pub mod daemon;
-mod evaluation;
-mod history;
+pub mod evaluation;
+pub mod history;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,1 +1,168 @@
-//! Commands.
+//! Commands: what was typed, what it means, and with which code the process ends.
+//!
+//! stdout is data, stderr is log and progress. A pipe that closes early is no error.
+
+mod check;
+mod demo;
+mod eval;
+mod run;
+mod wiring;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Exact burn rates of error budgets from Prometheus, and severity-mapped alerts.
+#[derive(Debug, Parser)]
+#[command(name = "slowburn", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole product on simulated services: an incident, the page, the alert
+    #[command(after_help = "Examples:\n  slowburn demo\n  slowburn demo --speed 120 --listen 127.0.0.1:8080")]
+    Demo(demo::DemoArgs),
+    /// Run the daemon
+    #[command(after_help = "Examples:\n  \
+        slowburn run --prometheus-url http://localhost:9090 --rules rules/services\n  \
+        slowburn run --prometheus-url http://prometheus:9090 --rules /etc/slowburn/rules \\\n    \
+        --alertmanager-url http://am-0:9093 --alertmanager-url http://am-1:9093 --data-dir /var/lib/slowburn\n\n\
+        SIGHUP or POST /-/reload reads the rules again; files with errors leave the old ones in force.\n\
+        Exit codes: 0 stopped, 1 could not start, 64 bad configuration")]
+    Run(Box<run::RunArgs>),
+    /// Check rule files, and print what every threshold means
+    #[command(after_help = "Examples:\n  slowburn check rules/services rules/policies\n  \
+        slowburn check --format sarif rules > slowburn.sarif\n  \
+        slowburn check rules/services --prometheus-url http://localhost:9090\n\n\
+        Exit codes: 0 nothing to correct, 1 errors (or warnings with --strict), 2 wrong usage")]
+    Check(check::CheckArgs),
+    /// Evaluate every SLO once, now or at a past moment
+    #[command(
+        after_help = "Examples:\n  slowburn eval --prometheus-url http://localhost:9090 --rules rules/services\n  \
+        slowburn eval --prometheus-url http://localhost:9090 --rules rules/services --at 2026-11-01T12:00:00Z --format json\n\n\
+        Exit codes: 0 nothing burns, 1 something burns or is exhausted, 4 there is an SLO without data"
+    )]
+    Eval(eval::EvalArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where samples come from, for commands that need them.
+#[derive(Debug, Clone, Args)]
+struct SourceArgs {
+    /// Prometheus, or what speaks its query API
+    #[arg(long, value_name = "URL")]
+    prometheus_url: Option<String>,
+    /// Files or directories of services (repeatable)
+    #[arg(long, value_name = "PATH", required = true)]
+    rules: Vec<PathBuf>,
+    /// Daemon settings: authentication, headers, timeouts
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Ok,
+    Findings,
+    Usage,
+    NoData,
+    BadConfig,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Ok => 0,
+            Exit::Findings => 1,
+            Exit::Usage => 2,
+            Exit::NoData => 4,
+            Exit::BadConfig => 64,
+        })
+    }
+}
+
+/// Parses the command line and runs what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::prometheus::client::install_tls();
+    let exit = match cli.command {
+        Command::Demo(args) => block_on(demo::demo(args)),
+        Command::Run(args) => block_on(run::run(*args)),
+        Command::Check(args) => block_on(check::check(args)),
+        Command::Eval(args) => block_on(eval::eval(args)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "slowburn", &mut script);
+            print_out(&String::from_utf8_lossy(&script));
+            Exit::Ok
+        }
+    };
+    exit.into()
+}
+
+fn block_on(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            complain(&format!("the runtime cannot be started: {error}"));
+            Exit::Findings
+        }
+    }
+}
+
+/// Writes data to stdout; whoever closed the pipe has seen enough.
+fn print_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Writes a line to stderr.
+fn complain(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "slowburn: {text}"));
+}
+
+fn colour_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Ends when the process is asked to: SIGTERM or Ctrl-C.
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -263,6 +263,23 @@ impl Source {
         poll
     }
 
+    /// Reads the last `back_s` seconds once, to see what there is.
+    pub async fn look(&mut self, at_s: i64, back_s: i64) -> Poll {
+        for ask in [Ask::Counter, Ask::Gauge] {
+            self.read_from(ask, at_s - back_s);
+        }
+        self.poll(at_s).await
+    }
+
+    /// How many raw series each SLI was seen with; an expression counts as one series for each that it answers with.
+    pub fn raw_series_of_slis(&self) -> Vec<usize> {
+        let mut counts = self.tracker.raw_series_of_slis(self.plan.slis.len());
+        for (sli, _) in self.booked.keys() {
+            counts[*sli] += 1;
+        }
+        counts
+    }
+
     /// One step of [`Source::poll`] for requests of one kind.
     pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
         let mut poll = Poll::default();

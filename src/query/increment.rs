@@ -262,6 +262,20 @@ impl Tracker {
         self.raws.len()
     }
 
+    /// How many raw series feed each of the first `slis` SLIs.
+    pub fn raw_series_of_slis(&self, slis: usize) -> Vec<usize> {
+        let mut counts = vec![0; slis];
+        for raw in &self.raws {
+            let mut fed: Vec<usize> =
+                raw.feeds.iter().flatten().map(|&(series, _)| self.series[series as usize].sli).collect();
+            fed.dedup();
+            for sli in fed {
+                counts[sli] += 1;
+            }
+        }
+        counts
+    }
+
     /// Where this tracker began to read: what older history must be joined on to.
     pub fn starts(&self) -> Starts {
         Starts(self.starts.clone())

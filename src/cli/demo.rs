@@ -1,0 +1,188 @@
+//! `slowburn demo`: the real daemon on a simulated fleet, with an incident that begins within seconds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use clap::Args;
+use reqwest::Url;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, asked_to_stop, colour_on, complain, print_out};
+use crate::app::{self, Options};
+use crate::clock::Clock;
+use crate::demo::story::{Beat, Delivery, tell};
+use crate::demo::{self, fleet};
+use crate::engine::Snapshot;
+use crate::notify::{self, Destination, Endpoint};
+use crate::prometheus::{ClientOptions, SourceOptions};
+use crate::{spec, telemetry, web};
+
+/// Simulated seconds from the start to the incident: time to read the past and show a quiet fleet.
+const ONSET_S: i64 = 480;
+
+/// Flags of `slowburn demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many times as fast as the wall the simulated time runs, 1 to 600
+    #[arg(long, default_value_t = 60.0, value_parser = speed)]
+    speed: f64,
+    /// Where to serve the page; a free port is taken if this one is not
+    #[arg(long, default_value = "127.0.0.1:9595", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Seed of the fleet: the same seed tells the same story
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// End when the page has been resolved, instead of running until Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// Log level of the daemon: error, warn, info, debug
+    #[arg(long, default_value = "error", value_name = "LEVEL")]
+    log_level: String,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (1.0..=600.0).contains(&speed) => Ok(speed),
+        _ => Err("write a number from 1 to 600".into()),
+    }
+}
+
+/// Runs the demo until Ctrl-C.
+pub async fn demo(args: DemoArgs) -> Exit {
+    match tell_story(&args).await {
+        Ok(()) => Exit::Ok,
+        Err(text) => {
+            complain(&text);
+            Exit::Findings
+        }
+    }
+}
+
+async fn tell_story(args: &DemoArgs) -> Result<(), String> {
+    telemetry::init_logging(telemetry::LogFormat::Text, &args.log_level).map_err(|error| error.to_string())?;
+    let metrics = telemetry::install_recorder().map_err(|error| error.to_string())?;
+    let now = Clock::wall().now();
+    let fleet = fleet::fleet(args.seed, now, ONSET_S);
+    let clock = Clock::scaled(now * 1000, args.speed);
+    let stop = CancellationToken::new();
+
+    let (prometheus, prometheus_url) = bound("127.0.0.1:0".parse().expect("a constant address")).await?;
+    tokio::spawn(demo::prometheus::serve(prometheus, Arc::new(fleet.scenario), clock.clone(), stop.clone()));
+    let (receiver, receiver_url) = bound("127.0.0.1:0".parse().expect("a constant address")).await?;
+    let (delivered, deliveries) = mpsc::unbounded_channel();
+    let inbox = Router::new().route("/", post(receive)).with_state(delivered);
+    tokio::spawn(async move { axum::serve(receiver, inbox).await });
+
+    let (listener, page) = match bound(args.listen).await {
+        Ok(bound) => bound,
+        Err(_) => bound(SocketAddr::new(args.listen.ip(), 0)).await?,
+    };
+    let options = options(args, &clock, metrics, &prometheus_url, &receiver_url, &page)?;
+    print_out(&format!(
+        "A simulated fleet of four services runs at {}x. The page is at {page}\n\
+         Its Prometheus is simulated at {prometheus_url}; the daemon that reads it is the real one. Ctrl-C ends it.\n\n",
+        args.speed
+    ));
+    let (started, handle) = oneshot::channel();
+    let daemon = tokio::spawn(app::run(options, listener, stop.clone(), |handle| drop(started.send(handle.snapshots))));
+    let story = async {
+        if let Ok(snapshots) = handle.await {
+            narrate(snapshots, deliveries, args.once).await;
+        }
+    };
+    tokio::select! {
+        () = asked_to_stop() => {}
+        () = story => {}
+    }
+    stop.cancel();
+    match daemon.await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("the daemon stopped: {error}")),
+    }
+}
+
+async fn bound(address: SocketAddr) -> Result<(TcpListener, String), String> {
+    let failed = |error: std::io::Error| format!("cannot listen on {address}: {error}");
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let url = format!("http://{}/", listener.local_addr().map_err(failed)?);
+    Ok((listener, url))
+}
+
+fn options(
+    args: &DemoArgs,
+    clock: &Clock,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    prometheus: &str,
+    receiver: &str,
+    page: &str,
+) -> Result<Options, String> {
+    let url = |text: &str| Url::parse(text).map_err(|error| error.to_string());
+    let client = notify::client(&url(receiver)?, None).map_err(|error| error.to_string())?;
+    let webhook =
+        Destination::Webhook { endpoint: Endpoint::new(url(receiver)?, client), receiver: "on-call".into(), key: None };
+    Ok(Options {
+        clock: clock.clone(),
+        client: ClientOptions::new(prometheus),
+        source: SourceOptions { clock: Some(clock.clone()), ..SourceOptions::default() },
+        // Simulated scrapes arrive at once; on the wall this is a fraction of a second.
+        evaluation_delay_s: if args.speed > 10.0 { 1 } else { 5 },
+        data_dir: None,
+        backfill: true,
+        rules: Box::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),
+        notify: notify::Settings::new(url(page)?),
+        destinations: vec![webhook],
+        limits: web::Limits::default(),
+        external_url: Some(page.trim_end_matches('/').to_owned()),
+        metrics,
+        progress: Arc::new(|_| {}),
+    })
+}
+
+async fn receive(State(inbox): State<mpsc::UnboundedSender<Vec<Delivery>>>, body: String) -> &'static str {
+    match Delivery::from_webhook(&body) {
+        Ok(deliveries) => drop(inbox.send(deliveries)),
+        Err(error) => complain(&format!("the webhook receiver got a body it cannot read: {error}")),
+    }
+    "ok"
+}
+
+/// Prints the story as snapshots and notifications come; with `once`, ends when the page was resolved.
+async fn narrate(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut inbox: mpsc::UnboundedReceiver<Vec<Delivery>>,
+    once: bool,
+) {
+    let began = Instant::now();
+    let colour = colour_on(&std::io::stdout());
+    let mut paged = false;
+    let mut previous = Arc::new(Snapshot::default());
+    loop {
+        let deliveries = tokio::select! {
+            changed = snapshots.changed() => match changed {
+                Ok(()) => Vec::new(),
+                Err(_) => return,
+            },
+            Some(deliveries) = inbox.recv() => deliveries,
+        };
+        let next = snapshots.borrow_and_update().clone();
+        let mut over = false;
+        for line in tell(&previous, &next, &deliveries) {
+            print_out(&format!("{}\n", line.render(began.elapsed().as_secs_f64(), colour)));
+            let fast = line.text.contains("SLOFastBurn") || line.text.contains("fast burn");
+            if line.beat == Beat::Sent && fast {
+                paged = true;
+            }
+            over |= line.beat == Beat::Resolved && fast && paged;
+        }
+        previous = next;
+        if over && once {
+            return;
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `slowburn eval`: one evaluation, printed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::run::progress;
+use super::{Exit, Format, SourceArgs, complain, print_out, wiring};
+use crate::app::evaluation::{Health, Statuses, evaluate};
+use crate::app::history::join;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::engine::alert::AlertBook;
+use crate::engine::status::{DataState, SloState};
+use crate::engine::{Ledger, SeriesStatus, Slo, Snapshot};
+use crate::prometheus::backfill::{self, Backfill, RECENT_S};
+use crate::prometheus::{Client, Source};
+use crate::query::Plan;
+use crate::web::view::SloView;
+
+/// Flags of `slowburn eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The moment to evaluate: RFC 3339 or Unix seconds [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Evaluates and prints.
+pub async fn eval(args: EvalArgs) -> Exit {
+    match evaluated(&args).await {
+        Ok(snapshot) => {
+            print_out(&match args.format {
+                Format::Text => table(&snapshot),
+                Format::Json => json(&snapshot),
+            });
+            verdict(&snapshot)
+        }
+        Err((exit, text)) => {
+            complain(text.trim_end());
+            exit
+        }
+    }
+}
+
+async fn evaluated(args: &EvalArgs) -> Result<Snapshot, (Exit, String)> {
+    let usage = |text: String| (Exit::Usage, text);
+    let mut settings = wiring::settings(args.source.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
+    if let Some(url) = &args.source.prometheus_url {
+        settings.prometheus.url = Some(url.trim_end_matches('/').to_owned());
+    }
+    wiring::judge(&settings).map_err(|text| (Exit::BadConfig, text))?;
+    let loaded = wiring::rules(&args.source.rules, &settings);
+    if loaded.is_fatal() {
+        return Err((Exit::BadConfig, loaded.render(super::colour_on(&std::io::stderr()))));
+    }
+    let at_s = moment(args.at.as_deref(), &settings).map_err(usage)?;
+    let options = wiring::client(&settings).map_err(usage)?;
+    let client = Client::new(&options).map_err(usage)?;
+    evaluate_at(&settings, client, loaded.model, at_s).await
+}
+
+/// `--at`, on the slice grid; now when it is not given.
+fn moment(at: Option<&str>, settings: &Settings) -> Result<i64, String> {
+    let resolution = settings.resolution.seconds();
+    let at_s = match at {
+        None => Clock::wall().now() - settings.evaluation_delay.as_secs() as i64,
+        Some(text) => match text.parse::<f64>() {
+            Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => seconds as i64,
+            _ => text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|error| {
+                format!("--at {text:?} is no moment ({error}): write 2026-11-01T12:00:00Z or Unix seconds")
+            })?,
+        },
+    };
+    Ok(at_s.div_euclid(resolution) * resolution)
+}
+
+async fn evaluate_at(
+    settings: &Settings,
+    client: Client,
+    model: crate::spec::Model,
+    at_s: i64,
+) -> Result<Snapshot, (Exit, String)> {
+    let (plan, refused) = Plan::new(&model);
+    let plan = Arc::new(plan);
+    let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
+    let options = wiring::source(settings, None);
+    let mut source = Source::new(client.clone(), Arc::clone(&plan), options.clone(), None);
+    let mut ledger = Ledger::new(options.resolution_s);
+    let recent_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
+    let (way, poll) = backfill::recent(&mut source, recent_s, at_s).await;
+    if let (true, Some((_, fault))) = (poll.series.is_empty(), poll.faults.first()) {
+        return Err((Exit::NoData, fault.to_string()));
+    }
+    for harvest in &poll.series {
+        ledger.series_mut(&slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
+    }
+    let longest_s = slos.iter().map(|slo| slo.burn.iter().map(|c| c.long_s).fold(slo.window_s, i64::max)).max();
+    let (raw_series, scrape_s) = source.extent();
+    let show = progress();
+    let history = Backfill {
+        client,
+        plan,
+        slos: slos.clone(),
+        options,
+        starts: source.starts(),
+        way,
+        scrape_s,
+        raw_series,
+        progress: Box::new(move |done| show(done)),
+    };
+    let from_s = recent_s - longest_s.unwrap_or(0) - 3600;
+    let older = history.run(from_s, recent_s).await.map_err(|fault| (Exit::NoData, fault.to_string()))?;
+    join(&mut ledger, older, &slos);
+    let filling = BTreeSet::new();
+    let unseen = |sli| source.health_unseen(sli, at_s);
+    let health = Health { seen: source.health(at_s), unseen: &unseen, filling: &filling };
+    let notes: BTreeMap<String, Vec<String>> = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
+    let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
+    Ok(evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0)
+}
+
+fn series(snapshot: &Snapshot) -> impl Iterator<Item = &SeriesStatus> {
+    snapshot.slos.iter().flat_map(|slo| &slo.series)
+}
+
+/// Burning beats blind: whoever asks has to act on it.
+fn verdict(snapshot: &Snapshot) -> Exit {
+    let burns = |s: &SeriesStatus| matches!(s.state, SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted);
+    if series(snapshot).any(burns) {
+        Exit::Findings
+    } else if series(snapshot).any(|status| status.state == SloState::Unknown || status.data.state == DataState::Absent)
+    {
+        Exit::NoData
+    } else {
+        Exit::Ok
+    }
+}
+
+fn json(snapshot: &Snapshot) -> String {
+    let views: Vec<SloView<'_>> = snapshot.slos.iter().map(SloView::of).collect();
+    let mut text = serde_json::to_string_pretty(&views).expect("views have string keys only");
+    text.push('\n');
+    text
+}
+
+fn table(snapshot: &Snapshot) -> String {
+    let percent = |ratio: Option<f64>| ratio.map_or("unknown".into(), |ratio| format!("{:.4} %", ratio * 100.0));
+    let mut rows =
+        vec![["SLO", "STATE", "DATA", "BUDGET LEFT", "ERROR RATIO", "EVENTS", "BAD", "BURN"].map(str::to_owned)];
+    for slo in &snapshot.slos {
+        for status in &slo.series {
+            let name =
+                if status.labels.is_empty() { slo.slo.id.clone() } else { format!("{} {}", slo.slo.id, status.labels) };
+            let burns: Vec<String> = status
+                .windows
+                .iter()
+                .filter_map(|w| Some(format!("{}={:.2}x", span(w.window_s), w.burn_rate?)))
+                .collect();
+            rows.push([
+                name,
+                word(&status.state),
+                match status.data.state {
+                    DataState::Fresh => "fresh".into(),
+                    _ => format!("{} ({})", word(&status.data.state), word(&status.data.reason)),
+                },
+                status.budget_remaining.map_or("unknown".into(), |left| format!("{:.1} %", left * 100.0)),
+                percent(status.window.error_ratio),
+                status.window.total.to_string(),
+                status.window.bad.to_string(),
+                burns.join(" "),
+            ]);
+        }
+    }
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            format!("{}\n", cells.join("  ").trim_end())
+        })
+        .collect()
+}
+
+fn span(seconds: i64) -> String {
+    crate::spec::TimeSpan::from_seconds(seconds).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
+}
+
+/// The word an enum has in the API.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
+    }
+}

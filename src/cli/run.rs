@@ -1,0 +1,216 @@
+//! `slowburn run`: the daemon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{Exit, SourceArgs, asked_to_stop, complain, wiring};
+use crate::app::{self, Handle, Options, StartError};
+use crate::clock::Clock;
+use crate::config::{Auth, LogFormat, Settings};
+use crate::prometheus::backfill::Progress;
+use crate::{telemetry, web};
+
+/// Flags of `slowburn run`; they win over the settings file.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// An Alertmanager peer (repeatable: name every peer of a cluster)
+    #[arg(long, value_name = "URL")]
+    alertmanager_url: Vec<String>,
+    /// A receiver of webhooks in Alertmanager's form (repeatable)
+    #[arg(long, value_name = "URL")]
+    webhook_url: Vec<String>,
+    /// Where to serve the page, the API and /metrics [default: 127.0.0.1:9595]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Allow an address that other machines can reach (there is no authentication; everything served is read-only)
+    #[arg(long)]
+    listen_anywhere: bool,
+    /// Where state survives a restart; without it a restart reads history from Prometheus again
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Length of a slice [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    resolution: Option<crate::spec::TimeSpan>,
+    /// Time between polls, a multiple of the resolution [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    poll_interval: Option<crate::spec::TimeSpan>,
+    /// How long after a slice's end it is read, seconds [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    evaluation_delay: Option<f64>,
+    /// URL under which people reach the page, for links in alerts
+    #[arg(long, value_name = "URL")]
+    external_url: Option<String>,
+    /// Do not read history at a cold start
+    #[arg(long)]
+    no_backfill: bool,
+    /// Log level: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Log as JSON
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn duration(text: &str) -> Result<crate::spec::TimeSpan, String> {
+    crate::spec::TimeSpan::parse(text).map_err(|fault| fault.what)
+}
+
+fn resolve(args: &RunArgs) -> Result<Settings, String> {
+    let mut settings = wiring::settings(args.source.config.as_deref())?;
+    let endpoint = |url: &String| {
+        crate::config::endpoint(url).map_err(|fault| {
+            format!(
+                "error: {}{}",
+                fault.what,
+                fault.instead.map(|text| format!("\n  = write: {text}")).unwrap_or_default()
+            )
+        })
+    };
+    if let Some(url) = &args.source.prometheus_url {
+        settings.prometheus.url = Some(endpoint(url)?);
+    }
+    for url in &args.alertmanager_url {
+        let url = endpoint(url)?;
+        settings.alertmanagers.push(crate::config::Alertmanager { url, auth: Auth::None, ca_file: None });
+    }
+    for url in &args.webhook_url {
+        settings.webhooks.push(crate::config::Webhook {
+            url: endpoint(url)?,
+            secret_file: None,
+            min_severity: None,
+            ca_file: None,
+            headers: Default::default(),
+        });
+    }
+    settings.listen = args.listen.unwrap_or(settings.listen);
+    settings.listen_anywhere |= args.listen_anywhere;
+    settings.data_dir = args.data_dir.clone().or(settings.data_dir);
+    settings.resolution = args.resolution.unwrap_or(settings.resolution);
+    settings.poll_interval = args.poll_interval.unwrap_or(settings.poll_interval);
+    if let Some(delay) = args.evaluation_delay {
+        settings.evaluation_delay = Duration::try_from_secs_f64(delay).map_err(|error| error.to_string())?;
+    }
+    settings.external_url = args.external_url.clone().or(settings.external_url);
+    settings.backfill.enabled &= !args.no_backfill;
+    wiring::judge(&settings)?;
+    Ok(settings)
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run(args: RunArgs) -> Exit {
+    let settings = match resolve(&args) {
+        Ok(settings) => settings,
+        Err(text) => {
+            complain(text.trim_end());
+            return Exit::BadConfig;
+        }
+    };
+    let format = match settings.log.format {
+        LogFormat::Json => telemetry::LogFormat::Json,
+        LogFormat::Text if args.log_json => telemetry::LogFormat::Json,
+        LogFormat::Text => telemetry::LogFormat::Text,
+    };
+    let level = args.log_level.clone().unwrap_or_else(|| settings.log.level.as_str().to_owned());
+    if let Err(error) = telemetry::init_logging(format, &level) {
+        complain(&error.to_string());
+        return Exit::BadConfig;
+    }
+    match start(&args, &settings).await {
+        Ok(()) => Exit::Ok,
+        Err(Failure::Config(text)) => {
+            complain(text.trim_end());
+            Exit::BadConfig
+        }
+        Err(Failure::Start(text)) => {
+            complain(text.trim_end());
+            Exit::Findings
+        }
+    }
+}
+
+enum Failure {
+    Config(String),
+    Start(String),
+}
+
+async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
+    let clock = Clock::wall();
+    let config = Failure::Config;
+    let metrics = telemetry::install_recorder().map_err(|error| Failure::Start(error.to_string()))?;
+    let paths = args.source.rules.clone();
+    let for_rules = settings.clone();
+    let options = Options {
+        clock: clock.clone(),
+        client: wiring::client(settings).map_err(config)?,
+        source: wiring::source(settings, Some(clock)),
+        evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
+        data_dir: settings.data_dir.clone(),
+        backfill: settings.backfill.enabled,
+        rules: Box::new(move || wiring::rules(&paths, &for_rules)),
+        notify: wiring::notify(settings).map_err(config)?,
+        destinations: wiring::destinations(settings).map_err(config)?,
+        limits: web::Limits::default(),
+        external_url: settings.external_url.clone(),
+        metrics: metrics.clone(),
+        progress: progress(),
+    };
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| Failure::Start(format!("cannot listen on {}: {error}", settings.listen)))?;
+    let address = listener.local_addr().map_err(|error| Failure::Start(error.to_string()))?;
+    let stop = CancellationToken::new();
+    tokio::spawn(telemetry::run_upkeep(metrics, stop.clone()));
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        asked_to_stop().await;
+        info!("stopping");
+        stopping.cancel();
+    });
+    let started = |handle: Handle| {
+        info!(version = env!("CARGO_PKG_VERSION"), page = %format!("http://{address}/"), "slowburn runs");
+        tokio::spawn(reload_on_hangup(handle));
+    };
+    app::run(options, listener, stop, started).await.map_err(|error| match error {
+        StartError::Rules(_) | StartError::Settings(_) => Failure::Config(error.to_string()),
+        StartError::Store(_) => Failure::Start(error.to_string()),
+    })
+}
+
+async fn reload_on_hangup(handle: Handle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        if handle.reload.send(web::Reload { answer }).await.is_err() {
+            return;
+        }
+        drop(answered.await);
+    }
+}
+
+/// A bar on a terminal, a line in the log elsewhere.
+pub fn progress() -> Arc<dyn Fn(Progress) + Send + Sync> {
+    use std::io::IsTerminal;
+    if !std::io::stderr().is_terminal() {
+        return Arc::new(|done| info!(days = done.done_s / 86_400, of = done.total_s / 86_400, "reading history"));
+    }
+    let style = indicatif::ProgressStyle::with_template("reading history {bar:40} {pos}/{len} days")
+        .expect("the template is a constant that indicatif reads");
+    let bar = indicatif::ProgressBar::no_length().with_style(style);
+    Arc::new(move |done| {
+        bar.set_length((done.total_s / 86_400).unsigned_abs());
+        bar.set_position((done.done_s / 86_400).unsigned_abs());
+        if done.done_s >= done.total_s {
+            bar.finish_and_clear();
+        }
+    })
+}

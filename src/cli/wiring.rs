@@ -1,0 +1,133 @@
+//! From settings to the parts of a daemon: clients, destinations, the source's options.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock::Clock;
+use crate::config::{self, Auth, Settings};
+use crate::notify::{self, Destination, Endpoint, SigningKey};
+use crate::prometheus::{ClientOptions, SourceOptions};
+use crate::spec::{self, Loaded, Severity};
+
+/// Reads the settings file if there is one. Problems are printed; errors end the command.
+pub fn settings(path: Option<&Path>) -> Result<Settings, String> {
+    let Some(path) = path else { return Ok(Settings::default()) };
+    let loaded = config::load(path);
+    if loaded.is_fatal() {
+        return Err(loaded.render(super::colour_on(&std::io::stderr())));
+    }
+    eprint!("{}", loaded.render(super::colour_on(&std::io::stderr())));
+    Ok(loaded.settings)
+}
+
+/// Judges the settings as a whole: errors are returned, warnings printed.
+pub fn judge(settings: &Settings) -> Result<(), String> {
+    let mut errors = String::new();
+    for fault in settings.faults() {
+        let instead = fault.instead.map(|text| format!("\n  = write: {text}")).unwrap_or_default();
+        match fault.severity {
+            Severity::Error => errors.push_str(&format!("error: {}: {}{instead}\n", fault.key, fault.what)),
+            Severity::Warning => eprintln!("warning: {}: {}{instead}", fault.key, fault.what),
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Reads rules as the settings want them read.
+pub fn rules(paths: &[PathBuf], settings: &Settings) -> Loaded {
+    spec::load_with(paths, &spec::Options { resolution: settings.resolution })
+}
+
+/// How to reach Prometheus.
+pub fn client(settings: &Settings) -> Result<ClientOptions, String> {
+    let prometheus = &settings.prometheus;
+    let Some(url) = &prometheus.url else {
+        return Err(
+            "no Prometheus is given: add --prometheus-url http://HOST:9090, or prometheus.url to --config".into()
+        );
+    };
+    let mut options = ClientOptions::new(url);
+    match &prometheus.auth {
+        Auth::None => {}
+        Auth::Bearer(file) => options.bearer = Some(file.read().map_err(|error| error.to_string())?),
+        Auth::Basic { username, password_file } => {
+            options.basic = Some((username.clone(), password_file.read().map_err(|error| error.to_string())?));
+        }
+    }
+    options.headers =
+        prometheus.headers.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))).collect();
+    options.ca_file = prometheus.ca_file.clone();
+    options.timeout = std::time::Duration::from_secs(prometheus.timeout.seconds().unsigned_abs());
+    options.max_response_bytes = usize::try_from(prometheus.max_response_bytes).unwrap_or(usize::MAX);
+    Ok(options)
+}
+
+/// How to poll it.
+pub fn source(settings: &Settings, clock: Option<Clock>) -> SourceOptions {
+    SourceOptions {
+        resolution_s: settings.resolution.seconds(),
+        poll_interval_s: settings.poll_interval.seconds(),
+        overlap_s: settings.overlap.as_secs() as i64,
+        raw_series_max: usize::try_from(settings.raw_series_max).unwrap_or(usize::MAX),
+        concurrency: settings.prometheus.max_concurrency as usize,
+        clock,
+    }
+}
+
+/// How alerts are sent. Links lead to `external_url`, or to where we listen.
+pub fn notify(settings: &Settings) -> Result<notify::Settings, String> {
+    let external = settings.external_url.clone().unwrap_or_else(|| format!("http://{}", settings.listen));
+    let external = Url::parse(&external).map_err(|error| format!("external_url {external:?}: {error}"))?;
+    let mut notify = notify::Settings::new(external);
+    notify.resend = std::time::Duration::from_secs(settings.resend.seconds().unsigned_abs());
+    Ok(notify)
+}
+
+/// Everybody who is told of alerts.
+pub fn destinations(settings: &Settings) -> Result<Vec<Destination>, String> {
+    let mut all = Vec::new();
+    for peer in &settings.alertmanagers {
+        all.push(Destination::Alertmanager(endpoint(&peer.url, peer.ca_file.as_deref(), &peer.auth)?));
+    }
+    for (place, webhook) in settings.webhooks.iter().enumerate() {
+        let key = match &webhook.secret_file {
+            Some(file) => Some(signing_key(&file.read().map_err(|error| error.to_string())?)?),
+            None => None,
+        };
+        let endpoint = endpoint(&webhook.url, webhook.ca_file.as_deref(), &Auth::None)?;
+        all.push(Destination::Webhook { endpoint, receiver: format!("webhook-{}", place + 1), key });
+    }
+    Ok(all)
+}
+
+fn signing_key(secret: &SecretString) -> Result<SigningKey, String> {
+    SigningKey::new(secret).map_err(|error| format!("a webhook's secret_file cannot be used: {error}"))
+}
+
+fn endpoint(url: &str, ca_file: Option<&Path>, auth: &Auth) -> Result<Endpoint, String> {
+    let url = Url::parse(url).map_err(|error| format!("a destination's URL cannot be used: {error}"))?;
+    let origin = url.origin().ascii_serialization();
+    let ca = match ca_file {
+        Some(path) => Some(std::fs::read(path).map_err(|error| format!("ca_file {}: {error}", path.display()))?),
+        None => None,
+    };
+    let client = notify::client(&url, ca.as_deref())
+        .map_err(|error| format!("no client for {origin}: {error}. Is there a CA store? Give a ca_file"))?;
+    let endpoint = Endpoint::new(url, client);
+    let header = match auth {
+        Auth::None => return Ok(endpoint),
+        Auth::Bearer(file) => {
+            let token = file.read().map_err(|error| error.to_string())?;
+            SecretString::from(format!("Bearer {}", token.expose_secret()))
+        }
+        Auth::Basic { username, password_file } => {
+            let password = password_file.read().map_err(|error| error.to_string())?;
+            let pair = format!("{username}:{}", password.expose_secret());
+            SecretString::from(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        }
+    };
+    endpoint.authorization(&header).map_err(|_| format!("the credentials for {origin} cannot stand in a header"))
+}
