@@ -71,7 +71,7 @@ async fn the_simulated_prometheus_answers_like_the_real_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("past.om");
     let mut out = BufWriter::new(File::create(&file).expect("the temporary folder can be written"));
-    let samples = data.write_openmetrics(END - PAST_S, END, &mut out).and_then(|n| out.flush().map(|()| n));
+    let samples = data.write_openmetrics(END - PAST_S, END + 1, &mut out).and_then(|n| out.flush().map(|()| n));
     assert!(samples.expect("the temporary folder can be written") > 500_000);
     let real = Prometheus::start(PromOptions { past: Some(Past::File(file)), ..Default::default() }).await;
 
