@@ -7,7 +7,6 @@
 //!
 //! Deliberately absent: anything the daemon needs in production. Only `cli` and tests import this module.
 
-pub mod conformance;
 pub mod count;
 pub mod fleet;
 pub mod openmetrics;

@@ -238,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn the_realtime_tier_burns_a_tenth_of_its_slices_and_batch_hardly_any() {
+        let fleet = fleet(1, NOW, 120);
+        let (from, to) = fleet.plan.realtime;
+        let bad_slices = |engine: &str, from: i64, to: i64| {
+            let sli = format!("llm-chat-ttfb-{engine}");
+            let over =
+                |s| fleet.scenario.truth(&sli, s, s + 30).and_then(|t| t.ratio()).is_some_and(|late| late > 0.05);
+            (from..to).step_by(30).filter(|&s| over(s)).count() as f64 / ((to - from) / 30) as f64
+        };
+        for engine in ["llama-3.3-70b-realtime", "qwen3-32b-realtime"] {
+            let burning = bad_slices(engine, from, to);
+            assert!((0.07..0.13).contains(&burning), "{engine}: {burning}");
+            let before = bad_slices(engine, from - 86_400, from);
+            assert!(before < 0.002, "{engine}: {before}");
+        }
+        assert!(bad_slices("llama-3.3-70b-batch", from, to) < 0.005);
+    }
+
+    #[test]
     fn another_seed_is_another_fleet_and_the_same_seed_the_same() {
         let first = |seed| fleet(seed, NOW, 60).scenario.truth("checkout-availability", NOW - 60, NOW);
         assert_eq!(first(1), first(1));

@@ -3,11 +3,18 @@
 //! A pod lives from start to start. Each life counts from zero, a scrape sees every event up to and including its own
 //! second, and what a life counted after its last scrape is lost to everybody. Samples are computed when asked for.
 
+mod pod;
+mod value;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::count::{Count, Timeline, hash, unit};
+use super::count::Count;
 use crate::engine::Labels;
+pub use pod::Pod;
+use pod::Run;
+use value::Value;
+pub use value::{Gauge, Histogram, Mode};
 
 /// One sample as Prometheus stores it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,146 +23,6 @@ pub struct Sample {
     pub at_ms: i64,
     /// Value.
     pub value: f64,
-}
-
-/// One scraped target.
-#[derive(Debug, Clone)]
-pub struct Pod {
-    job: String,
-    instance: String,
-    interval_ms: i64,
-    phase_ms: i64,
-    starts: Vec<i64>,
-    holes: Vec<(i64, i64)>,
-}
-
-impl Pod {
-    /// A pod scraped every 30 s at `phase_ms` after each multiple of the interval, running since `started` (s).
-    pub fn new(job: &str, instance: &str, phase_ms: i64, started: i64) -> Self {
-        let (job, instance) = (job.to_owned(), instance.to_owned());
-        Pod { job, instance, interval_ms: 30_000, phase_ms, starts: vec![started], holes: Vec::new() }
-    }
-
-    /// Scraped every `interval_s` seconds (> 0) instead.
-    pub fn every_s(mut self, interval_s: i64) -> Self {
-        self.interval_ms = interval_s * 1000;
-        self
-    }
-
-    /// Dies and starts anew at each of these seconds.
-    pub fn restarts(mut self, at: impl IntoIterator<Item = i64>) -> Self {
-        let first = self.starts[0];
-        self.starts.extend(at.into_iter().filter(|&s| s > first));
-        self.starts.sort_unstable();
-        self.starts.dedup();
-        self
-    }
-
-    /// Is not scraped in [from, to), seconds. Holes are given in time order and do not overlap.
-    pub fn hole(mut self, from: i64, to: i64) -> Self {
-        self.holes.push((from * 1000, to * 1000));
-        self
-    }
-
-    /// Unbroken runs of scrapes within [from_ms, to_ms], oldest first: no restart and no hole inside a run.
-    fn runs(&self, from_ms: i64, to_ms: i64) -> Vec<Run> {
-        let mut runs = Vec::new();
-        let first = self.starts.partition_point(|&start| start * 1000 <= from_ms).max(1) - 1;
-        for (i, &start) in self.starts.iter().enumerate().skip(first) {
-            let mut from = from_ms.max(start * 1000);
-            if from > to_ms {
-                break;
-            }
-            let end = self.starts.get(i + 1).map_or(to_ms, |&next| to_ms.min(next * 1000 - 1));
-            for &(hole_from, hole_to) in &self.holes[self.holes.partition_point(|&(_, to)| to <= from)..] {
-                if hole_from > end {
-                    break;
-                }
-                self.push_run(&mut runs, start, from, hole_from - 1);
-                from = hole_to;
-            }
-            self.push_run(&mut runs, start, from, end);
-        }
-        runs
-    }
-
-    fn push_run(&self, runs: &mut Vec<Run>, started: i64, from_ms: i64, to_ms: i64) {
-        let first = (from_ms - self.phase_ms + self.interval_ms - 1).div_euclid(self.interval_ms);
-        let last = (to_ms - self.phase_ms).div_euclid(self.interval_ms);
-        if first <= last {
-            runs.push(Run { started, first, last });
-        }
-    }
-
-    fn at_ms(&self, scrape: i64) -> i64 {
-        scrape * self.interval_ms + self.phase_ms
-    }
-}
-
-/// Scrapes `first..=last` (numbers on the pod's own grid) of the life that began at `started`.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    started: i64,
-    first: i64,
-    last: i64,
-}
-
-/// A value that goes up and down.
-#[derive(Debug, Clone)]
-pub enum Gauge {
-    /// Start of the running life, as `process_start_time_seconds` gives it.
-    ProcessStart,
-    /// 1 at every scrape.
-    Up,
-    /// Seconds since the last refresh; refreshed at each multiple of `period_s` that lies outside all `stalls`.
-    Age {
-        /// Seconds between refreshes, > 0.
-        period_s: i64,
-        /// Stalls [from, to), in time order.
-        stalls: Vec<(i64, i64)>,
-    },
-    /// A whole number that follows a timeline, off by up to `swing` in either direction, never below 0.
-    Level {
-        /// What it follows.
-        around: Timeline,
-        /// Largest deviation.
-        swing: f64,
-        /// Seed of the deviation.
-        seed: u64,
-    },
-}
-
-impl Gauge {
-    fn value(&self, s: i64, started: i64) -> f64 {
-        match self {
-            Gauge::ProcessStart => started as f64,
-            Gauge::Up => 1.0,
-            Gauge::Age { period_s, stalls } => {
-                let mut refreshed = s - s.rem_euclid(*period_s);
-                for &(from, to) in stalls.iter().rev() {
-                    if (from..to).contains(&refreshed) {
-                        refreshed = from - 1 - (from - 1).rem_euclid(*period_s);
-                    }
-                }
-                (s - refreshed) as f64
-            }
-            Gauge::Level { around, swing, seed } => {
-                let off = (unit(hash(*seed, s as u64)) * 2.0 - 1.0) * swing;
-                (around.at(s) + off).round().max(0.0)
-            }
-        }
-    }
-}
-
-/// What a series counts or shows.
-#[derive(Debug, Clone)]
-enum Value {
-    Counter(Count),
-    /// A counter that exists only from its first event of each life on, as client libraries do with label values.
-    Born(Count),
-    /// A histogram's `_sum`: counts times a mean each.
-    Sum(Vec<(Count, f64)>),
-    Gauge(Gauge),
 }
 
 /// One raw series.
@@ -424,58 +291,12 @@ impl Scenario {
     }
 }
 
+fn value(pod: &Pod, series: &Series, started: i64, scrape: i64) -> f64 {
+    series.value.at(pod.at_ms(scrape).div_euclid(1000), started)
+}
+
 fn sample(pod: &Pod, series: &Series, started: i64, scrape: i64) -> Sample {
     Sample { at_ms: pod.at_ms(scrape), value: value(pod, series, started, scrape) }
-}
-
-fn value(pod: &Pod, series: &Series, started: i64, scrape: i64) -> f64 {
-    let second = pod.at_ms(scrape).div_euclid(1000);
-    match &series.value {
-        Value::Counter(count) | Value::Born(count) => count.between(started, second + 1) as f64,
-        Value::Sum(parts) => parts.iter().map(|(count, mean)| count.between(started, second + 1) as f64 * mean).sum(),
-        Value::Gauge(gauge) => gauge.value(second, started),
-    }
-}
-
-/// One population of a histogram: log-normal around a median.
-#[derive(Debug, Clone)]
-pub struct Mode {
-    /// How many belong to it.
-    pub count: Count,
-    /// Median, in the histogram's unit.
-    pub median: f64,
-    /// Sigma of the logarithm, > 0: 0.5 puts the p95 at 2.3 medians.
-    pub sigma: f64,
-}
-
-impl Mode {
-    /// Share of it at or under `bound`.
-    pub fn under(&self, bound: f64) -> f64 {
-        // Logistic stand-in for the normal distribution (off by less than 0.01): rises strictly, needs no table.
-        1.0 / (1.0 + (-1.702 * (bound / self.median).ln() / self.sigma).exp())
-    }
-
-    /// Mean of a log-normal.
-    fn mean(&self) -> f64 {
-        self.median * (self.sigma * self.sigma / 2.0).exp()
-    }
-}
-
-/// The counts behind a histogram.
-#[derive(Debug, Clone)]
-pub struct Histogram {
-    /// All events.
-    pub total: Count,
-    buckets: Vec<(f64, Count)>,
-}
-
-impl Histogram {
-    /// Events over `bound`, which must be one of the bucket bounds.
-    pub fn over(&self, bound: f64) -> Count {
-        let (_, under) =
-            self.buckets.iter().find(|(at, _)| *at == bound).expect("a threshold of a scenario is one of its bounds");
-        self.total.without(under)
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod conformance;
 mod harness_works;
 mod notify_alertmanager;
 mod notify_faults;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::demo::count::{Shape, Traffic};
+use crate::demo::count::{Shape, Timeline, Traffic};
 
 fn ten_a_second() -> Count {
     Count::of(Traffic { rate: 10.0, shape: Shape::Flat, wobble: None, origin: 0 })

@@ -1,28 +1,18 @@
-//! The same questions to two servers, and where their answers differ.
-//!
-//! The simulated Prometheus is only worth its name while a real one with the same samples says the same. This is the
-//! list of questions (every query shape Slowburn sends, the shapes people type beside them, and wrong ones) and the
-//! comparison; the conformance test brings the two servers.
-
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
-/// Relative difference of two values that counts as none: sums in another order, fused multiplications.
-const TOLERANCE: f64 = 1e-9;
+//! The questions both servers must answer alike: every query shape Slowburn sends, the shapes people type beside them,
+//! and wrong ones.
 
 /// One request to the query API.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+pub(super) struct Question {
     /// PromQL.
-    pub query: String,
+    pub(super) query: String,
     /// When.
-    pub when: When,
+    pub(super) when: When,
 }
 
 /// The moments a question asks for, as the strings that go over the wire.
 #[derive(Debug, Clone, PartialEq)]
-pub enum When {
+pub(super) enum When {
     /// `/api/v1/query`.
     At(String),
     /// `/api/v1/query_range`.
@@ -38,7 +28,7 @@ pub enum When {
 
 impl Question {
     /// Path and form of the request.
-    pub fn request(&self) -> (&'static str, Vec<(&'static str, &str)>) {
+    pub(super) fn request(&self) -> (&'static str, Vec<(&'static str, &str)>) {
         match &self.when {
             When::At(time) => ("/api/v1/query", vec![("query", &self.query), ("time", time), ("stats", "all")]),
             When::Range { start, end, step } => (
@@ -196,7 +186,7 @@ const OVER: &[(&str, i64, &str)] = &[
 
 /// Every question for data that end at `end` (seconds): instant queries at the end, a little before it at a fraction of
 /// a second, in the middle of the incidents and past the end; range queries up to the end.
-pub fn questions(end: i64) -> Vec<Question> {
+pub(super) fn questions(end: i64) -> Vec<Question> {
     let moments = [
         format!("{end}"),
         format!("{}.37", end - 31),
@@ -215,128 +205,4 @@ pub fn questions(end: i64) -> Vec<Question> {
         questions.push(Question { query: "up".into(), when: When::At(time.into()) });
     }
     questions
-}
-
-/// Where two answers to one question differ, in one sentence; `None` when they say the same. Status codes are given
-/// with the bodies. Error messages may differ, error types may not.
-pub fn difference(real: (u16, &str), simulated: (u16, &str)) -> Option<String> {
-    if real.0 != simulated.0 {
-        return Some(format!("status {} and {}: {} and {}", real.0, simulated.0, brief(real.1), brief(simulated.1)));
-    }
-    let parse = |body: &str| serde_json::from_str::<Value>(body);
-    let (real, simulated) = match (parse(real.1), parse(simulated.1)) {
-        (Ok(real), Ok(simulated)) => (real, simulated),
-        (real, simulated) => return Some(format!("no JSON: {:?} and {:?}", real.err(), simulated.err())),
-    };
-    for pointer in ["/status", "/errorType", "/data/resultType", "/data/stats/samples/totalQueryableSamples"] {
-        if real.pointer(pointer) != simulated.pointer(pointer) {
-            return Some(format!("{pointer} {:?} and {:?}", real.pointer(pointer), simulated.pointer(pointer)));
-        }
-    }
-    let rows = |answer: &Value| -> Result<BTreeMap<String, Vec<(f64, f64)>>, String> {
-        let result = answer.pointer("/data/result").unwrap_or(&Value::Null);
-        match answer.pointer("/data/resultType").and_then(Value::as_str) {
-            Some("scalar") => Ok(BTreeMap::from([("scalar".to_owned(), vec![point(result)?])])),
-            Some(_) => result.as_array().ok_or("result is no array")?.iter().map(row).collect(),
-            None => Ok(BTreeMap::new()),
-        }
-    };
-    match (rows(&real), rows(&simulated)) {
-        (Ok(real), Ok(simulated)) => difference_of_rows(&real, &simulated),
-        (real, simulated) => Some(format!("malformed: {:?} and {:?}", real.err(), simulated.err())),
-    }
-}
-
-fn difference_of_rows(
-    real: &BTreeMap<String, Vec<(f64, f64)>>,
-    other: &BTreeMap<String, Vec<(f64, f64)>>,
-) -> Option<String> {
-    if let Some(missing) = real.keys().find(|labels| !other.contains_key(*labels)) {
-        return Some(format!("{missing} is missing ({} series and {})", real.len(), other.len()));
-    }
-    if let Some(extra) = other.keys().find(|labels| !real.contains_key(*labels)) {
-        return Some(format!("{extra} is too much ({} series and {})", real.len(), other.len()));
-    }
-    for (labels, points) in real {
-        let simulated = &other[labels];
-        if points.len() != simulated.len() {
-            return Some(format!("{labels} has {} points and {}", points.len(), simulated.len()));
-        }
-        if let Some((a, b)) = points.iter().zip(simulated).find(|(a, b)| a.0 != b.0 || !close(a.1, b.1)) {
-            return Some(format!("{labels} has {a:?} and {b:?}"));
-        }
-    }
-    None
-}
-
-fn close(a: f64, b: f64) -> bool {
-    a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
-}
-
-fn row(row: &Value) -> Result<(String, Vec<(f64, f64)>), String> {
-    let labels = row.get("metric").ok_or("a row without metric")?.to_string();
-    let points = match (row.get("value"), row.get("values").and_then(Value::as_array)) {
-        (Some(value), None) => vec![point(value)?],
-        (None, Some(values)) => values.iter().map(point).collect::<Result<_, _>>()?,
-        _ => return Err("a row needs value or values".into()),
-    };
-    Ok((labels, points))
-}
-
-fn point(point: &Value) -> Result<(f64, f64), String> {
-    let at = point.get(0).and_then(Value::as_f64).ok_or("a point without time")?;
-    let text = point.get(1).and_then(Value::as_str).ok_or("a value that is no string")?;
-    let value = match text {
-        "+Inf" => f64::INFINITY,
-        "-Inf" => f64::NEG_INFINITY,
-        text => text.parse().map_err(|_| format!("{text:?} is no number"))?,
-    };
-    Ok((at, value))
-}
-
-fn brief(body: &str) -> String {
-    body.chars().take(200).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: &str =
-        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"2"]}]}}"#;
-
-    #[test]
-    fn equal_answers_do_not_differ_whatever_their_order() {
-        let two = |first: &str, second: &str| {
-            let row = |name: &str| format!(r#"{{"metric":{{"a":"{name}"}},"values":[[1.5,"NaN"],[2,"+Inf"]]}}"#);
-            format!(
-                r#"{{"status":"success","data":{{"resultType":"matrix","result":[{},{}]}}}}"#,
-                row(first),
-                row(second)
-            )
-        };
-        assert_eq!(difference((200, ONE), (200, ONE)), None);
-        assert_eq!(difference((200, &two("x", "y")), (200, &two("y", "x"))), None);
-    }
-
-    #[test]
-    fn every_difference_is_seen() {
-        let others = [
-            ONE.replace("\"2\"", "\"2.00001\""),
-            ONE.replace("[1,", "[1.001,"),
-            ONE.replace("\"b\"", "\"c\""),
-            ONE.replace(r#"{"metric":{"a":"b"},"value":[1,"2"]}"#, ""),
-            ONE.replace("vector", "matrix").replace("\"value\":[1,\"2\"]", "\"values\":[[1,\"2\"]]"),
-            ONE.replace("success", "error"),
-            ONE.replace("\"2\"", "2"),
-            "not JSON".to_owned(),
-        ];
-        for other in others {
-            assert!(difference((200, ONE), (200, &other)).is_some(), "{other}");
-            assert!(difference((200, &other), (200, ONE)).is_some(), "{other}");
-        }
-        assert!(difference((400, ONE), (422, ONE)).is_some());
-        let error = |kind: &str| format!(r#"{{"status":"error","errorType":"{kind}","error":"x"}}"#);
-        assert!(difference((400, &error("bad_data")), (400, &error("execution"))).is_some());
-    }
 }
