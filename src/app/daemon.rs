@@ -180,6 +180,15 @@ impl Daemon {
         self.start_filling(at_s);
     }
 
+    /// Waits until older history has been read and joined, if it is being read. The loop of [`Daemon::run`] does the
+    /// same between ticks; whoever ticks by hand calls this.
+    pub async fn settled(&mut self) {
+        if self.filling.is_some() {
+            let older = filled(&mut self.filling).await;
+            self.fill(older);
+        }
+    }
+
     async fn read(&mut self, at_s: i64) -> Poll {
         if !self.cold {
             return self.source.poll(at_s).await;

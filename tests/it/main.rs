@@ -2,9 +2,11 @@
 //!
 //! `tests/run` fetches the real parts; without them these tests fail, they are never skipped.
 
+mod daemon;
 mod harness;
 
 mod conformance;
+mod exactness;
 mod harness_works;
 mod notify_alertmanager;
 mod notify_faults;
