@@ -136,7 +136,10 @@ impl Webhook {
 
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("url", &self.shown()).field("min_severity", &self.min_severity).finish_non_exhaustive()
+        f.debug_struct("Webhook")
+            .field("url", &self.shown())
+            .field("min_severity", &self.min_severity)
+            .finish_non_exhaustive()
     }
 }
 

@@ -99,11 +99,13 @@ pub(crate) fn severities(at: &At<'_>, report: &mut Report<'_>) -> Vec<SeverityRu
     for item in items {
         let Some(rule) = severity_rule(&item, report) else { continue };
         if let Some(earlier) = rules.iter().position(|earlier| shadows(earlier, &rule)) {
-            report.warn(
-                &item,
-                Code::Unreachable,
-                format!("this row is never reached: row {} above matches all it matches", earlier + 1),
-            );
+            report
+                .warn(
+                    &item,
+                    Code::Unreachable,
+                    format!("this row is never reached: row {} above matches all it matches", earlier + 1),
+                )
+                .write(format!("the more special row first: above row {}", earlier + 1));
         }
         rules.push(rule);
     }

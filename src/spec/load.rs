@@ -142,7 +142,7 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
     let nodes = match tree::parse(&file.text) {
         Ok(nodes) => nodes,
         Err(fault) => {
-            report.error_at(fault.place, "", Code::Syntax, fault.what);
+            report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
             return;
         }
     };
@@ -205,9 +205,9 @@ fn refuse_duplicates(files: &[LoadedFile], documents: &Documents, problems: &mut
     let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let mut see = |seen: (usize, Place), earlier: Option<(usize, Place)>, what: String| {
         let Some((file, place)) = earlier else { return };
-        let what = format!("{what} is there twice, first at {}:{}:{}", files[file].path, place.line, place.column);
+        let what = format!("{what} is defined twice, first at {}:{}:{}", files[file].path, place.line, place.column);
         let mut report = Report::new(&files[seen.0].path, &files[seen.0].text);
-        report.error_at(seen.1, "", Code::DuplicateId, what);
+        report.error_at(seen.1, "", Code::DuplicateId, what).write("another name, or one of them");
         problems.append(&mut report.problems);
     };
     for (file, placed) in &documents.services {

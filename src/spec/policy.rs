@@ -285,10 +285,17 @@ fn read_check(at: &At<'_>, report: &mut Report<'_>) -> Option<(SafetyCheck, Plac
         let (fits, range) = match kind {
             Some(CheckKind::MustNotBurnFasterThan) => (number > 0.0, "a burn rate over 0"),
             Some(CheckKind::MustHaveBudgetLeft) => ((0.0..100.0).contains(&number), "a percentage from 0 to under 100"),
-            _ => (number > 0.0 && number < 100.0, "a percentage over 0 and under 100"),
+            _ => (number > 1.0 && number < 100.0, "a percentage over 1 and under 100"),
         };
         if !fits {
-            report.error(&at, Code::InvalidValue, format!("the threshold {number} is not {range}"));
+            let example = match kind {
+                Some(CheckKind::MustNotBurnFasterThan) => "2",
+                Some(CheckKind::MustHaveBudgetLeft) => "10",
+                _ => "99.0",
+            };
+            report
+                .error(&at, Code::InvalidValue, format!("the threshold {number} is not {range}"))
+                .write(format!("threshold: {example}"));
         }
         fits.then_some(number)
     });
@@ -317,7 +324,7 @@ pub(crate) fn check(
     if !model.services.iter().any(|service| service.name == policy.service) {
         let names: Vec<&str> = model.services.iter().map(|service| service.name.as_str()).collect();
         let what = format!("there is no service {:?} in the files given", policy.service);
-        report.error_at(placed.place, "service", Code::UnknownReference, what).instead =
+        report.error_at(placed.place, "", Code::UnknownReference, what).instead =
             nearest(&policy.service, &names).map(|word| format!("service: {word}"));
         return;
     }

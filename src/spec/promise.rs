@@ -92,7 +92,14 @@ pub(crate) fn window(at: &At<'_>, report: &mut Report<'_>) -> Option<TimeSpan> {
             .write(format!("{}: 30d", at.key()));
         return None;
     }
-    at.duration(report)
+    let span = at.duration(report)?;
+    if !(3_600..=366 * 86_400).contains(&span.seconds()) {
+        report
+            .error(at, Code::InvalidDuration, format!("a window of {span}: it must be from 1h to 366d"))
+            .write(format!("{}: 30d", at.key()));
+        return None;
+    }
+    Some(span)
 }
 
 fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
@@ -117,7 +124,9 @@ fn by(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     for name in &names {
         if RESERVED_LABELS.contains(&name.as_str()) {
             let what = format!("`by` cannot have {name:?}: alerts have a label of that name of their own");
-            report.error(at, Code::InvalidName, what);
+            report
+                .error(at, Code::InvalidName, what)
+                .write("a label of another name, relabelled at the scrape if need be");
         }
     }
     Some(names)
@@ -220,11 +229,24 @@ pub(crate) fn read(
         (None, Indicator::Availability) => None,
         (None, _) => Some(service.defaults.objective_of_slices),
     };
+    let objective = objective?;
     let source = match (&explicit, broken) {
         (Some(found), _) => Ok(found.source.clone()),
         (None, true) => return None,
         (None, false) => sli::from_preset(service.telemetry.as_ref(), indicator, bound),
     };
+    if let Err(reason) = &source
+        && !service.telemetry.as_ref().is_some_and(|telemetry| telemetry.broken)
+    {
+        let what = format!("{}-{} has no source of events: {reason}", service.name, indicator.name());
+        let said = match (bound, indicator) {
+            (None, _) => format!("objective: {}, sli: {{total: ..., bad: ...}}", objective),
+            (Some(bound), Indicator::Freshness { .. }) => format!("max: {bound}, sli: {{gauge: ...}}"),
+            (Some(bound), _) => format!("max: {bound}, sli: {{histogram: ...}}"),
+        };
+        let path = format!("slo.{}", key.name);
+        report.warn_at(key.place, &path, Code::NoSource, what).write(format!("{}: {{{said}}}", key.name));
+    }
     let unit = match (indicator, &source) {
         (_, Ok(SliSource::Gauge { .. })) | (Indicator::Freshness { .. }, _) => Unit::GaugeSlices,
         (Indicator::Quantile { per_mille, .. }, _) if !events => {
@@ -233,13 +255,15 @@ pub(crate) fn read(
         _ => Unit::Events,
     };
     let target_labels = explicit.and_then(|found| found.target_labels);
-    finish(key, &indicator.name(), objective?, unit, source, target_labels, said, service, report)
+    finish(key, &indicator.name(), objective, unit, source, target_labels, said, service, report)
 }
 
 fn positive(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
     let number = at.number(report)?;
     if number <= 0.0 {
-        report.error(at, Code::InvalidValue, format!("a bound of {number} is never kept: it must be over zero"));
+        report
+            .error(at, Code::InvalidValue, format!("a bound of {number} is never kept: it must be over zero"))
+            .write(format!("{}: 800", at.key()));
         return None;
     }
     Some(number)
@@ -264,7 +288,7 @@ fn method_is_events(at: &At<'_>, indicator: Indicator, report: &mut Report<'_>) 
 /// Reads one entry of `custom:`.
 pub(crate) fn read_custom(at: &At<'_>, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
     let mut fields = at.map(report)?;
-    let name = fields.need(report, "name", "checkout-funnel").and_then(|at| super::service::name(&at, report));
+    let name = fields.need(report, "name", "orders").and_then(|at| super::service::name(&at, report));
     let place = fields.place_of("name");
     let said = common(&mut fields, service, report);
     let objective = match &said.objective {
@@ -343,15 +367,6 @@ fn finish(
         Some(clauses) => resolve_written(clauses, &mut slo, window, service.resolution, report)?,
         None => resolve_defaults(&mut slo, key.place, window, service, report),
     }
-    if let Err(reason) = &source {
-        let problem = report.warn_at(
-            key.place,
-            &format!("slo.{}", key.name),
-            Code::NoSource,
-            format!("{} has no source of events: {reason}", slo.id),
-        );
-        problem.write("sli: {...} in the long form, or leave the SLO out");
-    }
     let target_labels = target_labels
         .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
         .unwrap_or_else(|| service.defaults.target_labels.clone());
@@ -407,7 +422,7 @@ fn resolve_defaults(slo: &mut Slo, place: Place, window: TimeSpan, service: &Ser
     }
     let none = if slo.burn.iter().any(|clause| clause.speed == Speed::Fast) { "" } else { ", so nothing pages" };
     let what = format!(
-        "of the default burn policy, {} cannot fire with a budget of {} % over {window} and is left out{none}",
+        "the default burn policy leaves out {}, which can never fire with a budget of {} % over {window}{none}",
         left_out.join(", "),
         shown(budget * 100.0)
     );

@@ -9,7 +9,7 @@ use super::indicator::{EXAMPLES, Indicator};
 use super::model;
 use super::problem::{Code, Place};
 use super::promise::{self, PlacedSlo};
-use super::reader::{At, Fields, Report, unknown_key};
+use super::reader::{At, Fields, Report, nearest, unknown_key};
 use super::sli;
 
 /// A service as it was read, with the place of its name.
@@ -24,12 +24,14 @@ const SLOS_MAX: usize = 200;
 /// Reads a service document.
 pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>) -> Option<PlacedService> {
     let mut fields = root.map(report)?;
-    let place = fields.place_of("name");
-    let named = fields.need(report, "name", "checkout").and_then(|at| name(&at, report));
+    let name_at = fields.need(report, "name", "checkout");
+    let place = name_at.as_ref().map_or(root.node.place, |at| at.node.place);
+    let named = name_at.and_then(|at| name(&at, report));
     report.subject = named.as_ref().map_or("this service".into(), |name| format!("service {name}"));
     let shown = report.subject.clone();
 
-    let owner = fields.get("owner");
+    let is_blank = |at: &At<'_>| matches!(&at.node.value, super::tree::Value::Text(text) if text.trim().is_empty());
+    let owner = fields.get("owner").filter(|at| !is_blank(at));
     if owner.is_none() {
         let what = format!("{shown} has no owner: no SLO, no owner, no deploy");
         let subject = std::mem::take(&mut report.subject);
@@ -131,6 +133,9 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
             "alert_policies" => continue,
             "custom" => {
                 let items = at.list(report).unwrap_or_default();
+                if items.len() > SLOS_MAX {
+                    report.error(&at, Code::InvalidValue, format!("over {SLOS_MAX} custom SLOs"));
+                }
                 if items.is_empty() && matches!(at.node.value, super::tree::Value::List(_)) {
                     report.error(&at, Code::MissingKey, "the list of custom SLOs is empty").write("leave custom out");
                 }
@@ -148,7 +153,10 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
                 }
                 Ok(indicator) => slos.extend(promise::read(key, &at, indicator, service, report)),
                 Err(Some(what)) => {
-                    report.error_at(key.place, "slo", Code::UnknownKey, what).write("a key such as latency_p95_ms");
+                    let instead = nearest(name, &EXAMPLES).unwrap_or("latency_p95_ms");
+                    report
+                        .error_at(key.place, "slo", Code::UnknownKey, what)
+                        .write(format!("a key such as {instead}:"));
                 }
                 Err(None) => unknown_key(report, key, "slo", &EXAMPLES),
             },
@@ -158,8 +166,9 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
     for slo in slos {
         match kept.iter().find(|earlier| earlier.spec.slo.id == slo.spec.slo.id) {
             Some(earlier) => {
-                let what = format!("the SLO {} is there twice, first on line {}", slo.spec.slo.id, earlier.place.line);
-                report.error_at(slo.place, "slo", Code::DuplicateId, what);
+                let what =
+                    format!("the SLO {} is defined twice, first on line {}", slo.spec.slo.id, earlier.place.line);
+                report.error_at(slo.place, "slo", Code::DuplicateId, what).write("one of them");
             }
             None => kept.push(slo),
         }

@@ -14,6 +14,8 @@ use super::selector::{self, TimeUnit};
 /// The service's `telemetry:`.
 #[derive(Debug)]
 pub(crate) struct Telemetry<'a> {
+    /// A preset is named that does not exist: said once, not for each SLO.
+    pub broken: bool,
     pub preset: Option<(&'a str, &'static Preset)>,
     pub labels: Vec<(String, String)>,
     pub target_labels: Option<Vec<String>>,
@@ -36,9 +38,10 @@ pub(crate) fn telemetry<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Tele
     let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
     let mut preset = None;
     if let Some(at) = &preset_at {
-        let name = at.text(report)?;
+        let name = at.text(report).unwrap_or_default();
         match super::preset::preset(name) {
             Some(found) => preset = Some((name, found)),
+            None if name.is_empty() => {}
             None => {
                 let names = super::preset::names();
                 let instead = match super::reader::nearest(name, &names) {
@@ -58,18 +61,19 @@ pub(crate) fn telemetry<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Tele
         check_match(&fields, name, known, &labels, report);
     }
     fields.finish(report);
-    Some(Telemetry { preset, labels, target_labels })
+    let broken = preset_at.is_some() && preset.is_none();
+    Some(Telemetry { broken, preset, labels, target_labels })
 }
 
 fn check_match(fields: &Fields<'_>, name: &str, preset: &Preset, labels: &[(String, String)], report: &mut Report<'_>) {
-    if labels.is_empty() {
+    let Some((_, at)) = fields.entries().find(|(key, _)| key.name == "match") else {
         let what = format!("without `match` this service is judged by all traffic that {name} sees");
         report
             .warn(&fields.at, Code::InvalidSli, what)
             .write("match: {LABEL: VALUE}, the labels of this service's series");
-    }
+        return;
+    };
     let known: Vec<&str> = preset.labels.iter().map(String::as_str).collect();
-    let Some((_, at)) = fields.entries().find(|(key, _)| key.name == "match") else { return };
     for (label, _) in labels {
         if !known.contains(&label.as_str()) {
             let what =
@@ -93,9 +97,11 @@ pub(crate) fn label_names(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<St
     for item in at.list(report)? {
         let Some(name) = item.text(report) else { continue };
         if !selector::is_label_name(name) {
-            report.error(&item, Code::InvalidName, format!("{name:?} is no label name"));
+            report
+                .error(&item, Code::InvalidName, format!("{name:?} is no label name"))
+                .write("letters, digits and `_`, not starting with a digit or `__`");
         } else if names.iter().any(|earlier| earlier == name) {
-            report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice"));
+            report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice")).write("one of them");
         } else {
             names.push(name.to_string());
         }
@@ -194,7 +200,9 @@ pub(crate) fn ratio(
     };
     if *text == total_text {
         let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
-        report.error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what);
+        report
+            .error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what)
+            .write(format!("{word}: the {word} part of it, by a label such as code"));
         return None;
     }
     Some(SliSource::Ratio { total: total_text, part })
@@ -205,8 +213,10 @@ fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::
     match selector::selector(text) {
         Ok(found) => Some(found),
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead =
-                fault.instead.map(|instead| format!("{}: {instead}", at.key()));
+            report.error(at, Code::InvalidSelector, fault.what).instead = match (fault.selector, fault.advice) {
+                (Some(selector), _) => Some(format!("{}: {selector}", at.key())),
+                (None, advice) => advice,
+            };
             None
         }
     }
@@ -275,7 +285,7 @@ fn metric_unit(
                 Code::InvalidSli,
                 "the unit of time is not known: the metric name does not end in _seconds, _milliseconds, _ms or _us",
             )
-            .write("unit: s, or ms or us, beside it");
+            .write("unit: s (or ms, us) beside it");
     }
     said.or(named)
 }
@@ -321,7 +331,7 @@ pub(crate) fn read_gauge(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_
             Some(expr)
         }
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = fault.instead;
+            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice;
             None
         }
     }

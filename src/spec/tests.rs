@@ -101,10 +101,90 @@ fn the_documented_service_loads_exactly_as_printed() {
         Ok(SliSource::Ratio {
             total: r#"istio_requests_total{destination_workload="checkout",reporter="source"}"#.into(),
             part: model::Part::Bad(
-                r#"istio_requests_total{destination_workload="checkout",reporter="source",response_code=~"5.."}"#.into()
+                r#"istio_requests_total{destination_workload="checkout",reporter="source",response_code=~"5.."}"#
+                    .into()
             ),
         })
     );
+}
+
+/// One line for each SLO of a `slo:` block: id, objective, unit and source.
+fn resolved(slo: &str) -> Vec<String> {
+    let loaded = load_text("a.yaml", &format!("name: a\nowner: x\nslo:\n{slo}"));
+    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+    let line = |spec: &SloSpec| format!("{} {} {:?} {:?}", spec.slo.id, spec.slo.objective, spec.slo.unit, spec.source);
+    loaded.model.slos.iter().map(line).collect()
+}
+
+#[test]
+fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
+    for (slo, expected) in [
+        (
+            "  latency_p95_ms: {max: 800, sli: {histogram: d_seconds}}\n",
+            r#"a-latency-p95 99 QuantileSlices { quantile: 0.95 } Ok(Histogram { selector: "d_seconds", threshold: 0.8 })"#,
+        ),
+        (
+            "  latency_p999_s: {max: 2, method: events, sli: {histogram: d_milliseconds}}\n",
+            r#"a-latency-p999 99.9 Events Ok(Histogram { selector: "d_milliseconds", threshold: 2000.0 })"#,
+        ),
+        (
+            "  latency_p95_ms: {max: 800, objective: 98, sli: {histogram: d, unit: us}}\n",
+            r#"a-latency-p95 98 QuantileSlices { quantile: 0.95 } Ok(Histogram { selector: "d", threshold: 800000.0 })"#,
+        ),
+        (
+            "  ttfb_p95_ms: {max: 300, sli: {total: t, bad: slow}}\n",
+            r#"a-ttfb-p95 99 QuantileSlices { quantile: 0.95 } Ok(Ratio { total: "t", part: Bad("slow") })"#,
+        ),
+        (
+            "  gpu_queue_time_p95_s: {max: 10, sli: {gauge: max(wait_ms)}}\n",
+            r#"a-gpu-queue-time-p95 99 GaugeSlices Ok(Gauge { expr: "max(wait_ms)", bound: Max(10000.0) })"#,
+        ),
+        (
+            "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: time() - t_seconds}}\n",
+            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "time() - t_seconds", bound: Max(60.0) })"#,
+        ),
+        (
+            "  availability: {objective: 99.9, sli: {total: t, good: g}}\n",
+            r#"a-availability 99.9 Events Ok(Ratio { total: "t", part: Good("g") })"#,
+        ),
+        (
+            "  availability: {objective: 99.9, sli: {gauge: up, min: 1}}\n",
+            r#"a-availability 99.9 GaugeSlices Ok(Gauge { expr: "up", bound: Min(1.0) })"#,
+        ),
+        (
+            "  custom: [{name: q, objective: 95, slices: {query: depth, max: 3}}]\n",
+            r#"a-q 95 GaugeSlices Ok(Gauge { expr: "depth", bound: Max(3.0) })"#,
+        ),
+        (
+            "  custom: [{name: q, objective: 95, events: {total: t, bad: b}}]\n",
+            r#"a-q 95 Events Ok(Ratio { total: "t", part: Bad("b") })"#,
+        ),
+    ] {
+        assert_eq!(resolved(slo), [expected]);
+    }
+}
+
+#[test]
+fn the_long_form_sets_what_it_says_and_nothing_else() {
+    let text = "name: a\nowner: x\nslo:\n  latency_p95_ms:\n    max: 800\n    window: 28d\n    by: [route]\n    \
+                confidence: off\n    runbook: https://r\n    sli: {histogram: d_seconds, target_labels: [pod]}\n    \
+                alert_policies: [{type: burn_rate, slow_burn: [6h > 3x], fast_burn: 1h/10m > 10%}]\n";
+    let loaded = load_text("a.yaml", text);
+    assert_eq!(loaded.render(false), "");
+    let spec = &loaded.model.slos[0];
+    assert_eq!(spec.slo.window_s, 28 * 86_400);
+    assert_eq!(spec.slo.by, ["route"]);
+    assert_eq!(spec.slo.confidence, None);
+    assert_eq!(spec.target_labels, ["pod"]);
+    assert_eq!(spec.slo.annotations["runbook"], "https://r");
+    let clauses: Vec<(i64, i64, f64)> = spec
+        .slo
+        .burn
+        .iter()
+        .map(|clause| (clause.long_s, clause.short_s, (clause.factor * 1e9).round() / 1e9))
+        .collect();
+    assert_eq!(clauses, [(3_600, 600, 67.2), (21_600, 1_800, 3.0)]);
+    assert_eq!(spec.slo.severity.len(), defaults().severity.len());
 }
 
 #[test]
@@ -145,12 +225,9 @@ fn all_problems_of_all_files_come_at_once() {
 fn a_service_of_two_files_is_refused_with_both_places() {
     let service = "name: a\nowner: x\nslo: {availability: {objective: 99, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
     let loaded = load_texts(&[("one.yaml", service), ("two.yaml", service)], &Options::default());
-    assert_eq!(
-        loaded.render(false),
-        "two.yaml:1:1: error: the service \"a\" is there twice, first at one.yaml:1:1\n  |\n1 | name: a\n  | ^^^^\n"
-            .replace("\n1 |", "\n 1 |")
-            .replace("\n  |", "\n   |")
-    );
+    assert_eq!(loaded.problems.len(), 1);
+    assert_eq!(loaded.problems[0].file, "two.yaml");
+    assert!(loaded.problems[0].what.contains("first at one.yaml:1:7"), "{}", loaded.problems[0].what);
 }
 
 #[test]
@@ -185,7 +262,10 @@ fn folders_are_read_in_order_through_config_map_links_and_past_loops() {
     std::os::unix::fs::symlink("nowhere.yaml", folder.join("gone.yaml")).expect("linked");
     let loaded = load(std::slice::from_ref(&folder));
     let text = loaded.render(false);
-    assert!(text.contains("is over 1024 KiB") && text.contains("not UTF-8 from byte 6") && text.contains("gone.yaml"), "{text}");
+    assert!(
+        text.contains("is over 1024 KiB") && text.contains("not UTF-8 from byte 6") && text.contains("gone.yaml"),
+        "{text}"
+    );
     fs::remove_dir_all(&folder).expect("removed");
 
     assert!(load(&[folder]).is_fatal(), "a folder that is not there");
@@ -252,7 +332,10 @@ fn hostile_yaml_is_refused_and_bounded() {
         format!("name: a\nowner: x\nslo: {{availability: 99.9}}\n{labels}"),
         format!("name: {}\nowner: x\nslo: {{availability: 99.9}}\n", "a".repeat(500_000)),
         "x".repeat(files::FILE_BYTES_MAX + 1),
-        format!("name: a\nowner: x\nslo: {{availability: {{objective: 99, sli: {{total: '{}', bad: m}}}}}}\n", "(".repeat(200_000)),
+        format!(
+            "name: a\nowner: x\nslo: {{availability: {{objective: 99, sli: {{total: '{}', bad: m}}}}}}\n",
+            "(".repeat(200_000)
+        ),
     ] {
         let loaded = load_text("a.yaml", &text);
         assert!(loaded.is_fatal());
