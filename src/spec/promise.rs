@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 
 use crate::engine::severity::SeverityRule;
-use crate::engine::{Slo, Speed, Unit};
+use crate::engine::{Slo, Unit};
 
 use super::alerting::{self, PlacedClause};
-use super::burn::{Misfit, shown};
+use super::burn::shown;
 use super::defaults::Defaults;
 use super::duration::TimeSpan;
 use super::indicator::Indicator;
 use super::model::{SliSource, SloSpec};
 use super::problem::{Code, Place};
 use super::reader::{At, Fields, Report};
-use super::sli::{self, Telemetry};
+use super::sli;
+use super::telemetry::{self, Telemetry};
 use super::tree::{Key, Value};
 
 /// What the service says for all its SLOs.
@@ -233,7 +234,7 @@ pub(crate) fn read(
     let source = match (&explicit, broken) {
         (Some(found), _) => Ok(found.source.clone()),
         (None, true) => return None,
-        (None, false) => sli::from_preset(service.telemetry.as_ref(), indicator, bound),
+        (None, false) => telemetry::from_preset(service.telemetry.as_ref(), indicator, bound),
     };
     if let Err(reason) = &source
         && !service.telemetry.as_ref().is_some_and(|telemetry| telemetry.broken)
@@ -364,69 +365,11 @@ fn finish(
         annotations: said.annotations,
     };
     match clauses {
-        Some(clauses) => resolve_written(clauses, &mut slo, window, service.resolution, report)?,
-        None => resolve_defaults(&mut slo, key.place, window, service, report),
+        Some(clauses) => alerting::resolve(clauses, &mut slo, service.resolution, report)?,
+        None => alerting::resolve_defaults(service.defaults, &mut slo, key.place, service.resolution, report),
     }
     let target_labels = target_labels
         .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
         .unwrap_or_else(|| service.defaults.target_labels.clone());
     Some(PlacedSlo { spec: SloSpec { slo, source, target_labels }, place: key.place })
-}
-
-/// Resolves clauses that the user wrote; a misfit is an error at the clause.
-fn resolve_written(
-    clauses: &[PlacedClause<'_>],
-    slo: &mut Slo,
-    window: TimeSpan,
-    resolution: TimeSpan,
-    report: &mut Report<'_>,
-) -> Option<()> {
-    let mut fits = true;
-    for placed in clauses {
-        match placed.clause.resolve(placed.speed, window, slo.budget(), resolution) {
-            Ok(clause) => {
-                if clause.factor < 1.0 {
-                    let what = format!(
-                        "{:?} is a burn rate of {}x over {window}: it fires although the budget would last",
-                        clause.text,
-                        shown(clause.factor)
-                    );
-                    report.warn(&placed.at, Code::UselessBurn, what).write("a burn rate of 1x or more");
-                }
-                slo.burn.push(clause);
-            }
-            Err(misfit) => {
-                fits = false;
-                let (what, instead, code) = match misfit {
-                    Misfit::Error { what, instead } => (what, instead, Code::InvalidBurn),
-                    Misfit::NeverFires { what, instead } => (what, Some(instead), Code::UselessBurn),
-                };
-                report.error(&placed.at, code, what).instead = instead;
-            }
-        }
-    }
-    fits.then_some(())
-}
-
-/// Resolves the default policy; clauses that do not fit this SLO are left out, and said.
-fn resolve_defaults(slo: &mut Slo, place: Place, window: TimeSpan, service: &Service<'_>, report: &mut Report<'_>) {
-    let (budget, mut left_out) = (slo.budget(), Vec::new());
-    for (speed, clause) in &service.defaults.clauses {
-        match clause.resolve(*speed, window, budget, service.resolution) {
-            Ok(clause) => slo.burn.push(clause),
-            Err(_) => left_out.push(format!("{:?}", clause.text)),
-        }
-    }
-    if left_out.is_empty() {
-        return;
-    }
-    let none = if slo.burn.iter().any(|clause| clause.speed == Speed::Fast) { "" } else { ", so nothing pages" };
-    let what = format!(
-        "the default burn policy leaves out {}, which can never fire with a budget of {} % over {window}{none}",
-        left_out.join(", "),
-        shown(budget * 100.0)
-    );
-    report
-        .warn_at(place, &format!("slo.{}", slo.name), Code::UselessBurn, what)
-        .write(format!("alert_policies with burn rates under {}x", shown(1.0 / budget)));
 }

@@ -10,7 +10,7 @@ use super::model;
 use super::problem::{Code, Place};
 use super::promise::{self, PlacedSlo};
 use super::reader::{At, Fields, Report, nearest, unknown_key};
-use super::sli;
+use super::telemetry;
 
 /// A service as it was read, with the place of its name.
 pub(crate) struct PlacedService {
@@ -51,7 +51,7 @@ pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>)
     let incident = fields.get("incident").and_then(|at| read_incident(&at, report)).unwrap_or_default();
     let mapping_at = one_of(fields.get("severity_mapping"), incident.severity_mapping, "severity_mapping", report);
     let severity = mapping_at.as_ref().map(|at| alerting::severities(at, report)).unwrap_or_default();
-    let telemetry = fields.get("telemetry").and_then(|at| sli::telemetry(&at, report));
+    let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, report));
     fields.finish(report);
 
     let mut annotations = BTreeMap::new();

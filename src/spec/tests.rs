@@ -363,21 +363,60 @@ fn yamlish() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..14).prop_map(|words| words.concat())
 }
 
+/// What holds of everything that was loaded, from whatever text.
+fn check_invariants(loaded: &Loaded) -> Result<(), TestCaseError> {
+    let explained: Vec<Explained> = loaded.model.slos.iter().map(explain).collect();
+    let _ = (loaded.render(true), sarif(&loaded.problems), table(&explained));
+    for spec in &loaded.model.slos {
+        prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
+        prop_assert!(spec.slo.id.starts_with(&spec.slo.service) && !spec.slo.owner.is_empty());
+        for clause in &spec.slo.burn {
+            prop_assert!(clause.factor > 0.0 && clause.factor * spec.slo.budget() < 1.0);
+            prop_assert!(clause.short_s >= 30 && clause.short_s < clause.long_s);
+            prop_assert!(clause.long_s <= spec.slo.window_s);
+        }
+        match &spec.source {
+            Ok(SliSource::Histogram { threshold, .. }) => prop_assert!(threshold.is_finite()),
+            Ok(SliSource::Ratio { total, .. }) => prop_assert!(selector::selector(total).is_ok()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// All files of `tests/configs` and `rules`.
+fn corpus() -> &'static Vec<String> {
+    static CORPUS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    CORPUS.get_or_init(|| {
+        let folders = ["tests/configs/good", "tests/configs/bad", "rules/services", "rules/policies"];
+        let paths = folders.into_iter().flat_map(yaml_files);
+        paths.map(|path| fs::read_to_string(path).expect("readable")).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_panics_the_loader(text in prop_oneof![any::<String>(), yamlish()]) {
-        let loaded = load_text("a.yaml", &text);
-        let _ = (loaded.render(true), sarif(&loaded.problems), table(&loaded.model.slos.iter().map(explain).collect::<Vec<_>>()));
+        check_invariants(&load_text("a.yaml", &text))?;
         let _ = crate::config::load_text("s.yaml", &text).render(false);
-        for spec in &loaded.model.slos {
-            prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
-            for clause in &spec.slo.burn {
-                prop_assert!(clause.factor > 0.0 && clause.factor * spec.slo.budget() < 1.0);
-                prop_assert!(clause.short_s >= 30 && clause.short_s < clause.long_s && clause.long_s <= spec.slo.window_s);
-            }
+    }
+
+    #[test]
+    fn no_slip_in_a_real_file_panics_the_loader(
+        pick in any::<prop::sample::Index>(),
+        slips in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..4, "[\\PC\\n:{}\\[\\]'\"#%>/-]{0,3}"), 1..6),
+    ) {
+        let corpus = corpus();
+        let mut text: Vec<char> = pick.get(corpus).chars().collect();
+        for (at, removed, put) in slips {
+            let from = at.index(text.len() + 1);
+            let to = text.len().min(from + removed);
+            text.splice(from..to, put.chars());
         }
+        let text: String = text.into_iter().collect();
+        check_invariants(&load_text("a.yaml", &text))?;
     }
 
     #[test]
