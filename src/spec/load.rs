@@ -75,6 +75,12 @@ pub fn load_with(paths: &[PathBuf], options: &Options) -> Loaded {
 }
 
 /// Loads one text as if it were a file of this name.
+///
+/// ```
+/// let loaded = slowburn::spec::load_text("checkout.yaml", "name: checkout\nowner: pay\nslo: {availability: 100}\n");
+/// assert!(loaded.is_fatal());
+/// assert!(loaded.render(false).contains("an objective of 100 has no error budget"));
+/// ```
 pub fn load_text(name: &str, text: &str) -> Loaded {
     load_texts(&[(name, text)], &Options::default())
 }
@@ -97,11 +103,13 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
 struct Documents {
     services: Vec<(usize, PlacedService)>,
     policies: Vec<(usize, PlacedPolicy)>,
+    /// A service or a whole file could not be read, so a name that is not there may be in it.
+    incomplete: bool,
 }
 
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut documents = Documents::default();
+    let mut documents = Documents { incomplete: !problems.is_empty(), ..Documents::default() };
     for (index, file) in files.iter().enumerate() {
         let mut report = Report::new(&file.path, &file.text);
         read_file(index, file, options, &mut documents, &mut report);
@@ -117,14 +125,15 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     model.services.dedup_by(|a, b| a.name == b.name);
     model.slos.sort_by(|a, b| a.slo.id.cmp(&b.slo.id));
     model.slos.dedup_by(|a, b| a.slo.id == b.slo.id);
-    let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for spec in &model.slos {
-        by_service.entry(&spec.slo.service).or_default().push(spec.slo.id.clone());
-    }
+    let whole: BTreeMap<&str, bool> =
+        documents.services.iter().map(|(_, placed)| (placed.service.name.as_str(), placed.whole)).collect();
     for (index, placed) in &documents.policies {
-        let mut report = Report::new(&files[*index].path, &files[*index].text);
-        policy::check(placed, &model, &by_service, &mut report);
-        problems.append(&mut report.problems);
+        // What was refused already is not reported a second time as missing.
+        if whole.get(placed.policy.service.as_str()).copied().unwrap_or(!documents.incomplete) {
+            let mut report = Report::new(&files[*index].path, &files[*index].text);
+            policy::check(placed, &model, &mut report);
+            problems.append(&mut report.problems);
+        }
     }
     let mut policies: Vec<Policy> = documents.policies.into_iter().map(|(_, placed)| placed.policy).collect();
     policies.sort_by(|a, b| a.service.cmp(&b.service));
@@ -143,6 +152,7 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
         Ok(nodes) => nodes,
         Err(fault) => {
             report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
+            documents.incomplete = true;
             return;
         }
     };
@@ -156,9 +166,10 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
         report.subject.clear();
         let root = At::root(node);
         match shape(node) {
-            Shape::Service => {
-                documents.services.extend(service::read(&root, options.resolution, report).map(|found| (index, found)));
-            }
+            Shape::Service => match service::read(&root, options.resolution, report) {
+                Some(found) => documents.services.push((index, found)),
+                None => documents.incomplete = true,
+            },
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
             Shape::Unknown(what, instead) => {
                 report.error(&root, Code::UnknownShape, what).write(instead);

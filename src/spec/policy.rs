@@ -2,8 +2,6 @@
 //!
 //! Pure data, read strictly and checked against the services. Nothing here decides anything.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::model::Model;
@@ -312,13 +310,8 @@ fn read_logging(at: &At<'_>, report: &mut Report<'_>) -> Option<Logging> {
     Some(Logging { audit, incident_tag })
 }
 
-/// Checks policies against the services: each names one that exists, and SLOs of it.
-pub(crate) fn check(
-    placed: &PlacedPolicy,
-    model: &Model,
-    by_service: &BTreeMap<&str, Vec<String>>,
-    report: &mut Report<'_>,
-) {
+/// Checks a policy against the services: it names one that exists, and SLOs of it.
+pub(crate) fn check(placed: &PlacedPolicy, model: &Model, report: &mut Report<'_>) {
     let policy = &placed.policy;
     report.subject = format!("the policy of {}", policy.service);
     if !model.services.iter().any(|service| service.name == policy.service) {
@@ -328,14 +321,14 @@ pub(crate) fn check(
             nearest(&policy.service, &names).map(|word| format!("service: {word}"));
         return;
     }
-    let own = by_service.get(policy.service.as_str()).cloned().unwrap_or_default();
+    let own = model.slos.iter().filter(|spec| spec.slo.service == policy.service);
+    let own: Vec<&str> = own.map(|spec| spec.slo.id.as_str()).collect();
     for (check, place) in policy.safety_checks.iter().zip(&placed.slo_places) {
-        if !own.contains(&check.slo) {
-            let words: Vec<&str> = own.iter().map(String::as_str).collect();
+        if !own.contains(&check.slo.as_str()) {
             let what = format!("service {} has no SLO {:?}", policy.service, check.slo);
-            let instead = match nearest(&check.slo, &words) {
+            let instead = match nearest(&check.slo, &own) {
                 Some(word) => format!("slo: {word}"),
-                None => format!("one of {}", words.join(", ")),
+                None => format!("one of {}", own.join(", ")),
             };
             report.error_at(*place, "safety_checks", Code::UnknownReference, what).write(instead);
         }

@@ -57,6 +57,11 @@ impl<'f> Report<'f> {
         self.at(Severity::Error, place, path, code, what.into())
     }
 
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
     /// A warning at a place that is no whole node.
     pub fn warn_at(&mut self, place: Place, path: &str, code: Code, what: impl Into<String>) -> &mut Problem {
         self.at(Severity::Warning, place, path, code, what.into())

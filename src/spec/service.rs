@@ -17,12 +17,15 @@ pub(crate) struct PlacedService {
     pub service: model::Service,
     pub place: Place,
     pub slos: Vec<PlacedSlo>,
+    /// Nothing of it was refused, so what it does not have does not exist.
+    pub whole: bool,
 }
 
 const SLOS_MAX: usize = 200;
 
 /// Reads a service document.
 pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>) -> Option<PlacedService> {
+    let errors = report.errors();
     let mut fields = root.map(report)?;
     let name_at = fields.need(report, "name", "checkout");
     let place = name_at.as_ref().map_or(root.node.place, |at| at.node.place);
@@ -90,7 +93,7 @@ pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>)
         channel: incident.channel,
         runbook: incident.runbook,
     };
-    Some(PlacedService { service, place, slos })
+    Some(PlacedService { service, place, slos, whole: report.errors() == errors })
 }
 
 /// Whether a `slo:` map names no SLO.
@@ -140,7 +143,7 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
                     report.error(&at, Code::MissingKey, "the list of custom SLOs is empty").write("leave custom out");
                 }
                 for item in items.iter().take(SLOS_MAX) {
-                    slos.extend(promise::read_custom(item, service, report));
+                    slos.extend(promise::custom::read(item, service, report));
                 }
             }
             name => match Indicator::parse(name) {
@@ -151,7 +154,7 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
                         _ => format!("{name}: 800"),
                     });
                 }
-                Ok(indicator) => slos.extend(promise::read(key, &at, indicator, service, report)),
+                Ok(indicator) => slos.extend(promise::keyed::read(key, &at, indicator, service, report)),
                 Err(Some(what)) => {
                     let instead = nearest(name, &EXAMPLES).unwrap_or("latency_p95_ms");
                     report

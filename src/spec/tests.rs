@@ -222,6 +222,20 @@ fn all_problems_of_all_files_come_at_once() {
 }
 
 #[test]
+fn what_a_broken_service_lacks_is_not_reported_twice() {
+    let policy = "service: a\nallowed_actions: [{type: restart}]\nsafety_checks:\n  - {name: must_have_budget_left, \
+                  slo: a-availability, threshold: 10}\n";
+    for service in
+        ["name: a\nowner: x\nslo: {availability: 100}\n", "name: a\nslo: {availability: 99}\n", "name: a: b\n"]
+    {
+        let loaded = load_texts(&[("a.yaml", service), ("p.yaml", policy)], &Options::default());
+        assert!(loaded.is_fatal());
+        assert!(loaded.problems.iter().all(|problem| problem.file == "a.yaml"), "{}", loaded.render(false));
+    }
+    assert_eq!(load_text("p.yaml", policy).problems[0].code, Code::UnknownReference);
+}
+
+#[test]
 fn a_service_of_two_files_is_refused_with_both_places() {
     let service = "name: a\nowner: x\nslo: {availability: {objective: 99, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
     let loaded = load_texts(&[("one.yaml", service), ("two.yaml", service)], &Options::default());
