@@ -91,7 +91,7 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
     let mut problems = Vec::new();
     for (name, text) in texts {
         match text.len() <= files::FILE_BYTES_MAX {
-            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string() }),
+            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string(), named: true }),
             false => problems.push(files::unreadable((*name).as_ref(), "is over 1024 KiB")),
         }
     }
@@ -107,6 +107,12 @@ struct Documents {
     incomplete: bool,
 }
 
+impl Documents {
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.policies.is_empty()
+    }
+}
+
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut documents = Documents { incomplete: !problems.is_empty(), ..Documents::default() };
@@ -114,6 +120,11 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
         let mut report = Report::new(&file.path, &file.text);
         read_file(index, file, options, &mut documents, &mut report);
         problems.append(&mut report.problems);
+    }
+    if documents.is_empty() && problems.is_empty() {
+        let mut problem = files::unreadable("the files given".as_ref(), "there is no service in them");
+        problem.write("the folder of your services, such as rules/services");
+        problems.push(problem);
     }
     let mut model = Model::default();
     refuse_duplicates(&files, &documents, &mut problems);
@@ -158,9 +169,7 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
     };
     if nodes.is_empty() {
         let place = Place { line: 1, column: 1, length: 1 };
-        report
-            .error_at(place, "", Code::UnknownShape, "this file has no document")
-            .write("a service (name, owner, slo) or a policy (service, allowed_actions)");
+        report.error_at(place, "", Code::UnknownShape, "this file has no document").write(EITHER);
     }
     for node in &nodes {
         report.subject.clear();
@@ -171,6 +180,10 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
                 None => documents.incomplete = true,
             },
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            Shape::Elsewhere(_) if !file.named => {}
+            Shape::Elsewhere(what) => {
+                report.error(&root, Code::UnknownShape, what).write(EITHER);
+            }
             Shape::Unknown(what, instead) => {
                 report.error(&root, Code::UnknownShape, what).write(instead);
             }
@@ -178,19 +191,29 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
     }
 }
 
+/// What belongs into a folder of rules.
+const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
+
 enum Shape {
     Service,
     Policy,
+    /// Known, and read by somebody else: passed over in a folder.
+    Elsewhere(&'static str),
     Unknown(String, &'static str),
 }
 
 /// Which document a node is, told by its keys.
 fn shape(node: &Node) -> Shape {
-    const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
     let Value::Map(entries) = &node.value else {
         return Shape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
     };
     let has = |key: &str| entries.iter().any(|(k, _)| k.name == key);
+    if has("groups") || has("rule_files") {
+        return Shape::Elsewhere("this is a file of Prometheus rules or of tests of them");
+    }
+    if has("preset") && has("slis") || has("objective_of_slices") {
+        return Shape::Elsewhere("presets and defaults are compiled in, not loaded");
+    }
     if has("apiVersion") || has("version") && has("slos") {
         let what = "this is a document of another tool (Sloth, Pyrra, OpenSLO or Kubernetes)";
         return Shape::Unknown(what.into(), EITHER);

@@ -191,6 +191,9 @@ fn the_long_form_sets_what_it_says_and_nothing_else() {
 fn the_examples_in_rules_load_clean() {
     let loaded = load(&[root("rules/services"), root("rules/policies")]);
     assert_eq!(loaded.render(false), "");
+    assert_eq!(load(&[root("rules")]).render(false), "", "presets and defaults beside them are passed over");
+    assert!(load(&[root("rules/presets")]).is_fatal(), "no service");
+    assert!(load(&[root("rules/presets/istio.yaml"), root("rules/services")]).is_fatal(), "named itself");
     assert_eq!(loaded.model.services.len(), 4);
     assert_eq!(loaded.policies.len(), 1);
     assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
