@@ -23,6 +23,7 @@ pub(crate) mod reader;
 mod selector;
 mod service;
 mod sli;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;

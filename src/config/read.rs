@@ -82,7 +82,7 @@ fn parse(name: &str, text: &str, folder: &Path) -> LoadedSettings {
             }
         },
         Err(fault) => {
-            report.error_at(fault.place, "", Code::Syntax, fault.what);
+            report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
         }
     }
     let mut problems = report.problems;

@@ -1,9 +1,11 @@
 //! Who is told, how fast and how loudly: `alert_policies` and `severity_mapping`.
 
-use crate::engine::Speed;
 use crate::engine::severity::{Condition, Sev, SeverityRule};
+use crate::engine::{Slo, Speed};
 
-use super::burn::{self, Clause};
+use super::burn::{self, Clause, Misfit, shown};
+use super::defaults::Defaults;
+use super::duration::TimeSpan;
 use super::problem::{Code, Place};
 use super::reader::{At, Report, nearest};
 
@@ -77,6 +79,75 @@ fn read_clauses<'a>(at: &At<'a>, speed: Speed, clauses: &mut Vec<PlacedClause<'a
     }
 }
 
+/// Resolves clauses that the user wrote; a misfit is an error at the clause.
+pub(crate) fn resolve(
+    clauses: &[PlacedClause<'_>],
+    slo: &mut Slo,
+    resolution: TimeSpan,
+    report: &mut Report<'_>,
+) -> Option<()> {
+    let window = window_of(slo);
+    let mut fits = true;
+    for placed in clauses {
+        match placed.clause.resolve(placed.speed, window, slo.budget(), resolution) {
+            Ok(clause) => {
+                if clause.factor < 1.0 {
+                    let what = format!(
+                        "{:?} is a burn rate of {}x over {window}: it fires although the budget would last",
+                        clause.text,
+                        shown(clause.factor)
+                    );
+                    report.warn(&placed.at, Code::UselessBurn, what).write("a burn rate of 1x or more");
+                }
+                slo.burn.push(clause);
+            }
+            Err(misfit) => {
+                fits = false;
+                let (what, instead, code) = match misfit {
+                    Misfit::Error { what, instead } => (what, instead, Code::InvalidBurn),
+                    Misfit::NeverFires { what, instead } => (what, Some(instead), Code::UselessBurn),
+                };
+                report.error(&placed.at, code, what).instead = instead;
+            }
+        }
+    }
+    fits.then_some(())
+}
+
+/// Resolves the default policy; clauses that do not fit this SLO are left out, and said.
+pub(crate) fn resolve_defaults(
+    defaults: &Defaults,
+    slo: &mut Slo,
+    place: Place,
+    resolution: TimeSpan,
+    report: &mut Report<'_>,
+) {
+    let window = window_of(slo);
+    let (budget, mut left_out) = (slo.budget(), Vec::new());
+    for (speed, clause) in &defaults.clauses {
+        match clause.resolve(*speed, window, budget, resolution) {
+            Ok(clause) => slo.burn.push(clause),
+            Err(_) => left_out.push(format!("{:?}", clause.text)),
+        }
+    }
+    if left_out.is_empty() {
+        return;
+    }
+    let none = if slo.burn.iter().any(|clause| clause.speed == Speed::Fast) { "" } else { ", so nothing pages" };
+    let what = format!(
+        "the default burn policy leaves out {}, which can never fire with a budget of {} % over {window}{none}",
+        left_out.join(", "),
+        shown(budget * 100.0)
+    );
+    report
+        .warn_at(place, &format!("slo.{}", slo.name), Code::UselessBurn, what)
+        .write(format!("alert_policies with burn rates under {}x", shown(1.0 / budget)));
+}
+
+fn window_of(slo: &Slo) -> TimeSpan {
+    TimeSpan::from_seconds(slo.window_s).expect("the window was a TimeSpan")
+}
+
 /// The place of a part of a text. The whole node where its spelling is not its text, as with escapes or blocks.
 pub(crate) fn within(at: &At<'_>, text: &str, from: usize, length: usize, source: &str) -> Place {
     let whole = at.node.place;
@@ -99,11 +170,13 @@ pub(crate) fn severities(at: &At<'_>, report: &mut Report<'_>) -> Vec<SeverityRu
     for item in items {
         let Some(rule) = severity_rule(&item, report) else { continue };
         if let Some(earlier) = rules.iter().position(|earlier| shadows(earlier, &rule)) {
-            report.warn(
-                &item,
-                Code::Unreachable,
-                format!("this row is never reached: row {} above matches all it matches", earlier + 1),
-            );
+            report
+                .warn(
+                    &item,
+                    Code::Unreachable,
+                    format!("this row is never reached: row {} above matches all it matches", earlier + 1),
+                )
+                .write(format!("the more special row first: above row {}", earlier + 1));
         }
         rules.push(rule);
     }

@@ -156,7 +156,8 @@ impl Clause {
         let error = |what: String, instead: Option<String>| Err(Misfit::Error { what, instead });
         if self.long > window {
             let what = format!("the long window {} is longer than the SLO's window {window}", self.long);
-            return error(what, None);
+            let instead = self.with_windows(window, self.short.filter(|short| *short < window));
+            return error(what, Some(instead));
         }
         let short_s = self.short.map_or(long_s / 12, TimeSpan::seconds);
         if short_s < resolution.seconds() {

@@ -47,7 +47,7 @@ impl TimeSpan {
         let fault = |what: String, instead: Option<&str>| DurationFault { what, instead: instead.map(str::to_string) };
         let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         if number_end == text.len() && text.parse::<f64>().is_ok() {
-            let instead = (text != "0").then(|| format!("{text}s"));
+            let instead = (text != "0").then(|| format!("{text}s, {text}m, {text}h or {text}d"));
             return Err(fault(format!("the duration {text} has no unit"), instead.as_deref()));
         }
         let units = text.split(|c: char| !c.is_alphabetic()).filter(|unit| !unit.is_empty());
@@ -68,12 +68,8 @@ impl TimeSpan {
             }
         }
         let shown: String = text.chars().take(40).collect();
-        let span = humantime::parse_duration(text).map_err(|error| {
-            fault(
-                format!("{shown:?} is not a duration: {error}"),
-                Some("a number and a unit, such as 30s, 5m, 1h or 30d"),
-            )
-        })?;
+        let span = humantime::parse_duration(text)
+            .map_err(|_| fault(format!("{shown:?} is not a duration"), Some("30s, 5m, 1h or 30d")))?;
         if span.is_zero() {
             return Err(fault("a duration of zero".into(), Some("at least 1s")));
         }

@@ -3,7 +3,7 @@
 //! Kubernetes mounts a ConfigMap as symlinks into a hidden `..data` directory that is swapped on change: entries
 //! that start with a dot are skipped, symlinks to files are followed. A directory is entered once, so loops end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,18 @@ pub struct LoadedFile {
     pub path: String,
     /// What is in it.
     pub text: String,
+    /// It was named itself, not found in a folder: then it must be a service or a policy.
+    pub named: bool,
 }
 
 /// Reads all files of `paths`, directories recursively, sorted by path.
 pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<LoadedFile> {
-    let mut found = Found { files: BTreeSet::new(), entered: BTreeSet::new() };
+    let mut found = Found { files: BTreeMap::new(), entered: BTreeSet::new() };
     for path in paths {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => found.walk(path, 0, problems),
             Ok(_) => {
-                found.files.insert(path.clone());
+                found.files.insert(path.clone(), true);
             }
             Err(error) => problems.push(unreadable(path, &error.to_string())),
         }
@@ -45,9 +47,9 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
         problems.push(problem);
     }
     let mut files = Vec::new();
-    for path in found.files {
+    for (path, named) in found.files {
         match read_text(&path) {
-            Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text }),
+            Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text, named }),
             Err(reason) => problems.push(unreadable(&path, &reason)),
         }
     }
@@ -55,7 +57,8 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
 }
 
 struct Found {
-    files: BTreeSet<PathBuf>,
+    /// Each with whether it was named itself.
+    files: BTreeMap<PathBuf, bool>,
     entered: BTreeSet<PathBuf>,
 }
 
@@ -85,7 +88,7 @@ impl Found {
                     if self.files.len() >= FILES_MAX {
                         return problems.push(unreadable(directory, &format!("over {FILES_MAX} files")));
                     }
-                    self.files.insert(path);
+                    self.files.entry(path).or_insert(false);
                 }
                 Ok(_) => {}
                 Err(error) if is_yaml(&path) => problems.push(unreadable(&path, &error.to_string())),
@@ -120,7 +123,7 @@ pub(crate) fn unreadable(path: &Path, reason: &str) -> Problem {
         line: 0,
         column: 0,
         length: 1,
-        what: format!("cannot be read: {reason}"),
+        what: format!("cannot be loaded: {reason}"),
         instead: None,
         code: Code::Unreadable,
     }

@@ -38,7 +38,7 @@ pub(crate) enum Indicator {
 }
 
 /// Keys to name when a key is not known.
-pub(crate) const EXAMPLES: [&str; 9] = [
+pub(crate) const EXAMPLES: [&str; 10] = [
     "availability",
     "latency_p95_ms",
     "latency_p99_s",
@@ -48,6 +48,7 @@ pub(crate) const EXAMPLES: [&str; 9] = [
     "gpu_queue_time_p95_ms",
     "feature_freshness_max_delay_s",
     "custom",
+    "alert_policies",
 ];
 
 impl Indicator {

@@ -75,6 +75,12 @@ pub fn load_with(paths: &[PathBuf], options: &Options) -> Loaded {
 }
 
 /// Loads one text as if it were a file of this name.
+///
+/// ```
+/// let loaded = slowburn::spec::load_text("checkout.yaml", "name: checkout\nowner: pay\nslo: {availability: 100}\n");
+/// assert!(loaded.is_fatal());
+/// assert!(loaded.render(false).contains("an objective of 100 has no error budget"));
+/// ```
 pub fn load_text(name: &str, text: &str) -> Loaded {
     load_texts(&[(name, text)], &Options::default())
 }
@@ -85,7 +91,7 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
     let mut problems = Vec::new();
     for (name, text) in texts {
         match text.len() <= files::FILE_BYTES_MAX {
-            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string() }),
+            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string(), named: true }),
             false => problems.push(files::unreadable((*name).as_ref(), "is over 1024 KiB")),
         }
     }
@@ -97,15 +103,28 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
 struct Documents {
     services: Vec<(usize, PlacedService)>,
     policies: Vec<(usize, PlacedPolicy)>,
+    /// A service or a whole file could not be read, so a name that is not there may be in it.
+    incomplete: bool,
+}
+
+impl Documents {
+    fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.policies.is_empty()
+    }
 }
 
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut documents = Documents::default();
+    let mut documents = Documents { incomplete: !problems.is_empty(), ..Documents::default() };
     for (index, file) in files.iter().enumerate() {
         let mut report = Report::new(&file.path, &file.text);
         read_file(index, file, options, &mut documents, &mut report);
         problems.append(&mut report.problems);
+    }
+    if documents.is_empty() && problems.is_empty() {
+        let mut problem = files::unreadable("the files given".as_ref(), "there is no service in them");
+        problem.write("the folder of your services, such as rules/services");
+        problems.push(problem);
     }
     let mut model = Model::default();
     refuse_duplicates(&files, &documents, &mut problems);
@@ -117,14 +136,15 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     model.services.dedup_by(|a, b| a.name == b.name);
     model.slos.sort_by(|a, b| a.slo.id.cmp(&b.slo.id));
     model.slos.dedup_by(|a, b| a.slo.id == b.slo.id);
-    let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for spec in &model.slos {
-        by_service.entry(&spec.slo.service).or_default().push(spec.slo.id.clone());
-    }
+    let whole: BTreeMap<&str, bool> =
+        documents.services.iter().map(|(_, placed)| (placed.service.name.as_str(), placed.whole)).collect();
     for (index, placed) in &documents.policies {
-        let mut report = Report::new(&files[*index].path, &files[*index].text);
-        policy::check(placed, &model, &by_service, &mut report);
-        problems.append(&mut report.problems);
+        // What was refused already is not reported a second time as missing.
+        if whole.get(placed.policy.service.as_str()).copied().unwrap_or(!documents.incomplete) {
+            let mut report = Report::new(&files[*index].path, &files[*index].text);
+            policy::check(placed, &model, &mut report);
+            problems.append(&mut report.problems);
+        }
     }
     let mut policies: Vec<Policy> = documents.policies.into_iter().map(|(_, placed)| placed.policy).collect();
     policies.sort_by(|a, b| a.service.cmp(&b.service));
@@ -142,24 +162,28 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
     let nodes = match tree::parse(&file.text) {
         Ok(nodes) => nodes,
         Err(fault) => {
-            report.error_at(fault.place, "", Code::Syntax, fault.what);
+            report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
+            documents.incomplete = true;
             return;
         }
     };
     if nodes.is_empty() {
         let place = Place { line: 1, column: 1, length: 1 };
-        report
-            .error_at(place, "", Code::UnknownShape, "this file has no document")
-            .write("a service (name, owner, slo) or a policy (service, allowed_actions)");
+        report.error_at(place, "", Code::UnknownShape, "this file has no document").write(EITHER);
     }
     for node in &nodes {
         report.subject.clear();
         let root = At::root(node);
         match shape(node) {
-            Shape::Service => {
-                documents.services.extend(service::read(&root, options.resolution, report).map(|found| (index, found)));
-            }
+            Shape::Service => match service::read(&root, options.resolution, report) {
+                Some(found) => documents.services.push((index, found)),
+                None => documents.incomplete = true,
+            },
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            Shape::Elsewhere(_) if !file.named => {}
+            Shape::Elsewhere(what) => {
+                report.error(&root, Code::UnknownShape, what).write(EITHER);
+            }
             Shape::Unknown(what, instead) => {
                 report.error(&root, Code::UnknownShape, what).write(instead);
             }
@@ -167,19 +191,29 @@ fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut
     }
 }
 
+/// What belongs into a folder of rules.
+const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
+
 enum Shape {
     Service,
     Policy,
+    /// Known, and read by somebody else: passed over in a folder.
+    Elsewhere(&'static str),
     Unknown(String, &'static str),
 }
 
 /// Which document a node is, told by its keys.
 fn shape(node: &Node) -> Shape {
-    const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
     let Value::Map(entries) = &node.value else {
         return Shape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
     };
     let has = |key: &str| entries.iter().any(|(k, _)| k.name == key);
+    if has("groups") || has("rule_files") {
+        return Shape::Elsewhere("this is a file of Prometheus rules or of tests of them");
+    }
+    if has("preset") && has("slis") || has("objective_of_slices") {
+        return Shape::Elsewhere("presets and defaults are compiled in, not loaded");
+    }
     if has("apiVersion") || has("version") && has("slos") {
         let what = "this is a document of another tool (Sloth, Pyrra, OpenSLO or Kubernetes)";
         return Shape::Unknown(what.into(), EITHER);
@@ -205,9 +239,9 @@ fn refuse_duplicates(files: &[LoadedFile], documents: &Documents, problems: &mut
     let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let mut see = |seen: (usize, Place), earlier: Option<(usize, Place)>, what: String| {
         let Some((file, place)) = earlier else { return };
-        let what = format!("{what} is there twice, first at {}:{}:{}", files[file].path, place.line, place.column);
+        let what = format!("{what} is defined twice, first at {}:{}:{}", files[file].path, place.line, place.column);
         let mut report = Report::new(&files[seen.0].path, &files[seen.0].text);
-        report.error_at(seen.1, "", Code::DuplicateId, what);
+        report.error_at(seen.1, "", Code::DuplicateId, what).write("another name, or one of them");
         problems.append(&mut report.problems);
     };
     for (file, placed) in &documents.services {

@@ -2,8 +2,6 @@
 //!
 //! Pure data, read strictly and checked against the services. Nothing here decides anything.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::model::Model;
@@ -285,10 +283,17 @@ fn read_check(at: &At<'_>, report: &mut Report<'_>) -> Option<(SafetyCheck, Plac
         let (fits, range) = match kind {
             Some(CheckKind::MustNotBurnFasterThan) => (number > 0.0, "a burn rate over 0"),
             Some(CheckKind::MustHaveBudgetLeft) => ((0.0..100.0).contains(&number), "a percentage from 0 to under 100"),
-            _ => (number > 0.0 && number < 100.0, "a percentage over 0 and under 100"),
+            _ => (number > 1.0 && number < 100.0, "a percentage over 1 and under 100"),
         };
         if !fits {
-            report.error(&at, Code::InvalidValue, format!("the threshold {number} is not {range}"));
+            let example = match kind {
+                Some(CheckKind::MustNotBurnFasterThan) => "2",
+                Some(CheckKind::MustHaveBudgetLeft) => "10",
+                _ => "99.0",
+            };
+            report
+                .error(&at, Code::InvalidValue, format!("the threshold {number} is not {range}"))
+                .write(format!("threshold: {example}"));
         }
         fits.then_some(number)
     });
@@ -305,30 +310,25 @@ fn read_logging(at: &At<'_>, report: &mut Report<'_>) -> Option<Logging> {
     Some(Logging { audit, incident_tag })
 }
 
-/// Checks policies against the services: each names one that exists, and SLOs of it.
-pub(crate) fn check(
-    placed: &PlacedPolicy,
-    model: &Model,
-    by_service: &BTreeMap<&str, Vec<String>>,
-    report: &mut Report<'_>,
-) {
+/// Checks a policy against the services: it names one that exists, and SLOs of it.
+pub(crate) fn check(placed: &PlacedPolicy, model: &Model, report: &mut Report<'_>) {
     let policy = &placed.policy;
     report.subject = format!("the policy of {}", policy.service);
     if !model.services.iter().any(|service| service.name == policy.service) {
         let names: Vec<&str> = model.services.iter().map(|service| service.name.as_str()).collect();
         let what = format!("there is no service {:?} in the files given", policy.service);
-        report.error_at(placed.place, "service", Code::UnknownReference, what).instead =
+        report.error_at(placed.place, "", Code::UnknownReference, what).instead =
             nearest(&policy.service, &names).map(|word| format!("service: {word}"));
         return;
     }
-    let own = by_service.get(policy.service.as_str()).cloned().unwrap_or_default();
+    let own = model.slos.iter().filter(|spec| spec.slo.service == policy.service);
+    let own: Vec<&str> = own.map(|spec| spec.slo.id.as_str()).collect();
     for (check, place) in policy.safety_checks.iter().zip(&placed.slo_places) {
-        if !own.contains(&check.slo) {
-            let words: Vec<&str> = own.iter().map(String::as_str).collect();
+        if !own.contains(&check.slo.as_str()) {
             let what = format!("service {} has no SLO {:?}", policy.service, check.slo);
-            let instead = match nearest(&check.slo, &words) {
+            let instead = match nearest(&check.slo, &own) {
                 Some(word) => format!("slo: {word}"),
-                None => format!("one of {}", words.join(", ")),
+                None => format!("one of {}", own.join(", ")),
             };
             report.error_at(*place, "safety_checks", Code::UnknownReference, what).write(instead);
         }

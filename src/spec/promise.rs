@@ -1,23 +1,23 @@
-//! One entry under `slo:`: what it promises and where its events come from.
-//!
-//! The scalar form says the objective (`availability: 99.9`) or the bound (`latency_p95_ms: 800`); the long form says
-//! the same as `objective` or `max`, and everything else.
+//! One SLO: what every entry under `slo:` can say (`keyed` and `custom` read the rest), and the SLO it makes.
+
+pub(crate) mod custom;
+pub(crate) mod keyed;
 
 use std::collections::BTreeMap;
 
 use crate::engine::severity::SeverityRule;
-use crate::engine::{Slo, Speed, Unit};
+use crate::engine::{Slo, Unit};
 
 use super::alerting::{self, PlacedClause};
-use super::burn::{Misfit, shown};
+use super::burn::shown;
 use super::defaults::Defaults;
 use super::duration::TimeSpan;
-use super::indicator::Indicator;
 use super::model::{SliSource, SloSpec};
 use super::problem::{Code, Place};
 use super::reader::{At, Fields, Report};
-use super::sli::{self, Telemetry};
-use super::tree::{Key, Value};
+use super::sli;
+use super::telemetry::Telemetry;
+use super::tree::Value;
 
 /// What the service says for all its SLOs.
 pub(crate) struct Service<'a> {
@@ -92,7 +92,14 @@ pub(crate) fn window(at: &At<'_>, report: &mut Report<'_>) -> Option<TimeSpan> {
             .write(format!("{}: 30d", at.key()));
         return None;
     }
-    at.duration(report)
+    let span = at.duration(report)?;
+    if !(3_600..=366 * 86_400).contains(&span.seconds()) {
+        report
+            .error(at, Code::InvalidDuration, format!("a window of {span}: it must be from 1h to 366d"))
+            .write(format!("{}: 30d", at.key()));
+        return None;
+    }
+    Some(span)
 }
 
 fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
@@ -117,7 +124,9 @@ fn by(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     for name in &names {
         if RESERVED_LABELS.contains(&name.as_str()) {
             let what = format!("`by` cannot have {name:?}: alerts have a label of that name of their own");
-            report.error(at, Code::InvalidName, what);
+            report
+                .error(at, Code::InvalidName, what)
+                .write("a label of another name, relabelled at the scrape if need be");
         }
     }
     Some(names)
@@ -162,256 +171,46 @@ pub(crate) fn objective(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
     Some(number)
 }
 
-/// Reads the value of a known key of `slo:`.
-pub(crate) fn read(
-    key: &Key,
-    at: &At<'_>,
-    indicator: Indicator,
-    service: &Service<'_>,
-    report: &mut Report<'_>,
-) -> Option<PlacedSlo> {
-    let mut bound = None;
-    let mut events = false;
-    let mut explicit = None;
-    let mut broken = false;
-    let mut said;
-    match &at.node.value {
-        Value::Map(_) => {
-            let mut fields = at.map(report)?;
-            said = common(&mut fields, service, report);
-            if indicator != Indicator::Availability {
-                bound = fields.need(report, "max", "800").and_then(|at| positive(&at, report));
-                broken |= bound.is_none();
-            }
-            let method = fields.get("method");
-            events = method.as_ref().is_some_and(|at| method_is_events(at, indicator, report));
-            if let Some(at) = fields.get("sli") {
-                explicit = sli::explicit(&at, indicator, bound, report);
-                broken |= explicit.is_none();
-            }
-            let on_gauge = explicit.as_ref().is_some_and(|found| matches!(found.source, SliSource::Gauge { .. }));
-            if let (Some(method), true, true) = (&method, events, on_gauge) {
-                let what = "a gauge has one value per slice and no events to count";
-                report.error(method, Code::InvalidSli, what).write("leave method out");
-            }
-            if indicator == Indicator::Availability && said.objective.is_none() {
-                fields.need(report, "objective", "99.9");
-            }
-            fields.finish(report);
-        }
-        _ => {
-            said = Common {
-                objective: None,
-                window: None,
-                confidence: Confidence::Default,
-                by: Vec::new(),
-                clauses: None,
-                annotations: service.annotations.clone(),
-            };
-            match indicator {
-                Indicator::Availability => said.objective = Some(at.clone()),
-                _ => bound = Some(positive(at, report)?),
-            }
-        }
-    }
-    let objective = match (&said.objective, indicator) {
-        (Some(at), _) => objective(at, report),
-        (None, Indicator::Quantile { per_mille, .. }) if events => Some(f64::from(per_mille) / 10.0),
-        (None, Indicator::Availability) => None,
-        (None, _) => Some(service.defaults.objective_of_slices),
-    };
-    let source = match (&explicit, broken) {
-        (Some(found), _) => Ok(found.source.clone()),
-        (None, true) => return None,
-        (None, false) => sli::from_preset(service.telemetry.as_ref(), indicator, bound),
-    };
-    let unit = match (indicator, &source) {
-        (_, Ok(SliSource::Gauge { .. })) | (Indicator::Freshness { .. }, _) => Unit::GaugeSlices,
-        (Indicator::Quantile { per_mille, .. }, _) if !events => {
-            Unit::QuantileSlices { quantile: f64::from(per_mille) / 1000.0 }
-        }
-        _ => Unit::Events,
-    };
-    let target_labels = explicit.and_then(|found| found.target_labels);
-    finish(key, &indicator.name(), objective?, unit, source, target_labels, said, service, report)
-}
-
-fn positive(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
-    let number = at.number(report)?;
-    if number <= 0.0 {
-        report.error(at, Code::InvalidValue, format!("a bound of {number} is never kept: it must be over zero"));
-        return None;
-    }
-    Some(number)
-}
-
-fn method_is_events(at: &At<'_>, indicator: Indicator, report: &mut Report<'_>) -> bool {
-    let events = at.choice(report, &[("slices", false), ("events", true)]) == Some(true);
-    match (indicator, events) {
-        (Indicator::Quantile { .. }, _) | (Indicator::Availability, true) => {}
-        (Indicator::Availability, false) => {
-            let what = "availability counts events: `method` belongs to quantiles such as latency_p95_ms";
-            report.error(at, Code::InvalidSli, what).write("leave method out");
-        }
-        (Indicator::Freshness { .. }, _) => {
-            let what = "feature freshness counts slices: `method` belongs to quantiles such as latency_p95_ms";
-            report.error(at, Code::InvalidSli, what).write("leave method out");
-        }
-    }
-    events
-}
-
-/// Reads one entry of `custom:`.
-pub(crate) fn read_custom(at: &At<'_>, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
-    let mut fields = at.map(report)?;
-    let name = fields.need(report, "name", "checkout-funnel").and_then(|at| super::service::name(&at, report));
-    let place = fields.place_of("name");
-    let said = common(&mut fields, service, report);
-    let objective = match &said.objective {
-        Some(at) => objective(at, report),
-        None => {
-            fields.need(report, "objective", "99.9");
-            None
-        }
-    };
-    let (events, slices) = (fields.get("events"), fields.get("slices"));
-    let mut target_labels = None;
-    let source = match (&events, &slices) {
-        (Some(at), None) => at.map(report).and_then(|mut inner| {
-            let (total, bad, good) = (inner.get("total"), inner.get("bad"), inner.get("good"));
-            target_labels = inner.get("target_labels").and_then(|at| sli::label_names(&at, report));
-            inner.finish(report);
-            sli::ratio(at, total, bad, good, report)
-        }),
-        (None, Some(at)) => at.map(report).and_then(|mut inner| {
-            let query = inner.need(report, "query", "queue_depth");
-            let expr = query.and_then(|at| sli::read_gauge(&at, report));
-            let bound = sli::min_or_max(&mut inner, report);
-            inner.finish(report);
-            Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound? })
-        }),
-        (None, None) => {
-            report
-                .error(at, Code::InvalidSli, "a custom SLO needs `events` or `slices`")
-                .write("events: {total: ..., bad: ...} or slices: {query: ..., max: ...}");
-            None
-        }
-        (Some(_), Some(slices)) => {
-            report.error(slices, Code::InvalidSli, "`events` and `slices` are both given").write("one of them");
-            None
-        }
-    };
-    fields.finish(report);
-    let unit = if events.is_some() { Unit::Events } else { Unit::GaugeSlices };
-    let key = Key { name: String::new(), place };
-    finish(&key, &name?, objective?, unit, Ok(source?), target_labels, said, service, report)
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one SLO, each read elsewhere")]
-fn finish(
-    key: &Key,
-    name: &str,
+/// The parts of one SLO, read.
+struct Parts<'a> {
+    name: String,
     objective: f64,
     unit: Unit,
     source: Result<SliSource, String>,
     target_labels: Option<Vec<String>>,
-    said: Common<'_>,
-    service: &Service<'_>,
-    report: &mut Report<'_>,
-) -> Option<PlacedSlo> {
-    let window = said.window.unwrap_or(service.defaults.window);
-    let clauses = said.clauses.as_ref().or(service.clauses.as_ref());
-    let mut slo = Slo {
-        id: format!("{}-{name}", service.name),
-        service: service.name.clone(),
-        name: name.to_string(),
-        owner: service.owner.clone(),
-        objective,
-        window_s: window.seconds(),
-        unit,
-        burn: Vec::new(),
-        confidence: match said.confidence {
-            Confidence::Default => Some(service.defaults.confidence),
-            Confidence::Off => None,
-            Confidence::At(number) => Some(number),
-        },
-        severity: service.severity.iter().chain(&service.defaults.severity).cloned().collect(),
-        by: said.by,
-        annotations: said.annotations,
-    };
-    match clauses {
-        Some(clauses) => resolve_written(clauses, &mut slo, window, service.resolution, report)?,
-        None => resolve_defaults(&mut slo, key.place, window, service, report),
-    }
-    if let Err(reason) = &source {
-        let problem = report.warn_at(
-            key.place,
-            &format!("slo.{}", key.name),
-            Code::NoSource,
-            format!("{} has no source of events: {reason}", slo.id),
-        );
-        problem.write("sli: {...} in the long form, or leave the SLO out");
-    }
-    let target_labels = target_labels
-        .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
-        .unwrap_or_else(|| service.defaults.target_labels.clone());
-    Some(PlacedSlo { spec: SloSpec { slo, source, target_labels }, place: key.place })
+    said: Common<'a>,
 }
 
-/// Resolves clauses that the user wrote; a misfit is an error at the clause.
-fn resolve_written(
-    clauses: &[PlacedClause<'_>],
-    slo: &mut Slo,
-    window: TimeSpan,
-    resolution: TimeSpan,
-    report: &mut Report<'_>,
-) -> Option<()> {
-    let mut fits = true;
-    for placed in clauses {
-        match placed.clause.resolve(placed.speed, window, slo.budget(), resolution) {
-            Ok(clause) => {
-                if clause.factor < 1.0 {
-                    let what = format!(
-                        "{:?} is a burn rate of {}x over {window}: it fires although the budget would last",
-                        clause.text,
-                        shown(clause.factor)
-                    );
-                    report.warn(&placed.at, Code::UselessBurn, what).write("a burn rate of 1x or more");
-                }
-                slo.burn.push(clause);
-            }
-            Err(misfit) => {
-                fits = false;
-                let (what, instead, code) = match misfit {
-                    Misfit::Error { what, instead } => (what, instead, Code::InvalidBurn),
-                    Misfit::NeverFires { what, instead } => (what, Some(instead), Code::UselessBurn),
-                };
-                report.error(&placed.at, code, what).instead = instead;
-            }
+impl Parts<'_> {
+    /// The SLO they make, with its burn clauses resolved.
+    fn finish(self, place: Place, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
+        let window = self.said.window.unwrap_or(service.defaults.window);
+        let mut slo = Slo {
+            id: format!("{}-{}", service.name, self.name),
+            service: service.name.clone(),
+            name: self.name,
+            owner: service.owner.clone(),
+            objective: self.objective,
+            window_s: window.seconds(),
+            unit: self.unit,
+            burn: Vec::new(),
+            confidence: match self.said.confidence {
+                Confidence::Default => Some(service.defaults.confidence),
+                Confidence::Off => None,
+                Confidence::At(number) => Some(number),
+            },
+            severity: service.severity.iter().chain(&service.defaults.severity).cloned().collect(),
+            by: self.said.by,
+            annotations: self.said.annotations,
+        };
+        match self.said.clauses.as_ref().or(service.clauses.as_ref()) {
+            Some(clauses) => alerting::resolve(clauses, &mut slo, service.resolution, report)?,
+            None => alerting::resolve_defaults(service.defaults, &mut slo, place, service.resolution, report),
         }
+        let target_labels = self
+            .target_labels
+            .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
+            .unwrap_or_else(|| service.defaults.target_labels.clone());
+        Some(PlacedSlo { spec: SloSpec { slo, source: self.source, target_labels }, place })
     }
-    fits.then_some(())
-}
-
-/// Resolves the default policy; clauses that do not fit this SLO are left out, and said.
-fn resolve_defaults(slo: &mut Slo, place: Place, window: TimeSpan, service: &Service<'_>, report: &mut Report<'_>) {
-    let (budget, mut left_out) = (slo.budget(), Vec::new());
-    for (speed, clause) in &service.defaults.clauses {
-        match clause.resolve(*speed, window, budget, service.resolution) {
-            Ok(clause) => slo.burn.push(clause),
-            Err(_) => left_out.push(format!("{:?}", clause.text)),
-        }
-    }
-    if left_out.is_empty() {
-        return;
-    }
-    let none = if slo.burn.iter().any(|clause| clause.speed == Speed::Fast) { "" } else { ", so nothing pages" };
-    let what = format!(
-        "of the default burn policy, {} cannot fire with a budget of {} % over {window} and is left out{none}",
-        left_out.join(", "),
-        shown(budget * 100.0)
-    );
-    report
-        .warn_at(place, &format!("slo.{}", slo.name), Code::UselessBurn, what)
-        .write(format!("alert_policies with burn rates under {}x", shown(1.0 / budget)));
 }

@@ -4,6 +4,8 @@
 //! `Report` where faults go. A reader asks for all it knows and calls `finish`: what nobody asked for is an error
 //! with the nearest known key.
 
+use std::collections::BTreeMap;
+
 use super::duration::TimeSpan;
 use super::problem::{Code, Place, Problem, Severity};
 use super::tree::{Key, Node, Value};
@@ -15,7 +17,13 @@ pub(crate) struct Report<'f> {
     /// `service checkout`, once it is known.
     pub subject: String,
     pub problems: Vec<Problem>,
+    errors: usize,
+    /// Where faults go that are too many to be shown.
+    overflow: Option<Problem>,
 }
+
+/// Most errors, and most warnings, that are kept of one file.
+const SHOWN_MAX: usize = 200;
 
 /// A node and the keys that lead to it, e.g. `slo.latency_p95_ms.sli`.
 #[derive(Debug, Clone)]
@@ -33,7 +41,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'f> Report<'f> {
     pub fn new(file: &'f str, source: &'f str) -> Self {
-        Report { file, source, subject: String::new(), problems: Vec::new() }
+        Report { file, source, subject: String::new(), problems: Vec::new(), errors: 0, overflow: None }
     }
 
     pub fn error(&mut self, at: &At<'_>, code: Code, what: impl Into<String>) -> &mut Problem {
@@ -47,6 +55,11 @@ impl<'f> Report<'f> {
     /// An error at a place that is no whole node: a key, or a part of a text.
     pub fn error_at(&mut self, place: Place, path: &str, code: Code, what: impl Into<String>) -> &mut Problem {
         self.at(Severity::Error, place, path, code, what.into())
+    }
+
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.errors
     }
 
     /// A warning at a place that is no whole node.
@@ -64,23 +77,32 @@ impl<'f> Report<'f> {
         };
         let what = what + &context;
         let same = |p: &Problem| (p.line, p.column) == (place.line, place.column) && p.what == what;
-        let index = match self.problems.iter().position(same) {
-            Some(index) => index,
-            None => {
-                self.problems.push(Problem {
-                    severity,
-                    file: self.file.to_string(),
-                    line: place.line,
-                    column: place.column,
-                    length: place.length.max(1),
-                    what,
-                    instead: None,
-                    code,
-                });
-                self.problems.len() - 1
-            }
+        if let Some(index) = self.problems.iter().position(same) {
+            return &mut self.problems[index];
+        }
+        let mut problem = Problem {
+            severity,
+            file: self.file.to_string(),
+            line: place.line,
+            column: place.column,
+            length: place.length.max(1),
+            what,
+            instead: None,
+            code,
         };
-        &mut self.problems[index]
+        let earlier = match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.problems.len() - self.errors,
+        };
+        if earlier > SHOWN_MAX {
+            return self.overflow.insert(problem);
+        }
+        if earlier == SHOWN_MAX {
+            problem.what = format!("over {SHOWN_MAX} {}s in this file: the rest is not shown", severity.as_str());
+        }
+        self.errors += usize::from(severity == Severity::Error);
+        self.problems.push(problem);
+        self.problems.last_mut().expect("one was pushed")
     }
 }
 
@@ -110,10 +132,13 @@ impl<'a> At<'a> {
             self.wrong(report, "a map of keys");
             return None;
         };
-        for (i, (key, _)) in entries.iter().enumerate() {
-            if let Some((first, _)) = entries[..i].iter().find(|(earlier, _)| earlier.name == key.name) {
-                let what = format!("the key {:?} is given twice, first on line {}", key.name, first.place.line);
-                report.error_at(key.place, &self.path, Code::DuplicateKey, what);
+        let mut first: BTreeMap<&str, Place> = BTreeMap::new();
+        for (key, _) in entries {
+            if let Some(first) = first.get(key.name.as_str()) {
+                let what = format!("the key {:?} is given twice, first on line {}", key.name, first.line);
+                report.error_at(key.place, &self.path, Code::DuplicateKey, what).write("one of them");
+            } else {
+                first.insert(&key.name, key.place);
             }
         }
         Some(Fields { at: self.clone(), entries, asked: Vec::new() })
@@ -121,7 +146,13 @@ impl<'a> At<'a> {
 
     pub fn list(&self, report: &mut Report<'_>) -> Option<Vec<At<'a>>> {
         let Value::List(items) = &self.node.value else {
-            self.wrong(report, "a list");
+            let instead = match &self.node.value {
+                Value::Text(text) if text.len() <= 100 => Some(format!("{}: [{text}]", self.key())),
+                Value::Map(_) => Some("a list: each of its entries begins with `- `".to_string()),
+                _ => None,
+            };
+            let what = format!("expected a list, found {}", self.node.kind());
+            report.error(self, Code::WrongType, what).instead = instead;
             return None;
         };
         let item = |(i, node)| At { node, path: format!("{}[{i}]", self.path) };
@@ -173,7 +204,9 @@ impl<'a> At<'a> {
                 None
             }
             Value::Text(text) => {
-                let digits = text.trim().trim_end_matches('%').trim();
+                let unit_of_key = self.key().rsplit('_').next().unwrap_or_default();
+                let digits = text.trim().trim_end_matches('%');
+                let digits = digits.strip_suffix(unit_of_key).unwrap_or(digits).trim();
                 let instead = digits.parse::<f64>().ok().map(|_| format!("{}: {digits}", self.key()));
                 report.error(self, Code::WrongType, format!("expected a number, found the text {text:?}")).instead =
                     instead;
@@ -191,7 +224,10 @@ impl<'a> At<'a> {
         let number = self.number(report)?;
         if number.fract() != 0.0 || number < *range.start() as f64 || number > *range.end() as f64 {
             let (from, to) = (range.start(), range.end());
-            report.error(self, Code::InvalidValue, format!("expected a whole number from {from} to {to}"));
+            let nearest = number.round().clamp(*from as f64, *to as f64);
+            report
+                .error(self, Code::InvalidValue, format!("expected a whole number from {from} to {to}"))
+                .write(format!("{}: {nearest}", self.key()));
             return None;
         }
         Some(number as u64)
@@ -241,8 +277,11 @@ impl<'a> At<'a> {
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let instead = nearest(text, &words).map(|word| format!("{}: {word}", self.key()));
-        report.error(self, Code::InvalidValue, format!("{text:?} is not one of {}", words.join(", "))).instead =
-            instead;
+        let what = match words.as_slice() {
+            [only] => format!("expected {only}, found {text:?}"),
+            _ => format!("{text:?} is not one of {}", words.join(", ")),
+        };
+        report.error(self, Code::InvalidValue, what).instead = instead;
         None
     }
 }

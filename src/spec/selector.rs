@@ -11,7 +11,10 @@ use promql_parser::util::visitor::{ExprVisitor, ExprVisitorMut, walk_expr, walk_
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SelectorFault {
     pub what: String,
-    pub instead: Option<String>,
+    /// The selector to write instead.
+    pub selector: Option<String>,
+    /// Where there is none: what to do.
+    pub advice: Option<String>,
 }
 
 /// Longest PromQL text, bytes.
@@ -21,8 +24,12 @@ const DEPTH_MAX: usize = 100;
 /// Most operators: each may be one level of the parsed tree.
 const OPERATORS_MAX: usize = 500;
 
-fn fault(what: impl Into<String>, instead: Option<String>) -> SelectorFault {
-    SelectorFault { what: what.into(), instead }
+fn fault(what: impl Into<String>, selector: Option<String>) -> SelectorFault {
+    SelectorFault { what: what.into(), selector, advice: None }
+}
+
+fn advised(what: impl Into<String>, advice: &str) -> SelectorFault {
+    SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()) }
 }
 
 /// Parses PromQL within the bounds.
@@ -50,16 +57,21 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
         return Err(fault(format!("over {OPERATORS_MAX} operators"), None));
     }
     if text.contains("{{") {
-        return Err(fault("templates such as {{.window}} are not used: Slowburn chooses time ranges itself", None));
+        return Err(advised(
+            "templates such as {{.window}} are not used: Slowburn chooses time ranges itself",
+            "the bare selector, such as http_requests_total{job=\"checkout\"}",
+        ));
     }
     if text.contains('$') && !text.contains('"') {
         return Err(fault("dashboard variables such as $interval are not known here", None));
     }
     parser::parse(text).map_err(|error| {
         let first: String = error.lines().next().unwrap_or_default().chars().take(200).collect();
-        let unquoted = text.contains('=') && !text.contains(['"', '\'', '`']);
-        let instead = unquoted.then(|| "label values in quotes, such as job=\"checkout\"".to_string());
-        fault(format!("not PromQL: {first}"), instead)
+        let what = format!("not PromQL: {first}");
+        match text.contains('=') && !text.contains(['"', '\'', '`']) {
+            true => advised(what, "label values in quotes, such as job=\"checkout\""),
+            false => fault(what, None),
+        }
     })
 }
 
@@ -93,9 +105,9 @@ pub(crate) fn selector(text: &str) -> Result<VectorSelector, SelectorFault> {
         return Err(fault("a selector must not have an @ time: Slowburn evaluates at its own times", bare()));
     }
     if !found.matchers.or_matchers.is_empty() {
-        return Err(fault(
+        return Err(advised(
             "`or` between matchers is an extension of VictoriaMetrics that cannot be rewritten safely",
-            Some("one regular expression, such as code=~\"500|503\"".into()),
+            "one regular expression, such as code=~\"500|503\"",
         ));
     }
     name_first(&mut found)?;
@@ -167,7 +179,7 @@ pub(crate) fn gauge(text: &str) -> Result<Expr, SelectorFault> {
         ValueType::Vector | ValueType::Scalar => Ok(expr),
         ValueType::Matrix => {
             let what = "a range vector has no single value per slice";
-            Err(fault(what, Some(format!("max_over_time({text}), or another function of a range"))))
+            Err(advised(what, &format!("max_over_time({text}), or another function of a range")))
         }
         ValueType::String => Err(fault("a text is no value", None)),
     }
@@ -287,7 +299,7 @@ mod tests {
             "m{a=\"x\"} @ 1",
             "(m{a=\"x\"})",
         ] {
-            assert_eq!(read(text).map_err(|fault| fault.instead), Err(Some("m{a=\"x\"}".into())), "{text}");
+            assert_eq!(read(text).map_err(|fault| fault.selector), Err(Some("m{a=\"x\"}".into())), "{text}");
         }
         for text in [
             "{a=\"x\"}",

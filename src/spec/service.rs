@@ -9,27 +9,32 @@ use super::indicator::{EXAMPLES, Indicator};
 use super::model;
 use super::problem::{Code, Place};
 use super::promise::{self, PlacedSlo};
-use super::reader::{At, Fields, Report, unknown_key};
-use super::sli;
+use super::reader::{At, Fields, Report, nearest, unknown_key};
+use super::telemetry;
 
 /// A service as it was read, with the place of its name.
 pub(crate) struct PlacedService {
     pub service: model::Service,
     pub place: Place,
     pub slos: Vec<PlacedSlo>,
+    /// Nothing of it was refused, so what it does not have does not exist.
+    pub whole: bool,
 }
 
 const SLOS_MAX: usize = 200;
 
 /// Reads a service document.
 pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>) -> Option<PlacedService> {
+    let errors = report.errors();
     let mut fields = root.map(report)?;
-    let place = fields.place_of("name");
-    let named = fields.need(report, "name", "checkout").and_then(|at| name(&at, report));
+    let name_at = fields.need(report, "name", "checkout");
+    let place = name_at.as_ref().map_or(root.node.place, |at| at.node.place);
+    let named = name_at.and_then(|at| name(&at, report));
     report.subject = named.as_ref().map_or("this service".into(), |name| format!("service {name}"));
     let shown = report.subject.clone();
 
-    let owner = fields.get("owner");
+    let is_blank = |at: &At<'_>| matches!(&at.node.value, super::tree::Value::Text(text) if text.trim().is_empty());
+    let owner = fields.get("owner").filter(|at| !is_blank(at));
     if owner.is_none() {
         let what = format!("{shown} has no owner: no SLO, no owner, no deploy");
         let subject = std::mem::take(&mut report.subject);
@@ -49,7 +54,7 @@ pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>)
     let incident = fields.get("incident").and_then(|at| read_incident(&at, report)).unwrap_or_default();
     let mapping_at = one_of(fields.get("severity_mapping"), incident.severity_mapping, "severity_mapping", report);
     let severity = mapping_at.as_ref().map(|at| alerting::severities(at, report)).unwrap_or_default();
-    let telemetry = fields.get("telemetry").and_then(|at| sli::telemetry(&at, report));
+    let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, report));
     fields.finish(report);
 
     let mut annotations = BTreeMap::new();
@@ -88,7 +93,7 @@ pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>)
         channel: incident.channel,
         runbook: incident.runbook,
     };
-    Some(PlacedService { service, place, slos })
+    Some(PlacedService { service, place, slos, whole: report.errors() == errors })
 }
 
 /// Whether a `slo:` map names no SLO.
@@ -131,11 +136,14 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
             "alert_policies" => continue,
             "custom" => {
                 let items = at.list(report).unwrap_or_default();
+                if items.len() > SLOS_MAX {
+                    report.error(&at, Code::InvalidValue, format!("over {SLOS_MAX} custom SLOs"));
+                }
                 if items.is_empty() && matches!(at.node.value, super::tree::Value::List(_)) {
                     report.error(&at, Code::MissingKey, "the list of custom SLOs is empty").write("leave custom out");
                 }
                 for item in items.iter().take(SLOS_MAX) {
-                    slos.extend(promise::read_custom(item, service, report));
+                    slos.extend(promise::custom::read(item, service, report));
                 }
             }
             name => match Indicator::parse(name) {
@@ -146,9 +154,12 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
                         _ => format!("{name}: 800"),
                     });
                 }
-                Ok(indicator) => slos.extend(promise::read(key, &at, indicator, service, report)),
+                Ok(indicator) => slos.extend(promise::keyed::read(key, &at, indicator, service, report)),
                 Err(Some(what)) => {
-                    report.error_at(key.place, "slo", Code::UnknownKey, what).write("a key such as latency_p95_ms");
+                    let instead = nearest(name, &EXAMPLES).unwrap_or("latency_p95_ms");
+                    report
+                        .error_at(key.place, "slo", Code::UnknownKey, what)
+                        .write(format!("a key such as {instead}:"));
                 }
                 Err(None) => unknown_key(report, key, "slo", &EXAMPLES),
             },
@@ -158,8 +169,9 @@ fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut R
     for slo in slos {
         match kept.iter().find(|earlier| earlier.spec.slo.id == slo.spec.slo.id) {
             Some(earlier) => {
-                let what = format!("the SLO {} is there twice, first on line {}", slo.spec.slo.id, earlier.place.line);
-                report.error_at(slo.place, "slo", Code::DuplicateId, what);
+                let what =
+                    format!("the SLO {} is defined twice, first on line {}", slo.spec.slo.id, earlier.place.line);
+                report.error_at(slo.place, "slo", Code::DuplicateId, what).write("one of them");
             }
             None => kept.push(slo),
         }

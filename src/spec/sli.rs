@@ -1,4 +1,4 @@
-//! Where the events of one SLO come from: an explicit `sli:`, or the service's preset.
+//! Where the events of one SLO come from, said by an explicit `sli:`.
 //!
 //! `sli:` has four forms: `{total, bad}`, `{total, good}`, `{histogram}` and `{gauge}`. A threshold in the key
 //! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
@@ -6,18 +6,9 @@
 
 use super::indicator::{Family, Indicator};
 use super::model::{Bound, Part, SliSource};
-use super::preset::{Preset, PresetSli};
 use super::problem::Code;
 use super::reader::{At, Fields, Report};
 use super::selector::{self, TimeUnit};
-
-/// The service's `telemetry:`.
-#[derive(Debug)]
-pub(crate) struct Telemetry<'a> {
-    pub preset: Option<(&'a str, &'static Preset)>,
-    pub labels: Vec<(String, String)>,
-    pub target_labels: Option<Vec<String>>,
-}
 
 /// A bound in the unit of its key; `None` for availability.
 pub(crate) type KeyBound = Option<f64>;
@@ -28,74 +19,17 @@ pub(crate) struct Explicit {
     pub target_labels: Option<Vec<String>>,
 }
 
-/// Reads `telemetry:`.
-pub(crate) fn telemetry<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Telemetry<'a>> {
-    let mut fields = at.map(report)?;
-    let preset_at = fields.get("preset");
-    let match_at = fields.get("match");
-    let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
-    let mut preset = None;
-    if let Some(at) = &preset_at {
-        let name = at.text(report)?;
-        match super::preset::preset(name) {
-            Some(found) => preset = Some((name, found)),
-            None => {
-                let names = super::preset::names();
-                let instead = match super::reader::nearest(name, &names) {
-                    Some(word) => format!("preset: {word}"),
-                    None => format!("one of {}, or an sli: for each SLO", names.join(", ")),
-                };
-                report.error(at, Code::UnknownReference, format!("there is no preset {name:?}")).write(instead);
-            }
-        }
-    } else if let Some(at) = &match_at {
-        report
-            .error(at, Code::MissingKey, "`match` narrows a preset, and no preset is named")
-            .write("preset: istio, or another of the presets");
-    }
-    let labels = match_at.as_ref().map(|at| super::alerting::labels(at, report)).unwrap_or_default();
-    if let Some((name, known)) = preset {
-        check_match(&fields, name, known, &labels, report);
-    }
-    fields.finish(report);
-    Some(Telemetry { preset, labels, target_labels })
-}
-
-fn check_match(fields: &Fields<'_>, name: &str, preset: &Preset, labels: &[(String, String)], report: &mut Report<'_>) {
-    if labels.is_empty() {
-        let what = format!("without `match` this service is judged by all traffic that {name} sees");
-        report
-            .warn(&fields.at, Code::InvalidSli, what)
-            .write("match: {LABEL: VALUE}, the labels of this service's series");
-    }
-    let known: Vec<&str> = preset.labels.iter().map(String::as_str).collect();
-    let Some((_, at)) = fields.entries().find(|(key, _)| key.name == "match") else { return };
-    for (label, _) in labels {
-        if !known.contains(&label.as_str()) {
-            let what =
-                format!("{label:?} is no label that {name} is known to have: if no series has it, there is no data");
-            let place = at.node;
-            let place = match &place.value {
-                super::tree::Value::Map(entries) => entries.iter().find(|(key, _)| key.name == *label),
-                _ => None,
-            };
-            let Some((key, value)) = place else { continue };
-            let here = at.child(value, &key.name);
-            report.warn(&here, Code::InvalidSli, what).instead =
-                super::reader::nearest(label, &known).map(|word| format!("{word}:"));
-        }
-    }
-}
-
 /// Reads a list of label names.
 pub(crate) fn label_names(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     for item in at.list(report)? {
         let Some(name) = item.text(report) else { continue };
         if !selector::is_label_name(name) {
-            report.error(&item, Code::InvalidName, format!("{name:?} is no label name"));
+            report
+                .error(&item, Code::InvalidName, format!("{name:?} is no label name"))
+                .write("letters, digits and `_`, not starting with a digit or `__`");
         } else if names.iter().any(|earlier| earlier == name) {
-            report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice"));
+            report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice")).write("one of them");
         } else {
             names.push(name.to_string());
         }
@@ -194,7 +128,9 @@ pub(crate) fn ratio(
     };
     if *text == total_text {
         let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
-        report.error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what);
+        report
+            .error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what)
+            .write(format!("{word}: the {word} part of it, by a label such as code"));
         return None;
     }
     Some(SliSource::Ratio { total: total_text, part })
@@ -205,8 +141,10 @@ fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::
     match selector::selector(text) {
         Ok(found) => Some(found),
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead =
-                fault.instead.map(|instead| format!("{}: {instead}", at.key()));
+            report.error(at, Code::InvalidSelector, fault.what).instead = match (fault.selector, fault.advice) {
+                (Some(selector), _) => Some(format!("{}: {selector}", at.key())),
+                (None, advice) => advice,
+            };
             None
         }
     }
@@ -275,12 +213,12 @@ fn metric_unit(
                 Code::InvalidSli,
                 "the unit of time is not known: the metric name does not end in _seconds, _milliseconds, _ms or _us",
             )
-            .write("unit: s, or ms or us, beside it");
+            .write("unit: s (or ms, us) beside it");
     }
     said.or(named)
 }
 
-fn convert(bound: f64, from: TimeUnit, to: TimeUnit) -> f64 {
+pub(crate) fn convert(bound: f64, from: TimeUnit, to: TimeUnit) -> f64 {
     let converted = bound * to.per_second() / from.per_second();
     // 800 ms are 0.8 s, not 0.8000000000000001 s: the bound is compared with the text of `le`.
     let digits = 12 - converted.abs().max(1e-9).log10().ceil() as i32;
@@ -321,7 +259,7 @@ pub(crate) fn read_gauge(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_
             Some(expr)
         }
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = fault.instead;
+            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice;
             None
         }
     }
@@ -343,44 +281,6 @@ pub(crate) fn min_or_max(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Op
             report.error(&min, Code::InvalidSli, "`max` and `min` are both given").write("one of them");
             None
         }
-    }
-}
-
-/// The source that a preset gives, or why it gives none.
-pub(crate) fn from_preset(
-    telemetry: Option<&Telemetry<'_>>,
-    indicator: Indicator,
-    bound: KeyBound,
-) -> Result<SliSource, String> {
-    let Some((name, preset)) = telemetry.and_then(|telemetry| telemetry.preset) else {
-        return Err("no sli: and no telemetry preset says where its events come from".into());
-    };
-    let labels = telemetry.map(|telemetry| telemetry.labels.as_slice()).unwrap_or_default();
-    let narrowed = |text: &str| {
-        let mut found = selector::selector(text).map_err(|fault| fault.what)?;
-        selector::narrow_selector(&mut found, labels);
-        Ok::<_, String>(found)
-    };
-    let missing = || format!("the preset {name} does not measure {}", indicator.family().as_str());
-    match preset.slis.get(&indicator.family()).ok_or_else(missing)? {
-        PresetSli::Ratio { total, bad } => {
-            let part = Part::Bad(narrowed(bad)?.to_string());
-            Ok(SliSource::Ratio { total: narrowed(total)?.to_string(), part })
-        }
-        PresetSli::Histogram(metric) => {
-            let found = narrowed(metric)?;
-            let unit = found.name.as_deref().and_then(TimeUnit::of_metric).ok_or_else(missing)?;
-            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
-            Ok(SliSource::Histogram { selector: found.to_string(), threshold: convert(bound, key_unit, unit) })
-        }
-        PresetSli::Gauge(expr) => {
-            let mut expr = selector::gauge(expr).map_err(|fault| fault.what)?;
-            selector::narrow(&mut expr, labels);
-            let unit = TimeUnit::of_expr(&expr).ok_or_else(missing)?;
-            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
-            Ok(SliSource::Gauge { expr: expr.to_string(), bound: Bound::Max(convert(bound, key_unit, unit)) })
-        }
-        PresetSli::Absent(reason) => Err(reason.clone()),
     }
 }
 

@@ -108,10 +108,92 @@ fn the_documented_service_loads_exactly_as_printed() {
     );
 }
 
+/// One line for each SLO of a `slo:` block: id, objective, unit and source.
+fn resolved(slo: &str) -> Vec<String> {
+    let loaded = load_text("a.yaml", &format!("name: a\nowner: x\nslo:\n{slo}"));
+    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+    let line = |spec: &SloSpec| format!("{} {} {:?} {:?}", spec.slo.id, spec.slo.objective, spec.slo.unit, spec.source);
+    loaded.model.slos.iter().map(line).collect()
+}
+
+#[test]
+fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
+    for (slo, expected) in [
+        (
+            "  latency_p95_ms: {max: 800, sli: {histogram: d_seconds}}\n",
+            r#"a-latency-p95 99 QuantileSlices { quantile: 0.95 } Ok(Histogram { selector: "d_seconds", threshold: 0.8 })"#,
+        ),
+        (
+            "  latency_p999_s: {max: 2, method: events, sli: {histogram: d_milliseconds}}\n",
+            r#"a-latency-p999 99.9 Events Ok(Histogram { selector: "d_milliseconds", threshold: 2000.0 })"#,
+        ),
+        (
+            "  latency_p95_ms: {max: 800, objective: 98, sli: {histogram: d, unit: us}}\n",
+            r#"a-latency-p95 98 QuantileSlices { quantile: 0.95 } Ok(Histogram { selector: "d", threshold: 800000.0 })"#,
+        ),
+        (
+            "  ttfb_p95_ms: {max: 300, sli: {total: t, bad: slow}}\n",
+            r#"a-ttfb-p95 99 QuantileSlices { quantile: 0.95 } Ok(Ratio { total: "t", part: Bad("slow") })"#,
+        ),
+        (
+            "  gpu_queue_time_p95_s: {max: 10, sli: {gauge: max(wait_ms)}}\n",
+            r#"a-gpu-queue-time-p95 99 GaugeSlices Ok(Gauge { expr: "max(wait_ms)", bound: Max(10000.0) })"#,
+        ),
+        (
+            "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: time() - t_seconds}}\n",
+            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "time() - t_seconds", bound: Max(60.0) })"#,
+        ),
+        (
+            "  availability: {objective: 99.9, sli: {total: t, good: g}}\n",
+            r#"a-availability 99.9 Events Ok(Ratio { total: "t", part: Good("g") })"#,
+        ),
+        (
+            "  availability: {objective: 99.9, sli: {gauge: up, min: 1}}\n",
+            r#"a-availability 99.9 GaugeSlices Ok(Gauge { expr: "up", bound: Min(1.0) })"#,
+        ),
+        (
+            "  custom: [{name: q, objective: 95, slices: {query: depth, max: 3}}]\n",
+            r#"a-q 95 GaugeSlices Ok(Gauge { expr: "depth", bound: Max(3.0) })"#,
+        ),
+        (
+            "  custom: [{name: q, objective: 95, events: {total: t, bad: b}}]\n",
+            r#"a-q 95 Events Ok(Ratio { total: "t", part: Bad("b") })"#,
+        ),
+    ] {
+        assert_eq!(resolved(slo), [expected]);
+    }
+}
+
+#[test]
+fn the_long_form_sets_what_it_says_and_nothing_else() {
+    let text = "name: a\nowner: x\nslo:\n  latency_p95_ms:\n    max: 800\n    window: 28d\n    by: [route]\n    \
+                confidence: off\n    runbook: https://r\n    sli: {histogram: d_seconds, target_labels: [pod]}\n    \
+                alert_policies: [{type: burn_rate, slow_burn: [6h > 3x], fast_burn: 1h/10m > 10%}]\n";
+    let loaded = load_text("a.yaml", text);
+    assert_eq!(loaded.render(false), "");
+    let spec = &loaded.model.slos[0];
+    assert_eq!(spec.slo.window_s, 28 * 86_400);
+    assert_eq!(spec.slo.by, ["route"]);
+    assert_eq!(spec.slo.confidence, None);
+    assert_eq!(spec.target_labels, ["pod"]);
+    assert_eq!(spec.slo.annotations["runbook"], "https://r");
+    let clauses: Vec<(i64, i64, f64)> = spec
+        .slo
+        .burn
+        .iter()
+        .map(|clause| (clause.long_s, clause.short_s, (clause.factor * 1e9).round() / 1e9))
+        .collect();
+    assert_eq!(clauses, [(3_600, 600, 67.2), (21_600, 1_800, 3.0)]);
+    assert_eq!(spec.slo.severity.len(), defaults().severity.len());
+}
+
 #[test]
 fn the_examples_in_rules_load_clean() {
     let loaded = load(&[root("rules/services"), root("rules/policies")]);
     assert_eq!(loaded.render(false), "");
+    assert_eq!(load(&[root("rules")]).render(false), "", "presets and defaults beside them are passed over");
+    assert!(load(&[root("rules/presets")]).is_fatal(), "no service");
+    assert!(load(&[root("rules/presets/istio.yaml"), root("rules/services")]).is_fatal(), "named itself");
     assert_eq!(loaded.model.services.len(), 4);
     assert_eq!(loaded.policies.len(), 1);
     assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
@@ -143,15 +225,26 @@ fn all_problems_of_all_files_come_at_once() {
 }
 
 #[test]
+fn what_a_broken_service_lacks_is_not_reported_twice() {
+    let policy = "service: a\nallowed_actions: [{type: restart}]\nsafety_checks:\n  - {name: must_have_budget_left, \
+                  slo: a-availability, threshold: 10}\n";
+    for service in
+        ["name: a\nowner: x\nslo: {availability: 100}\n", "name: a\nslo: {availability: 99}\n", "name: a: b\n"]
+    {
+        let loaded = load_texts(&[("a.yaml", service), ("p.yaml", policy)], &Options::default());
+        assert!(loaded.is_fatal());
+        assert!(loaded.problems.iter().all(|problem| problem.file == "a.yaml"), "{}", loaded.render(false));
+    }
+    assert_eq!(load_text("p.yaml", policy).problems[0].code, Code::UnknownReference);
+}
+
+#[test]
 fn a_service_of_two_files_is_refused_with_both_places() {
     let service = "name: a\nowner: x\nslo: {availability: {objective: 99, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
     let loaded = load_texts(&[("one.yaml", service), ("two.yaml", service)], &Options::default());
-    assert_eq!(
-        loaded.render(false),
-        "two.yaml:1:1: error: the service \"a\" is there twice, first at one.yaml:1:1\n  |\n1 | name: a\n  | ^^^^\n"
-            .replace("\n1 |", "\n 1 |")
-            .replace("\n  |", "\n   |")
-    );
+    assert_eq!(loaded.problems.len(), 1);
+    assert_eq!(loaded.problems[0].file, "two.yaml");
+    assert!(loaded.problems[0].what.contains("first at one.yaml:1:7"), "{}", loaded.problems[0].what);
 }
 
 #[test]
@@ -287,21 +380,60 @@ fn yamlish() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..14).prop_map(|words| words.concat())
 }
 
+/// What holds of everything that was loaded, from whatever text.
+fn check_invariants(loaded: &Loaded) -> Result<(), TestCaseError> {
+    let explained: Vec<Explained> = loaded.model.slos.iter().map(explain).collect();
+    let _ = (loaded.render(true), sarif(&loaded.problems), table(&explained));
+    for spec in &loaded.model.slos {
+        prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
+        prop_assert!(spec.slo.id.starts_with(&spec.slo.service) && !spec.slo.owner.is_empty());
+        for clause in &spec.slo.burn {
+            prop_assert!(clause.factor > 0.0 && clause.factor * spec.slo.budget() < 1.0);
+            prop_assert!(clause.short_s >= 30 && clause.short_s < clause.long_s);
+            prop_assert!(clause.long_s <= spec.slo.window_s);
+        }
+        match &spec.source {
+            Ok(SliSource::Histogram { threshold, .. }) => prop_assert!(threshold.is_finite()),
+            Ok(SliSource::Ratio { total, .. }) => prop_assert!(selector::selector(total).is_ok()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// All files of `tests/configs` and `rules`.
+fn corpus() -> &'static Vec<String> {
+    static CORPUS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    CORPUS.get_or_init(|| {
+        let folders = ["tests/configs/good", "tests/configs/bad", "rules/services", "rules/policies"];
+        let paths = folders.into_iter().flat_map(yaml_files);
+        paths.map(|path| fs::read_to_string(path).expect("readable")).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_panics_the_loader(text in prop_oneof![any::<String>(), yamlish()]) {
-        let loaded = load_text("a.yaml", &text);
-        let _ = (loaded.render(true), sarif(&loaded.problems), table(&loaded.model.slos.iter().map(explain).collect::<Vec<_>>()));
+        check_invariants(&load_text("a.yaml", &text))?;
         let _ = crate::config::load_text("s.yaml", &text).render(false);
-        for spec in &loaded.model.slos {
-            prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
-            for clause in &spec.slo.burn {
-                prop_assert!(clause.factor > 0.0 && clause.factor * spec.slo.budget() < 1.0);
-                prop_assert!(clause.short_s >= 30 && clause.short_s < clause.long_s && clause.long_s <= spec.slo.window_s);
-            }
+    }
+
+    #[test]
+    fn no_slip_in_a_real_file_panics_the_loader(
+        pick in any::<prop::sample::Index>(),
+        slips in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..4, "[\\PC\\n:{}\\[\\]'\"#%>/-]{0,3}"), 1..6),
+    ) {
+        let corpus = corpus();
+        let mut text: Vec<char> = pick.get(corpus).chars().collect();
+        for (at, removed, put) in slips {
+            let from = at.index(text.len() + 1);
+            let to = text.len().min(from + removed);
+            text.splice(from..to, put.chars());
         }
+        let text: String = text.into_iter().collect();
+        check_invariants(&load_text("a.yaml", &text))?;
     }
 
     #[test]

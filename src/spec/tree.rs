@@ -70,6 +70,7 @@ impl Node {
 pub(crate) struct Fault {
     pub place: Place,
     pub what: String,
+    pub instead: Option<String>,
 }
 
 /// All documents of `text`; empty ones are left out.
@@ -102,12 +103,33 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, Fault> {
             let place = place(&location);
             Place { line: place.line.max(1), column: place.column.max(1), length: 1 }
         });
-        Fault { place, what: reason(&error) }
+        let (what, instead) = explained(reason(&error));
+        Fault { place, what, instead: instead.map(str::to_string) }
     })
 }
 
 /// Deepest nesting of lists and maps.
 const DEPTH_MAX: usize = 40;
+
+/// The parser's reason and, for the common slips, what to do. It speaks of its own states where people slipped a space.
+fn explained(reason: String) -> (String, Option<&'static str>) {
+    let has = |words: &str| reason.contains(words);
+    if has("tabs disallowed") {
+        (format!("not YAML: {reason}"), Some("spaces instead of tabs, two for each level"))
+    } else if has("flow mapping") || has("flow sequence") {
+        let instead = "quotes around PromQL inside { } and [ ]: {total: 'http_requests_total{job=\"checkout\"}'}";
+        (format!("not YAML: {reason}"), Some(instead))
+    } else if has("did not find expected key") || has("indent") {
+        ("not YAML: the indentation does not fit the lines above".into(), Some("keys of one map in the same column"))
+    } else if has("reference to unknown value") {
+        (
+            "not YAML: there is no anchor of this name above".into(),
+            Some("the value itself, or &NAME before the one that is meant"),
+        )
+    } else {
+        (format!("not YAML: {reason}"), None)
+    }
+}
 
 /// The parser's own words, without the place: that is said in front of them.
 fn reason(error: &serde_saphyr::Error) -> String {
