@@ -9,7 +9,7 @@ use serde_json::Value;
 use slowburn::demo::scenarios::{self, Named, REQUESTS};
 
 use crate::daemon::{Driven, options};
-use crate::harness::{Past, PromOptions, Prometheus};
+use crate::harness::prometheus::{Past, PromOptions, Prometheus};
 
 /// On the slice grid, and on no grid of minutes or hours.
 const END: i64 = 1_790_000_010;
@@ -109,7 +109,7 @@ async fn error_ratios_are_what_really_happened() {
     let file = dir.path().join("past.om");
     let scenario = scenarios::joined(scenarios::all(END));
     let mut out = std::io::BufWriter::new(std::fs::File::create(&file).expect("writable"));
-    scenario.write_openmetrics((END - 30 * DAY) * 1000, END * 1000, &mut out).expect("written");
+    scenario.write_openmetrics(END - 30 * DAY, END, &mut out).expect("written");
     drop(out);
     let options = PromOptions { past: Some(Past::File(file)), ..PromOptions::default() };
     let prometheus = Prometheus::start(options).await;

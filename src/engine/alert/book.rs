@@ -119,8 +119,8 @@ impl AlertBook {
     /// Takes in the newest evaluation of one series; `at` is its slice time and never runs backwards. Answers what
     /// changed, strongest kind first.
     pub fn step(&mut self, slo: &Slo, status: &SeriesStatus, at: Seconds) -> Vec<Transition> {
-        let quiet = || Step::new(slo, status, at).is_quiet();
-        if self.entry(&slo.id, &status.labels).is_none() && quiet() {
+        let step = Step::new(slo, status, at);
+        if step.is_quiet() && self.entry(&slo.id, &status.labels).is_none() {
             return Vec::new();
         }
         let of_slo = self.series.entry(slo.id.clone()).or_default();
@@ -129,9 +129,12 @@ impl AlertBook {
             series: status.labels.clone(),
             ..SeriesAlerts::default()
         });
-        let transitions = entry.step(&Step::new(slo, status, at));
+        let transitions = entry.step(&step);
         if entry.is_empty() {
             of_slo.remove(&status.labels);
+            if of_slo.is_empty() {
+                self.series.remove(&slo.id);
+            }
         }
         transitions
     }

@@ -66,17 +66,19 @@ impl SeriesLedger {
         }
         let younger = std::mem::replace(self, older);
         self.grow_to(younger.longest_window_s);
-        // What the younger one knows only in coarse steps: all before its fine tier begins.
-        let mid_from_s = younger.mid.from().saturating_mul(MID_S);
-        let fine_from_s = younger.fine.from().saturating_mul(self.resolution_s);
-        for (hour, slot) in younger.hour.known().take_while(|(hour, _)| hour * HOUR_S < mid_from_s) {
+        // What the younger one knows only in coarse steps goes in as such.
+        for (hour, slot) in younger.hour.known() {
             let own = slot - younger.mid.range(hour * MIDS, (hour + 1) * MIDS);
-            self.book_hour(hour * HOUR_S, own);
+            if own != Slot::default() {
+                self.book_hour(hour * HOUR_S, own);
+            }
         }
-        for (mid, slot) in younger.mid.known().take_while(|(mid, _)| mid * MID_S < fine_from_s) {
-            let per_mid = MID_S / self.resolution_s;
+        let per_mid = MID_S / self.resolution_s;
+        for (mid, slot) in younger.mid.known() {
             let own = slot - younger.fine.range(mid * per_mid, (mid + 1) * per_mid);
-            self.book_coarse(mid * MID_S, own);
+            if own != Slot::default() {
+                self.book_coarse(mid * MID_S, own);
+            }
         }
         self.apply(&younger.fine().collect::<Vec<_>>());
         if let Some(newest) = younger.newest() {

@@ -187,20 +187,29 @@ impl SeriesLedger {
             judged: if verdict.is_some() { slices } else { 0 },
             judged_bad: if verdict == Some(true) { slices } else { 0 },
         };
-        let hour = start.div_euclid(HOUR_S);
-        let known = self.hour.get(hour).known;
         let booked = if span_s == HOUR_S {
-            known == 0 && self.book_hour(start, news)
+            self.hour.get(start.div_euclid(HOUR_S)).known == 0 && self.book_hour(start, news)
         } else {
-            // An hour that knows more than its 5-minute slots was filled by the hour: nothing finer goes in again.
-            let per_hour = HOUR_S / MID_S;
-            let by_mid = self.mid.range(hour * per_hour, (hour + 1) * per_hour).known;
-            self.mid.get(start.div_euclid(MID_S)).known == 0 && by_mid == known && self.book_coarse(start, news)
+            self.has_room_for(start, slices) && self.book_coarse(start, news)
         };
         if booked {
             self.newest = self.newest.max(Some((start + span_s) / self.resolution_s - 1));
         }
         booked
+    }
+
+    /// Whether nothing is known yet of the 5 minutes at `start`, `slices` slices long.
+    fn has_room_for(&self, start: Seconds, slices: u32) -> bool {
+        let (mid, hour) = (start.div_euclid(MID_S), start.div_euclid(HOUR_S));
+        let known = self.hour.get(hour).known;
+        if !self.mid.reaches(mid) {
+            // Which of its 5 minutes the hour knows is forgotten there: as many fit as are not known.
+            return known + slices <= (HOUR_S / self.resolution_s) as u32;
+        }
+        // An hour that knows more than its 5-minute slots was filled by the hour: nothing finer goes in again.
+        let per_hour = HOUR_S / MID_S;
+        let by_mid = self.mid.range(hour * per_hour, (hour + 1) * per_hour).known;
+        self.mid.get(mid).known == 0 && by_mid == known
     }
 
     /// Notes that slices up to `slice` are known, where they came in some other way than `apply`.

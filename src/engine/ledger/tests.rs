@@ -352,6 +352,51 @@ fn coarse_history_under_live_slices_is_seen_by_every_longer_window() {
 }
 
 #[test]
+fn a_month_of_5_minute_steps_fills_in_either_order() {
+    let now = ORIGIN * RES;
+    let steps = 1..=30 * 288_i64;
+    let (mut forward, mut backward) = (SeriesLedger::new(RES, P95, 30 * DAY), SeriesLedger::new(RES, P95, 30 * DAY));
+    for (ledger, order) in [(&mut forward, steps.clone().rev().collect::<Vec<_>>()), (&mut backward, steps.collect())] {
+        for step in order {
+            assert!(ledger.apply_coarse(now - step * 300, 300, 100, u64::from(step % 3 == 0) * 6, Coverage::Known));
+        }
+    }
+    for length_s in [300, 3600, DAY, 3 * DAY, 30 * DAY] {
+        let sum = forward.window(now, length_s);
+        assert_eq!(sum, backward.window(now, length_s));
+        assert_eq!((sum.total, sum.known, sum.judged), (length_s as u64 / 3, sum.slices, sum.slices));
+    }
+    assert!(!forward.apply_coarse(now - 20 * DAY, 300, 1, 1, Coverage::Known), "a full hour takes no more");
+}
+
+#[test]
+fn a_hole_between_live_slices_is_filled_in_coarse_steps() {
+    let now = ORIGIN * RES;
+    let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    for minutes in [(-180, -150), (-30, 0)] {
+        ledger.apply(&(minutes.0 * 2..minutes.1 * 2).map(|slice| known(ORIGIN + slice, 10, 1)).collect::<Vec<_>>());
+    }
+    for step in 7..=30 {
+        assert!(ledger.apply_coarse(now - step * 300, 300, 100, 10, Coverage::Partial));
+    }
+    let mut absorbed = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    absorbed.apply(&[known(ORIGIN - 3600, 5, 0)]);
+    let mut younger = ledger.clone();
+    assert!(younger.absorb_older(absorbed));
+    for ledger in [&ledger, &younger] {
+        for minutes in [30, 35, 37, 90, 149, 150, 170, 180] {
+            let sum = ledger.window(now, minutes * 60);
+            assert_eq!(
+                (sum.total, sum.bad, sum.known),
+                (minutes as u64 * 20, minutes as u64 * 2, sum.slices),
+                "{minutes} min"
+            );
+        }
+        assert_eq!(ledger.window(now, 180 * 60).partial, 240);
+    }
+}
+
+#[test]
 fn too_many_events_are_cut_and_marked_partial() {
     let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
     ledger.apply(&[known(ORIGIN, 5_000_000_000, 5_000_000_000), known(ORIGIN + 1, 10, 0)]);

@@ -317,6 +317,12 @@ impl<B: Block> Tier<B> {
         self.sums.push_back(Sum::default());
     }
 
+    /// Whether `slot` is not older than the ring reaches.
+    pub(super) fn reaches(&self, slot: i64) -> bool {
+        let kept = self.first + self.blocks.len() as i64 - slot.div_euclid(BLOCK);
+        self.blocks.is_empty() || kept <= self.blocks_max as i64
+    }
+
     /// Makes the ring hold `slot`; `false` when it is older than the ring reaches.
     fn reach(&mut self, slot: i64) -> bool {
         let block = slot.div_euclid(BLOCK);
@@ -331,7 +337,7 @@ impl<B: Block> Tier<B> {
         while block >= self.first + self.blocks.len() as i64 {
             self.push();
         }
-        if block < self.first && self.first + self.blocks.len() as i64 - block > max {
+        if !self.reaches(slot) {
             return false;
         }
         while block < self.first {

@@ -1,0 +1,153 @@
+//! What the engine costs: evaluation of a fleet, windows, memory. Prints a table; every time is the median of several
+//! runs. Standard library only: `cargo bench --bench engine`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use slowburn::engine::ledger::{Coverage, Ledger, SeriesLedger, SliceDelta};
+use slowburn::engine::status::{DataHealth, DataReason, DataState};
+use slowburn::engine::{AlertBook, BurnClause, Labels, Slo, Speed, Unit, burn, chance};
+
+const RES: i64 = 30;
+const DAY: i64 = 86_400;
+const NOW: i64 = 1_743_645_630;
+const FRESH: DataHealth = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(NOW) };
+
+fn slo(id: usize, unit: Unit) -> Slo {
+    let clause = |speed, long_s, short_s, factor, text: &str| BurnClause {
+        speed,
+        long_s,
+        short_s,
+        factor,
+        text: text.to_owned(),
+    };
+    Slo {
+        id: format!("service-{id:05}-availability"),
+        service: format!("service-{id:05}"),
+        name: "availability".to_owned(),
+        owner: "team".to_owned(),
+        objective: 99.9,
+        window_s: 30 * DAY,
+        unit,
+        burn: vec![
+            clause(Speed::Fast, 3600, 300, 14.4, "1h/5m > 14.4x"),
+            clause(Speed::Fast, 6 * 3600, 1800, 6.0, "6h/30m > 6x"),
+            clause(Speed::Slow, DAY, 7200, 3.0, "1d/2h > 3x"),
+            clause(Speed::Slow, 3 * DAY, 6 * 3600, 1.0, "3d/6h > 1x"),
+        ],
+        confidence: Some(1e-3),
+        severity: Vec::new(),
+        by: Vec::new(),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// Thirty days of known slices with `bad` bad ones of `total` in each.
+fn month(total: u64, bad: u64) -> Vec<SliceDelta> {
+    let newest = NOW / RES;
+    (newest - 30 * DAY / RES..newest).map(|slice| SliceDelta { slice, total, bad, coverage: Coverage::Known }).collect()
+}
+
+/// Median time of `runs` runs.
+fn median<T>(runs: usize, mut work: impl FnMut() -> T) -> Duration {
+    let mut times: Vec<Duration> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            black_box(work());
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[runs / 2]
+}
+
+fn row(what: &str, value: impl std::fmt::Display) {
+    println!("{what:<64} {value:>16}");
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+fn each(time: Duration, count: usize) -> String {
+    format!("{:.0} ns", time.as_secs_f64() * 1e9 / count as f64)
+}
+
+/// Resident memory of this process, bytes; `None` where the system does not say.
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
+}
+
+fn one_series() {
+    for (name, unit) in [("events", Unit::Events), ("p95 slices", Unit::QuantileSlices { quantile: 0.95 })] {
+        let data = month(1000, 1);
+        let mut series = SeriesLedger::new(RES, unit, 30 * DAY);
+        let time = median(5, || {
+            series = SeriesLedger::new(RES, unit, 30 * DAY);
+            series.apply(&data)
+        });
+        row(&format!("apply, {name}, a month slice by slice, each slice"), each(time, data.len()));
+        row(&format!("memory of one series, {name}, 30 days (target 40 KB)"), format!("{} B", series.bytes()));
+    }
+    let quiet = month(0, 0);
+    let idle = median(5, || SeriesLedger::new(RES, Unit::QuantileSlices { quantile: 0.95 }, 30 * DAY).apply(&quiet));
+    row("apply, p95 slices without events (looks back an hour)", each(idle, quiet.len()));
+    let mut young = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    young.apply(&month(1000, 1)[..120]);
+    row("memory of one series, 1 hour", format!("{} B", young.bytes()));
+    let mut series = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    series.apply(&month(1000, 1));
+    for (name, length_s) in [("5m", 300), ("1h", 3600), ("6h", 6 * 3600), ("3d", 3 * DAY), ("30d", 30 * DAY)] {
+        let time = median(9, || (0..10_000).map(|_| series.window(black_box(NOW), length_s).total).sum::<u64>());
+        row(&format!("window({name}), warm"), each(time, 10_000));
+    }
+}
+
+fn tails() {
+    for (k, n) in [(3, 60_u64), (200, 100_000), (1_010_000, 1_000_000_000), (10_010_000, 10_000_000_000)] {
+        let time = median(9, || (0..100).map(|_| chance::tail(black_box(k), n, 0.001)).sum::<f64>());
+        row(&format!("chance::tail({k}, {n}, 0.001)"), each(time, 100));
+    }
+}
+
+fn fleet(count: usize, total: u64, bad: u64, what: &str) {
+    let before = resident();
+    let slos: Vec<Slo> = (0..count).map(|id| slo(id, Unit::Events)).collect();
+    let mut ledger = Ledger::new(RES);
+    let none = Labels::new();
+    let data = month(total, bad);
+    for slo in &slos {
+        ledger.series_mut(slo, &none).apply(&data);
+    }
+    let look = |slo: &Slo| {
+        let series = ledger.get(&slo.id, &none).expect("just filled");
+        burn::evaluate(slo, series, &none, FRESH, NOW, None)
+    };
+    let known: Vec<_> = slos.iter().map(look).collect();
+    let time = median(9, || {
+        let again = |(slo, previous): (&Slo, _)| {
+            let series = ledger.get(&slo.id, &none).expect("just filled");
+            burn::evaluate(slo, series, &none, FRESH, NOW, Some(previous))
+        };
+        slos.iter().zip(&known).map(again).collect::<Vec<_>>()
+    });
+    row(&format!("evaluate {count} SLOs, 30 d, default clauses, {what} (target 20 ms)"), millis(time));
+    let mut book = AlertBook::new();
+    let time =
+        median(9, || slos.iter().zip(&known).map(|(slo, status)| book.step(slo, status, NOW).len()).sum::<usize>());
+    row(&format!("step the alerts of {count} SLOs, {what}"), millis(time));
+    row(&format!("ledger of {count} series"), format!("{:.1} MB", ledger.bytes() as f64 / 1e6));
+    if let (Some(before), Some(after)) = (before, resident()) {
+        row("resident memory it added, SLOs and statuses included", format!("{:.1} MB", (after - before) as f64 / 1e6));
+    }
+}
+
+fn main() {
+    one_series();
+    tails();
+    fleet(10_000, 1000, 0, "calm");
+    fleet(10_000, 1000, 100, "all burning");
+}
