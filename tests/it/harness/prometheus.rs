@@ -86,11 +86,11 @@ impl Prometheus {
 
     /// Hangs: connections are accepted by the kernel, nothing is answered, until [`Prometheus::resume`].
     pub fn hang(&self) {
-        self.process.signal("STOP");
+        self.process.hang();
     }
 
     pub fn resume(&self) {
-        self.process.signal("CONT");
+        self.process.resume();
     }
 
     /// An instant query at `at` (Unix seconds; now without): the whole answer.
