@@ -1,4 +1,9 @@
-//! The test harness. Benches include this file by path.
+//! The test harness. Benches include it by path, which is why the modules below name theirs:
+//!
+//! ```ignore
+//! #[path = "../tests/it/harness.rs"]
+//! mod harness;
+//! ```
 //!
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
 //! - [`prometheus`], [`alertmanager`]: the real servers.
@@ -8,9 +13,15 @@
 
 #![allow(dead_code, reason = "no single test or bench uses all of the harness")]
 
+#[path = "harness/alertmanager.rs"]
 pub mod alertmanager;
+#[path = "harness/exporter.rs"]
 pub mod exporter;
+#[path = "harness/fault_proxy.rs"]
 pub mod fault_proxy;
+#[path = "harness/parts.rs"]
 pub mod parts;
+#[path = "harness/prometheus.rs"]
 pub mod prometheus;
+#[path = "harness/receiver.rs"]
 pub mod receiver;

@@ -61,7 +61,7 @@ async fn a_prometheus_can_be_killed_hung_and_started_again_with_its_data() {
     let options = PromOptions { past: Some(Past::Text(past(start))), ..Default::default() };
     let mut prometheus = Prometheus::start(options).await;
     let url = format!("{}/-/ready", prometheus.url());
-    let answers = async || http().get(&url).timeout(Duration::from_millis(500)).send().await;
+    let answers = async || http().get(&url).timeout(Duration::from_secs(1)).send().await;
 
     prometheus.kill();
     assert!(!answers().await.expect_err("killed").is_timeout());

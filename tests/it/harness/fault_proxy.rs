@@ -72,7 +72,7 @@ pub struct FaultProxy {
 
 #[derive(Debug, Clone)]
 struct Shared {
-    upstream: Arc<Mutex<String>>,
+    upstream: Arc<str>,
     fault: Arc<Mutex<Fault>>,
     traffic: Arc<Mutex<Traffic>>,
 }
@@ -80,11 +80,8 @@ struct Shared {
 impl FaultProxy {
     /// A proxy before `upstream` (`http://host:port`) without a fault.
     pub async fn start(upstream: &str) -> Self {
-        let shared = Shared {
-            upstream: Arc::new(Mutex::new(upstream.to_owned())),
-            fault: Arc::new(Mutex::new(Fault::None)),
-            traffic: Arc::default(),
-        };
+        let shared =
+            Shared { upstream: upstream.into(), fault: Arc::new(Mutex::new(Fault::None)), traffic: Arc::default() };
         let app = Router::new().fallback(pass).with_state(shared.clone());
         let server = parts::serve(app).await;
         FaultProxy { shared, server }
@@ -171,7 +168,7 @@ async fn forward(
     mut headers: HeaderMap,
     body: Bytes,
 ) -> reqwest::Result<Upstream> {
-    let mut url = format!("{}{uri}", shared.upstream.lock().expect("not poisoned"));
+    let mut url = format!("{}{uri}", shared.upstream);
     if is_query(path) {
         // URL and form parameters are read alike, so the URL of a POST will do.
         url += if uri.query().is_some() { "&stats=all" } else { "?stats=all" };

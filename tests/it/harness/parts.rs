@@ -75,7 +75,25 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Sends a signal by name: `STOP` (hung: the kernel accepts connections, nobody answers), `CONT`, `TERM`, `HUP`.
+    /// Stops it: the kernel still accepts connections, but nobody answers. Returns when its last thread stands still.
+    pub fn hang(&self) {
+        self.signal("STOP");
+        let stands_still = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        };
+        let threads = || std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process lives");
+        while !threads().all(stands_still) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Goes on after [`Process::hang`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal by name: `TERM`, `HUP`.
     pub fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.pid());
         assert!(Command::new("sh").args(["-c", &line]).status().expect("sh starts").success(), "{line}");

@@ -86,11 +86,11 @@ impl Prometheus {
 
     /// Hangs: connections are accepted by the kernel, nothing is answered, until [`Prometheus::resume`].
     pub fn hang(&self) {
-        self.process.signal("STOP");
+        self.process.hang();
     }
 
     pub fn resume(&self) {
-        self.process.signal("CONT");
+        self.process.resume();
     }
 
     /// An instant query at `at` (Unix seconds; now without): the whole answer.
@@ -125,11 +125,11 @@ impl Prometheus {
     }
 }
 
-/// Makes TSDB blocks of an OpenMetrics file. The longest block allowed is 54 h: with the default of 2 h promtool
-/// reads the whole file 360 times for 30 days.
+/// Makes TSDB blocks of an OpenMetrics file. promtool reads the whole file once per block, and would cut 30 days into
+/// 360 blocks of 2 h; the longest block allowed here holds 60 days.
 pub fn create_blocks(openmetrics: &Path, data: &Path) {
     let output = Command::new(part("promtool"))
-        .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=54h", "--quiet"])
+        .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1458h", "--quiet"])
         .args([openmetrics, data])
         .output()
         .expect("promtool starts");
