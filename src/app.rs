@@ -1,1 +1,128 @@
 //! Wiring: one function that owns the daemon's life.
+//!
+//! ```text
+//! tick ─► poll ─► ledger ─► evaluate ─► store ─► publish ─► notify
+//! ```
+//!
+//! Nothing leaves the process before it is stored. The caller brings the listener, the clock and the stop signal, so a
+//! test runs two daemons in one process and the demo runs one on a fast clock.
+
+pub mod daemon;
+mod evaluation;
+mod history;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::engine::Snapshot;
+use crate::notify::{self, Destination, Notifier};
+use crate::prometheus::backfill::Progress;
+use crate::prometheus::{ClientOptions, SourceOptions};
+use crate::spec::Loaded;
+use crate::web;
+
+pub use daemon::Daemon;
+
+/// What a daemon is made of.
+pub struct Options {
+    /// Its time.
+    pub clock: Clock,
+    /// The Prometheus it reads.
+    pub client: ClientOptions,
+    /// How it polls.
+    pub source: SourceOptions,
+    /// How long after a slice's end it is read, seconds.
+    pub evaluation_delay_s: i64,
+    /// Where state is kept; `None` keeps none.
+    pub data_dir: Option<PathBuf>,
+    /// Whether history is read at a cold start.
+    pub backfill: bool,
+    /// Reads the rules; called at the start and at each reload.
+    pub rules: Box<dyn Fn() -> Loaded + Send + Sync>,
+    /// How alerts are sent.
+    pub notify: notify::Settings,
+    /// To whom.
+    pub destinations: Vec<Destination>,
+    /// What HTTP clients may take.
+    pub limits: web::Limits,
+    /// Where people reach the page.
+    pub external_url: Option<String>,
+    /// The process's own metrics.
+    pub metrics: PrometheusHandle,
+    /// Told how far history has been read.
+    pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
+}
+
+/// Why a daemon did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The rules have errors; they were rendered for people.
+    Rules(String),
+    /// A setting cannot be used.
+    Settings(String),
+    /// The state file cannot be used.
+    Store(crate::store::StoreError),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Rules(text) => write!(f, "{text}"),
+            StartError::Settings(text) => write!(f, "{text}"),
+            StartError::Store(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Handles of a running daemon for whoever embeds it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// Every evaluation.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Ask for a reload.
+    pub reload: mpsc::Sender<web::Reload>,
+}
+
+/// Runs a daemon until `stop`: server, poll loop and notifiers, then drains them. `started` gets its handles.
+pub async fn run(
+    options: Options,
+    listener: TcpListener,
+    stop: CancellationToken,
+    started: impl FnOnce(Handle),
+) -> Result<(), StartError> {
+    let (reload, reloads) = mpsc::channel(1);
+    let limits = options.limits.clone();
+    let clock = options.clock.clone();
+    let metrics = options.metrics.clone();
+    let notify_stop = CancellationToken::new();
+    let mut options = options;
+    let destinations = std::mem::take(&mut options.destinations);
+    let settings = options.notify.clone();
+    let (mut daemon, views) = Daemon::new(options)?;
+    let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
+    let app = web::App {
+        snapshot: views.snapshot.clone(),
+        readiness: views.readiness,
+        metrics,
+        info: views.info,
+        reload: Some(reload.clone()),
+        clock,
+        limits,
+    };
+    let server = tokio::spawn(web::serve(listener, app, stop.clone()));
+    started(Handle { snapshots: views.snapshot, reload });
+    daemon.run(&notifier, reloads, &stop).await;
+    // The last state is stored and published: let the couriers say it, and the readers finish.
+    notify_stop.cancel();
+    notifier.drained().await;
+    drop(server.await);
+    Ok(())
+}

@@ -1,1 +1,237 @@
-//! Daemon settings.
+//! Daemon settings: where Prometheus and Alertmanager are, where to listen, how often to look.
+//!
+//! One YAML file (`slowburn run --config FILE`), read strictly: every problem at once, each with its line. Flags of
+//! the command line are laid over it by `cli`, and [`Settings::faults`] judges the result. Secrets never stand in
+//! the file: it names files that hold them, which are read when they are used.
+//!
+//! Deliberately absent: anything about SLOs. What an SLO means must not depend on which daemon looks at it.
+
+mod check;
+mod endpoint;
+mod read;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::severity::Sev;
+use crate::spec::TimeSpan;
+
+pub use check::Fault;
+pub use endpoint::{EndpointFault, endpoint};
+pub use read::{LoadedSettings, load, load_text};
+pub use secret::{SecretFault, SecretFile};
+
+/// The documented example, compiled in; a test holds it equal to [`Settings::default`].
+pub const EXAMPLE: &str = include_str!("config/example.yaml");
+
+/// Everything the daemon can be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where samples come from.
+    pub prometheus: Prometheus,
+    /// Every peer of the Alertmanager cluster; each alert goes to all of them.
+    pub alertmanagers: Vec<Alertmanager>,
+    /// Receivers of webhook v4 bodies.
+    pub webhooks: Vec<Webhook>,
+    /// Where HTTP is served. Default 127.0.0.1:9595.
+    pub listen: SocketAddr,
+    /// Allows a `listen` that others can reach. There is no authentication yet; everything served is read-only.
+    pub listen_anywhere: bool,
+    /// Where the ledger and alert states survive a restart; `None`: memory only, and a restart fills them again.
+    pub data_dir: Option<PathBuf>,
+    /// Length of a slice; divides 5 minutes. Default 30 s.
+    pub resolution: TimeSpan,
+    /// Time between polls; a multiple of `resolution`. Default 30 s.
+    pub poll_interval: TimeSpan,
+    /// How long after a slice's end it is read: time for scrapes to be written. 0 to 10 min, default 5 s.
+    pub evaluation_delay: Duration,
+    /// How far each read reaches back over the one before, for samples that came late. 0 to 10 min, default 15 s.
+    pub overlap: Duration,
+    /// How the past is filled at a cold start.
+    pub backfill: Backfill,
+    /// A metric with more raw series than this per query is summed by the server. Default 20,000.
+    pub raw_series_max: u64,
+    /// Time after which a firing alert is sent again; Alertmanager forgets it after four. 10 s to 1 h, default 60 s.
+    pub resend: TimeSpan,
+    /// Where people reach this daemon, for links in alerts; `None`: no links.
+    pub external_url: Option<String>,
+    /// What the log looks like.
+    pub log: Log,
+}
+
+/// A Prometheus, or what speaks its query API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prometheus {
+    /// Base URL without a trailing slash; `None` until a flag gives it.
+    pub url: Option<String>,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// Further headers of each request, such as `X-Scope-OrgID`.
+    pub headers: BTreeMap<String, String>,
+    /// PEM file of the certificate authority; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Longest wait for one answer. Default 10 s.
+    pub timeout: TimeSpan,
+    /// Largest answer that is read, bytes. Default 64 MiB.
+    pub max_response_bytes: u64,
+    /// Most queries at once. Default 4.
+    pub max_concurrency: u32,
+}
+
+/// How a client says who it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Auth {
+    /// It does not.
+    #[default]
+    None,
+    /// A bearer token.
+    Bearer(SecretFile),
+    /// User name and password (RFC 7617).
+    Basic {
+        /// User name.
+        username: String,
+        /// File of the password.
+        password_file: SecretFile,
+    },
+}
+
+/// One peer of an Alertmanager cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alertmanager {
+    /// Base URL without a trailing slash.
+    pub url: String,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// PEM file of the certificate authority.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A receiver of webhook v4 bodies.
+#[derive(Clone, PartialEq)]
+pub struct Webhook {
+    /// The whole URL. Its path is often a secret: log [`Webhook::shown`] instead.
+    pub url: String,
+    /// Key of the HMAC-SHA256 signature; `None`: unsigned.
+    pub secret_file: Option<SecretFile>,
+    /// Only alerts at least as bad as this; `None`: all.
+    pub min_severity: Option<Sev>,
+    /// PEM file of the certificate authority.
+    pub ca_file: Option<PathBuf>,
+    /// Further headers of each request.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Webhook {
+    /// Scheme and host of its URL, without the path.
+    pub fn shown(&self) -> String {
+        let authority = self.url.split('/').take(3).collect::<Vec<_>>();
+        authority.join("/")
+    }
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook").field("url", &self.shown()).field("min_severity", &self.min_severity).finish_non_exhaustive()
+    }
+}
+
+/// How the past is filled at a cold start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backfill {
+    /// Whether it is filled at all. Default true.
+    pub enabled: bool,
+    /// How far back; `None`: as far as the longest window.
+    pub window: Option<TimeSpan>,
+}
+
+/// What the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Text for people or JSON for machines. Default text.
+    pub format: LogFormat,
+    /// Least important level that is written. Default info.
+    pub level: LogLevel,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Log levels, most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Somebody must act.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// What happens in normal operation, seldom.
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// `error`, `warn`, ...: as filters of `tracing` have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// A span that is a constant of this file.
+fn seconds(seconds: i64) -> TimeSpan {
+    TimeSpan::from_seconds(seconds).expect("a positive constant")
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            prometheus: Prometheus::default(),
+            alertmanagers: Vec::new(),
+            webhooks: Vec::new(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9595)),
+            listen_anywhere: false,
+            data_dir: None,
+            resolution: crate::spec::defaults().resolution,
+            poll_interval: seconds(30),
+            evaluation_delay: Duration::from_secs(5),
+            overlap: Duration::from_secs(15),
+            backfill: Backfill { enabled: true, window: None },
+            raw_series_max: 20_000,
+            resend: seconds(60),
+            external_url: None,
+            log: Log { format: LogFormat::Text, level: LogLevel::Info },
+        }
+    }
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Prometheus {
+            url: None,
+            auth: Auth::None,
+            headers: BTreeMap::new(),
+            ca_file: None,
+            timeout: seconds(10),
+            max_response_bytes: 64 << 20,
+            max_concurrency: 4,
+        }
+    }
+}

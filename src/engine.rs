@@ -16,8 +16,9 @@ pub mod slo;
 pub mod snapshot;
 pub mod status;
 
+pub use alert::{Alert, AlertBook, AlertKind};
 pub use labels::Labels;
-pub use ledger::{Coverage, Ledger, SliceDelta, WindowSum};
+pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use slo::{BurnClause, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
 pub use status::{DataState, SeriesStatus, SloState};

@@ -1,9 +1,39 @@
 //! What users write, read into one model: services, SLOs, sources, severities, policies.
 //!
-//! Reading happens in two steps. The *written* shapes (`service`, `policy`) mirror the files and keep positions; the
-//! *model* here is what they mean. Every problem of every file is gathered, with file, line, column and what to write
-//! instead, before anything is refused.
+//! Reading goes in two steps. A document becomes a *tree* whose nodes know their line and column; strict *readers*
+//! (`service`, `promise`, `sli`, `alerting`, `policy`) turn it into the *model*, gathering every problem of every
+//! file, with file, line, column and what to write instead, before anything is refused.
+//!
+//! Deliberately absent: whether the metrics exist (that needs a Prometheus), and any decision on a policy.
 
+mod alerting;
+mod burn;
+mod defaults;
+mod duration;
+mod explain;
+pub mod files;
+mod indicator;
+mod load;
 pub mod model;
+pub mod policy;
+mod preset;
+mod problem;
+mod promise;
+pub(crate) mod reader;
+mod selector;
+mod service;
+mod sli;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tree;
 
+pub(crate) use alerting::severity;
+pub use defaults::{Defaults, TEXT as DEFAULTS_TEXT, defaults};
+pub use duration::{DurationFault, TimeSpan};
+pub use explain::{Explained, ExplainedClause, explain, table};
+pub use files::LoadedFile;
+pub use load::{Loaded, Options, load, load_text, load_texts, load_with};
 pub use model::{Model, SliSource, SloSpec};
+pub use policy::Policy;
+pub use preset::names as preset_names;
+pub use problem::{Code, Place, Problem, Severity, sarif};

@@ -1,4 +1,24 @@
 //! The alert state machine: which alerts are firing, since when, and which of them are held or inhibited.
+//!
+//! - One alert per (series, kind). Its identity is its label set; nothing that changes while it fires is in there,
+//!   except its severity: when that changes, the old identity resolves and a new one fires.
+//! - No data resolves nothing. Without fresh samples everything that fires is held as it was, and `DataMissing` is
+//!   raised beside it.
+//! - Fast inhibits slow, and both inhibit the budget alert, but only from being sent for the first time: an alert
+//!   that has gone out goes on being sent until its own condition ends, since taking it back would read as
+//!   "resolved". One that ends while inhibited leaves no trace.
+//!
+//! Deliberately absent: sending, and the wire forms (`notify`).
+
+mod book;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use book::{
+    AlertBook, DATA_MISSING_AFTER_S, FireReason, RESOLVED_KEPT_S, ResolveReason, Transition, TransitionKind,
+};
 
 use std::collections::BTreeMap;
 
@@ -45,4 +65,37 @@ pub struct Alert {
     pub held: bool,
     /// A stronger alert of the same series that keeps it from being sent for the first time.
     pub inhibited_by: Option<AlertKind>,
+}
+
+impl AlertKind {
+    /// All kinds, strongest first: an earlier one inhibits the next ones it is paired with.
+    pub const ALL: [AlertKind; 4] =
+        [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget, AlertKind::DataMissing];
+
+    /// The `alertname` label.
+    pub fn alertname(self) -> &'static str {
+        match self {
+            AlertKind::FastBurn => "SLOFastBurn",
+            AlertKind::SlowBurn => "SLOSlowBurn",
+            AlertKind::Budget => "SLOBudget",
+            AlertKind::DataMissing => "SLODataMissing",
+        }
+    }
+
+    /// The `kind` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertKind::FastBurn => "fast_burn",
+            AlertKind::SlowBurn => "slow_burn",
+            AlertKind::Budget => "budget",
+            AlertKind::DataMissing => "data_missing",
+        }
+    }
+}
+
+impl Alert {
+    /// Whether it goes out: not inhibited. Firing or resolved is `resolved_at`.
+    pub fn is_sendable(&self) -> bool {
+        self.inhibited_by.is_none()
+    }
 }

@@ -1,1 +1,234 @@
-//! Burn rates.
+//! Burn rates: one series of one SLO, evaluated at one moment.
+//!
+//! The burn rate over a window is `(bad / total) / error budget`: 1.0 spends the whole budget in exactly one SLO
+//! window. A clause fires while both of its windows burn faster than its factor (SRE Workbook, ch. 5) and the long one
+//! is more than chance (`chance`). What an event is depends on the unit: events and gauge slices count as they are, of
+//! a quantile SLI the judged slices count.
+//!
+//! "Faster" leaves out the last billionth, where doubles cannot tell more from equal: 144 bad of 10,000 at 99.9 % burn
+//! exactly 14.4x and are not over it.
+//!
+//! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use super::chance;
+use super::ledger::{SeriesLedger, WindowSum};
+use super::slo::{BurnClause, Slo, Speed, Unit};
+use super::status::{ClauseStatus, DataHealth, DataState, SeriesStatus, SloState, WindowStatus};
+use super::{Labels, Seconds};
+
+/// Relative difference below which two burn rates are the same.
+const SAME: f64 = 1e-9;
+
+/// Everything known of `series` at `at`, the end of the newest slice to look at. `previous` is what the last
+/// evaluation said: it keeps `since`, and is held while there is no data.
+pub fn evaluate(
+    slo: &Slo,
+    series: &SeriesLedger,
+    labels: &Labels,
+    data: DataHealth,
+    at: Seconds,
+    previous: Option<&SeriesStatus>,
+) -> SeriesStatus {
+    let windows = Windows::of(slo, series, at);
+    let whole = windows.get(slo.window_s);
+    let window = window_status(slo, whole);
+    let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
+    let blind = matches!(data.state, DataState::Stale | DataState::Absent);
+    let clauses: Vec<ClauseStatus> =
+        slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
+    let state = match previous.map(|previous| previous.state) {
+        Some(held @ (SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted))
+            if blind || whole.sum.known == 0 =>
+        {
+            held
+        }
+        _ if blind || whole.sum.known == 0 => SloState::Unknown,
+        _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budget_remaining),
+    };
+    SeriesStatus {
+        labels: labels.clone(),
+        at,
+        state,
+        since: since(slo, series, at, state, previous),
+        data,
+        budget_remaining,
+        exhaustion_s: exhaustion_s(slo, budget_remaining, clauses.first()),
+        window,
+        coverage: (whole.sum.known as f64 / whole.sum.slices.max(1) as f64).clamp(0.0, 1.0),
+        windows: windows.of_clauses(slo),
+        clauses,
+    }
+}
+
+/// One window and its counts in the SLO's unit.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    length_s: i64,
+    sum: WindowSum,
+    total: u64,
+    bad: u64,
+}
+
+impl Window {
+    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64) -> Self {
+        let sum = series.window(at, length_s);
+        let (total, bad) = match slo.unit {
+            Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
+            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
+        };
+        Window { length_s, sum, total, bad }
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        (self.total > 0).then(|| self.bad as f64 / self.total as f64)
+    }
+
+    fn burn(&self, slo: &Slo) -> Option<f64> {
+        self.ratio().map(|ratio| ratio / slo.budget())
+    }
+}
+
+/// Every distinct window of an SLO, read once.
+struct Windows(Vec<Window>);
+
+impl Windows {
+    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds) -> Self {
+        let mut windows: Vec<Window> = Vec::with_capacity(2 * slo.burn.len() + 1);
+        let lengths = slo.burn.iter().flat_map(|clause| [clause.short_s, clause.long_s]);
+        for length_s in lengths.chain([slo.window_s]) {
+            if let Err(place) = windows.binary_search_by_key(&length_s, |window| window.length_s) {
+                windows.insert(place, Window::read(slo, series, at, length_s));
+            }
+        }
+        Windows(windows)
+    }
+
+    fn get(&self, length_s: i64) -> Window {
+        let place = self.0.binary_search_by_key(&length_s, |window| window.length_s);
+        self.0[place.expect("every window of the SLO was read")]
+    }
+
+    fn of_clauses(&self, slo: &Slo) -> Vec<WindowStatus> {
+        let named = |window: &&Window| {
+            slo.burn.iter().any(|clause| clause.short_s == window.length_s || clause.long_s == window.length_s)
+        };
+        self.0.iter().filter(named).map(|window| window_status(slo, *window)).collect()
+    }
+}
+
+fn window_status(slo: &Slo, window: Window) -> WindowStatus {
+    WindowStatus {
+        window_s: window.length_s,
+        total: window.total,
+        bad: window.bad,
+        error_ratio: window.ratio(),
+        burn_rate: window.burn(slo),
+    }
+}
+
+fn clause_status(
+    slo: &Slo,
+    clause: &BurnClause,
+    windows: &Windows,
+    blind: bool,
+    previous: Option<&SeriesStatus>,
+) -> ClauseStatus {
+    let (long, short) = (windows.get(clause.long_s), windows.get(clause.short_s));
+    let (over, chance) = verdict(slo, clause, &long, &short);
+    // A window of which no slice is known says nothing, even while the source answers again.
+    let held = blind || long.sum.known == 0 || short.sum.known == 0;
+    let firing = if held { fired(clause, previous) } else { over };
+    ClauseStatus {
+        speed: clause.speed,
+        text: clause.text.clone(),
+        long_s: clause.long_s,
+        short_s: clause.short_s,
+        factor: clause.factor,
+        burn_long: long.burn(slo),
+        burn_short: short.burn(slo),
+        chance,
+        firing,
+    }
+}
+
+/// Whether both windows are over the factor and not by chance; and the chance, where it had to be asked for.
+fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bool, Option<f64>) {
+    let over = |window: &Window| window.burn(slo).is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
+    if !over(short) || !over(long) {
+        return (false, None);
+    }
+    match slo.confidence {
+        None => (true, None),
+        Some(confidence) => {
+            let chance = chance::tail(long.bad, long.total, slo.budget());
+            (chance <= confidence, Some(chance))
+        }
+    }
+}
+
+/// Whether `previous` had this clause firing.
+fn fired(clause: &BurnClause, previous: Option<&SeriesStatus>) -> bool {
+    previous.into_iter().flat_map(|previous| &previous.clauses).any(|was| {
+        was.firing
+            && (was.speed, was.long_s, was.short_s) == (clause.speed, clause.long_s, clause.short_s)
+            && was.factor == clause.factor
+    })
+}
+
+fn state_of(clauses: impl Iterator<Item = (Speed, bool)>, budget_remaining: Option<f64>) -> SloState {
+    let fastest =
+        clauses.filter(|(_, firing)| *firing).map(|(speed, _)| speed).min_by_key(|speed| *speed != Speed::Fast);
+    match budget_remaining {
+        _ if fastest == Some(Speed::Fast) => SloState::FastBurn,
+        _ if fastest == Some(Speed::Slow) => SloState::SlowBurn,
+        Some(left) if left <= 0.0 => SloState::Exhausted,
+        _ => SloState::Ok,
+    }
+}
+
+/// Seconds until nothing is left, at the burn of the first clause's long window.
+fn exhaustion_s(slo: &Slo, budget_remaining: Option<f64>, first: Option<&ClauseStatus>) -> Option<f64> {
+    let left = budget_remaining.filter(|left| *left > 0.0)?;
+    let burn = first?.burn_long.filter(|burn| *burn > 0.0)?;
+    Some(left * slo.window_s as f64 / burn)
+}
+
+/// Since when the series is in `state`. A burning state that nobody saw begin (a daemon started later) is followed
+/// back through the fine tier, so that every daemon tells the same onset; any other state that nobody saw begin has
+/// none, so that daemons started at different times still say the same.
+fn since(
+    slo: &Slo,
+    series: &SeriesLedger,
+    at: Seconds,
+    state: SloState,
+    previous: Option<&SeriesStatus>,
+) -> Option<Seconds> {
+    if let Some(previous) = previous {
+        return if previous.state == state { previous.since } else { Some(at) };
+    }
+    match state {
+        SloState::Unknown | SloState::Ok => None,
+        SloState::SlowBurn | SloState::FastBurn | SloState::Exhausted => {
+            let step_s = series.resolution_s();
+            let oldest = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
+            let mut onset = at;
+            while onset - step_s >= oldest && state_at(slo, series, onset - step_s) == state {
+                onset -= step_s;
+            }
+            Some(onset)
+        }
+    }
+}
+
+/// The state the counts alone gave at `at`.
+fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
+    let read = |length_s| Window::read(slo, series, at, length_s);
+    let clauses = slo.burn.iter().map(|clause| {
+        let (long, short) = (read(clause.long_s), read(clause.short_s));
+        (clause.speed, verdict(slo, clause, &long, &short).0)
+    });
+    state_of(clauses, read(slo.window_s).burn(slo).map(|burn| 1.0 - burn))
+}

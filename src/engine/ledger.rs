@@ -1,6 +1,32 @@
 //! The ledger: all slices of all series, the only truth.
+//!
+//! Every number Slowburn prints is a function of it and the time asked for. It stores counts, never ratios: a mean of
+//! ratios ignores traffic. What is not known of a slice is marked so, never counted as "no events".
+//!
+//! Deliberately absent: budgets and burn rates (`burn`), samples and increments (`query`).
+
+mod hours;
+mod judge;
+mod series;
+mod tier;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::{Labels, Slo};
+
+pub use hours::HourRecord;
+pub use series::SeriesLedger;
+pub use tier::Slot;
+
+/// Resolutions a ledger can have, seconds: slices must tile its 5-minute slots.
+pub const RESOLUTIONS_S: [i64; 12] = [10, 12, 15, 20, 25, 30, 50, 60, 75, 100, 150, 300];
+/// The resolution where nothing else is said, seconds.
+pub const RESOLUTION_DEFAULT_S: i64 = 30;
 
 /// What is known of a slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +73,97 @@ pub struct WindowSum {
     pub slices: u64,
 }
 
+/// What became of the slices given to a series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Events that came too late for every tier.
+    pub dropped: u64,
+    /// Changes of slices that were already known when newer ones were: late samples, a corrected read.
+    pub corrected: u64,
+}
+
 /// All series of all SLOs.
-#[derive(Debug, Default)]
-pub struct Ledger {}
+#[derive(Debug)]
+pub struct Ledger {
+    resolution_s: i64,
+    series: BTreeMap<String, BTreeMap<Labels, SeriesLedger>>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger::new(RESOLUTION_DEFAULT_S)
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    ///
+    /// # Panics
+    /// When `resolution_s` is not one of [`RESOLUTIONS_S`].
+    pub fn new(resolution_s: i64) -> Self {
+        assert!(RESOLUTIONS_S.contains(&resolution_s), "resolution {resolution_s}s does not tile 5 minutes");
+        Ledger { resolution_s, series: BTreeMap::new() }
+    }
+
+    /// Seconds in a slice.
+    pub fn resolution_s(&self) -> i64 {
+        self.resolution_s
+    }
+
+    /// The series `labels` of `slo`, made when it is new, with room for the SLO's longest window. A series whose unit
+    /// has changed begins anew: its slices were judged by another rule.
+    pub fn series_mut(&mut self, slo: &Slo, labels: &Labels) -> &mut SeriesLedger {
+        let longest_s = slo.burn.iter().map(|clause| clause.long_s.max(clause.short_s)).fold(slo.window_s, i64::max);
+        let fresh = || SeriesLedger::new(self.resolution_s, slo.unit, longest_s);
+        if !self.series.contains_key(&slo.id) {
+            self.series.insert(slo.id.clone(), BTreeMap::new());
+        }
+        let of_slo = self.series.get_mut(&slo.id).expect("inserted just above");
+        if of_slo.get(labels).is_none_or(|series| series.unit != slo.unit) {
+            of_slo.insert(labels.clone(), fresh());
+        }
+        let series = of_slo.get_mut(labels).expect("inserted just above");
+        series.grow_to(longest_s);
+        series
+    }
+
+    /// The series `labels` of an SLO.
+    pub fn get(&self, slo_id: &str, labels: &Labels) -> Option<&SeriesLedger> {
+        self.series.get(slo_id)?.get(labels)
+    }
+
+    /// Every series of an SLO, in label order.
+    pub fn of(&self, slo_id: &str) -> impl Iterator<Item = (&Labels, &SeriesLedger)> {
+        self.series.get(slo_id).into_iter().flatten()
+    }
+
+    /// Forgets a series, and answers what it held.
+    pub fn remove(&mut self, slo_id: &str, labels: &Labels) -> Option<SeriesLedger> {
+        let of_slo = self.series.get_mut(slo_id)?;
+        let removed = of_slo.remove(labels);
+        if of_slo.is_empty() {
+            self.series.remove(slo_id);
+        }
+        removed
+    }
+
+    /// Forgets every SLO that `keep` does not name.
+    pub fn retain_slos(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.series.retain(|slo_id, _| keep(slo_id));
+    }
+
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        self.series.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Memory of all series, bytes, without their names.
+    pub fn bytes(&self) -> usize {
+        self.series.values().flat_map(BTreeMap::values).map(SeriesLedger::bytes).sum()
+    }
+}

@@ -81,7 +81,10 @@ pub struct Slo {
 
 impl Slo {
     /// Error budget as a ratio: `1 - objective/100`. Never 0: an objective of 100 is refused when it is loaded.
+    /// Rounded to 1e-12, so that 99.9 gives the double nearest to 0.001 and not 0.00099999999999994.
     pub fn budget(&self) -> f64 {
-        (100.0 - self.objective) / 100.0
+        let exact = 100.0 - self.objective;
+        let rounded = (exact * 1e10).round() / 1e12;
+        if rounded > 0.0 { rounded } else { exact / 100.0 }
     }
 }

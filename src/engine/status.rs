@@ -144,3 +144,35 @@ pub struct SeriesStatus {
     /// Every clause.
     pub clauses: Vec<ClauseStatus>,
 }
+
+impl DataState {
+    /// As it is written in JSON, annotations and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DataState::Fresh => "fresh",
+            DataState::Partial => "partial",
+            DataState::Stale => "stale",
+            DataState::Absent => "absent",
+        }
+    }
+}
+
+impl DataReason {
+    /// As it is written in JSON, annotations and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DataReason::None => "none",
+            DataReason::NoSource => "no_source",
+            DataReason::NoSeries => "no_series",
+            DataReason::SourceUnreachable => "source_unreachable",
+            DataReason::SourceWarning => "source_warning",
+            DataReason::SeriesMissing => "series_missing",
+            DataReason::SamplesOld => "samples_old",
+            DataReason::NoBucket => "no_bucket",
+            DataReason::NotANumber => "not_a_number",
+            DataReason::BadAboveTotal => "bad_above_total",
+            DataReason::ClockSkew => "clock_skew",
+            DataReason::Filling => "filling",
+        }
+    }
+}

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::engine::Slo;
 
 /// All SLOs of all files, in id order.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Model {
     /// SLOs sorted by id; ids are unique.
     pub slos: Vec<SloSpec>,
@@ -14,7 +16,7 @@ pub struct Model {
 }
 
 /// A service as its owner describes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Service {
     /// Name; the first part of every SLO id.
     pub name: String,
@@ -29,7 +31,7 @@ pub struct Service {
 }
 
 /// One SLO and where its events come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SloSpec {
     /// What it promises.
     pub slo: Slo,
@@ -41,7 +43,7 @@ pub struct SloSpec {
 
 /// Where the events of an SLI come from. Selectors are PromQL instant-vector selectors, already parsed once; the
 /// `query` module rewrites and merges them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum SliSource {
     /// Two counters, or one counter and a subset of it.
     Ratio {
@@ -67,7 +69,7 @@ pub enum SliSource {
 }
 
 /// Which part of `total` a second selector counts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Part {
     /// Bad events.
     Bad(String),
@@ -76,7 +78,7 @@ pub enum Part {
 }
 
 /// A bound on a gauge. With several series in a slice the worst one decides.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum Bound {
     /// Bad when over it.
     Max(f64),

@@ -72,7 +72,7 @@ table! {
 
     /// Polls of a source, by outcome (ok, partial, failed).
     POLLS_TOTAL: Counter Count = "slowburn_polls_total";
-    /// Queries sent to Prometheus, by kind (raw, range, remote_read, discovery).
+    /// Queries sent to Prometheus, by kind (poll, history).
     QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
     /// Raw samples read from Prometheus.
     SAMPLES_READ_TOTAL: Counter Count = "slowburn_samples_read_total";
@@ -82,6 +82,10 @@ table! {
     POLL_DURATION_SECONDS: Histogram Seconds = "slowburn_poll_duration_seconds";
     /// Unix time of the last good poll.
     LAST_POLL_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_last_poll_timestamp_seconds";
+    /// Slices that late samples changed after they were first booked.
+    SLICES_CORRECTED_TOTAL: Counter Count = "slowburn_slices_corrected_total";
+    /// Writes of the state file that failed.
+    STORE_ERRORS_TOTAL: Counter Count = "slowburn_store_errors_total";
     /// Notifications, by integration and outcome (delivered, retried, rejected, dropped).
     NOTIFICATIONS_TOTAL: Counter Count = "slowburn_notifications_total";
     /// Notifications waiting to be sent, by integration.

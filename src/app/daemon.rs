@@ -1,0 +1,452 @@
+//! The poll loop: each tick reads, books, evaluates, stores, publishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::evaluation::{Health, Statuses, evaluate};
+use super::history::{Filling, join};
+use super::{Options, StartError};
+use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::{Ledger, Slo, Snapshot};
+use crate::notify::Notifier;
+use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
+use crate::prometheus::source::Position;
+use crate::prometheus::{Client, Poll, Source};
+use crate::query::Plan;
+use crate::spec::Loaded;
+use crate::spec::Model;
+use crate::store::{Commit, Saved, SeriesKey, Store, definitions};
+use crate::telemetry::names;
+use crate::web::{Info, Readiness, Reload, Reloaded};
+
+/// A failed backfill is tried again after this many polls.
+const FILL_AGAIN_AFTER_POLLS: u32 = 10;
+
+/// What readers see of a daemon.
+pub struct Views {
+    /// Every evaluation.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What it still waits for.
+    pub readiness: watch::Receiver<Readiness>,
+    /// Its configuration.
+    pub info: watch::Receiver<Arc<Info>>,
+}
+
+/// The state of a running daemon. Only its loop touches it.
+pub struct Daemon {
+    options: Options,
+    client: Client,
+    rules: Rules,
+    source: Source,
+    ledger: Ledger,
+    book: AlertBook,
+    statuses: Statuses,
+    store: Option<Store>,
+    filling: Option<Filling>,
+    /// SLOs that want their history, and in how many polls it is asked for.
+    unfilled: BTreeMap<String, u32>,
+    way: Way,
+    cold: bool,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    readiness: watch::Sender<Readiness>,
+    info: watch::Sender<Arc<Info>>,
+}
+
+/// The rules in force, in plan order.
+struct Rules {
+    model: Model,
+    slos: Vec<Arc<Slo>>,
+    plan: Arc<Plan>,
+    notes: BTreeMap<String, Vec<String>>,
+    digest: String,
+}
+
+impl Rules {
+    fn new(loaded: Loaded) -> Self {
+        let (plan, refused) = Plan::new(&loaded.model);
+        let slos = loaded.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
+        let notes = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
+        Rules { slos, plan: Arc::new(plan), notes, digest: loaded.digest, model: loaded.model }
+    }
+
+    fn longest_window_s(&self) -> i64 {
+        let of = |slo: &Arc<Slo>| slo.burn.iter().map(|clause| clause.long_s).fold(slo.window_s, i64::max);
+        self.slos.iter().map(of).max().unwrap_or(0)
+    }
+}
+
+impl Daemon {
+    /// Loads rules and state. Bad rules are a reason not to start; later they only keep the old ones in force.
+    pub fn new(options: Options) -> Result<(Self, Views), StartError> {
+        let loaded = (options.rules)();
+        if loaded.is_fatal() {
+            return Err(StartError::Rules(loaded.render(false)));
+        }
+        for problem in &loaded.problems {
+            warn!(file = %problem.file, line = problem.line, "{}", problem.what);
+        }
+        let rules = Rules::new(loaded);
+        let client = Client::new(&options.client).map_err(StartError::Settings)?;
+        let resolution_s = options.source.resolution_s;
+        let mut store = match &options.data_dir {
+            Some(dir) => Some(
+                Store::open(dir, resolution_s, definitions(&rules.model, resolution_s)).map_err(StartError::Store)?,
+            ),
+            None => None,
+        };
+        let saved = match &mut store {
+            Some(store) => store.load().map_err(StartError::Store)?,
+            None => None,
+        };
+        let mut waiting = Readiness::default();
+        waiting.hold("first_evaluation", "the first poll of Prometheus has not been evaluated yet");
+        let (snapshot, snapshots) = watch::channel(Arc::default());
+        let (readiness, readinesses) = watch::channel(waiting);
+        let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, false)));
+        let source = Source::new(client.clone(), Arc::clone(&rules.plan), options.source.clone(), None);
+        let mut daemon = Daemon {
+            options,
+            client,
+            source,
+            ledger: Ledger::new(resolution_s),
+            book: AlertBook::new(),
+            statuses: Statuses::new(),
+            store,
+            filling: None,
+            unfilled: BTreeMap::new(),
+            way: Way::RemoteRead,
+            cold: saved.is_none(),
+            rules,
+            snapshot,
+            readiness,
+            info,
+        };
+        if let Some(saved) = saved {
+            daemon.restore(saved);
+        }
+        Ok((daemon, Views { snapshot: snapshots, readiness: readinesses, info: infos }))
+    }
+
+    /// Ticks until `stop`.
+    pub async fn run(&mut self, notifier: &Notifier, mut reloads: mpsc::Receiver<Reload>, stop: &CancellationToken) {
+        let clock = self.options.clock.clone();
+        let poll_s = self.options.source.poll_interval_s;
+        let delay_s = self.options.evaluation_delay_s;
+        let mut next = (clock.now() - delay_s).div_euclid(poll_s) * poll_s;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                request = reloads.recv() => if let Some(request) = request { self.reload(request) },
+                older = filled(&mut self.filling) => self.fill(older),
+                () = clock.sleep_until((next + delay_s) * 1000) => {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        () = self.tick(next, notifier) => {}
+                    }
+                    // A tick that took long is followed by the newest one, which reads what was missed.
+                    next = (next + poll_s).max((clock.now() - delay_s).div_euclid(poll_s) * poll_s);
+                }
+            }
+        }
+        if let Some(filling) = &self.filling {
+            filling.abort();
+        }
+        info!("poll loop ended");
+    }
+
+    /// One tick: everything up to `at_s`.
+    pub async fn tick(&mut self, at_s: i64, notifier: &Notifier) {
+        let began = Instant::now();
+        let poll = self.read(at_s).await;
+        self.report(&poll, at_s);
+        let booked = self.book_poll(&poll);
+        let (snapshot, transitions) = self.evaluate(at_s);
+        for transition in &transitions {
+            log_transition(transition);
+        }
+        self.save(at_s, &booked, &[]);
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.send_replace(Arc::clone(&snapshot));
+        self.readiness.send_if_modified(|readiness| readiness.release("first_evaluation"));
+        notifier.publish(snapshot);
+        metrics::histogram!(names::POLL_DURATION_SECONDS).record(began.elapsed().as_secs_f64());
+        self.start_filling(at_s);
+    }
+
+    async fn read(&mut self, at_s: i64) -> Poll {
+        if !self.cold {
+            return self.source.poll(at_s).await;
+        }
+        if !self.options.backfill {
+            self.cold = false;
+            return self.source.poll(at_s).await;
+        }
+        let from_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
+        let (way, poll) = backfill::recent(&mut self.source, from_s, at_s).await;
+        self.way = way;
+        // Without any answer the next tick starts over; nothing was read that could be read twice.
+        self.cold = poll.series.is_empty() && !poll.faults.is_empty();
+        if !self.cold {
+            self.unfilled = self.rules.slos.iter().map(|slo| (slo.id.clone(), 0)).collect();
+        }
+        poll
+    }
+
+    fn book_poll(&mut self, poll: &Poll) -> Vec<(SeriesKey, Vec<crate::engine::SliceDelta>)> {
+        let mut booked = Vec::with_capacity(poll.series.len());
+        for harvest in &poll.series {
+            if harvest.deltas.is_empty() {
+                continue;
+            }
+            let slo = &self.rules.slos[harvest.sli];
+            let applied = self.ledger.series_mut(slo, &harvest.labels).apply(&harvest.deltas);
+            if applied.dropped > 0 {
+                warn!(slo = slo.id, dropped = applied.dropped, "events older than the ledger reaches were left out");
+            }
+            if applied.corrected > 0 {
+                debug!(slo = slo.id, corrected = applied.corrected, "late samples corrected slices");
+                metrics::counter!(names::SLICES_CORRECTED_TOTAL).increment(applied.corrected);
+            }
+            let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };
+            booked.push((key, harvest.deltas.clone()));
+        }
+        booked
+    }
+
+    fn evaluate(&mut self, at_s: i64) -> (Snapshot, Vec<Transition>) {
+        let mut filling: BTreeSet<String> = self.unfilled.keys().cloned().collect();
+        filling.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
+        let mut notes = self.rules.notes.clone();
+        for sli in self.source.aggregated() {
+            let note = "aggregated: the server sums its raw series, which loses a little more in crash loops";
+            notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
+        }
+        let unseen = |sli| self.source.health_unseen(sli, at_s);
+        let health = Health { seen: self.source.health(at_s), unseen: &unseen, filling: &filling };
+        let slos = &self.rules.slos;
+        evaluate(slos, &notes, &self.ledger, &health, at_s, &mut self.statuses, &mut self.book)
+    }
+
+    fn save(&mut self, until_s: i64, booked: &[(SeriesKey, Vec<crate::engine::SliceDelta>)], rewritten: &[SeriesKey]) {
+        let Some(store) = &mut self.store else { return };
+        // Nothing was read yet: a restart must still fill from the beginning.
+        let (false, Some(good_s)) = (self.cold, self.source.good_until_s()) else { return };
+        let statuses: Vec<_> =
+            self.statuses.iter().flat_map(|(id, of)| of.values().map(move |status| (id.as_str(), status))).collect();
+        let commit = Commit {
+            until_s: good_s.min(until_s),
+            position: postcard::to_stdvec(&self.source.position()).expect("a position holds nothing postcard refuses"),
+            alerts: &self.book,
+            statuses: &statuses,
+            booked,
+            ledger: &self.ledger,
+            rewritten,
+        };
+        let oldest_s = until_s - self.rules.longest_window_s() - 2 * 86_400;
+        let written = tokio::task::block_in_place(|| store.commit(&commit).and_then(|()| store.prune(oldest_s)));
+        if let Err(error) = written {
+            metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+            error!(%error, "state was not written; a restart now would read it from Prometheus again");
+        }
+    }
+
+    /// Starts to read older history for SLOs that have none.
+    fn start_filling(&mut self, at_s: i64) {
+        for polls in self.unfilled.values_mut() {
+            *polls = polls.saturating_sub(1);
+        }
+        let due = |id: &str| self.unfilled.get(id) == Some(&0);
+        if self.filling.is_some() || !self.unfilled.values().any(|polls| *polls == 0) {
+            return;
+        }
+        let slos = self.rules.model.slos.iter().filter(|spec| due(&spec.slo.id)).cloned().collect();
+        let model = Model { slos, services: Vec::new() };
+        let (plan, _) = Plan::new(&model);
+        let order: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
+        // Up to where the polls began: the recent hours at a cold start, this moment for an SLO that is new.
+        let newest_start = |slo: &Arc<Slo>| self.ledger.of(&slo.id).filter_map(|(_, series)| series.oldest()).min();
+        let to_s = order.iter().filter_map(newest_start).min().unwrap_or(at_s).min(at_s).div_euclid(3600) * 3600;
+        let (raw_series, scrape_s) = self.source.extent();
+        let progress = Arc::clone(&self.options.progress);
+        let backfill = Backfill {
+            client: self.client.clone(),
+            plan: Arc::new(plan),
+            slos: order,
+            options: self.options.source.clone(),
+            starts: self.source.starts(),
+            way: self.way,
+            scrape_s,
+            raw_series,
+            progress: Box::new(move |done| progress(done)),
+        };
+        let from_s = to_s - self.rules.longest_window_s() - 3600;
+        self.unfilled.retain(|_, polls| *polls > 0);
+        self.filling = Some(Filling::start(backfill, from_s, to_s));
+    }
+
+    fn fill(&mut self, older: Result<backfill::Older, crate::prometheus::Fault>) {
+        let Some(filling) = self.filling.take() else { return };
+        match older {
+            Ok(older) => {
+                metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
+                let changed = join(&mut self.ledger, older, &filling.order);
+                self.source.forget_starts();
+                let until_s = self.snapshot.borrow().at;
+                self.save(until_s, &[], &changed);
+            }
+            Err(fault) => {
+                warn!(%fault, "history could not be read; budgets miss it until it can");
+                self.unfilled.extend(filling.slos.into_iter().map(|id| (id, FILL_AGAIN_AFTER_POLLS)));
+            }
+        }
+    }
+
+    fn restore(&mut self, saved: Saved) {
+        let by_id: BTreeMap<&str, &Arc<Slo>> = self.rules.slos.iter().map(|slo| (slo.id.as_str(), slo)).collect();
+        for (key, hours) in &saved.hours {
+            let Some(slo) = by_id.get(key.slo_id.as_str()) else { continue };
+            let series = self.ledger.series_mut(slo, &key.labels);
+            for hour in hours {
+                series.restore_hour(hour);
+            }
+        }
+        for (key, polls) in &saved.slices {
+            let Some(slo) = by_id.get(key.slo_id.as_str()) else { continue };
+            let series = self.ledger.series_mut(slo, &key.labels);
+            for deltas in polls {
+                series.apply(deltas);
+            }
+        }
+        for (slo_id, status) in saved.statuses {
+            self.statuses.entry(slo_id).or_default().insert(status.labels.clone(), status);
+        }
+        self.book = saved.alerts;
+        info!(until_s = saved.until_s, series = self.ledger.len(), "state restored");
+        match postcard::from_bytes(&saved.position) {
+            Ok(position) => self.continue_from(position, saved.until_s),
+            Err(error) => {
+                warn!(%error, "the saved position cannot be read; the next samples set new starts");
+                self.continue_from(Position::default(), saved.until_s);
+            }
+        }
+    }
+
+    /// A new source that goes on where the ledger and the position stand.
+    fn continue_from(&mut self, position: Position, until_s: i64) {
+        let plan = Arc::clone(&self.rules.plan);
+        let options = self.options.source.clone();
+        self.source = Source::new(self.client.clone(), plan, options, Some((position, until_s)));
+        for (sli, slo) in self.rules.slos.iter().enumerate() {
+            for (labels, series) in self.ledger.of(&slo.id) {
+                if let Some(newest) = series.newest() {
+                    self.source.note_booked(sli, labels, newest);
+                }
+            }
+        }
+        if self.options.backfill {
+            let without = |slo: &&Arc<Slo>| self.ledger.of(&slo.id).next().is_none();
+            self.unfilled = self.rules.slos.iter().filter(without).map(|slo| (slo.id.clone(), 1)).collect();
+        }
+    }
+
+    fn reload(&mut self, request: Reload) {
+        let loaded = (self.options.rules)();
+        let answer = if loaded.is_fatal() {
+            error!("rules were not reloaded: {}", loaded.render(false));
+            Err(loaded.problems.iter().map(|problem| problem.render(None, false)).collect())
+        } else {
+            Ok(self.take_rules(Rules::new(loaded)))
+        };
+        self.info.send_replace(Arc::new(info_of(&self.options, &self.rules, answer.is_err())));
+        drop(request.answer.send(answer));
+    }
+
+    fn take_rules(&mut self, rules: Rules) -> Reloaded {
+        let resolution_s = self.options.source.resolution_s;
+        let before = definitions(&self.rules.model, resolution_s);
+        let after = definitions(&rules.model, resolution_s);
+        self.ledger.retain_slos(|id| after.contains_key(id) && before.get(id) == after.get(id));
+        let position = self.source.position();
+        let until_s = self.source.good_until_s();
+        if let Some(filling) = self.filling.take() {
+            filling.abort();
+        }
+        self.rules = rules;
+        match until_s {
+            Some(until_s) => self.continue_from(position, until_s),
+            None => {
+                self.source =
+                    Source::new(self.client.clone(), Arc::clone(&self.rules.plan), self.options.source.clone(), None)
+            }
+        }
+        if let Some(store) = &mut self.store
+            && let Err(error) = store.redefine(after)
+        {
+            error!(%error, "the state file does not follow the new rules");
+        }
+        let reloaded = Reloaded {
+            services: self.rules.model.services.len(),
+            slos: self.rules.slos.len(),
+            config_hash: self.rules.digest.clone(),
+        };
+        info!(services = reloaded.services, slos = reloaded.slos, config_hash = reloaded.config_hash, "rules in force");
+        reloaded
+    }
+
+    fn report(&self, poll: &Poll, at_s: i64) {
+        let outcome = match (poll.faults.is_empty(), poll.doubts.is_empty()) {
+            (true, true) => "ok",
+            (true, false) => "partial",
+            (false, _) => "failed",
+        };
+        metrics::counter!(names::POLLS_TOTAL, "outcome" => outcome).increment(1);
+        metrics::counter!(names::QUERIES_TOTAL, "kind" => "poll").increment(poll.requests as u64);
+        metrics::counter!(names::SAMPLES_READ_TOTAL).increment(poll.samples as u64);
+        metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(poll.bytes as u64);
+        for (query, fault) in &poll.faults {
+            warn!(query = %short(query), code = fault.code(), "{fault}");
+        }
+        for (query, reason) in &poll.doubts {
+            warn!(query = %short(query), ?reason, "an answer cannot be fully trusted");
+        }
+        if outcome == "ok" {
+            metrics::gauge!(names::LAST_POLL_TIMESTAMP_SECONDS).set(at_s as f64);
+        }
+        debug!(at_s, outcome, requests = poll.requests, samples = poll.samples, bytes = poll.bytes, "polled");
+    }
+}
+
+/// Waits for the backfill under way, for ever when there is none.
+async fn filled(filling: &mut Option<Filling>) -> Result<backfill::Older, crate::prometheus::Fault> {
+    match filling {
+        Some(filling) => filling.done().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
+    Info {
+        version: env!("CARGO_PKG_VERSION").into(),
+        config_hash: rules.digest.clone(),
+        external_url: options.external_url.clone(),
+        services: rules.model.services.clone(),
+        loaded_at: options.clock.now(),
+        last_reload_failed: failed,
+    }
+}
+
+fn log_transition(transition: &Transition) {
+    let Transition { labels, slo_id, kind, change, .. } = transition;
+    info!(slo = slo_id, %labels, kind = kind.as_str(), ?change, "alert");
+}
+
+fn short(query: &str) -> String {
+    crate::prometheus::answer::excerpt(query)
+}

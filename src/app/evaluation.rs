@@ -1,0 +1,93 @@
+//! One evaluation of everything: ledger and data health in, snapshot out. Pure but for the types it walks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::burn;
+use crate::engine::ledger::SeriesLedger;
+use crate::engine::status::{DataHealth, DataReason, DataState};
+use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, Slo, SloSnapshot, Snapshot};
+
+/// A child of a fan-out (a model, a tier) that has been gone this long, seconds, is no longer shown.
+const CHILD_GONE_S: i64 = 3600;
+
+/// What is known of each series beside its slices.
+pub struct Health<'a> {
+    /// Series that were seen, by (SLO index, labels).
+    pub seen: BTreeMap<(usize, Labels), DataHealth>,
+    /// SLOs of which no series was ever seen.
+    pub unseen: &'a dyn Fn(usize) -> DataHealth,
+    /// SLOs whose history is still being read.
+    pub filling: &'a BTreeSet<String>,
+}
+
+/// Statuses by SLO id and labels; what the next evaluation compares with.
+pub type Statuses = HashMap<String, BTreeMap<Labels, SeriesStatus>>;
+
+/// Evaluates every series of every SLO at `at`.
+pub fn evaluate(
+    slos: &[Arc<Slo>],
+    notes: &BTreeMap<String, Vec<String>>,
+    ledger: &Ledger,
+    health: &Health<'_>,
+    at: Seconds,
+    statuses: &mut Statuses,
+    book: &mut AlertBook,
+) -> (Snapshot, Vec<Transition>) {
+    let mut snapshot = Snapshot { at, ..Snapshot::default() };
+    let mut transitions = Vec::new();
+    let mut next = Statuses::with_capacity(slos.len());
+    for (index, slo) in slos.iter().enumerate() {
+        let before = statuses.get(&slo.id);
+        let mut series: Vec<SeriesStatus> = Vec::new();
+        for (labels, slices) in ledger.of(&slo.id) {
+            let data = health.seen.get(&(index, labels.clone())).copied();
+            let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
+            let previous = before.and_then(|of| of.get(labels));
+            let status = burn::evaluate(slo, slices, labels, data, at, previous);
+            if !gone(slo, &status, book) {
+                series.push(status);
+            }
+        }
+        if series.is_empty() {
+            let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s);
+            let labels = Labels::new();
+            let previous = before.and_then(|of| of.get(&labels));
+            let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));
+            series.push(burn::evaluate(slo, &none, &labels, data, at, previous));
+        }
+        for status in &series {
+            transitions.extend(book.step(slo, status, at));
+        }
+        next.insert(slo.id.clone(), series.iter().map(|status| (status.labels.clone(), status.clone())).collect());
+        let notes = notes.get(&slo.id).cloned().unwrap_or_default();
+        snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes });
+    }
+    transitions.extend(book.retain(|slo_id, labels| next.get(slo_id).is_some_and(|of| of.contains_key(labels)), at));
+    book.prune(at);
+    snapshot.alerts = book.active().into_iter().cloned().collect();
+    *statuses = next;
+    (snapshot, transitions)
+}
+
+/// While history is being read, nothing of the SLO is called fresh.
+fn doubted(data: DataHealth, filling: bool) -> DataHealth {
+    match data.state {
+        DataState::Fresh if filling => DataHealth { state: DataState::Partial, reason: DataReason::Filling, ..data },
+        _ => data,
+    }
+}
+
+fn gone(slo: &Slo, status: &SeriesStatus, book: &AlertBook) -> bool {
+    use crate::engine::alert::AlertKind;
+    let burning = || {
+        [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget]
+            .iter()
+            .any(|&kind| book.get(&slo.id, &status.labels, kind).is_some_and(|alert| alert.resolved_at.is_none()))
+    };
+    !slo.by.is_empty()
+        && status.data.state == DataState::Absent
+        && status.data.newest.is_none_or(|newest| status.at - newest > CHILD_GONE_S)
+        && !burning()
+}

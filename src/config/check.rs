@@ -1,0 +1,83 @@
+//! What settings must hold together, wherever they came from: file or flags.
+
+use std::time::Duration;
+
+use crate::spec::Severity;
+
+use super::endpoint::is_clear_text;
+use super::{Auth, Settings};
+
+/// A setting that is unsafe or contradicts another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// The key it is about, e.g. `listen` or `prometheus.timeout`.
+    pub key: &'static str,
+    /// Whether the daemon refuses to start.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub instead: Option<String>,
+}
+
+const LATE_MAX: Duration = Duration::from_secs(600);
+
+impl Settings {
+    /// Everything that is wrong with the settings as a whole.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut error = |key, what: String, instead: Option<&str>| {
+            let instead = instead.map(str::to_string);
+            faults.push(Fault { key, severity: Severity::Error, what, instead });
+        };
+        if !self.listen.ip().is_loopback() && !self.listen_anywhere {
+            let what = format!(
+                "{} can be reached from other machines and there is no authentication yet; all that is served is read-only",
+                self.listen
+            );
+            error("listen", what, Some("127.0.0.1:9595, or add listen_anywhere: true"));
+        }
+        let (resolution, poll) = (self.resolution.seconds(), self.poll_interval.seconds());
+        if 300 % resolution != 0 {
+            let what = format!("a slice of {} does not divide 5 minutes, the next tier of the ledger", self.resolution);
+            error("resolution", what, Some("10s, 15s, 20s, 30s or 60s"));
+        } else if poll % resolution != 0 {
+            let what = format!("polls every {} do not fall on slices of {}", self.poll_interval, self.resolution);
+            error("poll_interval", what, Some("a multiple of resolution"));
+        }
+        if poll > 3_600 {
+            error(
+                "poll_interval",
+                format!("polls every {} would see an outage too late", self.poll_interval),
+                Some("30s"),
+            );
+        }
+        for (key, value) in [("evaluation_delay", self.evaluation_delay), ("overlap", self.overlap)] {
+            if value > LATE_MAX {
+                error(key, "over 10 minutes of delay".into(), Some("0s to 10m"));
+            }
+        }
+        if !(10..=3_600).contains(&self.resend.seconds()) {
+            error("resend", format!("resend is {}", self.resend), Some("10s to 1h"));
+        }
+        let mut warn = |key, what: String, instead: Option<&str>| {
+            let instead = instead.map(str::to_string);
+            faults.push(Fault { key, severity: Severity::Warning, what, instead });
+        };
+        if self.prometheus.timeout > self.poll_interval {
+            let what = format!(
+                "a Prometheus that hangs would hold up polls: the timeout {} is longer than poll_interval {}",
+                self.prometheus.timeout, self.poll_interval
+            );
+            warn("prometheus.timeout", what, None);
+        }
+        let clear = |url: &str, auth: &Auth| *auth != Auth::None && is_clear_text(url);
+        if self.prometheus.url.as_deref().is_some_and(|url| clear(url, &self.prometheus.auth)) {
+            warn("prometheus.url", "credentials go over plain http to another machine".into(), Some("https://"));
+        }
+        if self.alertmanagers.iter().any(|peer| clear(&peer.url, &peer.auth)) {
+            warn("alertmanagers", "credentials go over plain http to another machine".into(), Some("https://"));
+        }
+        faults
+    }
+}

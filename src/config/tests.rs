@@ -1,0 +1,110 @@
+//! Tests of the settings file.
+
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+fn problems(text: &str) -> String {
+    let loaded = load_text("slowburn.yaml", text);
+    assert!(loaded.is_fatal(), "{text}");
+    loaded.render(false)
+}
+
+#[test]
+fn the_documented_example_is_the_default() {
+    let loaded = load_text("example.yaml", EXAMPLE);
+    assert_eq!(loaded.render(false), "");
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(Settings::default().faults(), []);
+}
+
+#[test]
+fn everything_in_the_example_can_be_uncommented() {
+    let text: String = EXAMPLE
+        .lines()
+        .map(|line| {
+            let bare = line.trim_start();
+            let key = bare.strip_prefix("# ").filter(|rest| rest.split(' ').next().is_some_and(|w| w.ends_with(':')));
+            match key {
+                Some(rest) if !rest.starts_with("Settings") && !rest.starts_with("basic") => {
+                    format!("{}{rest}\n", &line[..line.len() - bare.len()])
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect();
+    let loaded = load_text("example.yaml", &text);
+    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+    assert!(loaded.settings.external_url.is_some());
+    assert!(loaded.settings.backfill.window.is_some());
+    assert!(matches!(loaded.settings.prometheus.auth, Auth::Bearer(_)));
+}
+
+#[test]
+fn an_open_address_is_refused_unless_it_is_asked_for() {
+    let text = problems("listen: 0.0.0.0:9595\n");
+    assert!(text.contains("no authentication yet"), "{text}");
+    assert!(text.contains("listen_anywhere: true"), "{text}");
+    let loaded = load_text("slowburn.yaml", "listen: 0.0.0.0:9595\nlisten_anywhere: true\n");
+    assert!(!loaded.is_fatal());
+    assert!(load_text("slowburn.yaml", "listen: \"[::1]:9595\"\n").problems.is_empty());
+}
+
+#[test]
+fn a_secret_written_into_the_file_is_refused_and_not_printed() {
+    for line in [
+        "prometheus: {url: \"http://p\", basic: {username: a, password: hunter2}}",
+        "prometheus: {url: \"http://a:hunter2@p\"}",
+        "prometheus: {headers: {Authorization: Bearer hunter2}}",
+        "webhooks: [{url: \"https://x\", secret: hunter2}]",
+        "webhooks: [{url: \"https://a:hunter2@x\"}]",
+        "webhooks: [{url: \"ftp://x/hunter2\", token: 1}]",
+    ] {
+        let text = problems(line);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn the_path_of_a_webhook_does_not_reach_the_log() {
+    let loaded = load_text("s", "webhooks: [{url: \"https://hooks.example.com/T000/hunter2\"}]\n");
+    let shown = format!("{:?}", loaded.settings);
+    assert!(shown.contains("https://hooks.example.com") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn all_problems_come_at_once_and_in_order() {
+    let text = problems("resolution: 7s\nlisten: here\nlog: {level: loud}\npoll_intervall: 30s\nresend: 1M\n");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("slowburn.yaml:")).collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(text.contains("= write: poll_interval:"), "{text}");
+}
+
+#[test]
+fn a_slice_divides_five_minutes_and_polls_fall_on_slices() {
+    assert!(problems("resolution: 7s\n").contains("does not divide 5 minutes"));
+    assert!(problems("resolution: 20s\npoll_interval: 30s\n").contains("do not fall on slices"));
+    assert!(load_text("s", "resolution: 15s\nevaluation_delay: 0s\noverlap: 0s\n").problems.is_empty());
+}
+
+#[test]
+fn a_secret_file_is_trimmed_bounded_and_never_shown() {
+    let folder = std::env::temp_dir().join(format!("slowburn-secret-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        SecretFile::new(path)
+    };
+    let secret = write("good", b"hunter2\r\n").read().expect("readable");
+    assert_eq!(secret.expose_secret(), "hunter2");
+    assert!(!format!("{secret:?}").contains("hunter2"));
+    for (name, bytes) in
+        [("empty", &b"\n"[..]), ("lines", b"hunter2\nmore"), ("bytes", b"\xff\xfe"), ("long", &[b'a'; 20_000])]
+    {
+        let fault = write(name, bytes).read().expect_err(name).to_string();
+        assert!(!fault.contains("hunter2") && fault.contains(name), "{fault}");
+    }
+    assert!(SecretFile::new(folder.join("none")).read().is_err());
+    std::fs::remove_dir_all(&folder).expect("removed");
+}

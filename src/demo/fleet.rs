@@ -1,0 +1,246 @@
+//! The demo's fleet: a shop's checkout, an LLM endpoint, a feature store and a GPU queue, with thirty days of past and
+//! an incident to come.
+
+use super::count::{Count, DAY, Shape, Timeline, Traffic, hash};
+use super::scenario::{Gauge, Mode, Pod, Scenario};
+
+/// When what goes wrong, seconds since the epoch, [from, to).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Checkout answers a quarter of its requests with errors.
+    pub checkout: (i64, i64),
+    /// The LLM endpoint's realtime tier waits too long for its first token, one minute in twelve.
+    pub realtime: (i64, i64),
+}
+
+/// The fleet and what is going to happen to it.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// Pods, series, truths (`checkout-availability`, `checkout-latency`, `llm-chat-ttfb-realtime`, ...).
+    pub scenario: Scenario,
+    /// The incidents.
+    pub plan: Plan,
+}
+
+/// A fleet with thirty days behind it at `now`; checkout's incident begins `onset_s` seconds later and lasts 25
+/// minutes. The realtime tier's trouble is slower: it began an hour before that onset, lasts three and a half, and
+/// burns a tenth of all slices, too little to page and enough for a ticket.
+pub fn fleet(seed: u64, now: i64, onset_s: i64) -> Fleet {
+    let onset = now + onset_s;
+    let plan = Plan { checkout: (onset, onset + 25 * 60), realtime: (onset - 3600, onset + 9000) };
+    let mut scenario = Scenario::new();
+    let site = Site { seed, now, start: now - 30 * DAY };
+    checkout(&mut scenario, &site, plan.checkout);
+    llm_chat(&mut scenario, &site, plan.realtime);
+    feature_store(&mut scenario, &site);
+    gpu_queue(&mut scenario, &site);
+    Fleet { scenario, plan }
+}
+
+struct Site {
+    seed: u64,
+    now: i64,
+    start: i64,
+}
+
+impl Site {
+    fn pod(&self, job: &str, number: u64) -> Pod {
+        let own = hash(self.seed, job.bytes().fold(number, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())));
+        let started = self.start - DAY - (own % 100_000) as i64;
+        // A rollout every week or so, at any hour.
+        let rollouts = (1..5).map(|week| started + week * 7 * DAY + (hash(own, week as u64) % 40_000) as i64);
+        let before = self.now - 7200;
+        Pod::new(job, &format!("{job}-{number}:8080"), (own % 30_000) as i64, started)
+            .restarts(rollouts.filter(|&s| s < before))
+    }
+
+    fn traffic(&self, name: &str, rate: f64, ratio: f64) -> Count {
+        let seed = hash(self.seed ^ 0x7AFF, name.bytes().fold(0, |sum, byte| sum * 31 % 1_000_003 + u64::from(byte)));
+        let origin = (self.start - 10 * DAY).div_euclid(DAY) * DAY;
+        let shape = Shape::Cosine { ratio, peak_s: 14 * 3600 };
+        Count::of(Traffic { rate, shape, wobble: Some(seed), origin })
+    }
+}
+
+fn checkout(scenario: &mut Scenario, site: &Site, incident: (i64, i64)) {
+    let errors = Timeline::new(0.0003)
+        // What the month held before: a bad rollout, a short database failover.
+        .during(site.now - 17 * DAY, site.now - 17 * DAY + 480, 0.08)
+        .during(site.now - 6 * DAY - 9000, site.now - 6 * DAY - 8880, 0.3)
+        .during(incident.0, incident.0 + 60, 0.15)
+        .during(incident.0 + 60, incident.1 - 120, 0.27)
+        .during(incident.1 - 120, incident.1, 0.1);
+    let slow = Timeline::new(0.012).during(incident.0, incident.1, 0.03);
+    for number in 0..3 {
+        let pod = scenario.pod(site.pod("checkout", number));
+        let total = site.traffic(&format!("checkout-{number}"), 12.0, 4.0);
+        let bad = total.part(&errors);
+        let unavailable = bad.share(0.6);
+        let declined = total.without(&bad).share(0.02);
+        let codes = [
+            ("200", total.without(&bad).without(&declined)),
+            ("402", declined),
+            ("500", bad.without(&unavailable)),
+            ("503", unavailable),
+        ];
+        for (code, count) in &codes {
+            let labels = [("service", "checkout"), ("method", "POST"), ("code", *code)];
+            scenario.born_counter(pod, "http_requests_total", &labels, count);
+        }
+        scenario.truth_of("checkout-availability", pod, &total, &bad);
+
+        let labels = [("service", "checkout")];
+        let slow = total.part(&slow);
+        let quick = total.without(&slow);
+        let modes = |usual, late| {
+            let usual = Mode { count: quick.clone(), median: usual, sigma: 0.45 };
+            [usual, Mode { count: slow.clone(), median: late, sigma: 0.4 }]
+        };
+        let bounds = [0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 2.5, 5.0];
+        let name = "http_request_duration_seconds";
+        let duration = scenario.histogram(pod, name, &labels, &bounds, &modes(0.16, 1.4));
+        scenario.truth_of("checkout-latency", pod, &duration.total, &duration.over(0.8));
+        let bounds = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5];
+        let name = "http_response_first_byte_seconds";
+        let first_byte = scenario.histogram(pod, name, &labels, &bounds, &modes(0.06, 0.5));
+        scenario.truth_of("checkout-ttfb", pod, &first_byte.total, &first_byte.over(0.3));
+    }
+}
+
+/// Bounds of vLLM's time to first token.
+const FIRST_TOKEN: [f64; 22] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
+];
+
+fn llm_chat(scenario: &mut Scenario, site: &Site, trouble: (i64, i64)) {
+    let engines = [("llama-3.3-70b", "realtime", 4.0), ("llama-3.3-70b", "batch", 1.5), ("qwen3-32b", "realtime", 2.5)];
+    for (number, (model, tier, rate)) in (0..).zip(engines) {
+        let realtime = tier == "realtime";
+        let pod = scenario.pod(site.pod("llm-chat", number));
+        let labels = [("model_name", model), ("tier", tier)];
+        let total = site.traffic(&format!("{model}-{tier}"), rate, 3.0);
+        let failed = total.share(0.0008);
+        let aborted = total.without(&failed).share(0.03);
+        let answered = total.without(&failed).without(&aborted);
+        let cut = answered.share(0.1);
+        let reasons =
+            [("stop", answered.without(&cut)), ("length", cut), ("abort", aborted.clone()), ("error", failed.clone())];
+        for (reason, count) in &reasons {
+            let labels = [labels[0], labels[1], ("finished_reason", *reason)];
+            scenario.counter(pod, "vllm:request_success_total", &labels, count);
+        }
+        let sli = format!("llm-chat-availability-{model}-{tier}");
+        scenario.truth_of(&sli, pod, &total.without(&aborted), &failed);
+
+        let mut slow = Timeline::new(0.008);
+        if realtime {
+            slow = slow.bursts(trouble.0, trouble.1, 720, 0, 60, 0.15);
+        }
+        let slow = total.part(&slow);
+        let median = if realtime { 0.18 } else { 0.35 };
+        let modes =
+            [Mode { count: total.without(&slow), median, sigma: 0.35 }, Mode { count: slow, median: 3.2, sigma: 0.5 }];
+        let name = "vllm:time_to_first_token_seconds";
+        let first_token = scenario.histogram(pod, name, &labels, &FIRST_TOKEN, &modes);
+        scenario.truth_of(&format!("llm-chat-ttfb-{model}-{tier}"), pod, &first_token.total, &first_token.over(1.0));
+
+        let waiting = if realtime {
+            Timeline::new(2.0).bursts(trouble.0, trouble.1, 720, 0, 60, 31.0)
+        } else {
+            Timeline::new(6.0)
+        };
+        let level = Gauge::Level { around: waiting, swing: 2.0, seed: hash(site.seed, number) };
+        scenario.gauge(pod, "vllm:num_requests_waiting", &labels, level);
+    }
+}
+
+fn feature_store(scenario: &mut Scenario, site: &Site) {
+    let pod = scenario.pod(site.pod("feature-store", 0));
+    let views = [("basket", 40, vec![(site.now - 9 * DAY, site.now - 9 * DAY + 1500)]), ("fraud", 50, vec![])];
+    for (view, period_s, stalls) in views {
+        let labels = [("feature_view", view), ("project", "shop")];
+        scenario.gauge(pod, "feast_feature_freshness_seconds", &labels, Gauge::Age { period_s, stalls });
+        let total = site.traffic(view, 20.0, 4.0);
+        let failed = total.share(0.00004);
+        let found = total.without(&failed);
+        for (status, count) in [("success", &found), ("error", &failed)] {
+            let labels = [("endpoint", "/get-online-features"), ("feature_view", view), ("status", status)];
+            scenario.counter(pod, "feast_feature_server_request_total", &labels, count);
+        }
+        scenario.truth_of(&format!("feature-store-availability-{view}"), pod, &total, &failed);
+    }
+}
+
+/// Bounds of Kueue's admission wait.
+const ADMISSION: [f64; 14] =
+    [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0, 10240.0];
+
+fn gpu_queue(scenario: &mut Scenario, site: &Site) {
+    let pod = scenario.pod(site.pod("kueue", 0));
+    for (number, (queue, rate, median)) in (0..).zip([("training", 0.08, 2.2), ("inference", 0.4, 1.4)]) {
+        let labels = [("cluster_queue", queue)];
+        let total = site.traffic(queue, rate, 2.0);
+        let slow = total.part(&Timeline::new(0.01).during(site.now - 3 * DAY, site.now - 3 * DAY + 5400, 0.3));
+        let modes =
+            [Mode { count: total.without(&slow), median, sigma: 0.4 }, Mode { count: slow, median: 60.0, sigma: 0.8 }];
+        let wait = scenario.histogram(pod, "kueue_admission_wait_time_seconds", &labels, &ADMISSION, &modes);
+        scenario.truth_of(&format!("gpu-queue-wait-{queue}"), pod, &wait.total, &wait.over(10.0));
+        for (status, usual) in [("active", 1.5), ("inadmissible", 0.0)] {
+            let labels = [labels[0], ("status", status)];
+            let level =
+                Gauge::Level { around: Timeline::new(usual), swing: usual, seed: hash(site.seed ^ 0x6B, number) };
+            scenario.gauge(pod, "kueue_pending_workloads", &labels, level);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_760_000_000;
+
+    #[test]
+    fn the_fleet_stays_under_three_hundred_series_and_every_name_is_there() {
+        let fleet = fleet(1, NOW, 120);
+        assert!(fleet.scenario.series().len() < 300, "{}", fleet.scenario.series().len());
+        for name in ["http_requests_total", "vllm:time_to_first_token_seconds_bucket", "kueue_pending_workloads"] {
+            assert!(fleet.scenario.series().iter().any(|s| s.labels.get("__name__") == Some(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn checkout_breaks_at_its_onset_and_recovers() {
+        let fleet = fleet(1, NOW, 120);
+        let (from, to) = fleet.plan.checkout;
+        assert_eq!((from, to), (NOW + 120, NOW + 120 + 1500));
+        let ratio =
+            |from, to| fleet.scenario.truth("checkout-availability", from, to).and_then(|t| t.ratio()).expect("events");
+        assert!(ratio(from - 3600, from) < 0.0005);
+        assert!((0.2..0.3).contains(&ratio(from, to)));
+        assert!(ratio(to, to + 3600) < 0.0005);
+        let month = ratio(NOW - 30 * DAY, NOW);
+        assert!((0.0002..0.0006).contains(&month), "{month}");
+    }
+
+    #[test]
+    fn only_the_realtime_tier_is_late() {
+        let fleet = fleet(1, NOW, 120);
+        let (from, to) = fleet.plan.realtime;
+        let late = |engine: &str| {
+            let sli = format!("llm-chat-ttfb-{engine}");
+            fleet.scenario.truth(&sli, from, to).and_then(|t| t.ratio()).expect("events")
+        };
+        assert!(late("llama-3.3-70b-realtime") > 0.017);
+        assert!(late("qwen3-32b-realtime") > 0.017);
+        assert!(late("llama-3.3-70b-batch") < 0.015);
+    }
+
+    #[test]
+    fn another_seed_is_another_fleet_and_the_same_seed_the_same() {
+        let first = |seed| fleet(seed, NOW, 60).scenario.truth("checkout-availability", NOW - 60, NOW);
+        assert_eq!(first(1), first(1));
+        assert_ne!(first(1), first(2));
+    }
+}

@@ -1,0 +1,420 @@
+//! Every alert there is: the state behind `alert`, stepped once per series and evaluation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Alert, AlertKind, text};
+use crate::engine::severity::{Condition, severity_of};
+use crate::engine::status::{DataReason, DataState};
+use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState, Speed};
+
+/// How long a series may be without data before that is an alert of its own, seconds.
+pub const DATA_MISSING_AFTER_S: i64 = 120;
+/// How long a resolved alert is kept (and sent), seconds.
+pub const RESOLVED_KEPT_S: i64 = 15 * 60;
+
+/// What happened to one alert, for the log line and the counters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The alert's identity.
+    pub labels: Labels,
+    /// The SLO.
+    pub slo_id: String,
+    /// What the alert is about.
+    pub kind: AlertKind,
+    /// When, slice time.
+    pub at: Seconds,
+    /// What happened.
+    pub change: TransitionKind,
+}
+
+/// What can happen to an alert, with its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransitionKind {
+    /// It began to fire and goes out.
+    Fired(FireReason),
+    /// It began to fire while a stronger one did: it waits.
+    Inhibited(AlertKind),
+    /// The stronger one ended: it goes out now.
+    Released,
+    /// Its data went away: it stays as it was.
+    Held(DataReason),
+    /// Its data came back: it is judged again.
+    Judged,
+    /// It ended.
+    Resolved(ResolveReason),
+}
+
+/// Why an alert began to fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FireReason {
+    /// A burn clause fires.
+    Burning,
+    /// Nothing is left of the budget.
+    BudgetSpent,
+    /// Less of the budget is left than a level of the severity mapping.
+    BudgetLow,
+    /// There has been no data for [`DATA_MISSING_AFTER_S`].
+    NoData,
+    /// There is no data, and an alert of the series hangs on it.
+    NoDataWhileFiring,
+    /// It fired already, under another severity or owner.
+    Relabelled,
+}
+
+/// Why an alert ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResolveReason {
+    /// Its condition ended.
+    ConditionEnded,
+    /// It goes on under another severity or owner.
+    Relabelled,
+    /// Its SLO or series is no longer configured.
+    Removed,
+}
+
+/// All alerts of all series. Serializes as a list of series that have any.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<SeriesAlerts>", into = "Vec<SeriesAlerts>")]
+pub struct AlertBook {
+    series: BTreeMap<String, BTreeMap<Labels, SeriesAlerts>>,
+}
+
+/// The alerts of one series, and since when it has no data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct SeriesAlerts {
+    slo_id: String,
+    series: Labels,
+    /// Firing ones, one per kind at most, and those resolved lately.
+    alerts: Vec<Alert>,
+    no_data_since: Option<Seconds>,
+}
+
+impl From<Vec<SeriesAlerts>> for AlertBook {
+    fn from(list: Vec<SeriesAlerts>) -> Self {
+        let mut book = AlertBook::default();
+        for entry in list {
+            book.series.entry(entry.slo_id.clone()).or_default().insert(entry.series.clone(), entry);
+        }
+        book
+    }
+}
+
+impl From<AlertBook> for Vec<SeriesAlerts> {
+    fn from(book: AlertBook) -> Self {
+        book.series.into_values().flat_map(BTreeMap::into_values).collect()
+    }
+}
+
+impl AlertBook {
+    /// No alerts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the newest evaluation of one series; `at` is its slice time and never runs backwards. Answers what
+    /// changed, strongest kind first.
+    pub fn step(&mut self, slo: &Slo, status: &SeriesStatus, at: Seconds) -> Vec<Transition> {
+        let quiet = || Step::new(slo, status, at).is_quiet();
+        if self.entry(&slo.id, &status.labels).is_none() && quiet() {
+            return Vec::new();
+        }
+        let of_slo = self.series.entry(slo.id.clone()).or_default();
+        let entry = of_slo.entry(status.labels.clone()).or_insert_with(|| SeriesAlerts {
+            slo_id: slo.id.clone(),
+            series: status.labels.clone(),
+            ..SeriesAlerts::default()
+        });
+        let transitions = entry.step(&Step::new(slo, status, at));
+        if entry.is_empty() {
+            of_slo.remove(&status.labels);
+        }
+        transitions
+    }
+
+    fn entry(&self, slo_id: &str, series: &Labels) -> Option<&SeriesAlerts> {
+        self.series.get(slo_id)?.get(series)
+    }
+
+    /// Firing alerts (held and inhibited ones too), and those resolved within the last 15 minutes, in label order.
+    pub fn active(&self) -> Vec<&Alert> {
+        let series = self.series.values().flat_map(BTreeMap::values);
+        let mut alerts: Vec<&Alert> = series.flat_map(|entry| &entry.alerts).collect();
+        alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
+        alerts
+    }
+
+    /// The firing alert of `kind` on a series, or the one resolved last.
+    pub fn get(&self, slo_id: &str, series: &Labels, kind: AlertKind) -> Option<&Alert> {
+        let of_kind = self.entry(slo_id, series)?.alerts.iter().filter(|alert| alert.kind == kind);
+        of_kind.max_by_key(|alert| alert.resolved_at.unwrap_or(Seconds::MAX))
+    }
+
+    /// Resolves what fires on SLOs that `keep` does not name, for a reload.
+    pub fn retain_slos(&mut self, mut keep: impl FnMut(&str) -> bool, at: Seconds) -> Vec<Transition> {
+        self.retain(|slo_id, _| keep(slo_id), at)
+    }
+
+    /// Resolves what fires on series that `keep` does not name.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &Labels) -> bool, at: Seconds) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for entry in self.series.values_mut().flat_map(BTreeMap::values_mut) {
+            if !keep(&entry.slo_id, &entry.series) {
+                entry.no_data_since = None;
+                for kind in AlertKind::ALL {
+                    entry.resolve(kind, ResolveReason::Removed, at, &mut transitions);
+                }
+            }
+        }
+        self.prune(at);
+        transitions
+    }
+
+    /// Forgets what was resolved over 15 minutes before `at`. `step` does so for its own series; this is for those
+    /// that are evaluated no more.
+    pub fn prune(&mut self, at: Seconds) {
+        for of_slo in self.series.values_mut() {
+            of_slo.values_mut().for_each(|entry| entry.prune(at));
+            of_slo.retain(|_, entry| !entry.is_empty());
+        }
+        self.series.retain(|_, of_slo| !of_slo.is_empty());
+    }
+}
+
+/// One evaluation, read as an alert reads it.
+struct Step<'a> {
+    slo: &'a Slo,
+    status: &'a SeriesStatus,
+    at: Seconds,
+    /// Nothing can be judged: everything that fires is held.
+    blind: bool,
+}
+
+impl<'a> Step<'a> {
+    fn new(slo: &'a Slo, status: &'a SeriesStatus, at: Seconds) -> Self {
+        let no_data = matches!(status.data.state, DataState::Stale | DataState::Absent);
+        Step { slo, status, at, blind: no_data || status.state == SloState::Unknown }
+    }
+
+    fn no_data(&self) -> bool {
+        matches!(self.status.data.state, DataState::Stale | DataState::Absent)
+    }
+
+    /// Why an alert of `kind` should fire by what this evaluation says; `DataMissing` is not decided here.
+    fn condition(&self, kind: AlertKind) -> Option<FireReason> {
+        let fires = |speed| self.status.clauses.iter().any(|clause| clause.speed == speed && clause.firing);
+        match kind {
+            AlertKind::FastBurn => fires(Speed::Fast).then_some(FireReason::Burning),
+            AlertKind::SlowBurn => fires(Speed::Slow).then_some(FireReason::Burning),
+            AlertKind::Budget => {
+                let left = self.status.budget_remaining?;
+                let low = self.slo.severity.iter().any(|rule| {
+                    matches!(rule.condition, Condition::BudgetBelow(level) if left < level)
+                        && rule.when.iter().all(|(name, value)| self.status.labels.get(name) == Some(value))
+                });
+                if left <= 0.0 { Some(FireReason::BudgetSpent) } else { low.then_some(FireReason::BudgetLow) }
+            }
+            AlertKind::DataMissing => None,
+        }
+    }
+
+    /// Nothing fires and nothing is missing: a series without alerts stays without.
+    fn is_quiet(&self) -> bool {
+        !self.no_data() && AlertKind::ALL.iter().all(|kind| self.blind || self.condition(*kind).is_none())
+    }
+
+    /// Whether history is still being read: windows are not yet what they will be, so nothing ends on them.
+    fn is_filling(&self) -> bool {
+        self.status.data.reason == DataReason::Filling
+    }
+
+    fn identity(&self, kind: AlertKind) -> (Labels, super::Sev) {
+        let (slo, series) = (self.slo, &self.status.labels);
+        let sev = severity_of(&slo.severity, kind, series, self.status.budget_remaining);
+        let own = [
+            ("alertname", kind.alertname().to_owned()),
+            ("service", slo.service.clone()),
+            ("slo", slo.name.clone()),
+            ("slo_id", slo.id.clone()),
+            ("owner", slo.owner.clone()),
+            ("severity", sev.severity().to_owned()),
+            ("sev", sev.to_string()),
+            ("kind", kind.as_str().to_owned()),
+        ];
+        let clashes = |name: &str| own.iter().any(|(taken, _)| *taken == name);
+        let mut labels: Labels = series
+            .iter()
+            .map(|(name, value)| (if clashes(name) { format!("series_{name}") } else { name.to_owned() }, value))
+            .collect();
+        for (name, value) in own {
+            labels.set(name, value);
+        }
+        (labels, sev)
+    }
+
+    /// When an alert that fires for the first time began: where its state is the series' state, that state's onset.
+    fn onset(&self, kind: AlertKind) -> Seconds {
+        let own_state = match kind {
+            AlertKind::FastBurn => self.status.state == SloState::FastBurn,
+            AlertKind::SlowBurn => self.status.state == SloState::SlowBurn,
+            AlertKind::Budget => self.status.state == SloState::Exhausted,
+            AlertKind::DataMissing => false,
+        };
+        self.status.since.filter(|_| own_state).map_or(self.at, |since| since.min(self.at))
+    }
+}
+
+impl SeriesAlerts {
+    fn is_empty(&self) -> bool {
+        self.alerts.is_empty() && self.no_data_since.is_none()
+    }
+
+    fn prune(&mut self, at: Seconds) {
+        self.alerts.retain(|alert| alert.resolved_at.is_none_or(|ended| at - ended <= RESOLVED_KEPT_S));
+    }
+
+    fn firing(&self, kind: AlertKind) -> Option<&Alert> {
+        self.alerts.iter().find(|alert| alert.kind == kind && alert.resolved_at.is_none())
+    }
+
+    fn step(&mut self, step: &Step) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        self.prune(step.at);
+        for kind in [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget] {
+            self.judge(kind, step, &mut transitions);
+        }
+        self.judge_data(step, &mut transitions);
+        transitions
+    }
+
+    /// One of the alerts that hang on data.
+    fn judge(&mut self, kind: AlertKind, step: &Step, transitions: &mut Vec<Transition>) {
+        let condition = step.condition(kind);
+        if step.blind || step.is_filling() && condition.is_none() {
+            self.hold(kind, step, transitions);
+            return;
+        }
+        let inhibitor = match kind {
+            AlertKind::FastBurn | AlertKind::DataMissing => None,
+            AlertKind::SlowBurn => self.firing(AlertKind::FastBurn),
+            AlertKind::Budget => self.firing(AlertKind::FastBurn).or(self.firing(AlertKind::SlowBurn)),
+        };
+        let inhibited_by = inhibitor.map(|alert| alert.kind);
+        match condition {
+            Some(reason) => self.fire(kind, reason, inhibited_by, step, transitions),
+            None => self.resolve(kind, ResolveReason::ConditionEnded, step.at, transitions),
+        }
+    }
+
+    fn judge_data(&mut self, step: &Step, transitions: &mut Vec<Transition>) {
+        let kind = AlertKind::DataMissing;
+        if !step.no_data() || matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling) {
+            self.no_data_since = None;
+            self.resolve(kind, ResolveReason::ConditionEnded, step.at, transitions);
+            return;
+        }
+        let since = *self.no_data_since.get_or_insert(step.at);
+        if self.alerts.iter().any(|alert| alert.held) {
+            self.fire(kind, FireReason::NoDataWhileFiring, None, step, transitions);
+        } else if step.at - since >= DATA_MISSING_AFTER_S || self.firing(kind).is_some() {
+            self.fire(kind, FireReason::NoData, None, step, transitions);
+        }
+    }
+
+    /// Keeps what fires, as it is.
+    fn hold(&mut self, kind: AlertKind, step: &Step, transitions: &mut Vec<Transition>) {
+        let held = self.alerts.iter_mut().find(|alert| alert.kind == kind && alert.resolved_at.is_none());
+        let Some(alert) = held else { return };
+        alert.annotations.extend(text::data_annotations(step.status));
+        if !alert.held {
+            alert.held = true;
+            transitions.push(transition(alert, step.at, TransitionKind::Held(step.status.data.reason)));
+        }
+    }
+
+    /// Its condition holds: fires it, or carries it on.
+    fn fire(
+        &mut self,
+        kind: AlertKind,
+        reason: FireReason,
+        inhibited_by: Option<AlertKind>,
+        step: &Step,
+        transitions: &mut Vec<Transition>,
+    ) {
+        let (labels, sev) = step.identity(kind);
+        let mut annotations = text::annotations(step.slo, step.status, kind);
+        if step.no_data() {
+            annotations.extend(text::data_annotations(step.status));
+        }
+        let firing = self.alerts.iter_mut().find(|alert| alert.kind == kind && alert.resolved_at.is_none());
+        let relabelled = match firing {
+            Some(alert) if alert.labels == labels => {
+                alert.annotations = annotations;
+                alert.carry_on(inhibited_by, step.at, transitions);
+                return;
+            }
+            Some(alert) => Some(alert.is_sendable()),
+            None => None,
+        };
+        let (starts_at, reason) = match relabelled {
+            Some(_) => (step.at, FireReason::Relabelled),
+            None => (step.onset(kind), reason),
+        };
+        self.resolve(kind, ResolveReason::Relabelled, step.at, transitions);
+        // One that went out goes on going out; one that waited waits on.
+        let inhibited_by = inhibited_by.filter(|_| relabelled != Some(true));
+        self.alerts.retain(|alert| alert.labels != labels);
+        let alert = Alert {
+            labels,
+            annotations,
+            slo_id: self.slo_id.clone(),
+            series: self.series.clone(),
+            kind,
+            sev,
+            starts_at,
+            resolved_at: None,
+            held: false,
+            inhibited_by,
+        };
+        let change = inhibited_by.map_or(TransitionKind::Fired(reason), TransitionKind::Inhibited);
+        transitions.push(transition(&alert, step.at, change));
+        self.alerts.push(alert);
+    }
+
+    /// Ends what fires of `kind`. What never went out is forgotten: nobody is waiting to hear of its end.
+    fn resolve(&mut self, kind: AlertKind, reason: ResolveReason, at: Seconds, transitions: &mut Vec<Transition>) {
+        let Some(place) = self.alerts.iter().position(|alert| alert.kind == kind && alert.resolved_at.is_none()) else {
+            return;
+        };
+        let alert = &mut self.alerts[place];
+        alert.resolved_at = Some(at);
+        alert.held = false;
+        transitions.push(transition(alert, at, TransitionKind::Resolved(reason)));
+        if !alert.is_sendable() {
+            self.alerts.remove(place);
+        }
+    }
+}
+
+impl Alert {
+    /// Goes on firing with data: no longer held, and inhibited only as long as it never went out.
+    fn carry_on(&mut self, inhibited_by: Option<AlertKind>, at: Seconds, transitions: &mut Vec<Transition>) {
+        if std::mem::take(&mut self.held) {
+            transitions.push(transition(self, at, TransitionKind::Judged));
+        }
+        if self.inhibited_by.is_some() {
+            self.inhibited_by = inhibited_by;
+            if inhibited_by.is_none() {
+                transitions.push(transition(self, at, TransitionKind::Released));
+            }
+        }
+    }
+}
+
+fn transition(alert: &Alert, at: Seconds, change: TransitionKind) -> Transition {
+    Transition { labels: alert.labels.clone(), slo_id: alert.slo_id.clone(), kind: alert.kind, at, change }
+}

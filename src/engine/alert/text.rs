@@ -1,0 +1,157 @@
+//! What an alert says to people. Values live here, never in labels.
+
+use std::collections::BTreeMap;
+
+use super::AlertKind;
+use crate::engine::status::{ClauseStatus, DataReason};
+use crate::engine::{SeriesStatus, Slo, Speed};
+
+/// The annotations of an alert of `kind`. What the user wrote in the SLO wins over the texts made here, and never
+/// over the values.
+pub(super) fn annotations(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::from([
+        ("summary".to_owned(), summary(slo, status, kind)),
+        ("description".to_owned(), description(slo, status)),
+    ]);
+    texts.extend(slo.annotations.iter().map(|(name, text)| (name.clone(), text.clone())));
+    let mut say = |name: &str, text: String| texts.insert(name.to_owned(), text);
+    if let Some(left) = status.budget_remaining {
+        say("budget_remaining", percent(left));
+    }
+    if let Some(seconds) = status.exhaustion_s {
+        say("exhaustion", duration(seconds));
+    }
+    if let Some(clause) = worst(status, kind) {
+        say("clause", clause.text.clone());
+        if let (Some(long), Some(short)) = (clause.burn_long, clause.burn_short) {
+            say("burn_long", factor(long));
+            say("burn_short", factor(short));
+        }
+    }
+    texts
+}
+
+/// The two annotations of a held alert.
+pub(super) fn data_annotations(status: &SeriesStatus) -> [(String, String); 2] {
+    [
+        ("data_state".to_owned(), status.data.state.as_str().to_owned()),
+        ("data_reason".to_owned(), status.data.reason.as_str().to_owned()),
+    ]
+}
+
+/// The clause an alert is about: the first of its speed that fires.
+fn worst(status: &SeriesStatus, kind: AlertKind) -> Option<&ClauseStatus> {
+    let speed = match kind {
+        AlertKind::FastBurn => Speed::Fast,
+        AlertKind::SlowBurn => Speed::Slow,
+        AlertKind::Budget | AlertKind::DataMissing => return None,
+    };
+    status.clauses.iter().find(|clause| clause.speed == speed && clause.firing)
+}
+
+/// `checkout-availability`, with its series labels where it has any.
+fn subject(slo: &Slo, status: &SeriesStatus) -> String {
+    if status.labels.is_empty() { slo.id.clone() } else { format!("{}{}", slo.id, status.labels) }
+}
+
+fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
+    let subject = subject(slo, status);
+    match kind {
+        AlertKind::FastBurn | AlertKind::SlowBurn => match worst(status, kind) {
+            Some(ClauseStatus {
+                burn_long: Some(long),
+                burn_short: Some(short),
+                long_s,
+                short_s,
+                factor: allowed,
+                ..
+            }) => {
+                format!(
+                    "{subject} burns its error budget {} over {} and {} over {} ({} allowed)",
+                    factor(*long),
+                    duration(*long_s as f64),
+                    factor(*short),
+                    duration(*short_s as f64),
+                    factor(*allowed)
+                )
+            }
+            _ => format!("{subject} burns its error budget faster than allowed"),
+        },
+        AlertKind::Budget => match status.budget_remaining {
+            Some(left) if left > 0.0 => format!("{subject} has {} of its error budget left", percent(left)),
+            Some(left) => format!("{subject} has spent its error budget ({} left)", percent(left)),
+            None => format!("{subject} has little error budget left"),
+        },
+        AlertKind::DataMissing => format!("{subject} has no data: {}", cause(status.data.reason)),
+    }
+}
+
+fn description(slo: &Slo, status: &SeriesStatus) -> String {
+    let window = duration(status.window.window_s as f64);
+    let mut text = format!("The objective is {}% good events over {window}.", slo.objective);
+    match status.window.error_ratio {
+        Some(ratio) => {
+            text += &format!(" {} of them were bad, {} of {}.", percent(ratio), status.window.bad, status.window.total)
+        }
+        None => text += " No events are known in it.",
+    }
+    if let Some(seconds) = status.exhaustion_s {
+        text += &format!(" At the present burn the budget is gone in {}.", duration(seconds));
+    }
+    text
+}
+
+fn cause(reason: DataReason) -> &'static str {
+    match reason {
+        DataReason::None => "its samples are missing",
+        DataReason::NoSource => "it has no source",
+        DataReason::NoSeries => "no series matches its selector",
+        DataReason::SourceUnreachable => "Prometheus does not answer",
+        DataReason::SourceWarning => "Prometheus answers with warnings",
+        DataReason::SeriesMissing => "far fewer series answer than before",
+        DataReason::SamplesOld => "its newest sample is too old",
+        DataReason::NoBucket => "its histogram has no bucket at the threshold",
+        DataReason::NotANumber => "its values are not numbers",
+        DataReason::BadAboveTotal => "its bad events outnumber all its events",
+        DataReason::ClockSkew => "the clocks of Slowburn and Prometheus differ too much",
+        DataReason::Filling => "its history is still being read",
+    }
+}
+
+/// A burn rate: `14.4x`, `43x`, `0.52x`.
+pub(super) fn factor(burn: f64) -> String {
+    let text = match burn {
+        burn if burn >= 99.95 => format!("{burn:.0}"),
+        burn if burn >= 9.995 => format!("{burn:.1}"),
+        burn => format!("{burn:.2}"),
+    };
+    format!("{}x", trimmed(&text))
+}
+
+/// A ratio as a percentage: `12.5%`.
+pub(super) fn percent(ratio: f64) -> String {
+    format!("{}%", trimmed(&format!("{:.2}", ratio * 100.0)))
+}
+
+/// Without the zeros that say nothing; never `-0`.
+fn trimmed(number: &str) -> &str {
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    if number == "-0" { "0" } else { number }
+}
+
+/// Seconds in the two largest units that say something: `1h`, `2d4h`, `5m`, `30s`.
+pub(super) fn duration(seconds: f64) -> String {
+    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let mut left = seconds.clamp(0.0, 1e12).round() as u64;
+    let Some(largest) = UNITS.iter().position(|(unit, _)| left >= *unit) else {
+        return "0s".to_owned();
+    };
+    let mut text = String::new();
+    for (unit, name) in UNITS.iter().skip(largest).take(2) {
+        if left >= *unit {
+            text += &format!("{}{name}", left / unit);
+        }
+        left %= unit;
+    }
+    text
+}

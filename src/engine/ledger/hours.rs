@@ -1,0 +1,94 @@
+//! What outlives a process: a series as hour records, and two pieces of one history put together.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::SeriesLedger;
+use super::series::{HOUR_S, MID_S};
+use super::tier::Slot;
+
+const MIDS: i64 = HOUR_S / MID_S;
+
+/// One hour of one series, as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourRecord {
+    /// Hours since the Unix epoch.
+    pub hour: i64,
+    /// The whole hour.
+    pub slot: Slot,
+    /// Its twelve 5-minute slots, ascending; empty where the series is known by the hour only.
+    pub fine: Vec<Slot>,
+}
+
+impl SeriesLedger {
+    /// The hours in `range` (hours since the Unix epoch) of which anything is known, ascending. The hour that is
+    /// still going on is as far as it has come.
+    pub fn hours(&self, range: Range<i64>) -> Vec<HourRecord> {
+        let hours =
+            self.hour.known().skip_while(|(hour, _)| *hour < range.start).take_while(|(hour, _)| *hour < range.end);
+        hours
+            .map(|(hour, slot)| {
+                let mids = hour * MIDS..(hour + 1) * MIDS;
+                let known = self.mid.range(mids.start, mids.end).known > 0;
+                let fine = if known { mids.map(|mid| self.mid.get(mid)).collect() } else { Vec::new() };
+                HourRecord { hour, slot, fine }
+            })
+            .collect()
+    }
+
+    /// Puts an hour back as it was, in place of anything these tiers hold of it. Restore hours before applying
+    /// slices; the slices of a restored hour must not be applied again. A record that says more slices than an hour
+    /// has is cut to what is possible.
+    pub fn restore_hour(&mut self, record: &HourRecord) {
+        if record.slot.known == 0 || record.hour.unsigned_abs() > 100_000_000_000 / HOUR_S as u64 {
+            return;
+        }
+        let start = record.hour * HOUR_S;
+        let mut last = (start, record.slot.known);
+        self.hour.edit(record.hour, |slot| *slot = possible(record.slot, HOUR_S / self.resolution_s));
+        for (mid, fine) in (record.hour * MIDS..).zip(record.fine.iter().take(MIDS as usize)) {
+            if fine.known > 0 {
+                self.mid.edit(mid, |slot| *slot = possible(*fine, MID_S / self.resolution_s));
+                last = (mid * MID_S, fine.known);
+            }
+        }
+        let slices = HOUR_S / self.resolution_s;
+        self.reached(last.0 / self.resolution_s + i64::from(last.1).min(slices) - 1);
+    }
+
+    /// Puts `older`, filled with the history before this series began, under it: afterwards every window is what it
+    /// would be had the older slices come first. Both must be of one resolution and unit (else `older` is left out
+    /// and the answer is `false`) and must not both have events in one slice; coverage may overlap.
+    pub fn absorb_older(&mut self, older: SeriesLedger) -> bool {
+        if older.resolution_s != self.resolution_s || older.unit != self.unit {
+            return false;
+        }
+        let younger = std::mem::replace(self, older);
+        self.grow_to(younger.longest_window_s);
+        // What the younger one knows only in coarse steps: all before its fine tier begins.
+        let mid_from_s = younger.mid.from().saturating_mul(MID_S);
+        let fine_from_s = younger.fine.from().saturating_mul(self.resolution_s);
+        for (hour, slot) in younger.hour.known().take_while(|(hour, _)| hour * HOUR_S < mid_from_s) {
+            let own = slot - younger.mid.range(hour * MIDS, (hour + 1) * MIDS);
+            self.book_hour(hour * HOUR_S, own);
+        }
+        for (mid, slot) in younger.mid.known().take_while(|(mid, _)| mid * MID_S < fine_from_s) {
+            let per_mid = MID_S / self.resolution_s;
+            let own = slot - younger.fine.range(mid * per_mid, (mid + 1) * per_mid);
+            self.book_coarse(mid * MID_S, own);
+        }
+        self.apply(&younger.fine().collect::<Vec<_>>());
+        if let Some(newest) = younger.newest() {
+            self.reached(newest);
+        }
+        true
+    }
+}
+
+/// A slot no record can make impossible: at most `slices` known, and no more judged.
+fn possible(slot: Slot, slices: i64) -> Slot {
+    let known = slot.known.min(slices as u32);
+    let judged = slot.judged.min(slices as u32);
+    Slot { known, partial: slot.partial.min(known), judged, judged_bad: slot.judged_bad.min(judged), ..slot }
+}

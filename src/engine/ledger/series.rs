@@ -1,0 +1,322 @@
+//! The ledger of one series: three tiers of the same truth, fine, 5 minutes and 1 hour.
+//!
+//! Every slice is booked in each tier that reaches back to it. A window is made of whole hours, of 5-minute slots up to
+//! its edges, and of slices up to the very edge, so any window costs a bounded number of additions.
+//!
+//! **Edges.** Where slices are still held a window is exact. Where only a 5-minute or an hour slot knows what happened
+//! and an edge falls inside it, the window takes the share of that slot by time, rounded down, with one fraction for
+//! all counts.
+//!
+//! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
+//! partial. Times beyond year 5000 are refused.
+
+use super::judge::Judge;
+use super::tier::{Block, FineBlock, HourBlock, MidBlock, Slot, Tier};
+use super::{Applied, Coverage, SliceDelta, WindowSum};
+use crate::engine::{Seconds, Unit};
+
+/// Length of a slot of the middle tier, seconds.
+pub(super) const MID_S: i64 = 300;
+/// Length of a slot of the coarse tier, seconds.
+pub(super) const HOUR_S: i64 = 3600;
+/// How far the fine tier reaches at least: 6 h and 10 min to be late in.
+const FINE_SPAN_S: i64 = 6 * HOUR_S + 600;
+/// How far the 5-minute tier reaches at least: 3 d and 1 h.
+const MID_SPAN_S: i64 = 73 * HOUR_S;
+/// What the hour tier keeps beyond the longest window.
+const HOUR_SPARE_S: i64 = 48 * HOUR_S;
+/// Longest window a series is kept for: 400 days. A longer one shows a coverage below 1.
+const WINDOW_MAX_S: i64 = 400 * 24 * HOUR_S;
+/// Times past this (year 5138) or before its negative are no times.
+const TIME_MAX_S: i64 = 100_000_000_000;
+
+/// One series.
+#[derive(Debug, Clone)]
+pub struct SeriesLedger {
+    pub(super) resolution_s: i64,
+    pub(super) unit: Unit,
+    pub(super) longest_window_s: i64,
+    pub(super) fine: Tier<FineBlock>,
+    pub(super) mid: Tier<MidBlock>,
+    pub(super) hour: Tier<HourBlock>,
+    newest: Option<i64>,
+}
+
+impl SeriesLedger {
+    /// An empty series that will hold windows up to `longest_window_s` (400 d at most).
+    ///
+    /// # Panics
+    /// When `resolution_s` is not a divisor of 300 in 10..=300: slices must tile the 5-minute grid. Settings are
+    /// checked against [`super::RESOLUTIONS_S`] where they are read.
+    pub fn new(resolution_s: i64, unit: Unit, longest_window_s: i64) -> Self {
+        assert!(super::RESOLUTIONS_S.contains(&resolution_s), "resolution {resolution_s}s does not tile 5 minutes");
+        let longest_window_s = longest_window_s.clamp(MID_S, WINDOW_MAX_S);
+        SeriesLedger {
+            resolution_s,
+            unit,
+            longest_window_s,
+            fine: Tier::new(FINE_SPAN_S / resolution_s),
+            mid: Tier::new(MID_SPAN_S / MID_S),
+            hour: Tier::new(Self::hours_for(longest_window_s)),
+            newest: None,
+        }
+    }
+
+    fn hours_for(longest_window_s: i64) -> i64 {
+        (longest_window_s + HOUR_SPARE_S) / HOUR_S + 1
+    }
+
+    /// Makes room for a longer window; history already dropped stays unknown.
+    pub(super) fn grow_to(&mut self, longest_window_s: i64) {
+        self.longest_window_s = self.longest_window_s.max(longest_window_s.min(WINDOW_MAX_S));
+        self.hour.grow_to(Self::hours_for(self.longest_window_s));
+    }
+
+    /// Adds what a read found, ascending by slice. Counts add up; coverage merges as [`SliceDelta`] says, and events
+    /// in a slice of unknown coverage make it partial: something was seen there. A slice older than the fine tier
+    /// goes to the coarse tiers only, and of a quantile SLI it is judged by its own events alone.
+    pub fn apply(&mut self, deltas: &[SliceDelta]) -> Applied {
+        let newest_before = self.newest;
+        let mut applied = Applied::default();
+        let mut judge = Judge::new(self.unit, self.resolution_s);
+        for delta in deltas {
+            if !(-TIME_MAX_S..TIME_MAX_S).contains(&delta.slice.saturating_mul(self.resolution_s)) {
+                applied.dropped = applied.dropped.saturating_add(delta.total);
+                continue;
+            }
+            judge.up_to(self, delta.slice);
+            if newest_before.is_some_and(|newest| delta.slice < newest)
+                && delta.total.max(delta.bad) > 0
+                && self.fine.get(delta.slice).known > 0
+            {
+                applied.corrected += 1;
+            }
+            if !self.book(delta, &mut judge) {
+                applied.dropped = applied.dropped.saturating_add(delta.total);
+            }
+        }
+        judge.finish(self);
+        applied
+    }
+
+    /// Books one slice in every tier that reaches it; `false` when none does.
+    fn book(&mut self, delta: &SliceDelta, judge: &mut Judge) -> bool {
+        let seen = delta.total.max(delta.bad) > 0;
+        let partial = match delta.coverage {
+            Coverage::Unknown if !seen => return true,
+            Coverage::Unknown | Coverage::Partial => true,
+            Coverage::Known => false,
+        };
+        let add = |slot: &mut Slot| {
+            slot.total = slot.total.saturating_add(delta.total);
+            slot.bad = slot.bad.saturating_add(delta.bad);
+        };
+        let mut news = Slot { known: 1, partial: partial.into(), ..Slot::default() };
+        let edit = self.fine.edit(delta.slice, |slot| {
+            add(slot);
+            slot.known = 1;
+            slot.partial |= u32::from(partial);
+        });
+        match edit {
+            Some((old, new)) => {
+                news = new - old;
+                judge.touched(delta.slice);
+            }
+            None => {
+                if let Some(bad) = judge.alone(delta.total, delta.bad) {
+                    (news.judged, news.judged_bad) = (1, bad.into());
+                }
+            }
+        }
+        (news.total, news.bad) = (delta.total, delta.bad);
+        let reached = self.book_coarse(delta.slice * self.resolution_s, news);
+        if reached {
+            self.newest = self.newest.max(Some(delta.slice));
+        }
+        reached
+    }
+
+    /// Adds `news` to the 5-minute and the hour slot at `time`. A slot never knows more slices than it has.
+    pub(super) fn book_coarse(&mut self, time: Seconds, mut news: Slot) -> bool {
+        let mid = self.mid.edit(time.div_euclid(MID_S), |slot| add_bounded(slot, news, MID_S / self.resolution_s));
+        if let Some((old, new)) = mid {
+            news = Slot { total: news.total, bad: news.bad, ..new - old };
+        }
+        self.book_hour(time, news) || mid.is_some()
+    }
+
+    /// Adds `news` to the hour slot at `time`.
+    pub(super) fn book_hour(&mut self, time: Seconds, news: Slot) -> bool {
+        let slices = HOUR_S / self.resolution_s;
+        self.hour.edit(time.div_euclid(HOUR_S), |slot| add_bounded(slot, news, slices)).is_some()
+    }
+
+    /// Books the judgement of one fine slice: `Some(bad)`, or `None` for idle or not judged.
+    pub(super) fn book_judgement(&mut self, slice: i64, verdict: Option<bool>) {
+        let (judged, judged_bad) = (u32::from(verdict.is_some()), u32::from(verdict == Some(true)));
+        let old = self.fine.get(slice);
+        if (old.judged, old.judged_bad) == (judged, judged_bad) {
+            return;
+        }
+        self.fine.edit(slice, |slot| (slot.judged, slot.judged_bad) = (judged, judged_bad));
+        let change = |slot: &mut Slot| {
+            slot.judged = (slot.judged + judged).saturating_sub(old.judged);
+            slot.judged_bad = (slot.judged_bad + judged_bad).saturating_sub(old.judged_bad);
+        };
+        let time = slice * self.resolution_s;
+        self.mid.edit(time.div_euclid(MID_S), change);
+        self.hour.edit(time.div_euclid(HOUR_S), change);
+    }
+
+    /// Adds history that is known only in one step of `span_s` (300 or 3600 s), `start` on that grid. It goes to the
+    /// tiers of that or a coarser grid, and only where nothing is known yet: what was seen slice by slice stays.
+    /// All slices of the span count as known (or partial). For a quantile SLI the span is judged as a whole: all of
+    /// its slices good, bad, or idle when it holds too few events. `false` when nothing was booked.
+    pub fn apply_coarse(&mut self, start: Seconds, span_s: i64, total: u64, bad: u64, coverage: Coverage) -> bool {
+        let sane = (-TIME_MAX_S..TIME_MAX_S).contains(&start) && start.rem_euclid(span_s.max(1)) == 0;
+        if !sane || ![MID_S, HOUR_S].contains(&span_s) || coverage == Coverage::Unknown {
+            return false;
+        }
+        let slices = (span_s / self.resolution_s) as u32;
+        let verdict = Judge::new(self.unit, self.resolution_s).alone(total, bad);
+        let news = Slot {
+            total,
+            bad,
+            known: slices,
+            partial: if coverage == Coverage::Partial { slices } else { 0 },
+            judged: if verdict.is_some() { slices } else { 0 },
+            judged_bad: if verdict == Some(true) { slices } else { 0 },
+        };
+        let hour = start.div_euclid(HOUR_S);
+        let known = self.hour.get(hour).known;
+        let booked = if span_s == HOUR_S {
+            known == 0 && self.book_hour(start, news)
+        } else {
+            // An hour that knows more than its 5-minute slots was filled by the hour: nothing finer goes in again.
+            let per_hour = HOUR_S / MID_S;
+            let by_mid = self.mid.range(hour * per_hour, (hour + 1) * per_hour).known;
+            self.mid.get(start.div_euclid(MID_S)).known == 0 && by_mid == known && self.book_coarse(start, news)
+        };
+        if booked {
+            self.newest = self.newest.max(Some((start + span_s) / self.resolution_s - 1));
+        }
+        booked
+    }
+
+    /// Notes that slices up to `slice` are known, where they came in some other way than `apply`.
+    pub(super) fn reached(&mut self, slice: i64) {
+        self.newest = self.newest.max(Some(slice));
+    }
+
+    /// Sums over `[end - length, end)`: `end` floored to the slice grid, `length_s` rounded up to whole slices.
+    pub fn window(&self, end: Seconds, length_s: i64) -> WindowSum {
+        let resolution_s = self.resolution_s;
+        let slices = (length_s.clamp(0, TIME_MAX_S) + resolution_s - 1) / resolution_s;
+        let end = end.clamp(-TIME_MAX_S, TIME_MAX_S).div_euclid(resolution_s);
+        let sum = self.sum((end - slices) * resolution_s, end * resolution_s);
+        WindowSum {
+            total: sum.total,
+            bad: sum.bad,
+            judged: sum.judged.into(),
+            judged_bad: sum.judged_bad.into(),
+            known: sum.known.into(),
+            partial: sum.partial.into(),
+            slices: slices as u64,
+        }
+    }
+
+    /// `[start, end)` on the slice grid: whole hours from the hour tier, the rest from the finer ones.
+    fn sum(&self, start: Seconds, end: Seconds) -> Slot {
+        let begins = self.mid.from().saturating_mul(MID_S);
+        tiled(&self.hour, HOUR_S, begins, start, end, |from, to| self.sum_mid(from, to))
+    }
+
+    /// The same by 5-minute slots and slices, without what only the hour tier knows.
+    fn sum_mid(&self, start: Seconds, end: Seconds) -> Slot {
+        let resolution_s = self.resolution_s;
+        let begins = self.fine.from().saturating_mul(resolution_s);
+        let slices = |from: Seconds, to: Seconds| self.fine.range(from / resolution_s, to / resolution_s);
+        tiled(&self.mid, MID_S, begins, start, end, slices)
+    }
+
+    /// Seconds in a slice.
+    pub fn resolution_s(&self) -> i64 {
+        self.resolution_s
+    }
+
+    /// Index of the newest slice that is known or partial. Of history restored or filled in coarse steps it is the
+    /// last slice of the step that is certainly known.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// Start of the oldest hour of which anything is known.
+    pub fn oldest(&self) -> Option<Seconds> {
+        self.hour.known().next().map(|(hour, _)| hour * HOUR_S)
+    }
+
+    /// The slices of the fine tier that are known or partial, ascending.
+    pub fn fine(&self) -> impl Iterator<Item = SliceDelta> {
+        self.fine.known().map(|(slice, slot)| SliceDelta {
+            slice,
+            total: slot.total,
+            bad: slot.bad,
+            coverage: if slot.partial > 0 { Coverage::Partial } else { Coverage::Known },
+        })
+    }
+
+    /// Memory it takes, bytes, itself included.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.fine.heap_bytes() + self.mid.heap_bytes() + self.hour.heap_bytes()
+    }
+}
+
+/// Adds counts; slice counts stop at `slices`, the number of slices in the slot.
+fn add_bounded(slot: &mut Slot, news: Slot, slices: i64) {
+    let slices = slices as u32;
+    slot.total = slot.total.saturating_add(news.total);
+    slot.bad = slot.bad.saturating_add(news.bad);
+    slot.known = (slot.known + news.known).min(slices);
+    slot.partial = (slot.partial + news.partial).min(slot.known);
+    slot.judged = (slot.judged + news.judged).min(slices);
+    slot.judged_bad = (slot.judged_bad + news.judged_bad).min(slot.judged);
+}
+
+/// The sum over `[start, end)`: whole slots of `slot_s` seconds from `tier`; of a slot cut by an edge what `finer` knows
+/// of the part inside, and the part's share of what only this tier knows of the slot. That lies before the finer tier
+/// `begins`, where it begins in this slot, and else anywhere in it.
+fn tiled<B: Block>(
+    tier: &Tier<B>,
+    slot_s: i64,
+    begins: Seconds,
+    start: Seconds,
+    end: Seconds,
+    finer: impl Fn(Seconds, Seconds) -> Slot,
+) -> Slot {
+    if start >= end {
+        return Slot::default();
+    }
+    let part = |slot: i64, from: Seconds, to: Seconds| {
+        let (slot_start, slot_end) = (slot * slot_s, (slot + 1) * slot_s);
+        let mut sum = finer(from, to);
+        let own = tier.get(slot) - finer(slot_start, slot_end);
+        if own != Slot::default() {
+            let own_end = if begins > slot_start { begins.min(slot_end) } else { slot_end };
+            sum += own.share(to.min(own_end) - from, own_end - slot_start);
+        }
+        sum
+    };
+    let (first, last) = (start.div_euclid(slot_s), (end - 1).div_euclid(slot_s));
+    let (cut_left, cut_right) = (start > first * slot_s, end < (last + 1) * slot_s);
+    if first == last && (cut_left || cut_right) {
+        return part(first, start, end);
+    }
+    let mut sum = tier.range(first + i64::from(cut_left), last + i64::from(!cut_right));
+    if cut_left {
+        sum += part(first, start, (first + 1) * slot_s);
+    }
+    if cut_right {
+        sum += part(last, last * slot_s, end);
+    }
+    sum
+}

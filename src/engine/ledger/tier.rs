@@ -1,0 +1,412 @@
+//! One tier of a series: a ring of equal slots keyed by their absolute index, with running sums.
+//!
+//! Slots live in blocks of 32 kept in a deque, so a tier costs what its data costs and forgets whole blocks at its
+//! old end. Beside the blocks stand their sums, one contiguous array: any range of slots is two partial blocks and
+//! a few block sums, and the range that covers everything is one number. Counts inside a block are columns, as
+//! narrow as the tier allows.
+//!
+//! Deliberately absent: time. A tier knows slot indices only; `series` knows how long a slot is.
+
+use std::collections::VecDeque;
+use std::ops::{Add, AddAssign, Sub};
+
+use serde::{Deserialize, Serialize};
+
+/// Slots in one block.
+pub(super) const BLOCK: i64 = 32;
+const LEN: usize = BLOCK as usize;
+
+/// Most events one slot can hold (2.8e14). Prometheus counts in doubles, which stop counting singly at 2^53, and
+/// 2^48 leaves room to add up every slot of a tier without overflow.
+pub(super) const EVENTS_MAX: u64 = 1 << 48;
+
+/// What one slot of a tier holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Events.
+    pub total: u64,
+    /// Bad events.
+    pub bad: u64,
+    /// Slices known or partial.
+    pub known: u32,
+    /// Slices partial.
+    pub partial: u32,
+    /// Slices judged good or bad.
+    pub judged: u32,
+    /// Slices judged bad.
+    pub judged_bad: u32,
+}
+
+impl Slot {
+    /// Every count times `part / whole`, rounded down. One fraction for all, so what was at most another stays so.
+    pub(super) fn share(self, part: i64, whole: i64) -> Slot {
+        let (part, whole) = (part.max(0) as u64, whole.max(1) as u64);
+        let narrow = |count: u32| (u64::from(count) * part / whole) as u32;
+        Slot {
+            total: (u128::from(self.total) * u128::from(part) / u128::from(whole)) as u64,
+            bad: (u128::from(self.bad) * u128::from(part) / u128::from(whole)) as u64,
+            known: narrow(self.known),
+            partial: narrow(self.partial),
+            judged: narrow(self.judged),
+            judged_bad: narrow(self.judged_bad),
+        }
+    }
+}
+
+impl AddAssign for Slot {
+    fn add_assign(&mut self, other: Slot) {
+        self.total += other.total;
+        self.bad += other.bad;
+        self.known += other.known;
+        self.partial += other.partial;
+        self.judged += other.judged;
+        self.judged_bad += other.judged_bad;
+    }
+}
+
+impl Add for Slot {
+    type Output = Slot;
+
+    fn add(mut self, other: Slot) -> Slot {
+        self += other;
+        self
+    }
+}
+
+impl Sub for Slot {
+    type Output = Slot;
+
+    /// Never below 0: a saturated slot may hold less than its parts.
+    fn sub(self, other: Slot) -> Slot {
+        Slot {
+            total: self.total.saturating_sub(other.total),
+            bad: self.bad.saturating_sub(other.bad),
+            known: self.known.saturating_sub(other.known),
+            partial: self.partial.saturating_sub(other.partial),
+            judged: self.judged.saturating_sub(other.judged),
+            judged_bad: self.judged_bad.saturating_sub(other.judged_bad),
+        }
+    }
+}
+
+/// 32 slots. `set` stores what fits: counts of events that do not fit are cut to the largest that does, and the slot
+/// is marked partial, since it no longer says all it should.
+pub(super) trait Block: Default {
+    fn get(&self, slot: usize) -> Slot;
+    fn set(&mut self, slot: usize, value: Slot);
+    fn sum(&self, from: usize, to: usize) -> Slot;
+}
+
+/// Slots of one slice each: four of the six counts are single bits.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FineBlock {
+    total: [u32; LEN],
+    bad: [u32; LEN],
+    known: u32,
+    partial: u32,
+    judged: u32,
+    judged_bad: u32,
+}
+
+impl Block for FineBlock {
+    fn get(&self, slot: usize) -> Slot {
+        let bit = |bits: u32| bits >> slot & 1;
+        Slot {
+            total: self.total[slot].into(),
+            bad: self.bad[slot].into(),
+            known: bit(self.known),
+            partial: bit(self.partial),
+            judged: bit(self.judged),
+            judged_bad: bit(self.judged_bad),
+        }
+    }
+
+    fn set(&mut self, slot: usize, value: Slot) {
+        let cut = value.total.max(value.bad) > u32::MAX.into();
+        self.total[slot] = value.total.min(u32::MAX.into()) as u32;
+        self.bad[slot] = value.bad.min(u32::MAX.into()) as u32;
+        let put = |bits: &mut u32, on: bool| *bits = *bits & !(1 << slot) | u32::from(on) << slot;
+        put(&mut self.known, value.known > 0);
+        put(&mut self.partial, value.known > 0 && (cut || value.partial > 0));
+        put(&mut self.judged, value.judged > 0);
+        put(&mut self.judged_bad, value.judged_bad > 0);
+    }
+
+    fn sum(&self, from: usize, to: usize) -> Slot {
+        let mask = (((1_u64 << to) - 1) & !((1_u64 << from) - 1)) as u32;
+        Slot {
+            total: self.total[from..to].iter().map(|&count| u64::from(count)).sum(),
+            bad: self.bad[from..to].iter().map(|&count| u64::from(count)).sum(),
+            known: (self.known & mask).count_ones(),
+            partial: (self.partial & mask).count_ones(),
+            judged: (self.judged & mask).count_ones(),
+            judged_bad: (self.judged_bad & mask).count_ones(),
+        }
+    }
+}
+
+/// An unsigned integer a column is made of.
+pub(super) trait Cell: Copy + Default + Into<u64> {
+    const MAX: u64;
+    fn put(value: u64) -> Self;
+}
+
+macro_rules! cell {
+    ($($int:ty: $max:expr),*) => {$(
+        impl Cell for $int {
+            const MAX: u64 = $max;
+            fn put(value: u64) -> Self {
+                value.min($max) as $int
+            }
+        }
+    )*};
+}
+cell!(u8: u8::MAX as u64, u16: u16::MAX as u64, u32: u32::MAX as u64, u64: EVENTS_MAX);
+
+/// Slots of many slices: events in `E`, slices in `N`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CoarseBlock<E, N> {
+    total: [E; LEN],
+    bad: [E; LEN],
+    known: [N; LEN],
+    partial: [N; LEN],
+    judged: [N; LEN],
+    judged_bad: [N; LEN],
+}
+
+/// 5-minute slots hold at most 30 slices (resolution 10 s).
+pub(super) type MidBlock = CoarseBlock<u32, u8>;
+/// Hour slots hold at most 360 slices.
+pub(super) type HourBlock = CoarseBlock<u64, u16>;
+
+impl<E: Cell, N: Cell> Block for CoarseBlock<E, N> {
+    fn get(&self, slot: usize) -> Slot {
+        let narrow = |column: &[N; LEN]| -> u32 { column[slot].into() as u32 };
+        Slot {
+            total: self.total[slot].into(),
+            bad: self.bad[slot].into(),
+            known: narrow(&self.known),
+            partial: narrow(&self.partial),
+            judged: narrow(&self.judged),
+            judged_bad: narrow(&self.judged_bad),
+        }
+    }
+
+    fn set(&mut self, slot: usize, value: Slot) {
+        let cut = value.total.max(value.bad) > E::MAX;
+        self.total[slot] = E::put(value.total);
+        self.bad[slot] = E::put(value.bad);
+        self.known[slot] = N::put(value.known.into());
+        self.partial[slot] = N::put(if cut { value.known } else { value.partial }.into());
+        self.judged[slot] = N::put(value.judged.into());
+        self.judged_bad[slot] = N::put(value.judged_bad.into());
+    }
+
+    fn sum(&self, from: usize, to: usize) -> Slot {
+        let wide = |column: &[E; LEN]| -> u64 { column[from..to].iter().map(|&count| count.into()).sum() };
+        let narrow = |column: &[N; LEN]| -> u32 { column[from..to].iter().map(|&count| count.into() as u32).sum() };
+        Slot {
+            total: wide(&self.total),
+            bad: wide(&self.bad),
+            known: narrow(&self.known),
+            partial: narrow(&self.partial),
+            judged: narrow(&self.judged),
+            judged_bad: narrow(&self.judged_bad),
+        }
+    }
+}
+
+/// The sum of one block, 24 bytes. 32 hours of 10-second slices are 11,520: they fit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    total: u64,
+    bad: u64,
+    known: u16,
+    partial: u16,
+    judged: u16,
+    judged_bad: u16,
+}
+
+impl Sum {
+    fn of(slot: Slot) -> Self {
+        Sum {
+            total: slot.total,
+            bad: slot.bad,
+            known: slot.known as u16,
+            partial: slot.partial as u16,
+            judged: slot.judged as u16,
+            judged_bad: slot.judged_bad as u16,
+        }
+    }
+
+    fn slot(self) -> Slot {
+        Slot {
+            total: self.total,
+            bad: self.bad,
+            known: self.known.into(),
+            partial: self.partial.into(),
+            judged: self.judged.into(),
+            judged_bad: self.judged_bad.into(),
+        }
+    }
+}
+
+/// A ring of slots.
+#[derive(Debug, Clone)]
+pub(super) struct Tier<B> {
+    /// Index of the front block.
+    first: i64,
+    blocks: VecDeque<B>,
+    sums: VecDeque<Sum>,
+    /// The sum of everything held.
+    whole: Slot,
+    /// First slot this tier speaks for: the oldest one written, later the oldest one kept.
+    from: i64,
+    blocks_max: usize,
+}
+
+impl<B: Block> Tier<B> {
+    /// A tier that keeps the newest `slots` slots, and up to a block more.
+    pub(super) fn new(slots: i64) -> Self {
+        Tier {
+            first: 0,
+            blocks: VecDeque::new(),
+            sums: VecDeque::new(),
+            whole: Slot::default(),
+            from: i64::MAX,
+            blocks_max: Self::blocks_for(slots),
+        }
+    }
+
+    fn blocks_for(slots: i64) -> usize {
+        (slots.max(1) as u64).div_ceil(BLOCK as u64) as usize + 1
+    }
+
+    /// Makes room for `slots` slots where it has less.
+    pub(super) fn grow_to(&mut self, slots: i64) {
+        self.blocks_max = self.blocks_max.max(Self::blocks_for(slots));
+    }
+
+    /// First slot this tier speaks for; `i64::MAX` when it is empty.
+    pub(super) fn from(&self) -> i64 {
+        self.from
+    }
+
+    /// One past the last slot of the newest block.
+    pub(super) fn end(&self) -> i64 {
+        (self.first + self.blocks.len() as i64) * BLOCK
+    }
+
+    /// Whether the tier has given up older slots to keep newer ones, or is about to.
+    fn is_full(&self) -> bool {
+        self.blocks.len() == self.blocks_max
+    }
+
+    fn push(&mut self) {
+        if self.is_full() {
+            self.blocks.pop_front();
+            if let Some(sum) = self.sums.pop_front() {
+                self.whole = self.whole - sum.slot();
+            }
+            self.first += 1;
+            self.from = self.from.max(self.first * BLOCK);
+        }
+        self.blocks.reserve_exact(1);
+        self.sums.reserve_exact(1);
+        self.blocks.push_back(B::default());
+        self.sums.push_back(Sum::default());
+    }
+
+    /// Makes the ring hold `slot`; `false` when it is older than the ring reaches.
+    fn reach(&mut self, slot: i64) -> bool {
+        let block = slot.div_euclid(BLOCK);
+        let max = self.blocks_max as i64;
+        if self.blocks.is_empty() || block - (self.first + self.blocks.len() as i64) >= max {
+            self.blocks.clear();
+            self.sums.clear();
+            self.whole = Slot::default();
+            self.first = block;
+            self.from = slot;
+        }
+        while block >= self.first + self.blocks.len() as i64 {
+            self.push();
+        }
+        if block < self.first && self.first + self.blocks.len() as i64 - block > max {
+            return false;
+        }
+        while block < self.first {
+            self.blocks.reserve_exact(1);
+            self.sums.reserve_exact(1);
+            self.blocks.push_front(B::default());
+            self.sums.push_front(Sum::default());
+            self.first -= 1;
+        }
+        self.from = self.from.min(slot);
+        true
+    }
+
+    /// Changes one slot. Answers what it was and what it is now, or `None` when it is older than the tier reaches.
+    pub(super) fn edit(&mut self, slot: i64, change: impl FnOnce(&mut Slot)) -> Option<(Slot, Slot)> {
+        if !self.reach(slot) {
+            return None;
+        }
+        let (block, at) = self.place(slot);
+        let old = self.blocks[block].get(at);
+        let mut new = old;
+        change(&mut new);
+        self.blocks[block].set(at, new);
+        let new = self.blocks[block].get(at);
+        self.sums[block] = Sum::of(self.sums[block].slot() + new - old);
+        self.whole = self.whole + new - old;
+        Some((old, new))
+    }
+
+    fn place(&self, slot: i64) -> (usize, usize) {
+        ((slot.div_euclid(BLOCK) - self.first) as usize, slot.rem_euclid(BLOCK) as usize)
+    }
+
+    /// One slot; empty where the tier holds nothing.
+    pub(super) fn get(&self, slot: i64) -> Slot {
+        if slot < self.from || slot >= self.end() {
+            return Slot::default();
+        }
+        let (block, at) = self.place(slot);
+        self.blocks[block].get(at)
+    }
+
+    /// The sum of the slots `from..to`; what the tier does not hold counts nothing.
+    pub(super) fn range(&self, from: i64, to: i64) -> Slot {
+        let (from, to) = (from.max(self.from), to.min(self.end()));
+        if from >= to {
+            return Slot::default();
+        }
+        if from == self.from && to == self.end() {
+            return self.whole;
+        }
+        let ((first, at), (last, until)) = (self.place(from), self.place(to));
+        if first == last {
+            return self.blocks[first].sum(at, until);
+        }
+        let mut sum = if at == 0 { self.sums[first].slot() } else { self.blocks[first].sum(at, LEN) };
+        for block in self.sums.range(first + 1..last) {
+            sum += block.slot();
+        }
+        if until > 0 {
+            sum += self.blocks[last].sum(0, until);
+        }
+        sum
+    }
+
+    /// Slots that hold anything known, ascending.
+    pub(super) fn known(&self) -> impl Iterator<Item = (i64, Slot)> {
+        let blocks = self.blocks.iter().zip(&self.sums).zip(self.first..).filter(|((_, sum), _)| sum.known > 0);
+        blocks.flat_map(|((block, _), index)| {
+            (0..LEN).map(move |at| (index * BLOCK + at as i64, block.get(at))).filter(|(_, slot)| slot.known > 0)
+        })
+    }
+
+    /// Heap it holds, bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<B>() + self.sums.capacity() * size_of::<Sum>()
+    }
+}

@@ -1,0 +1,294 @@
+//! The JSON of `/api/v1/query` and `/api/v1/query_range`, read without copies of what is not kept.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
+
+use super::fault::Fault;
+use crate::query::{RawSeries, Samples};
+
+/// Most characters of a foreign text that reach a log or an error.
+const EXCERPT: usize = 200;
+
+/// A decoded answer.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// Series with labels sorted by name.
+    pub series: Vec<RawSeries>,
+    /// `warnings`: part of the data may be missing.
+    pub warnings: Vec<String>,
+    /// Series that hold native histograms only, which no counter SLI can read.
+    pub histograms: usize,
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// Seconds the server's clock is ahead of the moment the answer arrived, from the `Date` header; whole seconds.
+    pub server_time_s: Option<i64>,
+}
+
+impl Answer {
+    /// Samples in it.
+    pub fn samples(&self) -> usize {
+        self.series.iter().map(|series| series.samples.len()).sum()
+    }
+
+    /// Whether every sample is a finite number.
+    pub fn finite(&self) -> bool {
+        self.series.iter().all(|series| series.samples.iter().all(|(_, value)| value.is_finite()))
+    }
+}
+
+/// Reads a body.
+pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| {
+        Fault::NotAnAnswer(format!("{error}; it begins with {:?}", excerpt(&String::from_utf8_lossy(body))))
+    })?;
+    if envelope.status.0 != "success" {
+        let text = |text: Option<Text<'_>>| excerpt(&text.map_or(Cow::Borrowed("no reason given"), |t| t.0));
+        return Err(Fault::Refused(text(envelope.error_type), text(envelope.error)));
+    }
+    let data = envelope.data.ok_or_else(|| Fault::NotAnAnswer("it says success and has no data".into()))?;
+    let mut answer = Answer {
+        warnings: envelope.warnings.unwrap_or_default().into_iter().map(|w| excerpt(&w.0)).collect(),
+        bytes: body.len(),
+        ..Answer::default()
+    };
+    match data.result {
+        Results::Series(series) => {
+            for one in series {
+                let pairs = match (one.values, one.value) {
+                    (Some(values), _) => values,
+                    (None, Some(value)) => vec![value],
+                    (None, None) => {
+                        answer.histograms += 1;
+                        continue;
+                    }
+                };
+                answer.series.push(RawSeries {
+                    labels: one.metric.0,
+                    samples: Samples::new(pairs.into_iter().map(|pair| (pair.at_ms, pair.value)).collect()),
+                });
+            }
+        }
+        Results::Scalar(pair) => {
+            answer.series.push(RawSeries { labels: Vec::new(), samples: Samples::new(vec![(pair.at_ms, pair.value)]) })
+        }
+    }
+    Ok(answer)
+}
+
+/// The start of a foreign text, in one line.
+pub fn excerpt(text: &str) -> String {
+    let line: String = text.chars().take(EXCERPT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(EXCERPT).is_some() { format!("{line}...") } else { line }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    status: Text<'a>,
+    data: Option<Data>,
+    #[serde(borrow, rename = "errorType")]
+    error_type: Option<Text<'a>>,
+    #[serde(borrow)]
+    error: Option<Text<'a>>,
+    #[serde(borrow)]
+    warnings: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Results,
+}
+
+enum Results {
+    Series(Vec<Series>),
+    Scalar(Pair),
+}
+
+/// A list whose first element tells whether it is `[time, "value"]` or a list of series.
+impl<'de> Deserialize<'de> for Results {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Results;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of series, or [time, \"value\"]")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                match seq.next_element::<Head>()? {
+                    None => Ok(Results::Series(Vec::new())),
+                    Some(Head::Time(at)) => {
+                        let text: Text<'_> = seq.next_element()?.ok_or_else(|| de::Error::custom("no value"))?;
+                        Ok(Results::Scalar(Pair { at_ms: millis(at)?, value: number(&text.0)? }))
+                    }
+                    Some(Head::Series(first)) => {
+                        let mut series = vec![*first];
+                        while let Some(next) = seq.next_element()? {
+                            series.push(next);
+                        }
+                        Ok(Results::Series(series))
+                    }
+                }
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+enum Head {
+    Time(f64),
+    Series(Box<Series>),
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Head;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a series or a time")
+            }
+            fn visit_f64<E: de::Error>(self, at: f64) -> Result<Self::Value, E> {
+                Ok(Head::Time(at))
+            }
+            fn visit_i64<E: de::Error>(self, at: i64) -> Result<Self::Value, E> {
+                Ok(Head::Time(at as f64))
+            }
+            fn visit_u64<E: de::Error>(self, at: u64) -> Result<Self::Value, E> {
+                Ok(Head::Time(at as f64))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Series::deserialize(de::value::MapAccessDeserializer::new(map)).map(|s| Head::Series(Box::new(s)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[derive(Deserialize)]
+struct Series {
+    metric: LabelPairs,
+    values: Option<Vec<Pair>>,
+    value: Option<Pair>,
+}
+
+/// Labels in name order.
+struct LabelPairs(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for LabelPairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = LabelPairs;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a label set")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs: Vec<(String, String)> = Vec::with_capacity(map.size_hint().unwrap_or(8));
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                pairs.sort();
+                Ok(LabelPairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+struct Pair {
+    at_ms: i64,
+    value: f64,
+}
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (at, text): (f64, Text<'de>) = Deserialize::deserialize(deserializer)?;
+        Ok(Pair { at_ms: millis(at)?, value: number(&text.0)? })
+    }
+}
+
+fn millis<E: de::Error>(at: f64) -> Result<i64, E> {
+    if at.abs() < 1e13 { Ok((at * 1000.0).round() as i64) } else { Err(E::custom(format!("{at} is no time"))) }
+}
+
+/// Prometheus writes `NaN`, `+Inf` and `-Inf`, which Rust reads as they are.
+fn number<E: de::Error>(text: &str) -> Result<f64, E> {
+    text.parse().map_err(|_| E::custom(format!("{:?} is no number", excerpt(text))))
+}
+
+/// A string, borrowed from the body where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_with_warnings_and_odd_numbers_is_read() {
+        let body = br#"{"status":"success","data":{"resultType":"matrix","result":[
+            {"metric":{"__name__":"m","b":"x\"y","a":"1"},"values":[[1700000000.123,"1e+06"],[1700000030,"NaN"],[1700000060,"+Inf"]]},
+            {"metric":{},"histogram":[1,{"count":"3"}]}]},"warnings":["one store is down"],"infos":["x"],"new":{"field":[1]}}"#;
+        let answer = decode(body).expect("readable");
+        assert_eq!(answer.series.len(), 1);
+        assert_eq!(answer.series[0].label("b"), "x\"y");
+        let samples: Vec<_> = answer.series[0].samples.iter().collect();
+        assert_eq!(samples[0], (1_700_000_000_123, 1e6));
+        assert!(samples[1].1.is_nan() && samples[2].1.is_infinite());
+        assert_eq!((answer.histograms, answer.warnings.as_slice()), (1, ["one store is down".to_owned()].as_slice()));
+        assert!(!answer.finite());
+    }
+
+    #[test]
+    fn vectors_and_scalars_are_read() {
+        let body =
+            br#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[5,"2"]}]}}"#;
+        assert_eq!(decode(body).expect("a vector").series[0].samples.iter().next(), Some((5000, 2.0)));
+        let body = br#"{"status":"success","data":{"resultType":"scalar","result":[5.5,"2"]}}"#;
+        assert_eq!(decode(body).expect("a scalar").series[0].samples.iter().next(), Some((5500, 2.0)));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_a_fault_and_never_a_panic() {
+        let whole = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[5,"2"]]}]}}"#;
+        for cut in 0..whole.len() {
+            assert!(matches!(decode(&whole[..cut]), Err(Fault::NotAnAnswer(_))), "{cut}");
+        }
+        for body in [
+            "<html><body>502 Bad Gateway</body></html>",
+            "{}",
+            r#"{"status":"success"}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[5,"two"]]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1e300,"2"]]}]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":{"a":1}}}"#,
+        ] {
+            assert!(matches!(decode(body.as_bytes()), Err(Fault::NotAnAnswer(_))), "{body}");
+        }
+        let refused = r#"{"status":"error","errorType":"too_many_requests","error":"limit \"x\""}"#;
+        assert_eq!(
+            decode(refused.as_bytes()).err(),
+            Some(Fault::Refused("too_many_requests".into(), "limit \"x\"".into()))
+        );
+    }
+}

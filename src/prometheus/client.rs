@@ -1,0 +1,240 @@
+//! One Prometheus over HTTP: queries out, bounded answers in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prometheus_http_query as phq;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::answer::{Answer, decode, excerpt};
+use super::fault::Fault;
+
+/// Bodies over this are decoded off the async threads, bytes.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// How to reach a Prometheus.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Base URL, with or without a path prefix and a trailing slash.
+    pub url: String,
+    /// `Authorization: Bearer ...`.
+    pub bearer: Option<SecretString>,
+    /// Basic authentication.
+    pub basic: Option<(String, SecretString)>,
+    /// More headers, e.g. `X-Scope-OrgID`. Values are secrets: they are never printed.
+    pub headers: Vec<(String, SecretString)>,
+    /// Trust only this CA bundle (PEM) instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Deadline of one request, connection to last byte.
+    pub timeout: Duration,
+    /// Largest answer that is read, bytes.
+    pub max_response_bytes: usize,
+}
+
+impl ClientOptions {
+    /// Defaults for `url`: no authentication, 10 s, 64 MiB.
+    pub fn new(url: impl Into<String>) -> Self {
+        ClientOptions {
+            url: url.into(),
+            bearer: None,
+            basic: None,
+            headers: Vec::new(),
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            max_response_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A client of one Prometheus. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: phq::Client,
+    http: reqwest::Client,
+    base: String,
+    timeout: Duration,
+    max_response_bytes: usize,
+}
+
+/// A reqwest client with our settings: ring for TLS, no redirects, a private CA if there is one. For a plain `http://`
+/// URL no CA store is needed, so a container without one works.
+pub fn http_client(url: &str, ca_file: Option<&PathBuf>, headers: HeaderMap) -> Result<reqwest::Client, String> {
+    install_tls();
+    let mut builder = reqwest::Client::builder()
+        .default_headers(headers)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .pool_idle_timeout(Duration::from_secs(90))
+        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|error| format!("cannot read ca_file {}: {error}", path.display()))?;
+        let certs = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|error| format!("ca_file {} is no PEM bundle: {error}", path.display()))?;
+        builder = builder.tls_certs_only(certs);
+    } else if url.starts_with("http://") {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        format!("cannot set up TLS: {error}. Is there a CA store? Give a ca_file, or set SSL_CERT_FILE")
+    })
+}
+
+/// Makes ring the process's TLS provider; harmless when called twice.
+pub fn install_tls() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+impl Client {
+    /// Builds a client. Errors are for people and hold no secrets.
+    pub fn new(options: &ClientOptions) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        let secret = |text: &str, what: &str| {
+            let mut value = HeaderValue::from_str(text)
+                .map_err(|_| format!("the {what} holds characters that no HTTP header can carry"))?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        };
+        for (name, value) in &options.headers {
+            let name_of = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no header name"))?;
+            headers.insert(name_of, secret(value.expose_secret(), name)?);
+        }
+        if let Some(token) = &options.bearer {
+            headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", token.expose_secret()), "bearer token")?);
+        }
+        let base = options.url.trim_end_matches('/').to_owned();
+        let parsed = reqwest::Url::parse(&base).map_err(|error| format!("{base:?} is no URL: {error}"))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(format!("{base:?} is no http:// or https:// URL"));
+        }
+        let mut url = parsed;
+        if let Some((user, password)) = &options.basic {
+            let unfit = |()| "the URL cannot carry basic authentication".to_owned();
+            url.set_username(user).map_err(unfit)?;
+            url.set_password(Some(password.expose_secret())).map_err(unfit)?;
+        }
+        let http = http_client(&base, options.ca_file.as_ref(), headers)?;
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        let inner =
+            phq::Client::from(http.clone(), &base).map_err(|_| "the Prometheus URL is not usable".to_owned())?;
+        Ok(Client { inner, http, base, timeout: options.timeout, max_response_bytes: options.max_response_bytes })
+    }
+
+    /// An instant query at `at_s`. `SELECTOR[90s]` answers with the raw samples of the last 90 s.
+    pub async fn query(&self, expr: &str, at_s: i64) -> Result<Answer, Fault> {
+        let request = self.inner.query(expr).at(at_s).timeout(self.server_timeout_ms()).post_raw();
+        self.answer(request).await
+    }
+
+    /// A range query; `start_s`, `end_s` and `step_s` in seconds.
+    pub async fn query_range(&self, expr: &str, start_s: i64, end_s: i64, step_s: i64) -> Result<Answer, Fault> {
+        let request = self
+            .inner
+            .query_range(expr, start_s, end_s, step_s as f64)
+            .timeout(self.server_timeout_ms())
+            // VictoriaMetrics shifts ranges to multiples of the step and hides its newest 30 s unless told not to.
+            .query("nocache", "1")
+            .post_raw();
+        self.answer(request).await
+    }
+
+    /// POSTs a body to a path under the base URL; the answer's status and whole body.
+    pub async fn post(&self, path: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+        let request = self.http.post(format!("{}/{path}", self.base)).headers(headers).body(body).send();
+        let whole = async {
+            let response = request.await.map_err(|error| unreachable(&error))?;
+            let status = response.status().as_u16();
+            let body = self.body(response).await?;
+            if status / 100 == 2 {
+                Ok(body)
+            } else {
+                Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))))
+            }
+        };
+        tokio::time::timeout(self.timeout, whole).await.unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// The same client with another deadline, for long reads.
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Client { timeout, ..self.clone() }
+    }
+
+    fn server_timeout_ms(&self) -> i64 {
+        i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    async fn answer(
+        &self,
+        request: impl Future<Output = Result<reqwest::Response, phq::Error>>,
+    ) -> Result<Answer, Fault> {
+        let whole = async {
+            let response = request.await.map_err(|error| match &error {
+                phq::Error::Client(inner) => std::error::Error::source(inner)
+                    .and_then(|source| source.downcast_ref::<reqwest::Error>())
+                    .map_or_else(|| Fault::Unreachable(error.to_string()), unreachable),
+                _ => Fault::Unreachable(error.to_string()),
+            })?;
+            let status = response.status();
+            let server_time_s = response
+                .headers()
+                .get(reqwest::header::DATE)
+                .and_then(|date| date.to_str().ok())
+                .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+                .map(|date| date.timestamp().as_second());
+            let body = self.body(response).await?;
+            let answer = decode_anywhere(body, status.as_u16()).await?;
+            Ok(Answer { server_time_s, ..answer })
+        };
+        tokio::time::timeout(self.timeout, whole).await.unwrap_or(Err(Fault::Timeout))
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, Fault> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+            if body.len() + chunk.len() > self.max_response_bytes {
+                return Err(Fault::TooLarge(self.max_response_bytes));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Decodes a body, off the async threads when it is large.
+async fn decode_anywhere(body: Vec<u8>, status: u16) -> Result<Answer, Fault> {
+    let long = body.len() > INLINE_BYTES_MAX;
+    let read = move || match decode(&body) {
+        // An error page of a proxy: the status says more than "not JSON".
+        Err(Fault::NotAnAnswer(_)) if status / 100 != 2 => {
+            Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))))
+        }
+        Ok(_) if status / 100 != 2 => Err(Fault::Status(status, "with a body that says success".into())),
+        other => other,
+    };
+    if !long {
+        return read();
+    }
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(Fault::NotAnAnswer("the decoder stopped".into())))
+}
+
+fn unreachable(error: &reqwest::Error) -> Fault {
+    if error.is_timeout() {
+        return Fault::Timeout;
+    }
+    // The chain ends in what the system said; the URL (it may hold a password) is left out.
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    Fault::Unreachable(if std::ptr::eq(deepest, error as &dyn std::error::Error) {
+        "the connection failed".into()
+    } else {
+        deepest.to_string()
+    })
+}

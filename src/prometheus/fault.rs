@@ -1,0 +1,54 @@
+//! Why a request to Prometheus gave nothing usable.
+
+use std::fmt;
+
+/// A failed request. One enum for the log line, the metric label and the data state's reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection, or it broke.
+    Unreachable(String),
+    /// No complete answer within the deadline.
+    Timeout,
+    /// An HTTP status that is no answer, with the start of the body.
+    Status(u16, String),
+    /// The body is not the JSON (or the frames) that was asked for.
+    NotAnAnswer(String),
+    /// Prometheus refused the query: `errorType` and `error`.
+    Refused(String, String),
+    /// The body is over the cap, bytes.
+    TooLarge(usize),
+}
+
+impl Fault {
+    /// A stable word for labels.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Fault::Unreachable(_) => "unreachable",
+            Fault::Timeout => "timeout",
+            Fault::Status(..) => "http_status",
+            Fault::NotAnAnswer(_) => "not_an_answer",
+            Fault::Refused(..) => "refused",
+            Fault::TooLarge(_) => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Unreachable(why) => write!(f, "Prometheus cannot be reached: {why}"),
+            Fault::Timeout => f.write_str("Prometheus gave no complete answer within the deadline"),
+            Fault::Status(status, body) => write!(f, "HTTP status {status}: {body}"),
+            Fault::NotAnAnswer(why) => write!(f, "that is no answer of a Prometheus: {why}"),
+            Fault::Refused(kind, why) => write!(f, "Prometheus refused the query ({kind}): {why}"),
+            Fault::TooLarge(max) => {
+                write!(
+                    f,
+                    "the answer is larger than {max} bytes: narrow the selector, or raise prometheus.max_response_bytes"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

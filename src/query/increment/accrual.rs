@@ -1,0 +1,145 @@
+//! The increments of one series while one read is walked, and their settling into whole events.
+
+use crate::engine::status::DataReason;
+use crate::engine::{Coverage, SliceDelta};
+
+use super::Gain;
+use crate::query::plan::Role;
+
+/// Slices that one read may span; 40 days of 30-second slices.
+const SPAN_MAX: i64 = 115_200;
+/// Rounding noise of floating-point counters, events.
+const NOISE: f64 = 1e-6;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Cell {
+    total: f64,
+    part: f64,
+    known: bool,
+    partial: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Accrual {
+    resolution_ms: i64,
+    base: i64,
+    cells: std::collections::VecDeque<Cell>,
+    bad_part: bool,
+    newest_ms: Option<i64>,
+    fault: Option<DataReason>,
+}
+
+impl Accrual {
+    pub fn new(resolution_ms: i64) -> Self {
+        Accrual {
+            resolution_ms,
+            base: 0,
+            cells: std::collections::VecDeque::new(),
+            bad_part: false,
+            newest_ms: None,
+            fault: None,
+        }
+    }
+
+    /// Time of the newest sample of a total, milliseconds.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.newest_ms
+    }
+
+    /// Books one gain. `widowed`: the good part of this total is missing, so nothing can be said.
+    pub fn book(&mut self, role: Role, gain: &Gain, widowed: bool) {
+        let at = gain.at_ms.div_euclid(self.resolution_ms);
+        if gain.not_a_number {
+            self.fault = Some(DataReason::NotANumber);
+            self.cell(at).partial = true;
+            return;
+        }
+        if widowed {
+            self.fault = Some(DataReason::NoBucket);
+            return;
+        }
+        match role {
+            Role::Total => {
+                self.newest_ms = Some(self.newest_ms.map_or(gain.at_ms, |n| n.max(gain.at_ms)));
+                self.cell(at).total += gain.events;
+                self.cover(at, gain);
+            }
+            Role::Bad => {
+                self.bad_part = true;
+                self.cell(at).part += gain.events;
+            }
+            Role::Good | Role::Value => self.cell(at).part += gain.events,
+        }
+    }
+
+    fn cover(&mut self, at: i64, gain: &Gain) {
+        let Some(from_ms) = gain.from_ms else { return };
+        let from = from_ms.div_euclid(self.resolution_ms).max(at - SPAN_MAX);
+        if gain.hole {
+            // The slice the hole begins in was known up to there; its end carries what the hole hid.
+            for slice in from + 1..=at {
+                self.cell(slice).partial = true;
+            }
+        } else {
+            for slice in from..=at {
+                self.cell(slice).known = true;
+            }
+        }
+    }
+
+    fn cell(&mut self, slice: i64) -> &mut Cell {
+        if self.cells.is_empty() {
+            self.base = slice;
+        }
+        while slice < self.base && self.cells.len() < SPAN_MAX as usize {
+            self.cells.push_front(Cell::default());
+            self.base -= 1;
+        }
+        let index = slice.saturating_sub(self.base).clamp(0, SPAN_MAX - 1) as usize;
+        if index >= self.cells.len() {
+            self.cells.resize(index + 1, Cell::default());
+        }
+        &mut self.cells[index]
+    }
+
+    /// Turns sums into whole events. Fractions (coarse sources, weighted counters) wait in `residual` for the next slice,
+    /// so that sums stay right. A bad count above its total is booked as it is, marked and reported.
+    pub fn settle(self, good_part: bool, residual: &mut (f64, f64)) -> (Vec<SliceDelta>, Option<DataReason>) {
+        let mut fault = self.fault;
+        let mut deltas = Vec::with_capacity(self.cells.len());
+        for (cell, slice) in self.cells.into_iter().zip(self.base..) {
+            let bad = if good_part && !self.bad_part { cell.total - cell.part } else { cell.part };
+            let total = whole(cell.total + residual.0, &mut residual.0);
+            let bad = whole(bad + residual.1, &mut residual.1);
+            let mut partial = cell.partial;
+            if bad > total {
+                partial = true;
+                fault = fault.or(Some(DataReason::BadAboveTotal));
+            }
+            let coverage = match (partial, cell.known) {
+                (true, _) => Coverage::Partial,
+                (false, true) => Coverage::Known,
+                (false, false) => Coverage::Unknown,
+            };
+            if total > 0 || bad > 0 || coverage != Coverage::Unknown {
+                deltas.push(SliceDelta { slice, total, bad, coverage });
+            }
+        }
+        if residual.1 < -1.0 {
+            // More good than total: the two selectors do not belong together. Say so, and do not carry a debt for ever.
+            fault = fault.or(Some(DataReason::BadAboveTotal));
+            residual.1 = 0.0;
+        }
+        (deltas, fault)
+    }
+}
+
+/// The whole events in `sum`; what is left over (or owed) goes to `rest`.
+fn whole(sum: f64, rest: &mut f64) -> u64 {
+    let events = (sum + NOISE).floor().max(0.0);
+    *rest = sum - events;
+    if rest.abs() <= NOISE {
+        *rest = 0.0;
+    }
+    events as u64
+}

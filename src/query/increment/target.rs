@@ -1,0 +1,60 @@
+//! A scraped target: since when it was seen, and how often it is scraped.
+
+use serde::{Deserialize, Serialize};
+
+/// How many intervals are remembered: enough for a median that follows a changed setting within minutes.
+const REMEMBERED: usize = 8;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Target {
+    #[serde(skip)]
+    pub key: u128,
+    pub first_ms: Option<i64>,
+    pub last_ms: Option<i64>,
+    /// The newest intervals between scrapes, milliseconds, oldest first.
+    pub intervals: Vec<i64>,
+}
+
+impl Target {
+    pub fn new(key: u128) -> Self {
+        Target { key, ..Target::default() }
+    }
+
+    /// Notes the scrapes of one read, in time order.
+    pub fn note(&mut self, scrapes: &[i64]) {
+        let Some((&first, &last)) = scrapes.first().zip(scrapes.last()) else { return };
+        self.first_ms = Some(self.first_ms.map_or(first, |at| at.min(first)));
+        self.intervals = self.newest_intervals(scrapes);
+        self.last_ms = Some(self.last_ms.map_or(last, |at| at.max(last)));
+    }
+
+    /// The median interval, milliseconds; `None` before two scrapes were seen.
+    pub fn interval_ms(&self) -> Option<i64> {
+        median(&self.intervals)
+    }
+
+    /// The median interval including scrapes not noted yet.
+    pub fn interval_with(&self, scrapes: &[i64]) -> Option<i64> {
+        median(&self.newest_intervals(scrapes))
+    }
+
+    fn newest_intervals(&self, scrapes: &[i64]) -> Vec<i64> {
+        let new = &scrapes[scrapes.partition_point(|&at| self.last_ms.is_some_and(|last| at <= last))..];
+        let start = new.len().saturating_sub(REMEMBERED + 1);
+        let mut intervals = self.intervals.clone();
+        if start == 0
+            && let Some((last, &first)) = self.last_ms.zip(new.first())
+        {
+            intervals.push(first - last);
+        }
+        intervals.extend(new[start..].windows(2).map(|pair| pair[1] - pair[0]));
+        intervals.drain(..intervals.len().saturating_sub(REMEMBERED));
+        intervals
+    }
+}
+
+fn median(intervals: &[i64]) -> Option<i64> {
+    let mut sorted = intervals.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}

@@ -1,0 +1,291 @@
+use super::*;
+use crate::engine::{Coverage, Slo, Unit};
+use crate::query::Samples;
+use crate::spec::model::Part;
+use crate::spec::{Model, SliSource, SloSpec};
+
+const RES: i64 = 30;
+
+fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
+    SloSpec {
+        slo: Slo {
+            id: format!("a-{name}"),
+            service: "a".into(),
+            name: name.into(),
+            owner: "team".into(),
+            objective: 99.9,
+            window_s: 30 * 86_400,
+            unit: Unit::Events,
+            burn: vec![],
+            confidence: None,
+            severity: vec![],
+            by: by.iter().map(|&b| b.to_owned()).collect(),
+            annotations: BTreeMap::new(),
+        },
+        source: Ok(source),
+        target_labels: vec!["job".into(), "instance".into()],
+    }
+}
+
+fn availability(by: &[&str]) -> Plan {
+    let source = SliSource::Ratio {
+        total: r#"req_total{service="a"}"#.into(),
+        part: Part::Bad(r#"req_total{service="a",code=~"5.."}"#.into()),
+    };
+    Plan::new(&Model { slos: vec![slo("availability", source, by)], services: vec![] }).0
+}
+
+fn latency() -> Plan {
+    let source = SliSource::Histogram { selector: r#"lat_seconds{service="a"}"#.into(), threshold: 0.5 };
+    Plan::new(&Model { slos: vec![slo("latency", source, &[])], services: vec![] }).0
+}
+
+/// A raw series; times in seconds.
+fn raw(name: &str, extra: &[(&str, &str)], samples: &[(i64, f64)]) -> RawSeries {
+    let mut labels: Vec<(String, String)> = [("__name__", name), ("service", "a"), ("job", "j"), ("instance", "i1")]
+        .iter()
+        .filter(|(n, _)| !extra.iter().any(|(e, _)| e == n))
+        .chain(extra)
+        .map(|&(n, v)| (n.to_owned(), v.to_owned()))
+        .collect();
+    labels.sort();
+    RawSeries { labels, samples: Samples::new(samples.iter().map(|&(at, v)| (at * 1000, v)).collect()) }
+}
+
+fn ok(samples: &[(i64, f64)]) -> RawSeries {
+    raw("req_total", &[("code", "200")], samples)
+}
+
+fn errors(samples: &[(i64, f64)]) -> RawSeries {
+    raw("req_total", &[("code", "500")], samples)
+}
+
+fn read(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries]) -> Harvest {
+    read_after(tracker, plan, counters, None)
+}
+
+fn read_after(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries], previous_ms: Option<i64>) -> Harvest {
+    tracker.read(plan, &Read { counters, started: &BTreeMap::new(), until_ms: i64::MAX, previous_ms })
+}
+
+/// (total, bad) over all slices of all series.
+fn sum(harvest: &Harvest) -> (u64, u64) {
+    harvest.series.iter().flat_map(|s| &s.deltas).fold((0, 0), |(t, b), d| (t + d.total, b + d.bad))
+}
+
+fn every_30s(n: i64, per_scrape: f64) -> Vec<(i64, f64)> {
+    (0..n).map(|i| (7 + i * 30, 1000.0 + i as f64 * per_scrape)).collect()
+}
+
+#[test]
+fn a_lifetime_total_is_no_news_and_differences_are_exact() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let harvest = read(&mut tracker, &plan, &[ok(&every_30s(11, 60.0))]);
+    assert_eq!(sum(&harvest), (600, 0));
+    let deltas = &harvest.series[0].deltas;
+    assert!(deltas.iter().all(|d| d.coverage == Coverage::Known), "{deltas:?}");
+    assert_eq!(deltas.iter().map(|d| d.total).collect::<Vec<_>>(), [[0].as_slice(), &[60; 10]].concat());
+}
+
+#[test]
+fn samples_read_twice_count_once() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let samples = every_30s(11, 60.0);
+    let mut total = 0;
+    for end in 1..=samples.len() {
+        let window = &samples[end.saturating_sub(3)..end];
+        total += sum(&read(&mut tracker, &plan, &[ok(window)])).0;
+    }
+    assert_eq!(total, 600);
+}
+
+#[test]
+fn a_restart_counts_what_the_new_process_counted() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let harvest = read(&mut tracker, &plan, &[ok(&[(0, 100.0), (30, 160.0), (60, 12.0), (90, 72.0)])]);
+    assert_eq!((sum(&harvest).0, harvest.resets), (60 + 12 + 60, 1));
+}
+
+#[test]
+fn a_small_fall_is_a_glitch_unless_a_sibling_restarted() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let flip = ok(&[(0, 1059.0), (30, 1057.0), (60, 1061.0)]);
+    let harvest = read(&mut tracker, &plan, &[flip]);
+    assert_eq!((sum(&harvest).0, harvest.glitches, harvest.resets), (2, 1, 0));
+
+    let mut tracker = Tracker::new(RES);
+    let restarted = [ok(&[(0, 1000.0), (30, 5.0)]), errors(&[(0, 9.0), (30, 8.0)])];
+    assert_eq!(sum(&read(&mut tracker, &plan, &restarted)), (13, 8));
+}
+
+#[test]
+fn the_first_error_of_a_pod_counts_from_zero() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let harvest = read(&mut tracker, &plan, &[ok(&every_30s(11, 60.0)), errors(&[(187, 3.0), (217, 5.0)])]);
+    assert_eq!(sum(&harvest), (605, 5));
+    // The same when the pod was seen in an earlier read.
+    let mut tracker = Tracker::new(RES);
+    read(&mut tracker, &plan, &[ok(&every_30s(3, 60.0))]);
+    let harvest = read(&mut tracker, &plan, &[ok(&[(97, 1180.0)]), errors(&[(97, 4.0)])]);
+    assert_eq!(sum(&harvest), (64, 4));
+}
+
+#[test]
+fn a_new_target_counts_from_zero_only_if_it_started_since_the_last_read() {
+    let plan = availability(&[]);
+    for (start_ms, wanted) in [(Some(95_000), 50), (Some(5_000), 0), (None, 0)] {
+        let mut tracker = Tracker::new(RES);
+        let other = |samples: &[(i64, f64)]| raw("req_total", &[("code", "200"), ("instance", "i2")], samples);
+        read(&mut tracker, &plan, &[ok(&every_30s(3, 0.0))]);
+        let counters = [other(&[(110, 50.0)])];
+        let started: BTreeMap<u128, i64> = tracker
+            .new_targets(&plan, &counters)
+            .into_iter()
+            .filter_map(|(key, labels)| {
+                assert_eq!(labels.get("instance"), Some("i2"));
+                start_ms.map(|start| (key, start))
+            })
+            .collect();
+        let read = Read { counters: &counters, started: &started, until_ms: i64::MAX, previous_ms: Some(90_000) };
+        assert_eq!(sum(&tracker.read(&plan, &read)).0, wanted, "{start_ms:?}");
+    }
+}
+
+#[test]
+fn a_hole_is_bridged_and_its_slices_are_partial() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let mut samples = every_30s(10, 60.0);
+    samples.push((277 + 1200, 1540.0 + 2400.0));
+    samples.push((277 + 1230, 1540.0 + 2460.0));
+    let harvest = read(&mut tracker, &plan, &[ok(&samples)]);
+    assert_eq!(sum(&harvest).0, 9 * 60 + 2460);
+    let partial: Vec<i64> =
+        harvest.series[0].deltas.iter().filter(|d| d.coverage == Coverage::Partial).map(|d| d.slice).collect();
+    assert_eq!(partial, (10..=49).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_series_gone_while_its_siblings_were_scraped_starts_anew() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    let ok_samples: Vec<(i64, f64)> = (0..60).map(|i| (i * 30, i as f64)).collect();
+    let harvest = read(&mut tracker, &plan, &[ok(&ok_samples), errors(&[(0, 1.0), (30, 1.0), (1200, 1.0)])]);
+    assert_eq!(sum(&harvest), (60, 1));
+}
+
+#[test]
+fn a_number_that_is_none_is_neither_zero_nor_an_event() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut tracker = std::mem::take(&mut tracker);
+        tracker.resolution_ms = RES * 1000;
+        let harvest = read(&mut tracker, &plan, &[ok(&[(0, 10.0), (30, value), (60, 30.0)])]);
+        assert_eq!(sum(&harvest).0, 20);
+        assert_eq!(harvest.series[0].fault, Some(DataReason::NotANumber));
+        assert!(harvest.series[0].deltas.iter().any(|d| d.slice == 1 && d.coverage == Coverage::Partial));
+    }
+}
+
+#[test]
+fn slow_events_are_count_minus_bucket_of_the_same_moment() {
+    let (plan, mut tracker) = (latency(), Tracker::new(RES));
+    let count = |samples: &[(i64, f64)]| raw("lat_seconds_count", &[], samples);
+    let bucket = |samples: &[(i64, f64)]| raw("lat_seconds_bucket", &[("le", "0.5")], samples);
+    let harvest =
+        read(&mut tracker, &plan, &[count(&[(0, 100.0), (30, 200.0), (60, 300.0)]), bucket(&[(0, 90.0), (30, 185.0)])]);
+    // The sample at 60 s has no bucket yet: it waits.
+    assert_eq!(sum(&harvest), (100, 5));
+    let harvest = read(&mut tracker, &plan, &[count(&[(60, 300.0)]), bucket(&[(60, 285.0)])]);
+    assert_eq!(sum(&harvest), (100, 0));
+}
+
+#[test]
+fn a_histogram_without_the_bucket_says_nothing_instead_of_all_slow() {
+    let (plan, mut tracker) = (latency(), Tracker::new(RES));
+    let harvest = read(&mut tracker, &plan, &[raw("lat_seconds_count", &[], &[(0, 100.0), (30, 200.0)])]);
+    assert_eq!(sum(&harvest), (0, 0));
+    assert_eq!(harvest.series[0].fault, Some(DataReason::NoBucket));
+}
+
+#[test]
+fn series_fan_out_by_label() {
+    let (plan, mut tracker) = (availability(&["model"]), Tracker::new(RES));
+    let of = |model: &str, samples: &[(i64, f64)]| raw("req_total", &[("code", "200"), ("model", model)], samples);
+    let harvest = read(
+        &mut tracker,
+        &plan,
+        &[of("x", &[(0, 1.0), (30, 11.0)]), of("y", &[(0, 5.0), (30, 8.0)]), ok(&[(0, 0.0), (30, 1.0)])],
+    );
+    let found: Vec<(String, u64)> =
+        harvest.series.iter().map(|s| (s.labels.to_string(), s.deltas.iter().map(|d| d.total).sum())).collect();
+    assert_eq!(found, [("{}".into(), 1), (r#"{model="x"}"#.into(), 10), (r#"{model="y"}"#.into(), 3)]);
+}
+
+#[test]
+fn restored_cursors_continue_exactly() {
+    let plan = availability(&[]);
+    let samples = every_30s(20, 60.0);
+    let mut whole = Tracker::new(RES);
+    let undisturbed = sum(&read(&mut whole, &plan, &[ok(&samples)]));
+    let mut first = Tracker::new(RES);
+    let before = sum(&read(&mut first, &plan, &[ok(&samples[..9])]));
+    let saved = postcard::to_stdvec(&first.cursors(&plan)).expect("serializable");
+    let mut second = Tracker::restore(RES, &plan, postcard::from_bytes(&saved).expect("readable"));
+    let after = sum(&read(&mut second, &plan, &[ok(&samples[7..])]));
+    assert_eq!((before.0 + after.0, before.1 + after.1), undisturbed);
+}
+
+#[test]
+fn silent_series_are_forgotten_after_a_day() {
+    let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
+    read(
+        &mut tracker,
+        &plan,
+        &[ok(&[(0, 1.0)]), raw("req_total", &[("code", "200"), ("instance", "i2")], &[(90_000, 1.0)])],
+    );
+    tracker.forget_silent(90_000_000);
+    assert_eq!((tracker.raws.len(), tracker.targets.len()), (1, 1));
+}
+
+mod chopped {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However a history is cut into reads, with whatever overlap, the same events come out in the same slices.
+        #[test]
+        fn reads_of_any_length_and_overlap_give_the_same_slices(
+            steps in prop::collection::vec((1i64..90, 0u32..50, prop::bool::weighted(0.05)), 2..80),
+            cuts in prop::collection::vec((1usize..9, 0usize..4), 1..40),
+        ) {
+            let plan = availability(&[]);
+            let (mut at, mut value, mut samples) = (0i64, 0.0f64, Vec::new());
+            for (dt, gain, restart) in steps {
+                at += dt;
+                value = if restart { 0.0 } else { value } + f64::from(gain);
+                samples.push((at, value));
+            }
+            let slices = |harvests: &[Harvest]| {
+                let mut slices: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+                for delta in harvests.iter().flat_map(|h| &h.series).flat_map(|s| &s.deltas) {
+                    let sum = slices.entry(delta.slice).or_default();
+                    *sum = (sum.0 + delta.total, sum.1 + delta.bad);
+                }
+                slices.retain(|_, sum| *sum != (0, 0));
+                slices
+            };
+            let mut tracker = Tracker::new(RES);
+            let whole = slices(&[read(&mut tracker, &plan, &[errors(&samples)])]);
+            let (mut tracker, mut harvests, mut done) = (Tracker::new(RES), Vec::new(), 0);
+            for (take, overlap) in cuts.iter().cycle() {
+                let end = (done + take).min(samples.len());
+                let from = done.saturating_sub(*overlap);
+                harvests.push(read(&mut tracker, &plan, &[errors(&samples[from..end])]));
+                done = end;
+                if done == samples.len() {
+                    break;
+                }
+            }
+            prop_assert_eq!(slices(&harvests), whole);
+        }
+    }
+}

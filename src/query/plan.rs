@@ -1,0 +1,381 @@
+//! Which requests answer for which SLIs.
+//!
+//! Selectors of one metric that differ only in the values of equality matchers become one request
+//! (`service=~"a|b"`); a selector that another one contains (`bad` inside `total`) needs no request of its own. The
+//! merged request may return more than was needed (it is the union's hull); [`Plan::uses_of`] sends each raw series
+//! only to the SLIs whose own selector matches it, so a wide request never makes a wrong count.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use promql_parser::label::MatchOp;
+
+use crate::engine::Labels;
+use crate::spec::model::{Bound, Part};
+use crate::spec::{Model, SliSource};
+
+use super::samples::label_of;
+use super::selector::{Selector, bounded};
+
+/// Most alternatives merged into one matcher: keeps a request under about 64 KiB.
+const VALUES_MAX: usize = 500;
+/// Histograms whose thresholds differ are merged up to this many `le` spellings; beyond, each threshold asks for itself
+/// (one request must not read every bucket of everybody).
+const LE_SPELLINGS_MAX: usize = 12;
+
+/// What a raw series counts for an SLI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// All events.
+    Total,
+    /// Bad events.
+    Bad,
+    /// Good events: bad = total - good.
+    Good,
+    /// A value to compare with a bound, once a slice.
+    Value,
+}
+
+/// How a request is asked and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ask {
+    /// Raw samples of counters: `SELECTOR[window]` as an instant query.
+    Counter,
+    /// Values on the slice grid: a range query with `step = resolution`.
+    Gauge,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetch {
+    /// How to ask.
+    pub ask: Ask,
+    /// The PromQL selector or expression, without range.
+    pub expr: String,
+    /// Indices into `Model::slos` that need it, ascending.
+    pub slis: Vec<usize>,
+    /// Metric of a selector; `None` for an expression, whose answer belongs to all of `slis`.
+    pub metric: Option<String>,
+    /// Labels an aggregation must keep so that the answer can still be told apart.
+    pub keep: Vec<String>,
+}
+
+/// One way an SLI uses a metric.
+#[derive(Debug, Clone, PartialEq)]
+struct Use {
+    sli: usize,
+    role: Role,
+    selector: Selector,
+    /// Upper bound of the bucket that counts, matched as a number.
+    le: Option<f64>,
+}
+
+/// What the tracker must know of an SLI.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sli {
+    /// SLO id.
+    pub id: String,
+    /// Labels it fans out to.
+    pub by: Vec<String>,
+    /// Labels naming a scraped target.
+    pub target_labels: Vec<String>,
+    /// Total and part come in different requests, so a moment counts only when both have been seen.
+    pub paired: bool,
+    /// The part is good events (histograms): without its series nothing can be said.
+    pub good_part: bool,
+    /// Total and part are series of the same targets (histograms), so they can be matched target by target.
+    pub same_targets: bool,
+    /// Bound of a gauge.
+    pub bound: Option<Bound>,
+}
+
+/// All requests of a model, and the way back from raw series to SLIs.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Requests, in a fixed order.
+    pub fetches: Vec<Fetch>,
+    /// One entry per SLO of the model, same order.
+    pub slis: Vec<Sli>,
+    by_metric: HashMap<String, MetricUses>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct MetricUses {
+    uses: Vec<Use>,
+    /// A label that every use fixes by equality, and the uses of each of its values.
+    split: Option<(String, HashMap<String, Vec<usize>>)>,
+}
+
+impl Plan {
+    /// Plans a model. An SLO whose source cannot be planned gets the reason instead; the others are not touched by it.
+    pub fn new(model: &Model) -> (Self, BTreeMap<String, String>) {
+        let mut refused = BTreeMap::new();
+        let mut uses: Vec<Use> = Vec::new();
+        let mut exprs: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut slis = Vec::new();
+        for (index, spec) in model.slos.iter().enumerate() {
+            let mut sli = Sli {
+                id: spec.slo.id.clone(),
+                by: spec.slo.by.clone(),
+                target_labels: spec.target_labels.clone(),
+                paired: false,
+                good_part: false,
+                same_targets: false,
+                bound: None,
+            };
+            match &spec.source {
+                Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
+                Ok(source) => match uses_of_source(index, source, &mut sli) {
+                    Ok(Sourced::Uses(more)) => uses.extend(more),
+                    Ok(Sourced::Expr(expr)) => exprs.entry(expr).or_default().push(index),
+                    Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason)),
+                },
+            }
+            slis.push(sli);
+        }
+        let mut fetches = Vec::new();
+        for ask in [Ask::Counter, Ask::Gauge] {
+            let of_ask: Vec<&Use> = uses.iter().filter(|u| (u.role == Role::Value) == (ask == Ask::Gauge)).collect();
+            match merge(ask, &of_ask, &slis) {
+                Ok(merged) => fetches.extend(merged),
+                Err(reason) => {
+                    for u in of_ask {
+                        refused.insert(slis[u.sli].id.clone(), reason.clone());
+                    }
+                }
+            }
+        }
+        fetches.extend(exprs.into_iter().map(|(expr, slis)| Fetch {
+            ask: Ask::Gauge,
+            expr,
+            slis,
+            metric: None,
+            keep: Vec::new(),
+        }));
+        (Plan { fetches, slis, by_metric: index(uses) }, refused)
+    }
+
+    /// The SLIs that count a raw series, and as what. `labels` are sorted and hold `__name__`.
+    pub fn uses_of(&self, labels: &[(String, String)]) -> Vec<(usize, Role)> {
+        let Some(metric) = self.by_metric.get(label_of(labels, "__name__")) else { return Vec::new() };
+        let matching = |u: &Use| {
+            u.selector.matches(|name| label_of(labels, name))
+                && u.le.is_none_or(|bound| parse_le(label_of(labels, "le")) == Some(bound))
+        };
+        let mut found: Vec<(usize, Role)> = match &metric.split {
+            Some((name, values)) => values
+                .get(label_of(labels, name))
+                .into_iter()
+                .flatten()
+                .map(|&i| &metric.uses[i])
+                .filter(|u| matching(u))
+                .map(|u| (u.sli, u.role))
+                .collect(),
+            None => metric.uses.iter().filter(|u| matching(u)).map(|u| (u.sli, u.role)).collect(),
+        };
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The series of an SLI that a raw label set belongs to: its `by` labels.
+    pub fn series_labels(&self, sli: usize, labels: &[(String, String)]) -> Labels {
+        self.slis[sli].by.iter().map(|name| (name.as_str(), label_of(labels, name))).collect()
+    }
+}
+
+/// `le` as a number; `None` where it is none. `+Inf` is infinite.
+pub fn parse_le(text: &str) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|bound| !bound.is_nan())
+}
+
+/// The ways exporters spell a bucket bound: Go (`0.25`, `1`, `1e+06`), Python and Java (`1.0`, `1000000.0`).
+pub fn le_spellings(bound: f64) -> Vec<String> {
+    let plain = format!("{bound}");
+    let mut spellings = BTreeSet::new();
+    if bound.is_finite() {
+        if !plain.contains('.') {
+            spellings.insert(format!("{plain}.0"));
+        }
+        let exp = format!("{bound:e}");
+        if let Some((mantissa, power)) = exp.split_once('e') {
+            let (sign, digits) = power.strip_prefix('-').map_or(("+", power), |d| ("-", d));
+            if digits.len() > 1 || !(-4..6).contains(&power.parse::<i32>().unwrap_or(0)) {
+                spellings.insert(format!("{mantissa}e{sign}{digits:0>2}"));
+            }
+        }
+    }
+    spellings.insert(plain);
+    spellings.into_iter().collect()
+}
+
+enum Sourced {
+    Uses(Vec<Use>),
+    Expr(String),
+}
+
+fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sourced, String> {
+    let on = |role, selector, le| Use { sli, role, selector, le };
+    match source {
+        SliSource::Ratio { total, part } => {
+            let total = Selector::parse(total)?;
+            let (role, part) = match part {
+                Part::Bad(text) => (Role::Bad, Selector::parse(text)?),
+                Part::Good(text) => (Role::Good, Selector::parse(text)?),
+            };
+            meta.paired = !total.contains(&part);
+            meta.good_part = role == Role::Good;
+            Ok(Sourced::Uses(vec![on(Role::Total, total, None), on(role, part, None)]))
+        }
+        SliSource::Histogram { selector, threshold } => {
+            let base = Selector::parse(selector)?;
+            meta.paired = true;
+            meta.good_part = true;
+            meta.same_targets = true;
+            let count = base.renamed(format!("{}_count", base.metric));
+            let bucket = base.renamed(format!("{}_bucket", base.metric));
+            Ok(Sourced::Uses(vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))]))
+        }
+        SliSource::Gauge { expr, bound } => {
+            meta.bound = Some(*bound);
+            bounded(expr)?;
+            Ok(match Selector::parse(expr) {
+                Ok(selector) => Sourced::Uses(vec![on(Role::Value, selector, None)]),
+                Err(_) => Sourced::Expr(expr.clone()),
+            })
+        }
+    }
+}
+
+/// Uses that may share a request: same metric, same names fixed by equality, same other matchers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    metric: String,
+    fixed: Vec<String>,
+    others: Vec<String>,
+    /// Set where thresholds are too many to share.
+    le: Option<String>,
+}
+
+fn merge(ask: Ask, uses: &[&Use], slis: &[Sli]) -> Result<Vec<Fetch>, String> {
+    // A use inside another one of the same bucket bound rides along.
+    let mut by_metric: BTreeMap<&str, Vec<&Use>> = BTreeMap::new();
+    for u in uses {
+        by_metric.entry(&u.selector.metric).or_default().push(u);
+    }
+    let mut groups: BTreeMap<GroupKey, Vec<&Use>> = BTreeMap::new();
+    let mut riders: Vec<&Use> = Vec::new();
+    for (metric, uses) in &by_metric {
+        let totals: HashMap<usize, &Selector> =
+            uses.iter().filter(|u| u.role == Role::Total).map(|u| (u.sli, &u.selector)).collect();
+        let bounds: BTreeSet<String> = uses.iter().filter_map(|u| u.le).flat_map(le_spellings).collect();
+        for u in uses {
+            let rides = u.role != Role::Total
+                && u.le.is_none()
+                && totals.get(&u.sli).is_some_and(|total| total.contains(&u.selector));
+            if rides {
+                riders.push(u);
+                continue;
+            }
+            let (fixed, others) = u.selector.matchers.iter().partition::<Vec<_>, _>(|m| m.op == MatchOp::Equal);
+            let key = GroupKey {
+                metric: (*metric).to_owned(),
+                fixed: fixed.iter().map(|m| m.name.clone()).collect(),
+                others: others.iter().map(|m| m.to_string()).collect(),
+                le: u.le.filter(|_| bounds.len() > LE_SPELLINGS_MAX).map(|bound| bound.to_string()),
+            };
+            groups.entry(key).or_default().push(u);
+        }
+    }
+    let mut fetches = Vec::new();
+    for (key, uses) in groups {
+        for chunk in chunks_of(&key, &uses) {
+            fetches.push(fetch_of(ask, &key, &chunk, &riders, slis)?);
+        }
+    }
+    Ok(fetches)
+}
+
+/// Cuts a group so that no merged matcher grows past `VALUES_MAX` alternatives.
+fn chunks_of<'a>(key: &GroupKey, uses: &[&'a Use]) -> Vec<Vec<&'a Use>> {
+    if key.fixed.is_empty() {
+        return vec![uses.to_vec()];
+    }
+    let mut sorted = uses.to_vec();
+    sorted.sort_by_key(|u| u.selector.to_string());
+    sorted.chunks(VALUES_MAX).map(<[&Use]>::to_vec).collect()
+}
+
+fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sli]) -> Result<Fetch, String> {
+    let first = &uses[0].selector;
+    let mut merged = Selector { metric: key.metric.clone(), matchers: Vec::new() };
+    merged.matchers.extend(first.matchers.iter().filter(|m| m.op != MatchOp::Equal).cloned());
+    let mut keep: BTreeSet<String> = merged.matchers.iter().map(|m| m.name.clone()).collect();
+    for name in &key.fixed {
+        let values: BTreeSet<String> = uses
+            .iter()
+            .flat_map(|u| u.selector.matchers.iter())
+            .filter(|m| m.name == *name && m.op == MatchOp::Equal)
+            .map(|m| m.value.clone())
+            .collect();
+        merged = merged.with_values(name, &values.into_iter().collect::<Vec<_>>())?;
+        keep.insert(name.clone());
+    }
+    let bounds: BTreeSet<String> = uses.iter().filter_map(|u| u.le).flat_map(le_spellings).collect();
+    if !bounds.is_empty() {
+        merged = merged.with_values("le", &bounds.into_iter().collect::<Vec<_>>())?;
+        keep.insert("le".into());
+    }
+    let mut of: Vec<usize> = uses.iter().map(|u| u.sli).collect();
+    of.sort_unstable();
+    of.dedup();
+    for &sli in &of {
+        keep.extend(slis[sli].by.iter().cloned());
+    }
+    for rider in riders.iter().filter(|r| of.binary_search(&r.sli).is_ok() && r.selector.metric == key.metric) {
+        keep.extend(rider.selector.matchers.iter().map(|m| m.name.clone()));
+    }
+    Ok(Fetch {
+        ask,
+        expr: merged.to_promql()?,
+        slis: of,
+        metric: Some(key.metric.clone()),
+        keep: keep.into_iter().collect(),
+    })
+}
+
+fn index(uses: Vec<Use>) -> HashMap<String, MetricUses> {
+    let mut by_metric: HashMap<String, MetricUses> = HashMap::new();
+    for u in uses {
+        by_metric.entry(u.selector.metric.clone()).or_default().uses.push(u);
+    }
+    for entry in by_metric.values_mut() {
+        entry.split = split(&entry.uses);
+    }
+    by_metric
+}
+
+/// The label that tells most uses apart by equality, if every use fixes it.
+fn split(uses: &[Use]) -> Option<(String, HashMap<String, Vec<usize>>)> {
+    let fixed = |u: &Use| -> BTreeMap<String, String> {
+        u.selector
+            .matchers
+            .iter()
+            .filter(|m| m.op == MatchOp::Equal)
+            .map(|m| (m.name.clone(), m.value.clone()))
+            .collect()
+    };
+    let names: Vec<String> = uses.first().map(fixed)?.into_keys().collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let mut values: HashMap<String, Vec<usize>> = HashMap::new();
+            for (i, u) in uses.iter().enumerate() {
+                values.entry(fixed(u).get(&name)?.clone()).or_default().push(i);
+            }
+            Some((name, values))
+        })
+        .max_by_key(|(_, values)| values.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! A vector selector as a value: parsed by promql-parser, compared, merged, printed and matched against label sets.
+//!
+//! Nothing is pasted: a selector is built as a tree, printed, parsed again and compared before it is used.
+
+use std::fmt;
+
+use promql_parser::label::{MatchOp, Matcher, Matchers};
+use promql_parser::parser::{Expr, VectorSelector, parse};
+
+/// Longest expression that is parsed, bytes. The parser recurses, so length and depth are bounded before it runs.
+pub const EXPR_BYTES_MAX: usize = 16 * 1024;
+/// Deepest bracket nesting that is parsed; the parser overflows its stack somewhere past 5,000.
+pub const EXPR_DEPTH_MAX: usize = 100;
+
+/// A bare instant-vector selector with a fixed metric name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    /// Metric name.
+    pub metric: String,
+    /// Matchers in (name, operator, value) order, without `__name__`.
+    pub matchers: Vec<Matcher>,
+}
+
+/// Refuses what the parser must not be given: too long, or nested too deeply.
+pub fn bounded(expr: &str) -> Result<(), String> {
+    if expr.len() > EXPR_BYTES_MAX {
+        return Err(format!("the expression has {} bytes; at most {EXPR_BYTES_MAX} are read", expr.len()));
+    }
+    let mut depth = 0usize;
+    for byte in expr.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > EXPR_DEPTH_MAX {
+            return Err(format!("the expression nests brackets deeper than {EXPR_DEPTH_MAX}"));
+        }
+    }
+    Ok(())
+}
+
+impl Selector {
+    /// Parses `metric{label="value",...}`. Ranges, offsets, `@` and `or` matchers are refused with a reason.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        bounded(text)?;
+        match parse(text) {
+            Ok(Expr::VectorSelector(selector)) => Self::from_ast(selector),
+            Ok(_) => {
+                Err(format!("`{text}` is an expression; a bare selector like metric{{label=\"value\"}} is needed"))
+            }
+            Err(error) => Err(format!("`{text}` is not PromQL: {error}")),
+        }
+    }
+
+    fn from_ast(selector: VectorSelector) -> Result<Self, String> {
+        if selector.offset.is_some() || selector.at.is_some() {
+            return Err("a selector must not have an offset or an @ modifier".into());
+        }
+        if !selector.matchers.or_matchers.is_empty() {
+            return Err("`or` between matchers is not PromQL of Prometheus".into());
+        }
+        let (names, mut matchers): (Vec<Matcher>, Vec<Matcher>) =
+            selector.matchers.matchers.into_iter().partition(|m| m.name == "__name__");
+        let metric = match (selector.name, names.as_slice()) {
+            (Some(name), []) => name,
+            (None, [m]) if m.op == MatchOp::Equal => m.value.clone(),
+            _ => return Err("a selector needs one fixed metric name".into()),
+        };
+        matchers.sort_by_key(sort_key);
+        matchers.dedup();
+        Ok(Selector { metric, matchers })
+    }
+
+    /// A selector of the same matchers on another metric, e.g. `x_bucket` for `x`.
+    pub fn renamed(&self, metric: String) -> Self {
+        Selector { metric, matchers: self.matchers.clone() }
+    }
+
+    /// Adds `name=~"v1|v2"` (values quoted), or `name="v"` for one value.
+    pub fn with_values(mut self, name: &str, values: &[String]) -> Result<Self, String> {
+        self.matchers.push(alternation(name, values)?);
+        self.matchers.sort_by_key(sort_key);
+        Ok(self)
+    }
+
+    /// Whether a label set satisfies every matcher. `label` answers "" for an absent label, as in PromQL.
+    pub fn matches<'a>(&self, label: impl Fn(&str) -> &'a str) -> bool {
+        self.matchers.iter().all(|matcher| matcher.is_match(label(&matcher.name)))
+    }
+
+    /// Whether every series `other` selects is selected by `self` too, as far as equal matchers can show it.
+    pub fn contains(&self, other: &Selector) -> bool {
+        self.metric == other.metric && self.matchers.iter().all(|matcher| other.matchers.contains(matcher))
+    }
+
+    /// The selector as an expression tree.
+    pub fn to_ast(&self) -> VectorSelector {
+        VectorSelector::new(Some(self.metric.clone()), Matchers::new(self.matchers.clone()))
+    }
+
+    /// Prints it and proves that the print parses back to the same selector.
+    pub fn to_promql(&self) -> Result<String, String> {
+        let text = self.to_string();
+        let again = Selector::parse(&text)?;
+        if again == *self { Ok(text) } else { Err(format!("`{text}` does not read back as what was meant")) }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_ast())
+    }
+}
+
+/// `name="v"` or `name=~"v1|v2"`, with the values escaped for the regular expression.
+pub fn alternation(name: &str, values: &[String]) -> Result<Matcher, String> {
+    match values {
+        [] => Err(format!("no value for label {name}")),
+        [value] => Ok(Matcher::new(MatchOp::Equal, name, value)),
+        _ => {
+            let value = values.iter().map(|v| regex::escape(v)).collect::<Vec<_>>().join("|");
+            let re = regex::Regex::new(&format!("^(?:{value})$")).map_err(|error| error.to_string())?;
+            Ok(Matcher::new(MatchOp::Re(re), name, &value))
+        }
+    }
+}
+
+fn sort_key(matcher: &Matcher) -> (String, String, String) {
+    (matcher.name.clone(), matcher.op.to_string(), matcher.value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        for text in [
+            r#"up"#,
+            r#"http_requests_total{code=~"5..",service="a\"b\\c"}"#,
+            r#"m{a!="x",b!~"y.*|z{2}"}"#,
+            r#"vllm:request_success_total{model_name="llama-3"}"#,
+        ] {
+            let selector = Selector::parse(text).expect(text);
+            assert_eq!(Selector::parse(&selector.to_promql().expect(text)).as_ref(), Ok(&selector));
+        }
+    }
+
+    #[test]
+    fn what_is_no_bare_selector_is_refused() {
+        for text in [
+            "sum(up)",
+            "up[5m]",
+            "up offset 5m",
+            "up @ 5",
+            r#"{a="x"}"#,
+            r#"up{a="x" or b="y"}"#,
+            "",
+            "up{",
+            r#"{__name__=~"a|b"}"#,
+        ] {
+            assert!(Selector::parse(text).is_err(), "{text}");
+        }
+        assert!(Selector::parse(&"(".repeat(20_000)).is_err());
+        assert!(Selector::parse(&"a".repeat(20_000)).is_err());
+    }
+
+    #[test]
+    fn merged_values_are_escaped() {
+        let merged = Selector::parse("m")
+            .and_then(|s| s.with_values("service", &["a.b".into(), "c|d".into(), "e\\f\"".into()]))
+            .expect("a selector");
+        let again = Selector::parse(&merged.to_promql().expect("printable")).expect("parsable");
+        for (value, wanted) in
+            [("a.b", true), ("c|d", true), ("e\\f\"", true), ("axb", false), ("c", false), ("", false)]
+        {
+            assert_eq!(again.matches(|_| value), wanted, "{value}");
+        }
+    }
+}

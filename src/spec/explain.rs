@@ -1,0 +1,185 @@
+//! What an SLO's numbers come to: every resolved factor and ratio, and how fast a total outage would be seen.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::engine::{Speed, Unit};
+
+use super::burn::shown;
+use super::duration::TimeSpan;
+use super::model::{Bound, Part, SliSource, SloSpec};
+
+/// An SLO in plain numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explained {
+    /// The SLO.
+    pub id: String,
+    /// Percent.
+    pub objective: f64,
+    /// Error budget as a ratio.
+    pub budget: f64,
+    /// Rolling window.
+    pub window: TimeSpan,
+    /// What is counted: `events`, `slices by p95`, `slices by gauge`.
+    pub unit: String,
+    /// Where the events come from; `None` with the reason in `note`.
+    pub source: Option<String>,
+    /// Burn clauses, fast ones first.
+    pub clauses: Vec<ExplainedClause>,
+    /// What is worth knowing beside the numbers.
+    pub note: Option<String>,
+}
+
+/// A burn clause in plain numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExplainedClause {
+    /// Page or ticket.
+    pub speed: Speed,
+    /// As the user wrote it.
+    pub text: String,
+    /// Long window.
+    pub long: TimeSpan,
+    /// Short window.
+    pub short: TimeSpan,
+    /// Burn-rate factor.
+    pub factor: f64,
+    /// Error ratio over which it fires: factor × budget.
+    pub error_ratio: f64,
+    /// Share of the budget that is spent when it fires: factor × long / window.
+    pub budget_spent: f64,
+    /// Seconds until it fires when everything fails, with no errors before: long × factor × budget.
+    pub detection_s: f64,
+}
+
+/// Explains one SLO.
+pub fn explain(spec: &SloSpec) -> Explained {
+    let slo = &spec.slo;
+    let span = |seconds: i64| TimeSpan::from_seconds(seconds.max(1)).unwrap_or_else(|| super::defaults().window);
+    let budget = slo.budget();
+    let clause = |clause: &crate::engine::BurnClause| ExplainedClause {
+        speed: clause.speed,
+        text: clause.text.clone(),
+        long: span(clause.long_s),
+        short: span(clause.short_s),
+        factor: clause.factor,
+        error_ratio: clause.factor * budget,
+        budget_spent: clause.factor * clause.long_s as f64 / slo.window_s as f64,
+        detection_s: clause.long_s as f64 * clause.factor * budget,
+    };
+    Explained {
+        id: slo.id.clone(),
+        objective: slo.objective,
+        budget,
+        window: span(slo.window_s),
+        unit: match slo.unit {
+            Unit::Events => "events".into(),
+            Unit::QuantileSlices { quantile } => format!("slices by p{}", shown(quantile * 100.0).replace('.', "")),
+            Unit::GaugeSlices => "slices by gauge".into(),
+        },
+        source: spec.source.as_ref().ok().map(source_text),
+        clauses: slo.burn.iter().map(clause).collect(),
+        note: note(spec),
+    }
+}
+
+fn source_text(source: &SliSource) -> String {
+    match source {
+        SliSource::Ratio { total, part: Part::Bad(bad) } => format!("bad {bad} of {total}"),
+        SliSource::Ratio { total, part: Part::Good(good) } => format!("all but {good} of {total}"),
+        SliSource::Histogram { selector, threshold } => format!("over {} in {selector}", shown(*threshold)),
+        SliSource::Gauge { expr, bound: Bound::Max(max) } => format!("over {}: {expr}", shown(*max)),
+        SliSource::Gauge { expr, bound: Bound::Min(min) } => format!("under {}: {expr}", shown(*min)),
+    }
+}
+
+fn note(spec: &SloSpec) -> Option<String> {
+    if let Err(reason) = &spec.source {
+        return Some(format!("no source of events: {reason}"));
+    }
+    match spec.slo.unit {
+        Unit::QuantileSlices { quantile } => Some(format!(
+            "a slice is bad when over {} % of its events are slow; the times are those of whole slices",
+            shown((1.0 - quantile) * 100.0)
+        )),
+        Unit::GaugeSlices => {
+            Some("a slice is bad when its value breaks the bound; slices without a value are unknown".into())
+        }
+        Unit::Events => None,
+    }
+}
+
+/// SLOs and their clauses as a plain-text table.
+pub fn table(explained: &[Explained]) -> String {
+    let mut rows = vec![
+        [
+            "slo",
+            "objective",
+            "window",
+            "counts",
+            "alert",
+            "clause",
+            "factor",
+            "error ratio",
+            "budget spent",
+            "seen after",
+        ]
+        .map(str::to_string),
+    ];
+    for slo in explained {
+        let head = [slo.id.clone(), format!("{} %", shown(slo.objective)), slo.window.to_string(), slo.unit.clone()];
+        for (i, clause) in slo.clauses.iter().enumerate() {
+            let [id, objective, window, unit] = if i == 0 { head.clone() } else { Default::default() };
+            let speed = match clause.speed {
+                Speed::Fast => "fast",
+                Speed::Slow => "slow",
+            };
+            rows.push([
+                id,
+                objective,
+                window,
+                unit,
+                speed.into(),
+                clause.text.clone(),
+                format!("{}x", shown(clause.factor)),
+                format!("{} %", shown(clause.error_ratio * 100.0)),
+                format!("{} %", shown(clause.budget_spent * 100.0)),
+                time(clause.detection_s),
+            ]);
+        }
+        if slo.clauses.is_empty() {
+            let [id, objective, window, unit] = head;
+            let dash = || "-".to_string();
+            rows.push([id, objective, window, unit, "none".into(), dash(), dash(), dash(), dash(), dash()]);
+        }
+    }
+    let mut out = aligned(&rows);
+    for slo in explained {
+        if let (Some(note), None) = (&slo.note, &slo.source) {
+            let _ = writeln!(out, "{}: {note}", slo.id);
+        }
+    }
+    out
+}
+
+fn aligned(rows: &[[String; 10]]) -> String {
+    let mut widths = [0; 10];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+    out
+}
+
+/// Seconds for people: `52s`, `2m10s`, `7h12m`.
+fn time(seconds: f64) -> String {
+    let whole = seconds.ceil().max(1.0) as i64;
+    let rounded = if whole >= 7_200 { (whole + 59) / 60 * 60 } else { whole };
+    TimeSpan::from_seconds(rounded).map_or_else(|| format!("{rounded}s"), |span| span.to_string())
+}

@@ -1,0 +1,127 @@
+//! Finding the files: bounded in number, size and depth, in one order on every machine.
+//!
+//! Kubernetes mounts a ConfigMap as symlinks into a hidden `..data` directory that is swapped on change: entries
+//! that start with a dot are skipped, symlinks to files are followed. A directory is entered once, so loops end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::problem::{Code, Problem, Severity};
+
+/// Largest file, bytes.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// Most files of one load.
+pub const FILES_MAX: usize = 10_000;
+/// Deepest directory below a given one.
+pub const DEPTH_MAX: usize = 8;
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedFile {
+    /// As it was named or found.
+    pub path: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Reads all files of `paths`, directories recursively, sorted by path.
+pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<LoadedFile> {
+    let mut found = Found { files: BTreeSet::new(), entered: BTreeSet::new() };
+    for path in paths {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => found.walk(path, 0, problems),
+            Ok(_) => {
+                found.files.insert(path.clone());
+            }
+            Err(error) => problems.push(unreadable(path, &error.to_string())),
+        }
+    }
+    if found.files.is_empty() && problems.is_empty() {
+        let named: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let mut problem = unreadable(Path::new(&named.join(", ")), "there is no .yaml or .yml file in it");
+        problem.write("the folder of your services, such as rules/");
+        problems.push(problem);
+    }
+    let mut files = Vec::new();
+    for path in found.files {
+        match read_text(&path) {
+            Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text }),
+            Err(reason) => problems.push(unreadable(&path, &reason)),
+        }
+    }
+    files
+}
+
+struct Found {
+    files: BTreeSet<PathBuf>,
+    entered: BTreeSet<PathBuf>,
+}
+
+impl Found {
+    fn walk(&mut self, directory: &Path, depth: usize, problems: &mut Vec<Problem>) {
+        if depth > DEPTH_MAX {
+            problems.push(unreadable(directory, &format!("over {DEPTH_MAX} directories deep")));
+            return;
+        }
+        let real = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
+        if !self.entered.insert(real) {
+            return;
+        }
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return problems.push(unreadable(directory, &error.to_string())),
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        paths.sort();
+        for path in paths {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => self.walk(&path, depth + 1, problems),
+                Ok(meta) if meta.is_file() && is_yaml(&path) => {
+                    if self.files.len() >= FILES_MAX {
+                        return problems.push(unreadable(directory, &format!("over {FILES_MAX} files")));
+                    }
+                    self.files.insert(path);
+                }
+                Ok(_) => {}
+                Err(error) if is_yaml(&path) => problems.push(unreadable(&path, &error.to_string())),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// The text of a file, refused when it is too large, no plain file, or not UTF-8.
+fn read_text(path: &Path) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Err("is not a plain file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(format!("is over {} KiB", FILE_BYTES_MAX / 1024));
+    }
+    String::from_utf8(bytes).map_err(|error| format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+}
+
+pub(crate) fn unreadable(path: &Path, reason: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        file: path.display().to_string(),
+        line: 0,
+        column: 0,
+        length: 1,
+        what: format!("cannot be read: {reason}"),
+        instead: None,
+        code: Code::Unreadable,
+    }
+}

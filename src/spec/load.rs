@@ -1,0 +1,230 @@
+//! Files to model: every document of every file, then what only all of them together can show.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+
+use super::defaults::defaults;
+use super::duration::TimeSpan;
+use super::files::{self, LoadedFile};
+use super::model::Model;
+use super::policy::{self, PlacedPolicy, Policy};
+use super::problem::{Code, Place, Problem, Severity};
+use super::reader::{At, Report};
+use super::service::{self, PlacedService};
+use super::tree::{self, Node, Value};
+
+/// What came of loading.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// All that could be resolved. Complete only where [`Loaded::is_fatal`] is false.
+    pub model: Model,
+    /// Policies sorted by service.
+    pub policies: Vec<Policy>,
+    /// All problems of all files, by file and place.
+    pub problems: Vec<Problem>,
+    /// The files that were read, by path.
+    pub files: Vec<LoadedFile>,
+    /// SHA-256 of the resolved model and policies, hexadecimal: what `config hash` shows. Comments, file names and
+    /// the order of files do not change it.
+    pub digest: String,
+}
+
+impl Loaded {
+    /// Whether any problem is an error, so that the files are refused as a whole.
+    pub fn is_fatal(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// The text of the file a problem is in.
+    pub fn source(&self, problem: &Problem) -> Option<&str> {
+        let found = self.files.binary_search_by(|file| file.path.as_str().cmp(&problem.file)).ok()?;
+        Some(&self.files[found].text)
+    }
+
+    /// All problems as text for people.
+    pub fn render(&self, colour: bool) -> String {
+        self.problems.iter().map(|problem| problem.render(self.source(problem), colour)).collect()
+    }
+}
+
+/// What loading needs to know of the daemon.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Length of a slice; windows of burn clauses are not shorter.
+    pub resolution: TimeSpan,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { resolution: defaults().resolution }
+    }
+}
+
+/// Loads files and directories (`*.yaml` and `*.yml`, recursively) with default options.
+pub fn load(paths: &[PathBuf]) -> Loaded {
+    load_with(paths, &Options::default())
+}
+
+/// Loads files and directories.
+pub fn load_with(paths: &[PathBuf], options: &Options) -> Loaded {
+    let mut problems = Vec::new();
+    let files = files::read(paths, &mut problems);
+    resolve(files, problems, options)
+}
+
+/// Loads one text as if it were a file of this name.
+pub fn load_text(name: &str, text: &str) -> Loaded {
+    load_texts(&[(name, text)], &Options::default())
+}
+
+/// Loads texts as if they were files of these names.
+pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for (name, text) in texts {
+        match text.len() <= files::FILE_BYTES_MAX {
+            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string() }),
+            false => problems.push(files::unreadable((*name).as_ref(), "is over 1024 KiB")),
+        }
+    }
+    resolve(files, problems, options)
+}
+
+/// Documents of all files, with the index of their file.
+#[derive(Default)]
+struct Documents {
+    services: Vec<(usize, PlacedService)>,
+    policies: Vec<(usize, PlacedPolicy)>,
+}
+
+fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut documents = Documents::default();
+    for (index, file) in files.iter().enumerate() {
+        let mut report = Report::new(&file.path, &file.text);
+        read_file(index, file, options, &mut documents, &mut report);
+        problems.append(&mut report.problems);
+    }
+    let mut model = Model::default();
+    refuse_duplicates(&files, &documents, &mut problems);
+    for (_, placed) in &documents.services {
+        model.services.push(placed.service.clone());
+        model.slos.extend(placed.slos.iter().map(|slo| slo.spec.clone()));
+    }
+    model.services.sort_by(|a, b| a.name.cmp(&b.name));
+    model.services.dedup_by(|a, b| a.name == b.name);
+    model.slos.sort_by(|a, b| a.slo.id.cmp(&b.slo.id));
+    model.slos.dedup_by(|a, b| a.slo.id == b.slo.id);
+    let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for spec in &model.slos {
+        by_service.entry(&spec.slo.service).or_default().push(spec.slo.id.clone());
+    }
+    for (index, placed) in &documents.policies {
+        let mut report = Report::new(&files[*index].path, &files[*index].text);
+        policy::check(placed, &model, &by_service, &mut report);
+        problems.append(&mut report.problems);
+    }
+    let mut policies: Vec<Policy> = documents.policies.into_iter().map(|(_, placed)| placed.policy).collect();
+    policies.sort_by(|a, b| a.service.cmp(&b.service));
+    problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.what).cmp(&(&b.file, b.line, b.column, &b.what)));
+    let digest = digest(&model, &policies);
+    Loaded { model, policies, problems, files, digest }
+}
+
+fn digest(model: &Model, policies: &[Policy]) -> String {
+    let resolved = serde_json::to_vec(&(model, policies)).expect("maps have text keys and numbers are finite");
+    Sha256::digest(resolved).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut Documents, report: &mut Report<'_>) {
+    let nodes = match tree::parse(&file.text) {
+        Ok(nodes) => nodes,
+        Err(fault) => {
+            report.error_at(fault.place, "", Code::Syntax, fault.what);
+            return;
+        }
+    };
+    if nodes.is_empty() {
+        let place = Place { line: 1, column: 1, length: 1 };
+        report
+            .error_at(place, "", Code::UnknownShape, "this file has no document")
+            .write("a service (name, owner, slo) or a policy (service, allowed_actions)");
+    }
+    for node in &nodes {
+        report.subject.clear();
+        let root = At::root(node);
+        match shape(node) {
+            Shape::Service => {
+                documents.services.extend(service::read(&root, options.resolution, report).map(|found| (index, found)));
+            }
+            Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            Shape::Unknown(what, instead) => {
+                report.error(&root, Code::UnknownShape, what).write(instead);
+            }
+        }
+    }
+}
+
+enum Shape {
+    Service,
+    Policy,
+    Unknown(String, &'static str),
+}
+
+/// Which document a node is, told by its keys.
+fn shape(node: &Node) -> Shape {
+    const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
+    let Value::Map(entries) = &node.value else {
+        return Shape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
+    };
+    let has = |key: &str| entries.iter().any(|(k, _)| k.name == key);
+    if has("apiVersion") || has("version") && has("slos") {
+        let what = "this is a document of another tool (Sloth, Pyrra, OpenSLO or Kubernetes)";
+        return Shape::Unknown(what.into(), EITHER);
+    }
+    if has("prometheus") || has("alertmanagers") || has("listen") {
+        let what = "these are daemon settings, not a service or a policy";
+        return Shape::Unknown(what.into(), "slowburn run --config FILE, outside of the rules folder");
+    }
+    if has("allowed_actions") || has("safety_checks") || has("service") && !has("slo") {
+        return Shape::Policy;
+    }
+    if has("name") || has("slo") || has("owner") {
+        return Shape::Service;
+    }
+    let keys: Vec<String> = entries.iter().take(5).map(|(key, _)| format!("{:?}", key.name)).collect();
+    Shape::Unknown(format!("neither a service nor a policy: its keys are {}", keys.join(", ")), EITHER)
+}
+
+/// Services, SLO ids and policies are unique over all files.
+fn refuse_duplicates(files: &[LoadedFile], documents: &Documents, problems: &mut Vec<Problem>) {
+    let mut names: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
+    let mut ids: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
+    let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
+    let mut see = |seen: (usize, Place), earlier: Option<(usize, Place)>, what: String| {
+        let Some((file, place)) = earlier else { return };
+        let what = format!("{what} is there twice, first at {}:{}:{}", files[file].path, place.line, place.column);
+        let mut report = Report::new(&files[seen.0].path, &files[seen.0].text);
+        report.error_at(seen.1, "", Code::DuplicateId, what);
+        problems.append(&mut report.problems);
+    };
+    for (file, placed) in &documents.services {
+        let name = placed.service.name.as_str();
+        match names.get(name) {
+            Some(earlier) => see((*file, placed.place), Some(*earlier), format!("the service {name:?}")),
+            None => {
+                names.insert(name, (*file, placed.place));
+                for slo in &placed.slos {
+                    let earlier = ids.insert(&slo.spec.slo.id, (*file, slo.place));
+                    see((*file, slo.place), earlier, format!("the SLO id {:?}", slo.spec.slo.id));
+                }
+            }
+        }
+    }
+    for (file, placed) in &documents.policies {
+        let earlier = governed.insert(&placed.policy.service, (*file, placed.place));
+        see((*file, placed.place), earlier, format!("a policy of the service {:?}", placed.policy.service));
+    }
+}

@@ -1,0 +1,402 @@
+//! Where the events of one SLO come from: an explicit `sli:`, or the service's preset.
+//!
+//! `sli:` has four forms: `{total, bad}`, `{total, good}`, `{histogram}` and `{gauge}`. A threshold in the key
+//! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
+//! comparing seconds with milliseconds is the quietest way to be wrong.
+
+use super::indicator::{Family, Indicator};
+use super::model::{Bound, Part, SliSource};
+use super::preset::{Preset, PresetSli};
+use super::problem::Code;
+use super::reader::{At, Fields, Report};
+use super::selector::{self, TimeUnit};
+
+/// The service's `telemetry:`.
+#[derive(Debug)]
+pub(crate) struct Telemetry<'a> {
+    pub preset: Option<(&'a str, &'static Preset)>,
+    pub labels: Vec<(String, String)>,
+    pub target_labels: Option<Vec<String>>,
+}
+
+/// A bound in the unit of its key; `None` for availability.
+pub(crate) type KeyBound = Option<f64>;
+
+/// What an explicit `sli:` says.
+pub(crate) struct Explicit {
+    pub source: SliSource,
+    pub target_labels: Option<Vec<String>>,
+}
+
+/// Reads `telemetry:`.
+pub(crate) fn telemetry<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Telemetry<'a>> {
+    let mut fields = at.map(report)?;
+    let preset_at = fields.get("preset");
+    let match_at = fields.get("match");
+    let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
+    let mut preset = None;
+    if let Some(at) = &preset_at {
+        let name = at.text(report)?;
+        match super::preset::preset(name) {
+            Some(found) => preset = Some((name, found)),
+            None => {
+                let names = super::preset::names();
+                let instead = match super::reader::nearest(name, &names) {
+                    Some(word) => format!("preset: {word}"),
+                    None => format!("one of {}, or an sli: for each SLO", names.join(", ")),
+                };
+                report.error(at, Code::UnknownReference, format!("there is no preset {name:?}")).write(instead);
+            }
+        }
+    } else if let Some(at) = &match_at {
+        report
+            .error(at, Code::MissingKey, "`match` narrows a preset, and no preset is named")
+            .write("preset: istio, or another of the presets");
+    }
+    let labels = match_at.as_ref().map(|at| super::alerting::labels(at, report)).unwrap_or_default();
+    if let Some((name, known)) = preset {
+        check_match(&fields, name, known, &labels, report);
+    }
+    fields.finish(report);
+    Some(Telemetry { preset, labels, target_labels })
+}
+
+fn check_match(fields: &Fields<'_>, name: &str, preset: &Preset, labels: &[(String, String)], report: &mut Report<'_>) {
+    if labels.is_empty() {
+        let what = format!("without `match` this service is judged by all traffic that {name} sees");
+        report
+            .warn(&fields.at, Code::InvalidSli, what)
+            .write("match: {LABEL: VALUE}, the labels of this service's series");
+    }
+    let known: Vec<&str> = preset.labels.iter().map(String::as_str).collect();
+    let Some((_, at)) = fields.entries().find(|(key, _)| key.name == "match") else { return };
+    for (label, _) in labels {
+        if !known.contains(&label.as_str()) {
+            let what =
+                format!("{label:?} is no label that {name} is known to have: if no series has it, there is no data");
+            let place = at.node;
+            let place = match &place.value {
+                super::tree::Value::Map(entries) => entries.iter().find(|(key, _)| key.name == *label),
+                _ => None,
+            };
+            let Some((key, value)) = place else { continue };
+            let here = at.child(value, &key.name);
+            report.warn(&here, Code::InvalidSli, what).instead =
+                super::reader::nearest(label, &known).map(|word| format!("{word}:"));
+        }
+    }
+}
+
+/// Reads a list of label names.
+pub(crate) fn label_names(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for item in at.list(report)? {
+        let Some(name) = item.text(report) else { continue };
+        if !selector::is_label_name(name) {
+            report.error(&item, Code::InvalidName, format!("{name:?} is no label name"));
+        } else if names.iter().any(|earlier| earlier == name) {
+            report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice"));
+        } else {
+            names.push(name.to_string());
+        }
+    }
+    Some(names)
+}
+
+/// Reads an explicit `sli:` of an SLO with this indicator and bound.
+pub(crate) fn explicit(
+    at: &At<'_>,
+    indicator: Indicator,
+    bound: KeyBound,
+    report: &mut Report<'_>,
+) -> Option<Explicit> {
+    let mut fields = at.map(report)?;
+    let keys = ["total", "bad", "good", "histogram", "gauge"];
+    let [total, bad, good, histogram, gauge] = keys.map(|key| fields.get(key));
+    let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
+    let given = [&histogram, &gauge].iter().filter(|at| at.is_some()).count()
+        + usize::from(total.is_some() || bad.is_some() || good.is_some());
+    let source = match (histogram, gauge) {
+        _ if given > 1 => {
+            report
+                .error(at, Code::InvalidSli, "an SLI has one source, and this one has several")
+                .write("one of {total, bad}, {total, good}, {histogram} and {gauge}");
+            None
+        }
+        _ if given == 0 => {
+            report.error(at, Code::InvalidSli, "this SLI names no source").write(form_of(indicator));
+            fields.get("unit");
+            None
+        }
+        (Some(metric), _) => from_histogram(&metric, indicator, bound, &mut fields, report),
+        (_, Some(expr)) => from_gauge(&expr, indicator, bound, &mut fields, report),
+        _ => {
+            if indicator.family() == Family::FeatureFreshness {
+                report
+                    .error(at, Code::InvalidSli, "feature freshness is an age, which counters do not tell")
+                    .write("sli: {gauge: feature_age_seconds}");
+                None
+            } else {
+                ratio(at, total, bad, good, report)
+            }
+        }
+    };
+    fields.finish(report);
+    Some(Explicit { source: source?, target_labels })
+}
+
+fn form_of(indicator: Indicator) -> &'static str {
+    match indicator.family() {
+        Family::Availability => "{total: http_requests_total{...}, bad: http_requests_total{...,code=~\"5..\"}}",
+        Family::FeatureFreshness => "{gauge: feature_age_seconds}",
+        _ => "{histogram: request_duration_seconds{...}}",
+    }
+}
+
+/// Two counters: `total`, and `bad` or `good`.
+pub(crate) fn ratio(
+    at: &At<'_>,
+    total: Option<At<'_>>,
+    bad: Option<At<'_>>,
+    good: Option<At<'_>>,
+    report: &mut Report<'_>,
+) -> Option<SliSource> {
+    if total.is_none() {
+        report
+            .error(at, Code::MissingKey, "`total` is missing: an error ratio needs the count of all events")
+            .write("total: http_requests_total{...}");
+    }
+    match (&bad, &good) {
+        (None, None) => {
+            report
+                .error(at, Code::MissingKey, "`bad` or `good` is missing: which of the events count?")
+                .write("bad: http_requests_total{...,code=~\"5..\"}");
+        }
+        (Some(_), Some(good)) => {
+            report
+                .error(good, Code::InvalidSli, "`bad` and `good` are both given, and they may disagree")
+                .write("one of them");
+        }
+        _ => {}
+    }
+    let mut read =
+        |at: &Option<At<'_>>| at.as_ref().and_then(|at| read_selector(at, report).map(|found| found.to_string()));
+    let (total_text, bad_text, good_text) = (read(&total), read(&bad), read(&good));
+    let part = match (bad_text, good_text) {
+        (Some(bad), None) => Part::Bad(bad),
+        (None, Some(good)) => Part::Good(good),
+        _ => return None,
+    };
+    let total_text = total_text?;
+    let (word, text) = match &part {
+        Part::Bad(text) => ("bad", text),
+        Part::Good(text) => ("good", text),
+    };
+    if *text == total_text {
+        let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
+        report.error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what);
+        return None;
+    }
+    Some(SliSource::Ratio { total: total_text, part })
+}
+
+fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser::VectorSelector> {
+    let text = at.text(report)?;
+    match selector::selector(text) {
+        Ok(found) => Some(found),
+        Err(fault) => {
+            report.error(at, Code::InvalidSelector, fault.what).instead =
+                fault.instead.map(|instead| format!("{}: {instead}", at.key()));
+            None
+        }
+    }
+}
+
+fn unit_at(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<TimeUnit> {
+    let at = fields.get("unit")?;
+    at.choice(report, &[("s", TimeUnit::Seconds), ("ms", TimeUnit::Milliseconds), ("us", TimeUnit::Microseconds)])
+}
+
+fn from_histogram(
+    at: &At<'_>,
+    indicator: Indicator,
+    bound: KeyBound,
+    fields: &mut Fields<'_>,
+    report: &mut Report<'_>,
+) -> Option<SliSource> {
+    let said = unit_at(fields, report);
+    match indicator {
+        Indicator::Quantile { .. } => {}
+        Indicator::Availability => {
+            report
+                .error(at, Code::InvalidSli, "availability has no threshold, so a histogram cannot tell good from bad")
+                .write(form_of(indicator));
+            return None;
+        }
+        Indicator::Freshness { .. } => {
+            report
+                .error(at, Code::InvalidSli, "feature freshness is an age at a time, not a histogram of events")
+                .write("gauge: feature_age_seconds");
+            return None;
+        }
+    }
+    let found = read_selector(at, report)?;
+    let name = found.name.as_deref().unwrap_or_default();
+    let has_le = !found.matchers.find_matchers("le").is_empty();
+    if let Some(base) = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).or(name.strip_suffix("_sum")) {
+        let mut plain = found.clone();
+        plain.name = Some(base.to_string());
+        plain.matchers.matchers.retain(|matcher| matcher.name != "le");
+        report
+            .error(at, Code::InvalidSli, "a histogram is named by its base name, without _bucket, _count or _sum")
+            .write(format!("histogram: {plain}"));
+        return None;
+    }
+    if has_le {
+        report.error(at, Code::InvalidSli, "the bucket is chosen by the threshold in the SLO's key: leave `le` out");
+        return None;
+    }
+    let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
+    let threshold = convert(bound?, indicator.unit()?, unit);
+    Some(SliSource::Histogram { selector: found.to_string(), threshold })
+}
+
+/// The unit of a metric: what its name shows, or what the user says.
+fn metric_unit(
+    at: &At<'_>,
+    named: Option<TimeUnit>,
+    said: Option<TimeUnit>,
+    report: &mut Report<'_>,
+) -> Option<TimeUnit> {
+    if said.is_none() && named.is_none() {
+        report
+            .error(
+                at,
+                Code::InvalidSli,
+                "the unit of time is not known: the metric name does not end in _seconds, _milliseconds, _ms or _us",
+            )
+            .write("unit: s, or ms or us, beside it");
+    }
+    said.or(named)
+}
+
+fn convert(bound: f64, from: TimeUnit, to: TimeUnit) -> f64 {
+    let converted = bound * to.per_second() / from.per_second();
+    // 800 ms are 0.8 s, not 0.8000000000000001 s: the bound is compared with the text of `le`.
+    let digits = 12 - converted.abs().max(1e-9).log10().ceil() as i32;
+    let scale = 10f64.powi(digits.clamp(0, 15));
+    (converted * scale).round() / scale
+}
+
+fn from_gauge(
+    at: &At<'_>,
+    indicator: Indicator,
+    bound: KeyBound,
+    fields: &mut Fields<'_>,
+    report: &mut Report<'_>,
+) -> Option<SliSource> {
+    let said = unit_at(fields, report);
+    let expr = read_gauge(at, report);
+    let bound = match indicator {
+        Indicator::Availability => min_or_max(fields, report),
+        _ => {
+            let expr = expr.as_ref()?;
+            let unit = metric_unit(at, TimeUnit::of_expr(expr), said, report)?;
+            Some(Bound::Max(convert(bound?, indicator.unit()?, unit)))
+        }
+    };
+    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound? })
+}
+
+/// Reads a gauge expression, `at` pointing at its text.
+pub(crate) fn read_gauge(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser::Expr> {
+    let text = at.text(report)?;
+    match selector::gauge(text) {
+        Ok(expr) => {
+            if selector::drops_series(&expr) {
+                report
+                    .warn(at, Code::InvalidSli, "this comparison drops the series that fail it, which reads as no data")
+                    .write("the value itself, with the bound in `max` or `min`; or `> bool`");
+            }
+            Some(expr)
+        }
+        Err(fault) => {
+            report.error(at, Code::InvalidSelector, fault.what).instead = fault.instead;
+            None
+        }
+    }
+}
+
+/// The bound of a gauge: exactly one of `max` and `min`.
+pub(crate) fn min_or_max(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Bound> {
+    let (max, min) = (fields.get("max"), fields.get("min"));
+    match (max, min) {
+        (Some(max), None) => max.number(report).map(Bound::Max),
+        (None, Some(min)) => min.number(report).map(Bound::Min),
+        (None, None) => {
+            report
+                .error(&fields.at, Code::MissingKey, "which values are bad? `max` or `min` is missing")
+                .write("min: 1 (bad when under it) or max: 1 (bad when over it)");
+            None
+        }
+        (Some(_), Some(min)) => {
+            report.error(&min, Code::InvalidSli, "`max` and `min` are both given").write("one of them");
+            None
+        }
+    }
+}
+
+/// The source that a preset gives, or why it gives none.
+pub(crate) fn from_preset(
+    telemetry: Option<&Telemetry<'_>>,
+    indicator: Indicator,
+    bound: KeyBound,
+) -> Result<SliSource, String> {
+    let Some((name, preset)) = telemetry.and_then(|telemetry| telemetry.preset) else {
+        return Err("no sli: and no telemetry preset says where its events come from".into());
+    };
+    let labels = telemetry.map(|telemetry| telemetry.labels.as_slice()).unwrap_or_default();
+    let narrowed = |text: &str| {
+        let mut found = selector::selector(text).map_err(|fault| fault.what)?;
+        selector::narrow_selector(&mut found, labels);
+        Ok::<_, String>(found)
+    };
+    let missing = || format!("the preset {name} does not measure {}", indicator.family().as_str());
+    match preset.slis.get(&indicator.family()).ok_or_else(missing)? {
+        PresetSli::Ratio { total, bad } => {
+            let part = Part::Bad(narrowed(bad)?.to_string());
+            Ok(SliSource::Ratio { total: narrowed(total)?.to_string(), part })
+        }
+        PresetSli::Histogram(metric) => {
+            let found = narrowed(metric)?;
+            let unit = found.name.as_deref().and_then(TimeUnit::of_metric).ok_or_else(missing)?;
+            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
+            Ok(SliSource::Histogram { selector: found.to_string(), threshold: convert(bound, key_unit, unit) })
+        }
+        PresetSli::Gauge(expr) => {
+            let mut expr = selector::gauge(expr).map_err(|fault| fault.what)?;
+            selector::narrow(&mut expr, labels);
+            let unit = TimeUnit::of_expr(&expr).ok_or_else(missing)?;
+            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
+            Ok(SliSource::Gauge { expr: expr.to_string(), bound: Bound::Max(convert(bound, key_unit, unit)) })
+        }
+        PresetSli::Absent(reason) => Err(reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_convert_without_binary_dust() {
+        use TimeUnit::{Microseconds, Milliseconds, Seconds};
+        assert_eq!(convert(800.0, Milliseconds, Seconds), 0.8);
+        assert_eq!(convert(1100.0, Milliseconds, Seconds), 1.1);
+        assert_eq!(convert(2.3, Seconds, Milliseconds), 2300.0);
+        assert_eq!(convert(10.0, Seconds, Seconds), 10.0);
+        assert_eq!(convert(7.0, Milliseconds, Microseconds), 7000.0);
+        assert_eq!(convert(0.15, Milliseconds, Seconds), 0.00015);
+        assert_eq!(convert(f64::MIN_POSITIVE, Milliseconds, Seconds), 0.0);
+    }
+}

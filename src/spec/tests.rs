@@ -1,0 +1,310 @@
+//! Tests of the loader as a whole: the documented files, and a folder with one file for each mistake.
+//!
+//! `tests/configs/good/*.yaml` must load without an error; what is warned of stands beside them. Each
+//! `tests/configs/bad/x.yaml` has one mistake and, in `x.txt`, exactly what is printed for it. `UPDATE_EXPECT=1`
+//! writes the texts anew; read every one of them before it is committed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CHECKOUT: &str = include_str!("../../tests/configs/good/checkout.yaml");
+
+fn root(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+}
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root(folder)).expect(folder);
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths
+}
+
+/// What `slowburn check` prints for the file, under its bare name.
+fn rendered(path: &Path) -> (Loaded, String) {
+    let name = path.file_name().expect("a name").to_string_lossy();
+    let loaded = load_text(&name, &fs::read_to_string(path).expect("readable"));
+    let text = loaded.render(false);
+    (loaded, text)
+}
+
+/// Compares with the text beside `path`, or writes it; says what differs.
+fn compare(path: &Path, actual: &str) -> Option<String> {
+    let expected_path = path.with_extension("txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        match actual.is_empty() {
+            true => drop(fs::remove_file(&expected_path)),
+            false => fs::write(&expected_path, actual).expect("writable"),
+        }
+        return None;
+    }
+    let expected = fs::read_to_string(&expected_path).unwrap_or_default();
+    (expected != actual).then(|| format!("{}\n--- expected\n{expected}--- found\n{actual}", path.display()))
+}
+
+#[test]
+fn every_bad_file_gets_exactly_its_message() {
+    let mut wrong = Vec::new();
+    let paths = yaml_files("tests/configs/bad");
+    assert!(paths.len() >= 45, "only {} bad files", paths.len());
+    for path in &paths {
+        let (loaded, text) = rendered(path);
+        let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        if errors == 0 {
+            wrong.push(format!("{}: no error", path.display()));
+        }
+        wrong.extend(compare(path, &text));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_file_loads_with_no_more_than_its_warnings() {
+    let mut wrong = Vec::new();
+    let paths = yaml_files("tests/configs/good");
+    assert!(paths.len() >= 15, "only {} good files", paths.len());
+    for path in &paths {
+        let (loaded, text) = rendered(path);
+        if loaded.is_fatal() || loaded.model.slos.is_empty() && loaded.policies.is_empty() {
+            wrong.push(format!("{}\n{text}", path.display()));
+        }
+        wrong.extend(compare(path, &text));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_documented_service_loads_exactly_as_printed() {
+    let loaded = load_text("checkout.yaml", CHECKOUT);
+    assert!(!loaded.is_fatal());
+    let ids: Vec<&str> = loaded.model.slos.iter().map(|spec| spec.slo.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "checkout-availability",
+            "checkout-feature-freshness",
+            "checkout-gpu-queue-time-p95",
+            "checkout-latency-p95",
+            "checkout-ttfb-p95",
+        ]
+    );
+    let without: Vec<&str> =
+        loaded.model.slos.iter().filter(|spec| spec.source.is_err()).map(|spec| spec.slo.name.as_str()).collect();
+    assert_eq!(without, ["feature-freshness", "gpu-queue-time-p95", "ttfb-p95"]);
+    assert_eq!(
+        loaded.model.slo("checkout-availability").expect("it").source,
+        Ok(SliSource::Ratio {
+            total: r#"istio_requests_total{destination_workload="checkout",reporter="source"}"#.into(),
+            part: model::Part::Bad(
+                r#"istio_requests_total{destination_workload="checkout",reporter="source",response_code=~"5.."}"#.into()
+            ),
+        })
+    );
+}
+
+#[test]
+fn the_examples_in_rules_load_clean() {
+    let loaded = load(&[root("rules/services"), root("rules/policies")]);
+    assert_eq!(loaded.render(false), "");
+    assert_eq!(loaded.model.services.len(), 4);
+    assert_eq!(loaded.policies.len(), 1);
+    assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
+}
+
+#[test]
+fn all_problems_of_all_files_come_at_once() {
+    let loaded = load_texts(
+        &[
+            ("b.yaml", "name: b\nslo: {availability: 100, latency_p95_ms: fast, latencyy_p95_ms: 1}\n"),
+            ("a.yaml", "name: a\nowner: x\nslo: {availability: 99.9\n"),
+            ("c.yaml", "name: b\nowner: x\nslo: {availability: 99.9}\n"),
+        ],
+        &Options::default(),
+    );
+    let places: Vec<(&str, usize, Code)> =
+        loaded.problems.iter().map(|problem| (problem.file.as_str(), problem.line, problem.code)).collect();
+    for wanted in [
+        ("a.yaml", Code::Syntax),
+        ("b.yaml", Code::NoOwner),
+        ("b.yaml", Code::InvalidObjective),
+        ("b.yaml", Code::WrongType),
+        ("b.yaml", Code::UnknownKey),
+        ("c.yaml", Code::NoSource),
+    ] {
+        assert!(places.iter().any(|(file, _, code)| (*file, *code) == wanted), "{wanted:?} in {places:#?}");
+    }
+    assert!(places.is_sorted_by_key(|(file, ..)| *file));
+}
+
+#[test]
+fn a_service_of_two_files_is_refused_with_both_places() {
+    let service = "name: a\nowner: x\nslo: {availability: {objective: 99, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
+    let loaded = load_texts(&[("one.yaml", service), ("two.yaml", service)], &Options::default());
+    assert_eq!(
+        loaded.render(false),
+        "two.yaml:1:1: error: the service \"a\" is there twice, first at one.yaml:1:1\n  |\n1 | name: a\n  | ^^^^\n"
+            .replace("\n1 |", "\n 1 |")
+            .replace("\n  |", "\n   |")
+    );
+}
+
+#[test]
+fn the_digest_follows_the_meaning_and_not_the_text() {
+    let of = |name: &str, text: &str| load_text(name, text).digest;
+    let plain = "name: a\nowner: x\nslo: {availability: 99.9}\n";
+    let digest = of("a.yaml", plain);
+    assert_eq!(digest.len(), 64);
+    assert_eq!(digest, of("b.yml", "# a comment\nowner: x\nname: a\nslo:\n  availability: {objective: 99.90}\n"));
+    assert_ne!(digest, of("a.yaml", &plain.replace("99.9", "99.8")));
+}
+
+#[test]
+fn folders_are_read_in_order_through_config_map_links_and_past_loops() {
+    let folder = std::env::temp_dir().join(format!("slowburn-rules-{}", std::process::id()));
+    let data = folder.join("..2026_01_01");
+    fs::create_dir_all(&data).expect("a folder");
+    let service = |name: &str| format!("name: {name}\nowner: x\nslo: {{availability: 99.9}}\n");
+    fs::write(data.join("a.yaml"), service("a")).expect("written");
+    std::os::unix::fs::symlink("..2026_01_01", folder.join("..data")).expect("linked");
+    std::os::unix::fs::symlink("..data/a.yaml", folder.join("a.yaml")).expect("linked");
+    std::os::unix::fs::symlink(".", folder.join("loop")).expect("linked");
+    fs::write(folder.join("b.yml"), service("b")).expect("written");
+    fs::write(folder.join("notes.txt"), "not yaml: [").expect("written");
+    let loaded = load(std::slice::from_ref(&folder));
+    let names: Vec<&str> = loaded.model.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"], "{}", loaded.render(false));
+    assert!(!loaded.is_fatal());
+
+    fs::write(folder.join("big.yaml"), " ".repeat(files::FILE_BYTES_MAX + 1)).expect("written");
+    fs::write(folder.join("bytes.yaml"), b"name: \xff\n").expect("written");
+    std::os::unix::fs::symlink("nowhere.yaml", folder.join("gone.yaml")).expect("linked");
+    let loaded = load(std::slice::from_ref(&folder));
+    let text = loaded.render(false);
+    assert!(text.contains("is over 1024 KiB") && text.contains("not UTF-8 from byte 6") && text.contains("gone.yaml"), "{text}");
+    fs::remove_dir_all(&folder).expect("removed");
+
+    assert!(load(&[folder]).is_fatal(), "a folder that is not there");
+    assert!(load(&[]).is_fatal(), "no folder at all");
+}
+
+#[test]
+fn sarif_names_the_rule_the_file_and_the_place() {
+    let loaded = load_text("rules/my service.yaml", "name: a\nowner: x\nslo: {availability: 100}\n");
+    let log = sarif(&loaded.problems);
+    assert_eq!(log["version"], "2.1.0");
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "invalid-objective");
+    assert_eq!(result["level"], "error");
+    let location = &result["locations"][0]["physicalLocation"];
+    assert_eq!(location["artifactLocation"]["uri"], "rules/my%20service.yaml");
+    assert_eq!(location["region"]["startLine"], 3);
+    let json = serde_json::to_value(&loaded.problems[0]).expect("serializable");
+    assert_eq!(json["code"], "invalid-objective");
+    assert_eq!(json["severity"], "error");
+}
+
+#[test]
+fn codes_are_the_same_text_everywhere() {
+    for code in [Code::Unreadable, Code::UnknownKey, Code::NoOwner, Code::InvalidSli, Code::DuplicateId, Code::NoSlo] {
+        assert_eq!(serde_json::to_value(code).expect("serializable"), code.as_str());
+    }
+}
+
+#[test]
+fn a_line_that_may_hold_a_secret_and_control_characters_are_not_printed() {
+    let loaded = load_text("a.yaml", "name: a\nowner: x\nslo: {availability: 99.9}\ntoken: hunter2\n");
+    assert!(loaded.is_fatal() && !loaded.render(true).contains("hunter2"));
+    let loaded = load_text("a.yaml", "name: \"a\\e[31m\"\nowner: x\nslo: {availability: 99.9}\n");
+    assert!(loaded.is_fatal() && !loaded.render(false).contains('\u{1b}'), "{}", loaded.render(false));
+}
+
+#[test]
+fn explained_numbers_are_those_of_the_workbook() {
+    let text = "name: a\nowner: x\nslo: {availability: {objective: 99.9, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
+    let loaded = load_text("a.yaml", text);
+    let explained = explain(&loaded.model.slos[0]);
+    let spent: Vec<f64> = explained.clauses.iter().map(|clause| (clause.budget_spent * 1e4).round() / 1e4).collect();
+    assert_eq!(spent, [0.02, 0.05, 0.1, 0.1]);
+    let minutes: Vec<f64> = explained.clauses.iter().map(|clause| (clause.detection_s / 0.06).round() / 1e3).collect();
+    assert_eq!(minutes, [0.864, 2.16, 4.32, 4.32]);
+    let printed = table(&[explained]);
+    assert!(printed.contains("1h/5m > 14.4x") && printed.contains("1.44 %") && printed.contains("52s"), "{printed}");
+}
+
+#[test]
+fn hostile_yaml_is_refused_and_bounded() {
+    let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string(), |text, i| {
+        let row = vec![format!("*a{}", i - 1); 9].join(", ");
+        text + &format!("a{i}: &a{i} [{row}]\n")
+    });
+    let labels: String = (0..30_000).map(|i| format!("l{i}: x\n")).collect();
+    for text in [
+        "[".repeat(20_000),
+        "{a: ".repeat(20_000),
+        "- ".repeat(20_000),
+        bomb,
+        "a: &a [*a]".into(),
+        format!("name: a\nowner: x\nslo: {{availability: 99.9}}\n{labels}"),
+        format!("name: {}\nowner: x\nslo: {{availability: 99.9}}\n", "a".repeat(500_000)),
+        "x".repeat(files::FILE_BYTES_MAX + 1),
+        format!("name: a\nowner: x\nslo: {{availability: {{objective: 99, sli: {{total: '{}', bad: m}}}}}}\n", "(".repeat(200_000)),
+    ] {
+        let loaded = load_text("a.yaml", &text);
+        assert!(loaded.is_fatal());
+        assert!(loaded.render(false).len() < 16 << 20);
+    }
+}
+
+/// Words that get deeper into the readers than noise would.
+fn yamlish() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("name: a\nowner: x\nslo:\n  availability: ".to_string()),
+        Just("service: a\nallowed_actions: ".to_string()),
+        "(latency|ttfb|gpu_queue_time)_p[0-9]{1,4}_(ms|s|h): ".prop_map(|key| format!("\n  {key}")),
+        Just("custom: [{name: x, objective: 99, slices: {query: ".to_string()),
+        Just("alert_policies: [{type: burn_rate, fast_burn: ".to_string()),
+        Just("severity_mapping: [{condition: budget_below(1%), severity: ".to_string()),
+        Just("{objective: 99, sli: {histogram: ".to_string()),
+        "[0-9]{1,3}(h|m|d|M|s)?/?[0-9]{0,2}(m|s)? ?> ?[0-9.]{1,4}(x|%|d|)".prop_map(|clause| format!("\"{clause}\"")),
+        "[0-9.e-]{1,6}",
+        "[\\[\\]{}:,&*!|>'\"%@`?#\n -]{1,4}",
+        "\\PC{0,6}",
+        Just("\n  ".to_string()),
+        Just("}]}".to_string()),
+    ];
+    prop::collection::vec(word, 0..14).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics_the_loader(text in prop_oneof![any::<String>(), yamlish()]) {
+        let loaded = load_text("a.yaml", &text);
+        let _ = (loaded.render(true), sarif(&loaded.problems), table(&loaded.model.slos.iter().map(explain).collect::<Vec<_>>()));
+        let _ = crate::config::load_text("s.yaml", &text).render(false);
+        for spec in &loaded.model.slos {
+            prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
+            for clause in &spec.slo.burn {
+                prop_assert!(clause.factor > 0.0 && clause.factor * spec.slo.budget() < 1.0);
+                prop_assert!(clause.short_s >= 30 && clause.short_s < clause.long_s && clause.long_s <= spec.slo.window_s);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic_the_loader(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        load_text("a.yaml", &String::from_utf8_lossy(&bytes)).render(false);
+    }
+
+    #[test]
+    fn a_printed_duration_reads_back(seconds in 1_i64..315_360_000) {
+        let span = TimeSpan::from_seconds(seconds).expect("in range");
+        prop_assert_eq!(TimeSpan::parse(&span.to_string()), Ok(span));
+    }
+}

@@ -1,0 +1,169 @@
+//! A real Prometheus with a data folder and a port of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::parts::{self, Process, http, part};
+
+/// What a Prometheus is started with.
+#[derive(Debug, Default)]
+pub struct PromOptions {
+    /// The past, in the OpenMetrics text format.
+    pub past: Option<Past>,
+    /// Targets by job name, as `host:port`; scraped every second unless `scrape_interval` says otherwise.
+    pub targets: Vec<(String, String)>,
+    /// `1s` when empty.
+    pub scrape_interval: String,
+    /// A rule file, evaluated every second unless its groups have intervals.
+    pub rules: Option<String>,
+    /// More flags, `--enable-feature=…` for one.
+    pub flags: Vec<String>,
+}
+
+/// Where the past comes from. Samples carry timestamps; the last line is `# EOF`.
+#[derive(Debug)]
+pub enum Past {
+    File(PathBuf),
+    Text(String),
+}
+
+/// A running Prometheus; it ends with the test.
+#[derive(Debug)]
+pub struct Prometheus {
+    process: Process,
+    port: u16,
+    flags: Vec<String>,
+    dir: TempDir,
+}
+
+impl Prometheus {
+    /// Makes blocks of the past, starts, and waits until it is ready.
+    pub async fn start(options: PromOptions) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let data = dir.path().join("data");
+        match &options.past {
+            Some(Past::File(file)) => create_blocks(file, &data),
+            Some(Past::Text(text)) => {
+                let file = dir.path().join("past.om");
+                std::fs::write(&file, text).expect("the temporary folder can be written");
+                create_blocks(&file, &data);
+            }
+            None => {}
+        }
+        std::fs::write(dir.path().join("prometheus.yml"), config(&options)).expect("writable");
+        if let Some(rules) = &options.rules {
+            std::fs::write(dir.path().join("rules.yml"), rules).expect("writable");
+        }
+        let (process, port) = parts::start_on_free_port("/-/ready", |port| run(dir.path(), port, &options.flags)).await;
+        Prometheus { process, port, flags: options.flags, dir }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The process: its CPU time, memory, log and signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// SIGKILL: connections are refused from now on.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts again on the same port with the same data, and waits until it is ready.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = run(self.dir.path(), self.port, &self.flags);
+        assert!(parts::ready(&mut self.process, self.port, "/-/ready").await, "{}", self.process.log());
+    }
+
+    /// Hangs: connections are accepted by the kernel, nothing is answered, until [`Prometheus::resume`].
+    pub fn hang(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// An instant query at `at` (Unix seconds; now without): the whole answer.
+    ///
+    /// # Panics
+    /// When it is not a success.
+    pub async fn answer(&self, query: &str, at: Option<f64>) -> Value {
+        let mut form = vec![("query", query.to_owned())];
+        form.extend(at.map(|at| ("time", at.to_string())));
+        let sent = http().post(format!("{}/api/v1/query", self.url())).form(&form).send().await;
+        let answer: Value = sent.expect("Prometheus answers").json().await.expect("Prometheus answers JSON");
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        answer
+    }
+
+    /// An instant query with a vector result: values by label set.
+    pub async fn query(&self, query: &str, at: Option<f64>) -> BTreeMap<BTreeMap<String, String>, f64> {
+        let answer = self.answer(query, at).await;
+        let rows = answer["data"]["result"].as_array().expect("a vector").iter();
+        rows.map(|row| {
+            let labels = serde_json::from_value(row["metric"].clone()).expect("labels");
+            (labels, row["value"][1].as_str().and_then(|text| text.parse().ok()).expect("a number"))
+        })
+        .collect()
+    }
+
+    /// An instant query with one number as its result; `None` without a row.
+    pub async fn number(&self, query: &str, at: Option<f64>) -> Option<f64> {
+        let rows = self.query(query, at).await;
+        assert!(rows.len() <= 1, "{query}: {rows:?}");
+        rows.into_values().next()
+    }
+}
+
+/// Makes TSDB blocks of an OpenMetrics file. The longest block allowed is 54 h: with the default of 2 h promtool
+/// reads the whole file 360 times for 30 days.
+pub fn create_blocks(openmetrics: &Path, data: &Path) {
+    let output = Command::new(part("promtool"))
+        .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=54h", "--quiet"])
+        .args([openmetrics, data])
+        .output()
+        .expect("promtool starts");
+    assert!(output.status.success(), "promtool: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn config(options: &PromOptions) -> String {
+    let interval = if options.scrape_interval.is_empty() { "1s" } else { &options.scrape_interval };
+    let mut text = format!(
+        "global: {{scrape_interval: {interval}, scrape_timeout: {interval}, evaluation_interval: 1s}}\nscrape_configs:\n"
+    );
+    let mut jobs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (job, target) in &options.targets {
+        jobs.entry(job).or_default().push(target);
+    }
+    if jobs.is_empty() {
+        text = text.replace("scrape_configs:\n", "scrape_configs: []\n");
+    }
+    for (job, targets) in jobs {
+        text += &format!("  - {{job_name: {job:?}, static_configs: [{{targets: {targets:?}}}]}}\n");
+    }
+    if options.rules.is_some() {
+        text += "rule_files: [rules.yml]\n";
+    }
+    text
+}
+
+fn run(dir: &Path, port: u16, flags: &[String]) -> Process {
+    let args = [
+        format!("--config.file={}", dir.join("prometheus.yml").display()),
+        format!("--storage.tsdb.path={}", dir.join("data").display()),
+        "--storage.tsdb.retention.time=100y".into(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--web.enable-lifecycle".into(),
+    ];
+    Process::start(&part("prometheus"), args.iter().chain(flags), &dir.join("prometheus.log"))
+}
