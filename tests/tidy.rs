@@ -349,8 +349,8 @@ fn impure_code_is_seen_through_every_way_of_naming_it() {
         "/* fine */ use std::net::IpAddr; // really",
         "fn f() { std::thread::sleep(d) }",
     ] {
-        assert_eq!(purity("src/engine/burn.rs", bad).is_empty(), false, "{bad}");
-        assert_eq!(purity("src/query.rs", bad).is_empty(), false, "{bad}");
+        assert!(!purity("src/engine/burn.rs", bad).is_empty(), "{bad}");
+        assert!(!purity("src/query.rs", bad).is_empty(), "{bad}");
         assert_eq!(purity("src/web/api.rs", bad), [""; 0], "{bad}");
         assert_eq!(purity("src/engine/burn/tests.rs", bad), [""; 0], "{bad}");
     }

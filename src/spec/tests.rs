@@ -101,7 +101,8 @@ fn the_documented_service_loads_exactly_as_printed() {
         Ok(SliSource::Ratio {
             total: r#"istio_requests_total{destination_workload="checkout",reporter="source"}"#.into(),
             part: model::Part::Bad(
-                r#"istio_requests_total{destination_workload="checkout",reporter="source",response_code=~"5.."}"#.into()
+                r#"istio_requests_total{destination_workload="checkout",reporter="source",response_code=~"5.."}"#
+                    .into()
             ),
         })
     );
@@ -185,7 +186,10 @@ fn folders_are_read_in_order_through_config_map_links_and_past_loops() {
     std::os::unix::fs::symlink("nowhere.yaml", folder.join("gone.yaml")).expect("linked");
     let loaded = load(std::slice::from_ref(&folder));
     let text = loaded.render(false);
-    assert!(text.contains("is over 1024 KiB") && text.contains("not UTF-8 from byte 6") && text.contains("gone.yaml"), "{text}");
+    assert!(
+        text.contains("is over 1024 KiB") && text.contains("not UTF-8 from byte 6") && text.contains("gone.yaml"),
+        "{text}"
+    );
     fs::remove_dir_all(&folder).expect("removed");
 
     assert!(load(&[folder]).is_fatal(), "a folder that is not there");
@@ -252,7 +256,10 @@ fn hostile_yaml_is_refused_and_bounded() {
         format!("name: a\nowner: x\nslo: {{availability: 99.9}}\n{labels}"),
         format!("name: {}\nowner: x\nslo: {{availability: 99.9}}\n", "a".repeat(500_000)),
         "x".repeat(files::FILE_BYTES_MAX + 1),
-        format!("name: a\nowner: x\nslo: {{availability: {{objective: 99, sli: {{total: '{}', bad: m}}}}}}\n", "(".repeat(200_000)),
+        format!(
+            "name: a\nowner: x\nslo: {{availability: {{objective: 99, sli: {{total: '{}', bad: m}}}}}}\n",
+            "(".repeat(200_000)
+        ),
     ] {
         let loaded = load_text("a.yaml", &text);
         assert!(loaded.is_fatal());
