@@ -333,6 +333,17 @@ fn the_map_is_complete_and_true() {
     none(map(text, &files.iter().map(|(path, _)| path.clone()).collect()));
 }
 
+#[test]
+fn what_the_manifests_ship_loads() {
+    let shipped = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    let rules = "deploy/kubernetes/base/checkout.yaml";
+    let loaded = slowburn::spec::load_text(rules, &shipped(rules));
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    let settings = "deploy/kubernetes/base/slowburn.yaml";
+    let loaded = slowburn::config::load_text(settings, &shipped(settings));
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+}
+
 // === Each check fails where it should
 
 #[test]
