@@ -42,6 +42,7 @@ use crate::telemetry::names;
 mod api;
 pub mod exposition;
 mod guard;
+mod impatient;
 mod page;
 mod problem;
 mod readiness;

@@ -70,7 +70,7 @@ pub fn may_change(peer: SocketAddr, headers: &HeaderMap, external_url: Option<&s
     Ok(())
 }
 
-/// `localhost`, 127.0.0.0/8 or [::1], with or without a port.
+/// `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
 fn is_loopback_name(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();

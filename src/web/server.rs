@@ -1,8 +1,8 @@
 //! Connections: how many, how long, how large, and how they end.
 //!
-//! `axum::serve` sets no header timeout and has no limits, so connections are built with hyper's own builder. Three
-//! limits work below HTTP routing (header time, header count and size, connection count); body size and request time
-//! are layers of the router. When `shutdown` is cancelled the port closes at once, requests in flight get the grace
+//! `axum::serve` sets no header timeout and has no limits, so connections are built with hyper's own builder. Four
+//! limits work below HTTP routing (time to send a header, its count and size, time to read an answer, connections);
+//! body size and request time are layers of the router. When `shutdown` is cancelled the port closes at once, requests in flight get the grace
 //! period to finish, and what is left is cut off.
 
 use std::io;
@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::App;
+use super::impatient::Impatient;
 use crate::telemetry::names;
 
 /// What a client may take. Every field is a bound on something a stranger could otherwise grow without end.
@@ -41,6 +42,8 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// Time until an answer has to begin, the body of the request included; longer is a 408.
     pub request_timeout: Duration,
+    /// Time a client may leave what was sent to it unread; longer closes its connection.
+    pub write_timeout: Duration,
     /// Connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
     /// Streams (`/v1/stream`) at a time; more is a 503.
@@ -59,6 +62,7 @@ impl Default for Limits {
             max_header_bytes: 16 * 1024,
             max_body_bytes: 64 * 1024,
             request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             max_connections: 512,
             max_streams: 64,
             heartbeat: Duration::from_secs(10),
@@ -105,7 +109,8 @@ pub(super) async fn serve_router(listener: TcpListener, router: Router, limits: 
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request.map(Body::new))
         });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful
+            .watch(builder.serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), service));
         connections.spawn(async move {
             let open = Open::count(slot);
             if let Err(fault) = connection.await {

@@ -31,6 +31,7 @@ async fn serve_with(limits: Limits) -> Served {
                 "late\n"
             }),
         )
+        .route("/large", get(|| async { "x".repeat(64 << 20) }))
         .route("/hang", get(std::future::pending::<()>))
         .route(
             "/panic",
@@ -178,6 +179,32 @@ async fn a_slow_handler_and_a_slow_body_are_408() {
     let answer =
         served.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\r\nxx").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_does_not_hold_its_connection() {
+    let served = serve_with(Limits { write_timeout: SHORT, max_connections: 1, ..Limits::default() }).await;
+    let mut deaf = served.connect().await;
+    deaf.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
+    // The only slot is free again although the client neither reads nor closes.
+    assert!(served.ask(GET).await.ends_with("here\n"));
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_arrives_whole() {
+    let served = serve_with(Limits { write_timeout: SHORT, ..Limits::default() }).await;
+    let mut slow = served.connect().await;
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("open");
+    let (mut part, mut length, begin) = (vec![0; 4 << 20], 0, Instant::now());
+    loop {
+        match timeout(PATIENCE, slow.read(&mut part)).await.expect("it goes on").expect("it is not cut off") {
+            0 => break,
+            n => length += n,
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(length > 64 << 20 && begin.elapsed() > SHORT, "{length} bytes in {:?}", begin.elapsed());
 }
 
 #[tokio::test]

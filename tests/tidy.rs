@@ -1,0 +1,438 @@
+//! The walls of the source tree, as tests: what is pure, which module may use which, what the map and the metric names
+//! promise. Every check is a function from `(path, text)` to complaints, and is tested on a sample that breaks it.
+//!
+//! Sources are read as text, without comments and literals: enough to see paths, and it needs no compiler. Code for
+//! tests (`tests.rs`, and what follows `#[cfg(test)]` at the left margin) may use what it likes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use slowburn::telemetry::names::{Kind, Metric};
+
+/// Modules that hold no clock and do no I/O.
+const PURE: &[&str] = &["engine", "gate", "query"];
+
+/// What the pure modules must not name. Time comes in as an argument, data as a value.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tokio_util",
+    "reqwest",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tracing",
+    "metrics",
+    "rusqlite",
+    "std::fs",
+    "std::env",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "SystemTime",
+    "Instant",
+];
+
+/// Which module may use which. Data walks one way: spec, query, prometheus, engine, then notify and web. `demo` stands
+/// beside it all: nothing but `cli` may use it.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("engine", &[]),
+    ("gate", &["engine"]),
+    ("spec", &["engine", "gate"]),
+    ("query", &["engine", "spec"]),
+    ("clock", &[]),
+    ("telemetry", &[]),
+    ("config", &["engine", "spec", "telemetry"]),
+    ("prometheus", &["engine", "spec", "query", "clock", "telemetry"]),
+    ("store", &["engine", "gate", "spec", "telemetry"]),
+    ("audit", &["engine", "gate", "telemetry"]),
+    ("notify", &["engine", "clock", "telemetry"]),
+    ("web", &["engine", "gate", "spec", "query", "prometheus", "store", "audit", "notify", "clock", "telemetry"]),
+    ("demo", &["engine", "clock"]),
+    (
+        "app",
+        &[
+            "engine",
+            "gate",
+            "spec",
+            "query",
+            "prometheus",
+            "store",
+            "audit",
+            "notify",
+            "web",
+            "config",
+            "clock",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "engine",
+            "gate",
+            "spec",
+            "query",
+            "prometheus",
+            "store",
+            "audit",
+            "notify",
+            "web",
+            "config",
+            "clock",
+            "telemetry",
+            "app",
+            "demo",
+        ],
+    ),
+];
+
+/// Names that say nothing of what is inside.
+const EMPTY_NAMES: &[&str] = &["mod", "util", "utils", "helper", "helpers", "manager", "types", "common", "misc"];
+
+// === Reading Rust
+
+/// `text` without comments and literals, and without the code for tests at its end.
+fn code(text: &str) -> String {
+    static NOISE: LazyLock<Regex> = LazyLock::new(|| {
+        let raw = r##"r#"(?s:.*?)"#|\br"[^"]*""##;
+        let string = r#""(?s:\\.|[^"\\])*""#;
+        let character = r"'(?:\\[^']+|[^'\\])'";
+        Regex::new(&format!(r"//[^\n]*|/\*(?s:.*?)\*/|{raw}|{string}|{character}")).expect("a valid pattern")
+    });
+    let text = NOISE.replace_all(text, "\"\"");
+    // Only a trailing block of tests begins at the left margin and ends the file.
+    match text.find("\n#[cfg(test)]\nmod tests {") {
+        Some(end) => text[..end].to_owned(),
+        None => text.into_owned(),
+    }
+}
+
+/// Every path that `code` names, `use` trees unfolded: `use std::{fs, env::var};` gives `std::fs` and `std::env::var`.
+fn paths(code: &str) -> BTreeSet<String> {
+    static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]+);").expect("a valid pattern"));
+    static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[A-Za-z_]\w*(?:::\w+)*").expect("a valid pattern"));
+    let mut found = BTreeSet::new();
+    for tree in USE.captures_iter(code) {
+        unfold("", &tree[1], &mut found);
+    }
+    let rest = USE.replace_all(code, ";");
+    found.extend(PATH.find_iter(&rest).map(|path| path.as_str().to_owned()));
+    found
+}
+
+/// Unfolds one `use` tree under `prefix`.
+fn unfold(prefix: &str, tree: &str, found: &mut BTreeSet<String>) {
+    let tree = tree.trim().split(" as ").next().unwrap_or_default().trim();
+    let Some((head, rest)) = tree.split_once('{') else {
+        found.insert(format!("{prefix}{tree}").replace(char::is_whitespace, ""));
+        return;
+    };
+    let (prefix, mut depth, mut start) = (format!("{prefix}{head}"), 0, 0);
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if !inner[start..at].trim().is_empty() {
+                    unfold(&prefix, &inner[start..at], found);
+                }
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The module that a source file is: `src/engine/alert.rs` is `[engine, alert]`, `src/lib.rs` is `[]`.
+fn module(path: &str) -> Vec<&str> {
+    let path = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs");
+    if path == "lib" || path == "main" { Vec::new() } else { path.split('/').collect() }
+}
+
+fn is_test_code(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+// === Checks
+
+/// Pure modules name nothing impure.
+fn purity(path: &str, text: &str) -> Vec<String> {
+    if !module(path).first().is_some_and(|top| PURE.contains(top)) || is_test_code(path) {
+        return Vec::new();
+    }
+    let starts = |named: &str, banned: &str| named == banned || named.starts_with(&format!("{banned}::"));
+    let named = paths(&code(text));
+    let banned = IMPURE.iter().filter(|banned| {
+        // A crate is only meant where something of it is used; `metrics` alone may be a variable.
+        let is_crate = banned.chars().all(|c| c.is_lowercase() || c == '_');
+        named.iter().any(|named| starts(named, banned) && !(is_crate && named == *banned))
+    });
+    banned.map(|banned| format!("{path} is pure, but names {banned}")).collect()
+}
+
+/// Modules use only what the arrows allow.
+fn arrows(path: &str, text: &str) -> Vec<String> {
+    let own = module(path);
+    let Some(top) = own.first().filter(|_| !is_test_code(path)) else { return Vec::new() };
+    let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| from == top) else {
+        return vec![format!("{path}: `{top}` has no row in the table of arrows (tests/tidy.rs)")];
+    };
+    let used: BTreeSet<String> = paths(&code(text)).iter().filter_map(|named| target(&own, named)).collect();
+    let wrong = used.iter().filter(|used| used != top && !allowed.contains(&used.as_str()));
+    wrong.map(|used| format!("{path}: `{top}` may not use `{used}`")).collect()
+}
+
+/// The top module that a `crate::` or `super::` path of the module `own` leads to.
+fn target(own: &[&str], named: &str) -> Option<String> {
+    let mut at: Vec<&str> = Vec::new();
+    for (i, part) in named.split("::").enumerate() {
+        match part {
+            "crate" if i == 0 => {}
+            "super" if i == 0 => at = own[..own.len() - 1].to_vec(),
+            "super" => drop(at.pop()),
+            _ if i == 0 => return None,
+            part => at.push(part),
+        }
+    }
+    // An item of the crate root itself, or `super` as a word of its own.
+    at.first().filter(|top| top.chars().all(|c| c.is_lowercase() || c == '_')).map(|top| (*top).to_owned())
+}
+
+/// Files are named by what is in them.
+fn names(path: &str) -> Vec<String> {
+    let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let empty = path.ends_with(".rs") && EMPTY_NAMES.contains(&stem);
+    if empty {
+        vec![format!("{path}: name it after what is in it (foo.rs and foo/, never mod.rs)")]
+    } else {
+        Vec::new()
+    }
+}
+
+/// Metrics used outside are in the table of names.
+fn metric_names(path: &str, text: &str) -> Vec<String> {
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\bslowburn_[a-z0-9_]+(\.\w)?").expect("a valid pattern"));
+    // `slowburn_test.yaml` is a file.
+    let used: BTreeSet<&str> = NAME
+        .captures_iter(text)
+        .filter(|hit| hit.get(1).is_none())
+        .map(|hit| hit.get(0).map_or("", |hit| hit.as_str()))
+        .collect();
+    let known = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        Metric::named(name).is_some_and(|metric| metric.kind != Kind::Histogram)
+            || of_histogram.and_then(Metric::named).is_some_and(|metric| metric.kind == Kind::Histogram)
+    };
+    let unknown = used.into_iter().filter(|name| !known(name));
+    unknown.map(|name| format!("{path}: no metric is called {name} (src/telemetry/names.rs)")).collect()
+}
+
+/// Nothing tells of the machine it was written on.
+fn machine_paths(path: &str, text: &str) -> Vec<String> {
+    static FOLDER: LazyLock<Regex> = LazyLock::new(|| {
+        let folders = ["work", "root", "home"].map(|top| format!("/{top}/")).join("|");
+        Regex::new(&format!(r#"(?m)(?:^|[\s"'`=:(\[<>,])({folders})"#)).expect("a valid pattern")
+    });
+    let line = |hit: regex::Captures<'_>| text[..hit.get(1).map_or(0, |hit| hit.start())].matches('\n').count() + 1;
+    FOLDER.captures_iter(text).map(|hit| format!("{path}:{}: a path of one machine", line(hit))).collect()
+}
+
+/// The map names every source file, and nothing that is not there. A file counts as named when its path stands in
+/// backticks; `tests.rs` files go with the code they test.
+fn map(text: &str, files: &BTreeSet<String>) -> Vec<String> {
+    static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([^`\s]+)`").expect("a valid pattern"));
+    let roots = ["src/", "tests/", "rules/", "dashboards/", "deploy/", "benches/"];
+    let quoted: BTreeSet<&str> =
+        QUOTED.captures_iter(text).map(|hit| hit.get(1).map_or("", |hit| hit.as_str())).collect();
+    let there = |path: &str| {
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        files.contains(path) || files.iter().any(|file| file.starts_with(&folder))
+    };
+    let is_path =
+        |word: &&&str| roots.iter().any(|root| word.starts_with(root)) && !word.contains(['*', '{', '<', '…']);
+    let gone = quoted.iter().filter(is_path).filter(|path| !there(path));
+    let sources = files.iter().filter(|file| file.starts_with("src/") && file.ends_with(".rs") && !is_test_code(file));
+    let missing = sources.filter(|file| !quoted.contains(file.as_str()));
+    gone.map(|path| format!("ARCHITECTURE.md names `{path}`, which is not there"))
+        .chain(missing.map(|path| format!("ARCHITECTURE.md does not name `{path}`")))
+        .collect()
+}
+
+// === The tree
+
+/// Every file of the project with its path; what is built or kept locally is left out.
+fn tree() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(root).expect("under the root").to_str().expect("plain names").to_owned();
+            if ["target", "data", ".git"].contains(&name.as_str()) {
+                continue;
+            } else if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = fs::read(&path).expect("a readable file");
+                files.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+            }
+        }
+    }
+    files.sort();
+    assert!(files.iter().any(|(path, _)| path == "src/lib.rs"), "this is not the project: {}", root.display());
+    files
+}
+
+fn sources() -> Vec<(String, String)> {
+    tree().into_iter().filter(|(path, _)| path.starts_with("src/") && path.ends_with(".rs")).collect()
+}
+
+#[track_caller]
+fn none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn pure_modules_hold_no_clock_and_do_no_io() {
+    none(sources().iter().flat_map(|(path, text)| purity(path, text)).collect());
+}
+
+#[test]
+fn no_import_runs_against_the_arrows() {
+    none(sources().iter().flat_map(|(path, text)| arrows(path, text)).collect());
+}
+
+#[test]
+fn files_are_named_after_what_is_in_them() {
+    none(tree().iter().flat_map(|(path, _)| names(path)).collect());
+}
+
+#[test]
+fn every_metric_used_outside_exists() {
+    let outside = |path: &str| ["rules/", "dashboards/", "deploy/"].iter().any(|folder| path.starts_with(folder));
+    none(tree().iter().filter(|(path, _)| outside(path)).flat_map(|(path, text)| metric_names(path, text)).collect());
+}
+
+#[test]
+fn no_file_tells_of_the_machine_it_was_written_on() {
+    none(tree().iter().flat_map(|(path, text)| machine_paths(path, text)).collect());
+}
+
+#[test]
+fn the_map_is_complete_and_true() {
+    let files = tree();
+    let (_, text) = files.iter().find(|(path, _)| path == "ARCHITECTURE.md").expect("the map is there");
+    none(map(text, &files.iter().map(|(path, _)| path.clone()).collect()));
+}
+
+#[test]
+fn what_the_manifests_ship_loads() {
+    let shipped = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    let rules = "deploy/kubernetes/base/checkout.yaml";
+    let loaded = slowburn::spec::load_text(rules, &shipped(rules));
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    let settings = "deploy/kubernetes/base/slowburn.yaml";
+    let loaded = slowburn::config::load_text(settings, &shipped(settings));
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+}
+
+// === Each check fails where it should
+
+#[test]
+fn impure_code_is_seen_through_every_way_of_naming_it() {
+    for bad in [
+        "use tokio::sync::watch;",
+        "use std::{collections::BTreeMap, fs};",
+        "use std::{\n    env::{self, var},\n};",
+        "fn now() -> u64 { std::time::SystemTime::now() }",
+        "use std::time::{Duration, Instant};",
+        "fn f(at: Instant) {}",
+        "fn f() { metrics::counter!(\"a\").increment(1); }",
+        "fn f() { tracing::warn!(\"a\"); }",
+        "/* fine */ use std::net::IpAddr; // really",
+        "fn f() { std::thread::sleep(d) }",
+    ] {
+        assert!(!purity("src/engine/burn.rs", bad).is_empty(), "{bad}");
+        assert!(!purity("src/query.rs", bad).is_empty(), "{bad}");
+        assert_eq!(purity("src/web/api.rs", bad), [""; 0], "{bad}");
+        assert_eq!(purity("src/engine/burn/tests.rs", bad), [""; 0], "{bad}");
+    }
+    for good in [
+        "//! Speaks of std::fs and tokio::spawn.\nuse std::time::Duration;",
+        "const TEXT: &str = \"use tokio::sync;\";",
+        "let metrics = 3; let c = '\"'; let d = \"tokio::x\";",
+        "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
+    ] {
+        assert_eq!(purity("src/engine/burn.rs", good), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn imports_against_the_arrows_are_seen() {
+    for (path, bad) in [
+        ("src/engine/alert.rs", "use crate::spec::Model;"),
+        ("src/engine/alert/book.rs", "use super::super::super::notify::Event;"),
+        ("src/engine.rs", "use super::web;"),
+        ("src/query/plan.rs", "use crate::{engine::Slo, prometheus::Source};"),
+        ("src/notify.rs", "fn f() { crate::web::serve() }"),
+        ("src/app.rs", "use crate::demo::Fleet;"),
+        ("src/demo.rs", "use crate::app::run;"),
+        ("src/newcomer.rs", "fn f() {}"),
+    ] {
+        assert_eq!(arrows(path, bad).len(), 1, "{path}: {bad}");
+    }
+    for (path, good) in [
+        ("src/engine/alert/book.rs", "use super::super::labels::Labels; use crate::engine::Seconds;"),
+        ("src/spec/read.rs", "use crate::engine::Slo;\n#[cfg(test)]\nmod tests { use crate::config::load; }"),
+        ("src/spec/tests.rs", "use crate::config::load;"),
+        ("src/cli.rs", "use crate::demo::Fleet;"),
+        ("src/lib.rs", "pub use crate::web::serve;"),
+        ("src/web/api.rs", "use super::{Site, view}; use crate::clock::Clock;"),
+    ] {
+        assert_eq!(arrows(path, good), [""; 0], "{path}: {good}");
+    }
+}
+
+#[test]
+fn empty_names_are_seen() {
+    for bad in ["src/engine/mod.rs", "src/web/utils.rs", "tests/it/helpers.rs", "src/types.rs"] {
+        assert_eq!(names(bad).len(), 1, "{bad}");
+    }
+    assert_eq!(names("src/engine/model.rs"), [""; 0]);
+    assert_eq!(names("deploy/common.yaml"), [""; 0]);
+}
+
+#[test]
+fn metrics_that_do_not_exist_are_seen() {
+    let complaints = |text: &str| metric_names("rules/x.yaml", text).len();
+    assert_eq!(complaints("expr: rate(slowburn_poll_total[5m]) > 0"), 1);
+    assert_eq!(complaints("slowburn_polls_total_bucket"), 1, "a counter has no buckets");
+    assert_eq!(complaints("slowburn_poll_duration_seconds > 1"), 1, "a histogram has only its parts");
+    assert_eq!(complaints("slowburn_poll_duration_seconds_bucket{le=\"1\"} slowburn_slo_state slowburn_test.yaml"), 0);
+}
+
+#[test]
+fn machine_paths_are_seen() {
+    for top in ["work", "root", "home"] {
+        let bad = format!("fine\nlet p = \"/{top}/x\";");
+        assert_eq!(machine_paths("a.rs", &bad), ["a.rs:2: a path of one machine"]);
+    }
+    assert_eq!(machine_paths("a", "target/parts/root/usr https://example.com/home/page"), [""; 0]);
+}
+
+#[test]
+fn a_map_that_is_not_true_is_seen() {
+    let files = ["src/lib.rs", "src/engine.rs", "src/engine/tests.rs", "rules/a.yaml"].map(str::to_owned).into();
+    assert_eq!(map("`src/lib.rs` `src/engine.rs` and `rules/`, `rules/*.yml`, `foo.rs`", &files), [""; 0]);
+    assert_eq!(map("`src/lib.rs` src/engine.rs", &files), ["ARCHITECTURE.md does not name `src/engine.rs`"]);
+    let stale = "`src/lib.rs` `src/engine.rs` `src/burn.rs` `deploy/`";
+    assert_eq!(map(stale, &files).len(), 2, "{:?}", map(stale, &files));
+}
