@@ -129,8 +129,7 @@ impl Scenario {
     }
 
     /// Adds a classic histogram `name`: `modes` are the populations it mixes (usual, slow, ...). The `+Inf` bucket is
-    /// added to `bounds`; `_count` and `_sum` come with it. Returns the count of events over `threshold`, which must be
-    /// one of the bounds.
+    /// added to `bounds`; `_count` and `_sum` come with it. Returns the counts behind it.
     pub fn histogram(
         &mut self,
         pod: PodId,
