@@ -4,7 +4,7 @@
 //! its edges, and of slices up to the very edge, so any window costs a bounded number of additions.
 //!
 //! **Edges.** Where slices are still held a window is exact. Where only a 5-minute or an hour slot knows what happened
-//! and an edge falls inside it, the window takes the share of that slot by time, rounded down, with one fraction for
+//! and an edge falls inside it, the window takes the share of that slot by time, to the nearest event, with one fraction for
 //! all counts.
 //!
 //! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
@@ -237,7 +237,7 @@ impl SeriesLedger {
     /// `[start, end)` on the slice grid: whole hours from the hour tier, the rest from the finer ones.
     fn sum(&self, start: Seconds, end: Seconds) -> Slot {
         let begins = self.mid.from().saturating_mul(MID_S);
-        tiled(&self.hour, HOUR_S, begins, start, end, |from, to| self.sum_mid(from, to))
+        tiled(&self.hour, HOUR_S, self.resolution_s, begins, start, end, |from, to| self.sum_mid(from, to))
     }
 
     /// The same by 5-minute slots and slices, without what only the hour tier knows.
@@ -245,7 +245,7 @@ impl SeriesLedger {
         let resolution_s = self.resolution_s;
         let begins = self.fine.from().saturating_mul(resolution_s);
         let slices = |from: Seconds, to: Seconds| self.fine.range(from / resolution_s, to / resolution_s);
-        tiled(&self.mid, MID_S, begins, start, end, slices)
+        tiled(&self.mid, MID_S, resolution_s, begins, start, end, slices)
     }
 
     /// Seconds in a slice.
@@ -297,6 +297,7 @@ fn add_bounded(slot: &mut Slot, news: Slot, slices: i64) {
 fn tiled<B: Block>(
     tier: &Tier<B>,
     slot_s: i64,
+    resolution_s: i64,
     begins: Seconds,
     start: Seconds,
     end: Seconds,
@@ -311,7 +312,12 @@ fn tiled<B: Block>(
         let own = tier.get(slot) - finer(slot_start, slot_end);
         if own != Slot::default() {
             let own_end = if begins > slot_start { begins.min(slot_end) } else { slot_end };
-            sum += own.share(to.min(own_end) - from, own_end - slot_start);
+            // After a slot of which nothing is known, what is known of this one lies at its end: history begins in it.
+            let own_start = match tier.get(slot - 1).known {
+                0 => slot_start.max(own_end - i64::from(own.known) * resolution_s),
+                _ => slot_start,
+            };
+            sum += own.share(to.min(own_end) - from.max(own_start), own_end - own_start);
         }
         sum
     };

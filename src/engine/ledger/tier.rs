@@ -38,13 +38,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Every count times `part / whole`, rounded down. One fraction for all, so what was at most another stays so.
+    /// Every count times `part / whole`, to the nearest whole. One fraction for all, so what was at most another stays so.
     pub(super) fn share(self, part: i64, whole: i64) -> Slot {
-        let (part, whole) = (part.max(0) as u64, whole.max(1) as u64);
-        let narrow = |count: u32| (u64::from(count) * part / whole) as u32;
+        let whole = whole.max(1) as u64;
+        let part = (part.max(0) as u64).min(whole);
+        let wide =
+            |count: u64| ((u128::from(count) * u128::from(part) + u128::from(whole / 2)) / u128::from(whole)) as u64;
+        let narrow = |count: u32| wide(u64::from(count)) as u32;
         Slot {
-            total: (u128::from(self.total) * u128::from(part) / u128::from(whole)) as u64,
-            bad: (u128::from(self.bad) * u128::from(part) / u128::from(whole)) as u64,
+            total: wide(self.total),
+            bad: wide(self.bad),
             known: narrow(self.known),
             partial: narrow(self.partial),
             judged: narrow(self.judged),
