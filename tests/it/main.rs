@@ -10,3 +10,4 @@ mod exactness;
 mod harness_works;
 mod notify_alertmanager;
 mod notify_faults;
+mod transport;
