@@ -8,6 +8,9 @@
 //! "Faster" leaves out the last billionth, where doubles cannot tell more from equal: 144 bad of 10,000 at 99.9 % burn
 //! exactly 14.4x and are not over it.
 //!
+//! While history is still being read (`Filling`), a window that begins before what has been read has counts but no
+//! ratio: six hours of an incident are not thirty days of it.
+//!
 //! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
 
 #[cfg(test)]
@@ -16,7 +19,7 @@ pub(crate) mod tests;
 use super::chance;
 use super::ledger::{SeriesLedger, WindowSum};
 use super::slo::{BurnClause, Slo, Speed, Unit};
-use super::status::{ClauseStatus, DataHealth, DataState, SeriesStatus, SloState, WindowStatus};
+use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
 use super::{Labels, Seconds};
 
 /// Relative difference below which two burn rates are the same.
@@ -32,7 +35,11 @@ pub fn evaluate(
     at: Seconds,
     previous: Option<&SeriesStatus>,
 ) -> SeriesStatus {
-    let windows = Windows::of(slo, series, at);
+    let read_from = match data.reason {
+        DataReason::Filling => series.oldest().unwrap_or(at),
+        _ => Seconds::MIN,
+    };
+    let windows = Windows::of(slo, series, at, read_from);
     let whole = windows.get(slo.window_s);
     let window = window_status(slo, whole);
     let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
@@ -70,20 +77,22 @@ struct Window {
     sum: WindowSum,
     total: u64,
     bad: u64,
+    /// It begins before what has been read of history: its counts are a part of it, and no ratio is known.
+    unread: bool,
 }
 
 impl Window {
-    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64) -> Self {
+    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64, read_from: Seconds) -> Self {
         let sum = series.window(at, length_s);
         let (total, bad) = match slo.unit {
             Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
-        Window { length_s, sum, total, bad }
+        Window { length_s, sum, total, bad, unread: at - length_s < read_from }
     }
 
     fn ratio(&self) -> Option<f64> {
-        (self.total > 0).then(|| self.bad as f64 / self.total as f64)
+        (self.total > 0 && !self.unread).then(|| self.bad as f64 / self.total as f64)
     }
 
     fn burn(&self, slo: &Slo) -> Option<f64> {
@@ -95,12 +104,12 @@ impl Window {
 struct Windows(Vec<Window>);
 
 impl Windows {
-    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds) -> Self {
+    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds, read_from: Seconds) -> Self {
         let mut windows: Vec<Window> = Vec::with_capacity(2 * slo.burn.len() + 1);
         let lengths = slo.burn.iter().flat_map(|clause| [clause.short_s, clause.long_s]);
         for length_s in lengths.chain([slo.window_s]) {
             if let Err(place) = windows.binary_search_by_key(&length_s, |window| window.length_s) {
-                windows.insert(place, Window::read(slo, series, at, length_s));
+                windows.insert(place, Window::read(slo, series, at, length_s, read_from));
             }
         }
         Windows(windows)
@@ -139,7 +148,7 @@ fn clause_status(
     let (long, short) = (windows.get(clause.long_s), windows.get(clause.short_s));
     let (over, chance) = verdict(slo, clause, &long, &short);
     // A window of which no slice is known says nothing, even while the source answers again.
-    let held = blind || long.sum.known == 0 || short.sum.known == 0;
+    let held = blind || [long, short].iter().any(|window| window.sum.known == 0 || window.unread);
     let firing = if held { fired(clause, previous) } else { over };
     ClauseStatus {
         speed: clause.speed,
@@ -225,7 +234,7 @@ fn since(
 
 /// The state the counts alone gave at `at`.
 fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
-    let read = |length_s| Window::read(slo, series, at, length_s);
+    let read = |length_s| Window::read(slo, series, at, length_s, Seconds::MIN);
     let clauses = slo.burn.iter().map(|clause| {
         let (long, short) = (read(clause.long_s), read(clause.short_s));
         (clause.speed, verdict(slo, clause, &long, &short).0)

@@ -12,7 +12,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::ledger::{Coverage, SliceDelta};
-use crate::engine::status::DataReason;
 
 const RES: i64 = 30;
 const DAY: i64 = 86_400;
@@ -531,4 +530,21 @@ fn a_quantile_sli_counts_judged_slices() {
     let status = at(&slo, &ledger, ONSET);
     assert_eq!((status.window.total, status.window.bad), (120, 20));
     assert_eq!(status.state, SloState::FastBurn);
+}
+
+#[test]
+fn while_history_is_read_a_window_that_reaches_past_it_has_no_ratio() {
+    let slo = slo(99.9);
+    let now = 6 * 3600;
+    let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    ledger.apply(&slices(0, now / RES, 1_000, 7));
+    let data = |reason| DataHealth { state: DataState::Partial, reason, newest: Some(now) };
+    let filling = evaluate(&slo, &ledger, &Labels::new(), data(DataReason::Filling), now, None);
+    assert_eq!((filling.budget_remaining, filling.window.error_ratio), (None, None));
+    assert!(filling.window.total > 0);
+    let firing: Vec<i64> = filling.clauses.iter().filter(|clause| clause.firing).map(|clause| clause.long_s).collect();
+    assert_eq!(firing, [6 * 3600], "six hours have been read, a day has not");
+    let read = evaluate(&slo, &ledger, &Labels::new(), data(DataReason::SourceWarning), now, None);
+    assert!(read.budget_remaining.is_some_and(|left| left < 0.0));
+    assert!(read.clauses.iter().filter(|clause| clause.firing).count() > 1);
 }
