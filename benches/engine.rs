@@ -106,6 +106,17 @@ fn one_series() {
     }
 }
 
+/// Windows, each of another series: what memory costs when nothing is in a cache.
+fn cold_windows() {
+    let mut filled = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    filled.apply(&month(1000, 1));
+    let fleet = vec![filled; 10_000];
+    for (name, length_s) in [("1h", 3600), ("3d", 3 * DAY), ("30d", 30 * DAY)] {
+        let time = median(9, || fleet.iter().map(|series| series.window(NOW, length_s).total).sum::<u64>());
+        row(&format!("window({name}), each of another of 10,000 series"), each(time, fleet.len()));
+    }
+}
+
 fn tails() {
     for (k, n) in [(3, 60_u64), (200, 100_000), (1_010_000, 1_000_000_000), (10_010_000, 10_000_000_000)] {
         let time = median(9, || (0..100).map(|_| chance::tail(black_box(k), n, 0.001)).sum::<f64>());
@@ -118,9 +129,10 @@ fn fleet(count: usize, total: u64, bad: u64, what: &str) {
     let slos: Vec<Slo> = (0..count).map(|id| slo(id, Unit::Events)).collect();
     let mut ledger = Ledger::new(RES);
     let none = Labels::new();
-    let data = month(total, bad);
+    let mut filled = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    filled.apply(&month(total, bad));
     for slo in &slos {
-        ledger.series_mut(slo, &none).apply(&data);
+        *ledger.series_mut(slo, &none) = filled.clone();
     }
     let look = |slo: &Slo| {
         let series = ledger.get(&slo.id, &none).expect("just filled");
@@ -134,6 +146,13 @@ fn fleet(count: usize, total: u64, bad: u64, what: &str) {
         };
         slos.iter().zip(&known).map(again).collect::<Vec<_>>()
     });
+    let warm = {
+        let series = ledger.get(&slos[0].id, &none).expect("just filled");
+        median(9, || {
+            (0..1000).map(|_| burn::evaluate(&slos[0], series, &none, FRESH, NOW, Some(&known[0])).at).sum::<i64>()
+        })
+    };
+    row(&format!("evaluate one SLO again and again, {what}"), each(warm, 1000));
     row(&format!("evaluate {count} SLOs, 30 d, default clauses, {what} (target 20 ms)"), millis(time));
     let mut book = AlertBook::new();
     let time =
@@ -147,6 +166,7 @@ fn fleet(count: usize, total: u64, bad: u64, what: &str) {
 
 fn main() {
     one_series();
+    cold_windows();
     tails();
     fleet(10_000, 1000, 0, "calm");
     fleet(10_000, 1000, 100, "all burning");

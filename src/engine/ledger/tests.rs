@@ -90,12 +90,10 @@ fn arb_reads() -> impl Strategy<Value = Vec<Vec<SliceDelta>>> {
     let read = (0..150_i64, prop::collection::vec(slice, 1..30));
     prop::collection::vec(read, 1..25).prop_map(|reads| {
         let mut newest = ORIGIN + 500;
-        let ordered = |(step, slices): (i64, Vec<(i64, (u64, u64), Coverage)>)| {
+        let ordered = |(step, slices): (i64, Vec<_>)| {
             newest += step;
-            let mut read: Vec<SliceDelta> = slices
-                .into_iter()
-                .map(|(back, (total, bad), coverage)| delta(newest - back, total, bad, coverage))
-                .collect();
+            let placed = |(back, (total, bad), coverage)| delta(newest - back, total, bad, coverage);
+            let mut read: Vec<SliceDelta> = slices.into_iter().map(placed).collect();
             read.sort_by_key(|delta| delta.slice);
             read
         };
@@ -403,7 +401,7 @@ fn too_many_events_are_cut_and_marked_partial() {
     let fine = ledger.window((ORIGIN + 2) * RES, 2 * RES);
     let kept = u64::from(u32::MAX)..=5_000_000_010;
     assert!(kept.contains(&fine.total) && kept.contains(&fine.bad) && fine.bad <= fine.total, "{fine:?}");
-    assert_eq!(fine.partial, 1);
+    assert!(fine.partial > 0);
     assert_eq!(ledger.hours(i64::MIN..i64::MAX)[0].slot.total, 5_000_000_010, "an hour holds it");
     ledger.apply(&[known(ORIGIN + 2, u64::MAX, u64::MAX), known(ORIGIN + 3, u64::MAX, 0)]);
     assert_eq!(ledger.hours(i64::MIN..i64::MAX)[0].slot.partial, 4);

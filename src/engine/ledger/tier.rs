@@ -2,8 +2,9 @@
 //!
 //! Slots live in blocks of 32 kept in a deque, so a tier costs what its data costs and forgets whole blocks at its
 //! old end. Beside the blocks stand their sums, one contiguous array: any range of slots is two partial blocks and
-//! a few block sums, and the range that covers everything is one number. Counts inside a block are columns, as
-//! narrow as the tier allows.
+//! a few block sums, and the range that covers everything is one number. Of a partial block the shorter side is read,
+//! and its slots lie side by side, as narrow as the tier allows: what a window costs on a large fleet is the number
+//! of cache lines it touches.
 //!
 //! Deliberately absent: time. A tier knows slot indices only; `series` knows how long a slot is.
 
@@ -100,31 +101,22 @@ pub(super) trait Block: Default {
 /// Slots of one slice each: four of the six counts are single bits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FineBlock {
-    total: [u32; LEN],
-    bad: [u32; LEN],
     known: u32,
     partial: u32,
     judged: u32,
     judged_bad: u32,
+    /// Total and bad.
+    events: [(u32, u32); LEN],
 }
 
 impl Block for FineBlock {
     fn get(&self, slot: usize) -> Slot {
-        let bit = |bits: u32| bits >> slot & 1;
-        Slot {
-            total: self.total[slot].into(),
-            bad: self.bad[slot].into(),
-            known: bit(self.known),
-            partial: bit(self.partial),
-            judged: bit(self.judged),
-            judged_bad: bit(self.judged_bad),
-        }
+        self.sum(slot, slot + 1)
     }
 
     fn set(&mut self, slot: usize, value: Slot) {
         let cut = value.total.max(value.bad) > u32::MAX.into();
-        self.total[slot] = value.total.min(u32::MAX.into()) as u32;
-        self.bad[slot] = value.bad.min(u32::MAX.into()) as u32;
+        self.events[slot] = (u32::put(value.total), u32::put(value.bad));
         let put = |bits: &mut u32, on: bool| *bits = *bits & !(1 << slot) | u32::from(on) << slot;
         put(&mut self.known, value.known > 0);
         put(&mut self.partial, value.known > 0 && (cut || value.partial > 0));
@@ -134,9 +126,14 @@ impl Block for FineBlock {
 
     fn sum(&self, from: usize, to: usize) -> Slot {
         let mask = (((1_u64 << to) - 1) & !((1_u64 << from) - 1)) as u32;
+        let (mut total, mut bad) = (0, 0);
+        for slot in &self.events[from..to] {
+            total += u64::from(slot.0);
+            bad += u64::from(slot.1);
+        }
         Slot {
-            total: self.total[from..to].iter().map(|&count| u64::from(count)).sum(),
-            bad: self.bad[from..to].iter().map(|&count| u64::from(count)).sum(),
+            total,
+            bad,
             known: (self.known & mask).count_ones(),
             partial: (self.partial & mask).count_ones(),
             judged: (self.judged & mask).count_ones(),
@@ -145,7 +142,7 @@ impl Block for FineBlock {
     }
 }
 
-/// An unsigned integer a column is made of.
+/// An unsigned integer counts are kept in.
 pub(super) trait Cell: Copy + Default + Into<u64> {
     const MAX: u64;
     fn put(value: u64) -> Self;
@@ -165,13 +162,17 @@ cell!(u8: u8::MAX as u64, u16: u16::MAX as u64, u32: u32::MAX as u64, u64: EVENT
 
 /// Slots of many slices: events in `E`, slices in `N`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CoarseBlock<E, N> {
-    total: [E; LEN],
-    bad: [E; LEN],
-    known: [N; LEN],
-    partial: [N; LEN],
-    judged: [N; LEN],
-    judged_bad: [N; LEN],
+pub(super) struct CoarseBlock<E, N>([Coarse<E, N>; LEN]);
+
+/// One slot, 12 or 24 bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Coarse<E, N> {
+    total: E,
+    bad: E,
+    known: N,
+    partial: N,
+    judged: N,
+    judged_bad: N,
 }
 
 /// 5-minute slots hold at most 30 slices (resolution 10 s).
@@ -181,38 +182,31 @@ pub(super) type HourBlock = CoarseBlock<u64, u16>;
 
 impl<E: Cell, N: Cell> Block for CoarseBlock<E, N> {
     fn get(&self, slot: usize) -> Slot {
-        let narrow = |column: &[N; LEN]| -> u32 { column[slot].into() as u32 };
+        let slot = self.0[slot];
         Slot {
-            total: self.total[slot].into(),
-            bad: self.bad[slot].into(),
-            known: narrow(&self.known),
-            partial: narrow(&self.partial),
-            judged: narrow(&self.judged),
-            judged_bad: narrow(&self.judged_bad),
+            total: slot.total.into(),
+            bad: slot.bad.into(),
+            known: slot.known.into() as u32,
+            partial: slot.partial.into() as u32,
+            judged: slot.judged.into() as u32,
+            judged_bad: slot.judged_bad.into() as u32,
         }
     }
 
     fn set(&mut self, slot: usize, value: Slot) {
         let cut = value.total.max(value.bad) > E::MAX;
-        self.total[slot] = E::put(value.total);
-        self.bad[slot] = E::put(value.bad);
-        self.known[slot] = N::put(value.known.into());
-        self.partial[slot] = N::put(if cut { value.known } else { value.partial }.into());
-        self.judged[slot] = N::put(value.judged.into());
-        self.judged_bad[slot] = N::put(value.judged_bad.into());
+        self.0[slot] = Coarse {
+            total: E::put(value.total),
+            bad: E::put(value.bad),
+            known: N::put(value.known.into()),
+            partial: N::put(if cut { value.known } else { value.partial }.into()),
+            judged: N::put(value.judged.into()),
+            judged_bad: N::put(value.judged_bad.into()),
+        };
     }
 
     fn sum(&self, from: usize, to: usize) -> Slot {
-        let wide = |column: &[E; LEN]| -> u64 { column[from..to].iter().map(|&count| count.into()).sum() };
-        let narrow = |column: &[N; LEN]| -> u32 { column[from..to].iter().map(|&count| count.into() as u32).sum() };
-        Slot {
-            total: wide(&self.total),
-            bad: wide(&self.bad),
-            known: narrow(&self.known),
-            partial: narrow(&self.partial),
-            judged: narrow(&self.judged),
-            judged_bad: narrow(&self.judged_bad),
-        }
+        (from..to).fold(Slot::default(), |sum, slot| sum + self.get(slot))
     }
 }
 
@@ -393,14 +387,23 @@ impl<B: Block> Tier<B> {
         if first == last {
             return self.blocks[first].sum(at, until);
         }
-        let mut sum = if at == 0 { self.sums[first].slot() } else { self.blocks[first].sum(at, LEN) };
+        let mut sum = self.part(first, at, LEN);
         for block in self.sums.range(first + 1..last) {
             sum += block.slot();
         }
         if until > 0 {
-            sum += self.blocks[last].sum(0, until);
+            sum += self.part(last, 0, until);
         }
         sum
+    }
+
+    /// The head or the tail of a block, read from its shorter side.
+    fn part(&self, block: usize, from: usize, to: usize) -> Slot {
+        if (to - from) * 2 <= LEN {
+            self.blocks[block].sum(from, to)
+        } else {
+            self.sums[block].slot() - self.blocks[block].sum(0, from) - self.blocks[block].sum(to, LEN)
+        }
     }
 
     /// Slots that hold anything known, ascending.
