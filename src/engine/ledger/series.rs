@@ -72,7 +72,7 @@ impl SeriesLedger {
     }
 
     fn hours_for(longest_window_s: i64) -> i64 {
-        (longest_window_s + HOUR_SPARE_S) / HOUR_S + 1
+        (longest_window_s + HOUR_SPARE_S) / HOUR_S
     }
 
     /// Makes room for a longer window; history already dropped stays unknown.
@@ -348,10 +348,13 @@ fn tiled<B: Block>(
     }
     let part = |slot: i64, from: Seconds, to: Seconds| {
         let (slot_start, slot_end) = (slot * slot_s, (slot + 1) * slot_s);
+        if begins >= slot_end {
+            return tier.get(slot).share(to - from, slot_s);
+        }
         let mut sum = finer(from, to);
         let own = tier.get(slot) - finer(slot_start, slot_end);
         if own != Slot::default() {
-            let own_end = if begins > slot_start { begins.min(slot_end) } else { slot_end };
+            let own_end = if begins > slot_start { begins } else { slot_end };
             sum += own.share(to.min(own_end) - from, own_end - slot_start);
         }
         sum

@@ -1,10 +1,9 @@
 //! One tier of a series: a ring of equal slots keyed by their absolute index, with running sums.
 //!
 //! Slots live in blocks of 32 kept in a deque, so a tier costs what its data costs and forgets whole blocks at its
-//! old end. Beside the blocks stand their sums, one contiguous array: any range of slots is two partial blocks and
-//! a few block sums, and the range that covers everything is one number. Of a partial block the shorter side is read,
-//! and its slots lie side by side, as narrow as the tier allows: what a window costs on a large fleet is the number
-//! of cache lines it touches.
+//! old end. Each block begins with the sum of all blocks before it, and its slots follow side by side, as narrow as
+//! the tier allows: any range of slots is a difference of two running sums, each read from one place in memory. On a
+//! large fleet nothing is in a cache, and what a window costs is the number of such places.
 //!
 //! Deliberately absent: time. A tier knows slot indices only; `series` knows how long a slot is.
 
@@ -39,38 +38,52 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Every count times `part / whole`, rounded down. One fraction for all, so what was at most another stays so.
+    /// Every count times `part / whole`, rounded down, for `part <= whole <= 3600`. One fraction for all, so what was at
+    /// most another stays so.
     pub(super) fn share(self, part: i64, whole: i64) -> Slot {
         let (part, whole) = (part.max(0) as u64, whole.max(1) as u64);
         let narrow = |count: u32| (u64::from(count) * part / whole) as u32;
         Slot {
-            total: (u128::from(self.total) * u128::from(part) / u128::from(whole)) as u64,
-            bad: (u128::from(self.bad) * u128::from(part) / u128::from(whole)) as u64,
+            total: self.total.saturating_mul(part) / whole,
+            bad: self.bad.saturating_mul(part) / whole,
             known: narrow(self.known),
             partial: narrow(self.partial),
             judged: narrow(self.judged),
             judged_bad: narrow(self.judged_bad),
         }
     }
-}
 
-impl AddAssign for Slot {
-    fn add_assign(&mut self, other: Slot) {
-        self.total += other.total;
-        self.bad += other.bad;
-        self.known += other.known;
-        self.partial += other.partial;
-        self.judged += other.judged;
-        self.judged_bad += other.judged_bad;
+    fn each(self, other: Slot, wide: impl Fn(u64, u64) -> u64, narrow: impl Fn(u32, u32) -> u32) -> Slot {
+        Slot {
+            total: wide(self.total, other.total),
+            bad: wide(self.bad, other.bad),
+            known: narrow(self.known, other.known),
+            partial: narrow(self.partial, other.partial),
+            judged: narrow(self.judged, other.judged),
+            judged_bad: narrow(self.judged_bad, other.judged_bad),
+        }
+    }
+
+    fn wrapping_add(self, other: Slot) -> Slot {
+        self.each(other, u64::wrapping_add, u32::wrapping_add)
+    }
+
+    fn wrapping_sub(self, other: Slot) -> Slot {
+        self.each(other, u64::wrapping_sub, u32::wrapping_sub)
     }
 }
 
 impl Add for Slot {
     type Output = Slot;
 
-    fn add(mut self, other: Slot) -> Slot {
-        self += other;
-        self
+    fn add(self, other: Slot) -> Slot {
+        self.each(other, |a, b| a + b, |a, b| a + b)
+    }
+}
+
+impl AddAssign for Slot {
+    fn add_assign(&mut self, other: Slot) {
+        *self = *self + other;
     }
 }
 
@@ -79,14 +92,7 @@ impl Sub for Slot {
 
     /// Never below 0: a saturated slot may hold less than its parts.
     fn sub(self, other: Slot) -> Slot {
-        Slot {
-            total: self.total.saturating_sub(other.total),
-            bad: self.bad.saturating_sub(other.bad),
-            known: self.known.saturating_sub(other.known),
-            partial: self.partial.saturating_sub(other.partial),
-            judged: self.judged.saturating_sub(other.judged),
-            judged_bad: self.judged_bad.saturating_sub(other.judged_bad),
-        }
+        self.each(other, u64::saturating_sub, u32::saturating_sub)
     }
 }
 
@@ -210,39 +216,11 @@ impl<E: Cell, N: Cell> Block for CoarseBlock<E, N> {
     }
 }
 
-/// The sum of one block, 24 bytes. 32 hours of 10-second slices are 11,520: they fit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    total: u64,
-    bad: u64,
-    known: u16,
-    partial: u16,
-    judged: u16,
-    judged_bad: u16,
-}
-
-impl Sum {
-    fn of(slot: Slot) -> Self {
-        Sum {
-            total: slot.total,
-            bad: slot.bad,
-            known: slot.known as u16,
-            partial: slot.partial as u16,
-            judged: slot.judged as u16,
-            judged_bad: slot.judged_bad as u16,
-        }
-    }
-
-    fn slot(self) -> Slot {
-        Slot {
-            total: self.total,
-            bad: self.bad,
-            known: self.known.into(),
-            partial: self.partial.into(),
-            judged: self.judged.into(),
-            judged_bad: self.judged_bad.into(),
-        }
-    }
+/// A block, and the sum of all that ever stood before it.
+#[derive(Debug, Clone, Default)]
+struct Summed<B> {
+    before: Slot,
+    block: B,
 }
 
 /// A ring of slots.
@@ -250,10 +228,9 @@ impl Sum {
 pub(super) struct Tier<B> {
     /// Index of the front block.
     first: i64,
-    blocks: VecDeque<B>,
-    sums: VecDeque<Sum>,
-    /// The sum of everything held.
-    whole: Slot,
+    blocks: VecDeque<Summed<B>>,
+    /// The sum of everything ever held, modulo the width of the counts: only differences mean anything.
+    ever: Slot,
     /// First slot this tier speaks for: the oldest one written, later the oldest one kept.
     from: i64,
     blocks_max: usize,
@@ -265,8 +242,7 @@ impl<B: Block> Tier<B> {
         Tier {
             first: 0,
             blocks: VecDeque::new(),
-            sums: VecDeque::new(),
-            whole: Slot::default(),
+            ever: Slot::default(),
             from: i64::MAX,
             blocks_max: Self::blocks_for(slots),
         }
@@ -299,16 +275,11 @@ impl<B: Block> Tier<B> {
     fn push(&mut self) {
         if self.is_full() {
             self.blocks.pop_front();
-            if let Some(sum) = self.sums.pop_front() {
-                self.whole = self.whole - sum.slot();
-            }
             self.first += 1;
             self.from = self.from.max(self.first * BLOCK);
         }
         self.blocks.reserve_exact(1);
-        self.sums.reserve_exact(1);
-        self.blocks.push_back(B::default());
-        self.sums.push_back(Sum::default());
+        self.blocks.push_back(Summed { before: self.ever, block: B::default() });
     }
 
     /// Whether `slot` is not older than the ring reaches.
@@ -323,8 +294,6 @@ impl<B: Block> Tier<B> {
         let max = self.blocks_max as i64;
         if self.blocks.is_empty() || block - (self.first + self.blocks.len() as i64) >= max {
             self.blocks.clear();
-            self.sums.clear();
-            self.whole = Slot::default();
             self.first = block;
             self.from = slot;
         }
@@ -336,9 +305,8 @@ impl<B: Block> Tier<B> {
         }
         while block < self.first {
             self.blocks.reserve_exact(1);
-            self.sums.reserve_exact(1);
-            self.blocks.push_front(B::default());
-            self.sums.push_front(Sum::default());
+            let before = self.blocks[0].before;
+            self.blocks.push_front(Summed { before, block: B::default() });
             self.first -= 1;
         }
         self.from = self.from.min(slot);
@@ -351,13 +319,14 @@ impl<B: Block> Tier<B> {
             return None;
         }
         let (block, at) = self.place(slot);
-        let old = self.blocks[block].get(at);
+        let old = self.blocks[block].block.get(at);
         let mut new = old;
         change(&mut new);
-        self.blocks[block].set(at, new);
-        let new = self.blocks[block].get(at);
-        self.sums[block] = Sum::of(self.sums[block].slot() + new - old);
-        self.whole = self.whole + new - old;
+        self.blocks[block].block.set(at, new);
+        let new = self.blocks[block].block.get(at);
+        let gain = new.wrapping_sub(old);
+        self.blocks.range_mut(block + 1..).for_each(|later| later.before = later.before.wrapping_add(gain));
+        self.ever = self.ever.wrapping_add(gain);
         Some((old, new))
     }
 
@@ -371,7 +340,7 @@ impl<B: Block> Tier<B> {
             return Slot::default();
         }
         let (block, at) = self.place(slot);
-        self.blocks[block].get(at)
+        self.blocks[block].block.get(at)
     }
 
     /// The sum of the slots `from..to`; what the tier does not hold counts nothing.
@@ -380,42 +349,28 @@ impl<B: Block> Tier<B> {
         if from >= to {
             return Slot::default();
         }
-        if from == self.from && to == self.end() {
-            return self.whole;
-        }
-        let ((first, at), (last, until)) = (self.place(from), self.place(to));
-        if first == last {
-            return self.blocks[first].sum(at, until);
-        }
-        let mut sum = self.part(first, at, LEN);
-        for block in self.sums.range(first + 1..last) {
-            sum += block.slot();
-        }
-        if until > 0 {
-            sum += self.part(last, 0, until);
-        }
-        sum
+        self.up_to(to).wrapping_sub(self.up_to(from))
     }
 
-    /// The head or the tail of a block, read from its shorter side.
-    fn part(&self, block: usize, from: usize, to: usize) -> Slot {
-        if (to - from) * 2 <= LEN {
-            self.blocks[block].sum(from, to)
-        } else {
-            self.sums[block].slot() - self.blocks[block].sum(0, from) - self.blocks[block].sum(to, LEN)
+    /// The sum of everything ever held before `slot`.
+    fn up_to(&self, slot: i64) -> Slot {
+        let (block, at) = self.place(slot);
+        match self.blocks.get(block) {
+            Some(summed) => summed.before.wrapping_add(summed.block.sum(0, at)),
+            None => self.ever,
         }
     }
 
     /// Slots that hold anything known, ascending.
     pub(super) fn known(&self) -> impl Iterator<Item = (i64, Slot)> {
-        let blocks = self.blocks.iter().zip(&self.sums).zip(self.first..).filter(|((_, sum), _)| sum.known > 0);
-        blocks.flat_map(|((block, _), index)| {
-            (0..LEN).map(move |at| (index * BLOCK + at as i64, block.get(at))).filter(|(_, slot)| slot.known > 0)
+        self.blocks.iter().zip(self.first..).flat_map(|(summed, index)| {
+            let slots = (0..LEN).map(move |at| (index * BLOCK + at as i64, summed.block.get(at)));
+            slots.filter(|(_, slot)| slot.known > 0)
         })
     }
 
     /// Heap it holds, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<B>() + self.sums.capacity() * size_of::<Sum>()
+        self.blocks.capacity() * size_of::<Summed<B>>()
     }
 }
