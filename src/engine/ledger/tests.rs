@@ -395,6 +395,19 @@ fn a_hole_between_live_slices_is_filled_in_coarse_steps() {
 }
 
 #[test]
+fn constant_traffic_is_exact_across_every_seam_between_tiers() {
+    // Tiers forget by the block, so the finer one begins inside a slot of the coarser: only what is before counts there.
+    let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
+    let slices = 100 * 120;
+    ledger.apply(&(-slices..0).map(|slice| known(ORIGIN + slice, 20, 2)).collect::<Vec<_>>());
+    for length in (5 * 120..9 * 120).chain(70 * 120..90 * 120) {
+        let sum = ledger.window(ORIGIN * RES, length * RES);
+        let expected = length as u64;
+        assert_eq!((sum.total, sum.known, sum.judged_bad), (20 * expected, expected, expected), "{length} slices");
+    }
+}
+
+#[test]
 fn too_many_events_are_cut_and_marked_partial() {
     let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
     ledger.apply(&[known(ORIGIN, 5_000_000_000, 5_000_000_000), known(ORIGIN + 1, 10, 0)]);
