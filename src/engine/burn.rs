@@ -41,7 +41,7 @@ pub fn evaluate(
     };
     let windows = Windows::of(slo, series, at, read_from);
     let whole = windows.get(slo.window_s);
-    let window = window_status(slo, whole);
+    let window = whole.status();
     let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
@@ -77,6 +77,10 @@ struct Window {
     sum: WindowSum,
     total: u64,
     bad: u64,
+    /// Bad ones of all.
+    ratio: Option<f64>,
+    /// Burn rate.
+    burn: Option<f64>,
     /// It begins before what has been read of history: its counts are a part of it, and no ratio is known.
     unread: bool,
 }
@@ -88,15 +92,19 @@ impl Window {
             Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
-        Window { length_s, sum, total, bad, unread: at - length_s < read_from }
+        let unread = at - length_s < read_from;
+        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
+        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / slo.budget()), unread }
     }
 
-    fn ratio(&self) -> Option<f64> {
-        (self.total > 0 && !self.unread).then(|| self.bad as f64 / self.total as f64)
-    }
-
-    fn burn(&self, slo: &Slo) -> Option<f64> {
-        self.ratio().map(|ratio| ratio / slo.budget())
+    fn status(&self) -> WindowStatus {
+        WindowStatus {
+            window_s: self.length_s,
+            total: self.total,
+            bad: self.bad,
+            error_ratio: self.ratio,
+            burn_rate: self.burn,
+        }
     }
 }
 
@@ -124,17 +132,9 @@ impl Windows {
         let named = |window: &&Window| {
             slo.burn.iter().any(|clause| clause.short_s == window.length_s || clause.long_s == window.length_s)
         };
-        self.0.iter().filter(named).map(|window| window_status(slo, *window)).collect()
-    }
-}
-
-fn window_status(slo: &Slo, window: Window) -> WindowStatus {
-    WindowStatus {
-        window_s: window.length_s,
-        total: window.total,
-        bad: window.bad,
-        error_ratio: window.ratio(),
-        burn_rate: window.burn(slo),
+        let mut statuses = Vec::with_capacity(self.0.len());
+        statuses.extend(self.0.iter().filter(named).map(Window::status));
+        statuses
     }
 }
 
@@ -156,8 +156,8 @@ fn clause_status(
         long_s: clause.long_s,
         short_s: clause.short_s,
         factor: clause.factor,
-        burn_long: long.burn(slo),
-        burn_short: short.burn(slo),
+        burn_long: long.burn,
+        burn_short: short.burn,
         chance,
         firing,
     }
@@ -165,7 +165,7 @@ fn clause_status(
 
 /// Whether both windows are over the factor and not by chance; and the chance, where it had to be asked for.
 fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bool, Option<f64>) {
-    let over = |window: &Window| window.burn(slo).is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
+    let over = |window: &Window| window.burn.is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
     if !over(short) || !over(long) {
         return (false, None);
     }
@@ -239,5 +239,5 @@ fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
         let (long, short) = (read(clause.long_s), read(clause.short_s));
         (clause.speed, verdict(slo, clause, &long, &short).0)
     });
-    state_of(clauses, read(slo.window_s).burn(slo).map(|burn| 1.0 - burn))
+    state_of(clauses, read(slo.window_s).burn.map(|burn| 1.0 - burn))
 }

@@ -225,7 +225,7 @@ fn the_table_of_the_default_clauses_holds() {
     let unguarded = Slo { confidence: None, ..guarded.clone() };
     let slo = &guarded;
     let ledger = background(slo, 3 * DAY + 600, 0);
-    let table: [(u64, [Option<(f64, f64)>; 4]); 5] = [
+    let table = [
         (1_000_000, [Some((0.864, 4.93)), Some((2.16, 29.82)), Some((4.32, 119.64)), Some((4.32, 359.64))]),
         (150_000, [Some((5.76, 4.52)), Some((14.4, 28.8)), Some((28.8, 117.6)), Some((28.8, 357.6))]),
         (50_000, [Some((17.28, 3.56)), Some((43.2, 26.4)), Some((86.4, 112.8)), Some((86.4, 352.8))]),
