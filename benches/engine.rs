@@ -20,7 +20,7 @@ fn slo(id: usize, unit: Unit) -> Slo {
         long_s,
         short_s,
         factor,
-        text: text.to_owned(),
+        text: text.to_owned().into(),
     };
     Slo {
         id: format!("service-{id:05}-availability"),

@@ -32,7 +32,7 @@ const DEFAULTS: [(Speed, i64, i64, f64); 4] = [
 ];
 
 fn clause(speed: Speed, long_s: i64, short_s: i64, factor: f64) -> BurnClause {
-    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x") }
+    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x").into() }
 }
 
 /// An availability SLO over 30 days with the default clauses.
