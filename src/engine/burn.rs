@@ -24,6 +24,8 @@ use super::{Labels, Seconds};
 
 /// Relative difference below which two burn rates are the same.
 const SAME: f64 = 1e-9;
+/// How far the beginning of a state is looked for, seconds: what the fine tier of any daemon reaches.
+const SINCE_REACH_S: i64 = 6 * 3600;
 
 /// Everything known of `series` at `at`, the end of the newest slice to look at. `previous` is what the last
 /// evaluation said: it keeps `since`, and is held while there is no data.
@@ -47,11 +49,7 @@ pub fn evaluate(
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
     let state = match previous.map(|previous| previous.state) {
-        Some(held @ (SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted))
-            if blind || whole.sum.known == 0 =>
-        {
-            held
-        }
+        Some(held) if burns(held) && (blind || whole.sum.known == 0) => held,
         _ if blind || whole.sum.known == 0 => SloState::Unknown,
         _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budget_remaining),
     };
@@ -59,7 +57,7 @@ pub fn evaluate(
         labels: labels.clone(),
         at,
         state,
-        since: since(slo, series, at, state, previous),
+        since: since(slo, series, at, state, blind, previous),
         data,
         budget_remaining,
         exhaustion_s: exhaustion_s(slo, budget_remaining, clauses.first()),
@@ -205,31 +203,51 @@ fn exhaustion_s(slo: &Slo, budget_remaining: Option<f64>, first: Option<&ClauseS
     Some(left * slo.window_s as f64 / burn)
 }
 
-/// Since when the series is in `state`. A burning state that nobody saw begin (a daemon started later) is followed
-/// back through the fine tier, so that every daemon tells the same onset; any other state that nobody saw begin has
-/// none, so that daemons started at different times still say the same.
+/// Since when the series is in `state`: within the last six hours, else `None`, for so far every daemon can look back,
+/// whenever it was started. Where nobody watched (before the start, between two polls, without data) the counts are
+/// asked slice by slice. Not knowing has no beginning: the time of the newest sample says more.
 fn since(
     slo: &Slo,
     series: &SeriesLedger,
     at: Seconds,
     state: SloState,
+    blind: bool,
     previous: Option<&SeriesStatus>,
 ) -> Option<Seconds> {
-    if let Some(previous) = previous {
-        return if previous.state == state { previous.since } else { Some(at) };
+    if state == SloState::Unknown {
+        return None;
     }
-    match state {
-        SloState::Unknown | SloState::Ok => None,
-        SloState::SlowBurn | SloState::FastBurn | SloState::Exhausted => {
-            let step_s = series.resolution_s();
-            let oldest = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
-            let mut onset = at;
-            while onset - step_s >= oldest && state_at(slo, series, onset - step_s) == state {
-                onset -= step_s;
-            }
-            Some(onset)
+    let previous = previous.filter(|previous| previous.state != SloState::Unknown && previous.at <= at);
+    let oldest = at - SINCE_REACH_S;
+    if blind {
+        return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
+    }
+    let step_s = series.resolution_s();
+    let known_from = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
+    // What was said without data was not seen.
+    let seen_until = previous.map_or(Seconds::MIN, |previous| match previous.data.state {
+        DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),
+        DataState::Fresh | DataState::Partial => previous.at,
+    });
+    let mut onset = at;
+    loop {
+        let before = onset - step_s;
+        if let Some(previous) = previous.filter(|_| before <= seen_until) {
+            let since = if previous.state == state { previous.since } else { Some(onset) };
+            return since.filter(|since| *since > oldest);
         }
+        if before < oldest.max(known_from) {
+            return (onset > oldest && burns(state)).then_some(onset);
+        }
+        if state_at(slo, series, before) != state {
+            return Some(onset);
+        }
+        onset = before;
     }
+}
+
+fn burns(state: SloState) -> bool {
+    matches!(state, SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted)
 }
 
 /// The state the counts alone gave at `at`.

@@ -128,7 +128,8 @@ pub struct SeriesStatus {
     pub at: Seconds,
     /// State.
     pub state: SloState,
-    /// Since when (slice time) it is in this state, as far as the ledger reaches.
+    /// Since when (slice time) it is in this state, where that is within the last six hours: as far as every daemon can
+    /// look back. `None` when it is longer, and for `Unknown`.
     pub since: Option<Seconds>,
     /// Data behind it.
     pub data: DataHealth,

@@ -73,6 +73,17 @@ pub struct Position {
     raw: Cursors,
     /// Requests that the server sums.
     aggregated: BTreeSet<String>,
+    /// End of the last good read of each request, seconds.
+    good: BTreeMap<String, i64>,
+    /// End of the last poll, seconds.
+    previous_s: Option<i64>,
+}
+
+impl Position {
+    /// A position of which nothing is known but the moment (seconds) up to which everything was read.
+    pub fn since(until_s: i64) -> Self {
+        Position { good: BTreeMap::from([(String::new(), until_s)]), previous_s: Some(until_s), ..Position::default() }
+    }
 }
 
 /// One poll's result.
@@ -142,19 +153,20 @@ struct Request {
 }
 
 impl Source {
-    /// A source that continues from a saved position that had read up to a moment (seconds), or starts from nothing.
-    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<(Position, i64)>) -> Self {
-        let (tracker, until, aggregated) = match saved {
-            Some((saved, until)) => {
-                (Tracker::restore(options.resolution_s, &plan, saved.raw), Some(until), saved.aggregated)
-            }
-            None => (Tracker::new(options.resolution_s), None, BTreeSet::new()),
+    /// A source that continues from a saved position, or starts from nothing. A request that the position does not know
+    /// (the rules changed) reads from where the oldest of the others stands.
+    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position>) -> Self {
+        let begun = saved.is_some();
+        let Position { raw, aggregated, good, previous_s } = saved.unwrap_or_default();
+        let tracker = match begun {
+            true => Tracker::restore(options.resolution_s, &plan, raw),
+            false => Tracker::new(options.resolution_s),
         };
-        let request = |fetch: &Fetch| Request {
-            good_s: until,
-            answered_s: until,
-            aggregated: aggregated.contains(&fetch.expr),
-            ..Request::default()
+        let oldest = good.values().min().copied();
+        let request = |fetch: &Fetch| {
+            let good_s = good.get(&fetch.expr).copied().or(oldest);
+            let aggregated = aggregated.contains(&fetch.expr);
+            Request { good_s, answered_s: good_s, aggregated, ..Request::default() }
         };
         let requests = plan.fetches.iter().map(request).collect();
         Source {
@@ -170,7 +182,7 @@ impl Source {
             missing: BTreeSet::new(),
             skew_s: None,
             started_s: None,
-            previous_s: until,
+            previous_s,
         }
     }
 
@@ -178,7 +190,14 @@ impl Source {
     pub fn position(&self) -> Position {
         let pairs = self.plan.fetches.iter().zip(&self.requests);
         let aggregated = pairs.filter(|(_, request)| request.aggregated).map(|(fetch, _)| fetch.expr.clone());
-        Position { raw: self.tracker.cursors(&self.plan), aggregated: aggregated.collect() }
+        let good = self.plan.fetches.iter().zip(&self.requests);
+        let good = good.filter_map(|(fetch, request)| Some((fetch.expr.clone(), request.good_s?)));
+        Position {
+            raw: self.tracker.cursors(&self.plan),
+            aggregated: aggregated.collect(),
+            good: good.collect(),
+            previous_s: self.previous_s,
+        }
     }
 
     /// The client, for reads beside the polls.
@@ -248,11 +267,17 @@ impl Source {
         let mut poll = Poll::default();
         self.started_s.get_or_insert(at_s);
         let mut from = self.good_until_s().unwrap_or(at_s - self.options.poll_interval_s);
+        let mut failed = BTreeSet::new();
         loop {
             let to = at_s.min(from + self.step_max_s());
-            let failed = poll.faults.len();
-            self.step(to, None, &mut poll).await;
-            if to >= at_s || poll.faults.len() > failed {
+            // One that failed is asked again by the next poll; those that were read further wait for the rest.
+            let behind = |i: usize, request: &Request| {
+                !failed.contains(&i) && (to >= at_s || request.good_s.is_none_or(|good| good < to))
+            };
+            let asked: BTreeSet<usize> =
+                (0..).zip(&self.requests).filter(|(i, request)| behind(*i, request)).map(|(i, _)| i).collect();
+            failed.extend(self.step(to, &asked, &mut poll).await);
+            if to >= at_s || failed.len() == self.requests.len() {
                 break;
             }
             from = to;
@@ -283,7 +308,8 @@ impl Source {
     /// One step of [`Source::poll`] for requests of one kind.
     pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
         let mut poll = Poll::default();
-        self.step(at_s, Some(ask), &mut poll).await;
+        let asked = (0..).zip(&self.plan.fetches).filter(|(_, fetch)| fetch.ask == ask).map(|(i, _)| i).collect();
+        self.step(at_s, &asked, &mut poll).await;
         poll
     }
 
@@ -294,7 +320,8 @@ impl Source {
         step - step % self.options.resolution_s
     }
 
-    async fn step(&mut self, at_s: i64, only: Option<Ask>, poll: &mut Poll) {
+    /// Asks some requests for everything up to `at_s`; answers which of them failed.
+    async fn step(&mut self, at_s: i64, requests: &BTreeSet<usize>, poll: &mut Poll) -> BTreeSet<usize> {
         let client = &self.client;
         let options = &self.options;
         let asked: Vec<(usize, String, Query)> = self
@@ -303,7 +330,7 @@ impl Source {
             .iter()
             .zip(&self.requests)
             .enumerate()
-            .filter(|(_, (fetch, _))| only.is_none_or(|ask| fetch.ask == ask))
+            .filter(|(i, _)| requests.contains(i))
             .filter_map(|(i, (fetch, request))| {
                 let (text, query) = question(fetch, request, at_s, options)?;
                 Some((i, text, query))
@@ -323,7 +350,9 @@ impl Source {
             .collect()
             .await;
         answers.sort_by_key(|(i, _)| *i);
+        let failed = answers.iter().filter(|(_, answer)| answer.is_err()).map(|(i, _)| *i).collect();
         self.take(at_s, answers, poll).await;
+        failed
     }
 
     async fn take(&mut self, at_s: i64, answers: Vec<(usize, Result<Answer, Fault>)>, poll: &mut Poll) {

@@ -9,7 +9,7 @@
 //! - a hole is bridged by the difference across it, booked at its end; the slices inside are marked partial;
 //! - a series' first sample counts from 0 when other series of its target were scraped before it (the first 5xx of a
 //!   pod), or when the target itself started since the last read. Otherwise it only sets the start: the lifetime total
-//!   of a counter is not news.
+//!   of a counter is not news. An SLI that is new says nothing of when its series were born.
 //!
 //! Why not `increase()`: asked each minute over a minute it never sees the step between two windows and counts the next
 //! one twice. Semantics §3 has the measurements.
@@ -92,6 +92,8 @@ pub struct Tracker {
     series_ids: HashMap<(usize, Labels), u32>,
     /// Raw series whose first sample only set their start, and its time: where older history is joined on.
     starts: HashMap<u128, i64>,
+    /// SLIs that are new to a tracker that has seen others: none of their series has been read yet.
+    unread: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +138,9 @@ pub struct Cursors {
     raws: Vec<(u128, u32, i64, f64)>,
     targets: Vec<(u128, Target)>,
     series: Vec<SeriesCursor>,
+    /// Digests of the SLIs that were being read.
+    read: Vec<String>,
+    starts: Vec<(u128, i64)>,
 }
 
 /// One series of an SLI: what was not booked yet, and how far it was seen.
@@ -199,9 +204,20 @@ impl Tracker {
                 read,
                 harvest: &mut harvest,
                 started_anew: false,
+                unread: false,
             };
             let cursor = &mut self.raws[id as usize];
             let feeds = cursor.feeds.as_deref().unwrap_or(&[]);
+            if !self.unread.is_empty() {
+                let new = |&&(series, _): &&(u32, Role)| self.unread.contains(&self.series[series as usize].sli);
+                let news = feeds.iter().filter(new).count();
+                if news > 0 && news == feeds.len() {
+                    // Nothing was counted of it, whatever is remembered from other times.
+                    (walk.unread, cursor.last) = (true, None);
+                } else if news > 0 {
+                    self.starts.extend(cursor.last.map(|(at, _)| (cursor.key, at)));
+                }
+            }
             let until = feeds
                 .iter()
                 .filter_map(|&(series, _)| pairs.get(&(series, target)))
@@ -221,6 +237,11 @@ impl Tracker {
                     .extend(raw.samples.iter().find(|(_, value)| value.is_finite()).map(|(at, _)| (cursor.key, at)));
             }
             cursor.last = last;
+        }
+        if !self.unread.is_empty() {
+            let fed = ids.iter().flatten().flat_map(|&id| self.raws[id as usize].feeds.iter().flatten());
+            let slis: BTreeSet<usize> = fed.map(|&(series, _)| self.series[series as usize].sli).collect();
+            self.unread.retain(|sli| !slis.contains(sli));
         }
         self.note_targets(read, &ids, &scrapes);
         for (id, accrual) in accruals {
@@ -337,6 +358,12 @@ impl Tracker {
                     newest_ms: series.newest_ms,
                 })
                 .collect(),
+            read: (0..)
+                .zip(&plan.slis)
+                .filter(|(sli, _)| !self.unread.contains(sli))
+                .map(|(_, sli)| sli.digest.clone())
+                .collect(),
+            starts: self.starts.iter().map(|(&key, &at)| (key, at)).collect(),
         }
     }
 
@@ -353,7 +380,10 @@ impl Tracker {
             .map(|(key, target, at, value)| Raw { key, target, feeds: None, last: Some((at, value)) })
             .collect();
         tracker.raw_ids = tracker.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
+        tracker.starts = cursors.starts.into_iter().collect();
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
+        tracker.unread = slis.values().copied().collect();
+        tracker.unread.retain(|&sli| !cursors.read.contains(&plan.slis[sli].digest));
         for cursor in cursors.series {
             if let Some(&sli) = slis.get(cursor.slo_id.as_str()) {
                 let id = tracker.series_id(sli, cursor.labels) as usize;
@@ -531,6 +561,8 @@ struct Walk<'a> {
     harvest: &'a mut Harvest,
     /// The first sample only set the start.
     started_anew: bool,
+    /// Its SLIs are new, so that siblings read for others say nothing about when it was born.
+    unread: bool,
 }
 
 impl Walk<'_> {
@@ -551,7 +583,7 @@ impl Walk<'_> {
             let gain = |from_ms, events, hole| Gain { from_ms, at_ms: at, events, hole, not_a_number: false };
             match *last {
                 None => {
-                    let born = self.sibling_before(at) || self.started_since_last_read();
+                    let born = self.started_since_last_read() || (!self.unread && self.sibling_before(at));
                     self.started_anew |= !born;
                     book(gain(None, if born { value } else { 0.0 }, false));
                 }

@@ -7,7 +7,9 @@ mod harness;
 
 mod conformance;
 mod exactness;
+mod fleet;
 mod harness_works;
 mod notify_alertmanager;
 mod notify_faults;
+mod survival;
 mod transport;

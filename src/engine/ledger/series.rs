@@ -305,6 +305,20 @@ impl SeriesLedger {
         self.hour.known().next().map(|(hour, _)| hour * HOUR_S)
     }
 
+    /// Start of the oldest slice that is known, as finely as it is known.
+    pub fn begins(&self) -> Option<Seconds> {
+        let hour = self.oldest()?;
+        let within = |start: &Seconds| *start < hour + HOUR_S;
+        let slice = self.fine.known().next().map(|(slice, _)| slice * self.resolution_s).filter(within);
+        let mid = self.mid.known().next().map(|(mid, _)| mid * MID_S).filter(within);
+        match (slice, mid) {
+            // What the 5-minute slot knows more than its slices lies before them.
+            (Some(slice), Some(mid)) if mid + MID_S <= slice => Some(mid),
+            (Some(slice), _) => Some(slice),
+            (None, mid) => Some(mid.unwrap_or(hour)),
+        }
+    }
+
     /// The slices of the fine tier that are known or partial, ascending.
     pub fn fine(&self) -> impl Iterator<Item = SliceDelta> {
         self.fine.known().map(|(slice, slot)| SliceDelta {
