@@ -246,11 +246,11 @@ impl Daemon {
     fn save(&mut self, until_s: i64, booked: &[(SeriesKey, Vec<crate::engine::SliceDelta>)], rewritten: &[SeriesKey]) {
         let Some(store) = &mut self.store else { return };
         // Nothing was read yet: a restart must still fill from the beginning.
-        let (false, Some(good_s)) = (self.cold, self.source.good_until_s()) else { return };
+        let (false, Some(read_s)) = (self.cold, self.source.read_until_s()) else { return };
         let statuses: Vec<_> =
             self.statuses.iter().flat_map(|(id, of)| of.values().map(move |status| (id.as_str(), status))).collect();
         let commit = Commit {
-            until_s: good_s.min(until_s),
+            until_s: read_s.min(until_s),
             position: postcard::to_stdvec(&self.source.position()).expect("a position holds nothing postcard refuses"),
             alerts: &self.book,
             statuses: &statuses,
@@ -355,7 +355,7 @@ impl Daemon {
         for (sli, slo) in self.rules.slos.iter().enumerate() {
             for (labels, series) in self.ledger.of(&slo.id) {
                 if let Some(newest) = series.newest() {
-                    self.source.note_booked(sli, labels, newest);
+                    self.source.note_booked(sli, labels, newest, series.fine());
                 }
             }
         }
@@ -383,7 +383,7 @@ impl Daemon {
         let after = definitions(&rules.model, resolution_s);
         self.ledger.retain_slos(|id| after.contains_key(id) && before.get(id) == after.get(id));
         let position = self.source.position();
-        let until_s = self.source.good_until_s();
+        let until_s = self.source.read_until_s();
         if let Some(filling) = self.filling.take() {
             filling.abort();
         }
