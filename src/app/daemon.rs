@@ -412,7 +412,7 @@ impl Daemon {
         for (sli, slo) in self.rules.slos.iter().enumerate() {
             for (labels, series) in self.ledger.of(&slo.id) {
                 if let Some(newest) = series.newest() {
-                    self.source.note_booked(sli, labels, newest);
+                    self.source.note_booked(sli, labels, newest, series.fine());
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
 //! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`). Prometheus §5 of the reference has the costs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +110,6 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
             poll.samples += series.iter().map(|series| series.samples.len()).sum::<usize>();
             let harvest = source.take_history(&series, to_s);
             poll.series.extend(harvest.series);
-            source.read_from(Ask::Counter, to_s);
             let gauges = source.poll_only(Ask::Gauge, to_s).await;
             poll.series.extend(gauges.series);
             poll.requests += gauges.requests;
@@ -119,7 +119,7 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
         Err(fault) => {
             debug!(%fault, "no remote read; history comes by range queries");
             source.read_from(Ask::Counter, from_s);
-            let rest = source.poll(to_s).await;
+            let rest = source.catch_up(to_s).await;
             let requests = rest.requests + poll.requests;
             (Way::Ranges, Poll { requests, ..rest })
         }
@@ -191,8 +191,7 @@ impl Backfill {
     }
 
     fn walk(&self, tracker: &mut Tracker, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
-        let started = std::collections::BTreeMap::new();
-        let read = Read { counters: series, started: &started, until_ms: until_s * 1000, previous_ms: None };
+        let read = Read { counters: series, started: &BTreeSet::new(), until_ms: until_s * 1000 };
         tracker.read(&self.plan, &read).series
     }
 
@@ -226,7 +225,9 @@ impl Backfill {
                 fetches.into_iter().zip(answers).map(|(fetch, answer)| answer.map(|answer| (fetch, answer.series)));
             let answers = answers.collect::<Result<Vec<_>, Fault>>()?;
             let scale = span_s as f64 / window_s as f64;
-            harvests.push((span_s, grid::coarse(&self.plan, &answers, span_s, scale)));
+            let rows: Vec<(&Fetch, &[RawSeries])> =
+                answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+            harvests.push((span_s, grid::coarse(&self.plan, &rows, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
         }
         for (span_s, harvest) in harvests.into_iter().rev() {
@@ -250,6 +251,7 @@ impl Backfill {
                 older.requests += 1;
                 let answer = retried(|| client.query_range(&fetch.expr, at + resolution, end, resolution)).await?;
                 for harvest in grid::gauge(&self.plan, fetch, &answer.series, resolution * 1000) {
+                    let harvest = harvest.whole();
                     older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
                 }
                 at = end;
