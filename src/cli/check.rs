@@ -112,6 +112,14 @@ fn text(loaded: &Loaded, explained: &[Explained], found: Option<&[Found]>) -> St
     }
     if let Some(found) = found {
         out += &format!("\n{}", sources(found).print());
+        for found in found {
+            let remark = match (&found.problem, &found.note) {
+                (Some(problem), _) => problem,
+                (None, Some(note)) => note,
+                (None, None) => continue,
+            };
+            out += &format!("{}: {}: {remark}\n", found.slo, found.part);
+        }
     }
     out
 }
@@ -168,20 +176,18 @@ fn cells(clause: &ExplainedClause) -> [String; 6] {
     ]
 }
 
-/// What each SLO reads, and whether it is there.
+/// What each SLO reads, and how much of it is there.
 fn sources(found: &[Found]) -> Table<5> {
-    let mut table = Table::new(["slo", "part", "raw series", "of", ""]);
+    let mut table = Table::new(["slo", "part", "raw series", "series", "selector"]);
     let mut before = "";
     for found in found {
         let id = if found.slo == before { String::new() } else { found.slo.clone() };
         before = &found.slo;
-        let remark = match (&found.problem, &found.note) {
-            (Some(problem), _) => format!("MISSING: {problem}"),
-            (None, Some(note)) => note.clone(),
-            (None, None) if found.series > 1 => format!("{} series of the SLO", found.series),
-            (None, None) => String::new(),
+        let raw = match (&found.problem, found.raw_series) {
+            (Some(_), 0) => "MISSING".to_owned(),
+            (_, raw) => raw.to_string(),
         };
-        table.push([id, found.part.to_owned(), found.raw_series.to_string(), found.selector.clone(), remark]);
+        table.push([id, found.part.to_owned(), raw, found.series.to_string(), found.selector.clone()]);
     }
     table
 }
@@ -224,8 +230,8 @@ mod tests {
         let text = sources(&[found("count", 3, None), found("bucket", 0, Some("no series"))]).print();
         assert_eq!(
             text,
-            "slo            part    raw series  of\n\
-             a-latency-p95  count   3           m\n               bucket  0           m   MISSING: no series\n"
+            "slo            part    raw series  series  selector\n\
+             a-latency-p95  count   3           1       m\n               bucket  MISSING     1       m\n"
         );
     }
 }

@@ -8,6 +8,7 @@ mod harness;
 mod conformance;
 mod exactness;
 mod harness_works;
+mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
 mod transport;
