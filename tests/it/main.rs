@@ -9,6 +9,7 @@ mod conformance;
 mod exactness;
 mod fleet;
 mod harness_works;
+mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
 mod survival;
