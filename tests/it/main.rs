@@ -3,11 +3,12 @@
 //! `tests/run` fetches the real parts; without them these tests fail, they are never skipped.
 
 mod daemon;
+mod fleet;
 mod harness;
 
+mod alerting;
 mod conformance;
 mod exactness;
-mod fleet;
 mod harness_works;
 mod newcomer;
 mod notify_alertmanager;

@@ -13,8 +13,8 @@ use slowburn::web::view::SloView;
 use crate::daemon::{Driven, options};
 use crate::fleet;
 use crate::harness::exporter::Exporter;
-use crate::harness::fault_proxy::{Fault, FaultProxy};
-use crate::harness::parts::{self, Process, eventually, free_port, http};
+use crate::harness::fault_proxy::FaultProxy;
+use crate::harness::parts::{Process, eventually, free_port, http};
 use crate::harness::prometheus::{PromOptions, Prometheus};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -204,7 +204,7 @@ async fn note_starts(binary: &Binary, starts: &mut BTreeMap<String, BTreeSet<i64
 
 /// A fleet with burns, behind a real Prometheus and a proxy that counts.
 struct Stage {
-    prometheus: Prometheus,
+    _prometheus: Prometheus,
     proxy: FaultProxy,
     dir: tempfile::TempDir,
 }
@@ -214,7 +214,7 @@ impl Stage {
         let start = end - days * DAY;
         let prometheus = fleet::prometheus(&fleet::scenario(start, end, burns), start, end).await;
         let proxy = FaultProxy::start(&prometheus.url()).await;
-        Stage { prometheus, proxy, dir: tempfile::tempdir().expect("a temporary folder") }
+        Stage { _prometheus: prometheus, proxy, dir: tempfile::tempdir().expect("a temporary folder") }
     }
 
     fn daemon(&self, data: Option<&str>) -> Driven {
@@ -345,4 +345,170 @@ async fn twins_say_the_same_whenever_they_were_started() {
     }
     println!("{} states and onsets on the way, {} minutes compared", states.len(), hours * 60 - 2);
     assert!(states.len() > 20, "{states:?}");
+}
+
+/// A live exporter behind a real Prometheus, and the real binary on the wall's clock.
+struct Live {
+    exporter: Exporter,
+    prometheus: Prometheus,
+    dir: tempfile::TempDir,
+}
+
+impl Live {
+    async fn start() -> Self {
+        let exporter = Exporter::start().await;
+        for service in ["pay", "quiet", "late"] {
+            exporter.add(&format!("{}{{service=\"{service}\",code=\"200\"}}", fleet::REQUESTS), 1_000_000.0);
+            exporter.add(&format!("{}{{service=\"{service}\",code=\"500\"}}", fleet::REQUESTS), 500_000.0);
+        }
+        let targets = vec![("app".to_owned(), exporter.address())];
+        let prometheus = Prometheus::start(PromOptions { targets, ..PromOptions::default() }).await;
+        let live = Live { exporter, prometheus, dir: tempfile::tempdir().expect("a temporary folder") };
+        live.write(&["pay", "quiet"]);
+        // A target that starts after a daemon's first read counts from nothing; this one has been there for long.
+        while live.exporter.scrapes() < 12 {
+            live.traffic(0.0);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        live
+    }
+
+    fn rules(&self) -> PathBuf {
+        self.dir.path().join("rules")
+    }
+
+    fn write(&self, services: &[&str]) {
+        let of = |service: &&str| {
+            let m = format!("{}{{service=\"{service}\"", fleet::REQUESTS);
+            let text = format!(
+                "name: {service}\nowner: team\nslo:\n  availability: {{objective: 99.9, \
+                 sli: {{total: '{m}}}', bad: '{m},code=\"500\"}}'}}}}\n"
+            );
+            (format!("{service}.yaml"), text)
+        };
+        drop(std::fs::remove_dir_all(self.rules()));
+        for (name, text) in services.iter().map(of) {
+            fleet::write_rules(&self.rules(), &[(name.as_str(), text)]);
+        }
+    }
+
+    /// Every service answers, and a share of the answers is wrong.
+    fn traffic(&self, bad: f64) {
+        for service in ["pay", "quiet", "late"] {
+            self.exporter.add(&format!("{}{{service=\"{service}\",code=\"200\"}}", fleet::REQUESTS), 100.0);
+            self.exporter.add(&format!("{}{{service=\"{service}\",code=\"500\"}}", fleet::REQUESTS), 100.0 * bad);
+        }
+    }
+
+    fn binary(&self) -> Binary {
+        let data = self.dir.path().join("data").display().to_string();
+        let fixed = ["--data-dir", &data, "--resolution", "10s", "--poll-interval", "10s", "--evaluation-delay", "0"];
+        Binary::start(
+            &self.prometheus.url(),
+            &self.rules(),
+            &self.dir.path().join("slowburn.log"),
+            &fixed.map(str::to_owned),
+            &[],
+        )
+    }
+}
+
+async fn ids(binary: &Binary) -> Vec<String> {
+    let slos = binary.json("/v1/slos").await.unwrap_or_default();
+    slos.as_array().into_iter().flatten().filter_map(|slo| slo["id"].as_str().map(str::to_owned)).collect()
+}
+
+/// Reads one number of `/metrics`.
+async fn metric(binary: &Binary, name: &str) -> Option<f64> {
+    let page = binary.get("/metrics").await?;
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_change_while_it_runs_and_it_stops_when_asked() {
+    let live = Live::start().await;
+    let mut binary = live.binary();
+    binary.ready().await;
+    // Half of everything fails: both SLOs burn.
+    let burning = async |id: &str| {
+        eventually(&format!("{id} burns"), Duration::from_secs(60), || async {
+            live.traffic(0.5);
+            let slo = binary.json(&format!("/v1/slos/{id}")).await?;
+            (slo["state"] == "fast_burn").then_some(slo)
+        })
+        .await
+    };
+    let before = burning("pay-availability").await;
+    burning("quiet-availability").await;
+    let firing = async |binary: &Binary| -> Vec<String> {
+        let alerts = binary.json("/v1/alerts").await.unwrap_or_default();
+        let firing = alerts.as_array().into_iter().flatten().filter(|alert| alert["status"] == "firing");
+        firing.map(|alert| format!("{} {}", alert["slo_id"], alert["starts_at"])).collect()
+    };
+    let pay_start = |alerts: &[String]| alerts.iter().find(|alert| alert.contains("pay")).cloned();
+    let started = pay_start(&firing(&binary).await).expect("its alert");
+
+    // One file is broken: the old rules stay in force, and everybody is told.
+    std::fs::write(live.rules().join("late.yaml"), "name: late\nslo: {availability: 100}\n").expect("written");
+    let answer = http().post(binary.url("/-/reload")).send().await.expect("an answer");
+    assert_eq!(answer.status(), 422);
+    let answer: Value = answer.json().await.expect("JSON");
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("previous ones stay in force")), "{answer}");
+    assert!(answer.to_string().contains("late.yaml"), "{answer}");
+    assert_eq!(metric(&binary, "slowburn_config_last_reload_successful ").await, Some(0.0));
+    assert_eq!(ids(&binary).await, ["pay-availability", "quiet-availability"]);
+
+    // A new SLO on the targets that are already scraped: it gets its history, and a lifetime total is no news.
+    live.write(&["late", "pay", "quiet"]);
+    binary.process.signal("HUP");
+    eventually("the new SLO is there", LIMIT, || async { (ids(&binary).await.len() == 3).then_some(()) }).await;
+    assert_eq!(metric(&binary, "slowburn_config_last_reload_successful ").await, Some(1.0));
+    let late = eventually("it has its history", LIMIT, || async {
+        live.traffic(0.5);
+        let slo = binary.json("/v1/slos/late-availability").await?;
+        let fresh = slo["series"][0]["data"]["state"] == "fresh" && slo["series"][0]["window"]["total"] != 0;
+        fresh.then_some(slo)
+    })
+    .await;
+    let events = |slo: &Value| slo["series"][0]["window"]["total"].as_u64().expect("a number");
+    let pay = binary.json("/v1/slos/pay-availability").await.expect("an answer");
+    println!("events: pay {} then {}, late {}", events(&before), events(&pay), events(&late));
+    // Both have had the same traffic; the two were read a moment apart.
+    assert!(events(&late).abs_diff(events(&pay)) <= 4_000, "late {}, pay {}", events(&late), events(&pay));
+    assert!(events(&late) >= events(&before), "what came before it was there is read from Prometheus");
+    assert_eq!(pay_start(&firing(&binary).await), Some(started.clone()), "the others go on undisturbed");
+
+    // Gone: its alert is resolved. It is back: so is its past.
+    live.write(&["late", "pay"]);
+    binary.process.signal("HUP");
+    let quiet_resolved = || async {
+        let alerts = binary.json("/v1/alerts").await?;
+        let resolved = |alert: &Value| alert["slo_id"] == "quiet-availability" && alert["status"] == "resolved";
+        alerts.as_array()?.iter().any(resolved).then_some(())
+    };
+    eventually("the alert of the removed SLO is resolved", LIMIT, quiet_resolved).await;
+    assert_eq!(ids(&binary).await, ["late-availability", "pay-availability"]);
+    live.write(&["late", "pay", "quiet"]);
+    binary.process.signal("HUP");
+    let back = eventually("it is back", LIMIT, || async {
+        let slo = binary.json("/v1/slos/quiet-availability").await?;
+        (slo["series"][0]["window"]["total"].as_u64()? > 0).then_some(slo)
+    })
+    .await;
+    assert!(events(&back) >= events(&before) / 2, "{back}");
+
+    // SIGTERM: a stream that is open ends, the state is on disk, and the exit is clean and soon.
+    let stream = http().get(binary.url("/v1/stream")).send().await.expect("a stream");
+    let last = binary.get("/v1/slos").await.expect("an answer");
+    binary.process.signal("TERM");
+    let asked = Instant::now();
+    assert_eq!(binary.process.exit_code(LIMIT).await, Some(0));
+    println!("exit after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert!(stream.text().await.is_ok(), "the stream was ended, not torn");
+    binary.again(&[]);
+    binary.ready().await;
+    let restored = binary.get("/v1/slos").await.expect("an answer");
+    assert!(slice_of(&restored) >= slice_of(&last));
+    assert_eq!(pay_start(&firing(&binary).await), Some(started));
 }
