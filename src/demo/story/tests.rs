@@ -183,7 +183,7 @@ fn what_happens_to_several_series_at_once_is_one_line() {
     let of = |at, state, tier: &str| {
         let mut of = series(at, state, 0.0, 0.0);
         of.labels.set("tier", tier);
-        of.data.reason = DataReason::StaleSeries;
+        of.data.reason = DataReason::SamplesOld;
         of
     };
     let at = |at, state| snapshot(at, ["batch", "realtime"].map(|tier| of(at, state, tier)).to_vec());
