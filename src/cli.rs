@@ -5,7 +5,9 @@
 mod check;
 mod demo;
 mod eval;
+mod presence;
 mod run;
+mod table;
 mod wiring;
 
 use std::io::{IsTerminal, Write};
@@ -31,7 +33,8 @@ enum Command {
     #[command(after_help = "Examples:\n  \
         slowburn run --prometheus-url http://localhost:9090 --rules rules/services\n  \
         slowburn run --prometheus-url http://prometheus:9090 --rules /etc/slowburn/rules \\\n    \
-        --alertmanager-url http://am-0:9093 --alertmanager-url http://am-1:9093 --data-dir /var/lib/slowburn\n\n\
+        --alertmanager-url http://am-0:9093 --alertmanager-url http://am-1:9093 \\\n    \
+        --data-dir /var/lib/slowburn\n\n\
         SIGHUP or POST /-/reload reads the rules again; files with errors leave the old ones in force.\n\
         Exit codes: 0 stopped, 1 could not start, 64 bad configuration")]
     Run(Box<run::RunArgs>),
@@ -39,13 +42,16 @@ enum Command {
     #[command(after_help = "Examples:\n  slowburn check rules/services rules/policies\n  \
         slowburn check --format sarif rules > slowburn.sarif\n  \
         slowburn check rules/services --prometheus-url http://localhost:9090\n\n\
-        Exit codes: 0 nothing to correct, 1 errors (or warnings with --strict), 2 wrong usage")]
+        Exit codes: 0 nothing to correct, 1 errors, missing series or buckets (or warnings with --strict),\n\
+        2 wrong usage, or Prometheus cannot be asked")]
     Check(check::CheckArgs),
     /// Evaluate every SLO once, now or at a past moment
     #[command(
         after_help = "Examples:\n  slowburn eval --prometheus-url http://localhost:9090 --rules rules/services\n  \
-        slowburn eval --prometheus-url http://localhost:9090 --rules rules/services --at 2026-11-01T12:00:00Z --format json\n\n\
-        Exit codes: 0 nothing burns, 1 something burns or is exhausted, 4 there is an SLO without data"
+        slowburn eval --prometheus-url http://localhost:9090 --rules rules/services \\\n    \
+        --at 2026-11-01T12:00:00Z --format json\n\n\
+        Exit codes: 0 nothing burns, 1 something burns or is exhausted, 2 wrong usage, 4 an SLO has no data,\n\
+        64 bad rules or settings"
     )]
     Eval(eval::EvalArgs),
     /// Print a completion script for a shell
@@ -128,6 +134,14 @@ fn block_on(command: impl Future<Output = Exit>) -> Exit {
             Exit::Findings
         }
     }
+}
+
+/// A URL that was typed, or what is wrong with it and what to write.
+fn endpoint(url: &str) -> Result<String, String> {
+    crate::config::endpoint(url).map_err(|fault| {
+        let instead = fault.instead.map(|text| format!("\n  = write: {text}")).unwrap_or_default();
+        format!("{url:?}: {}{instead}", fault.what)
+    })
 }
 
 /// Writes data to stdout; whoever closed the pipe has seen enough.

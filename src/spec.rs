@@ -29,9 +29,10 @@ mod tests;
 pub(crate) mod tree;
 
 pub(crate) use alerting::severity;
+pub(crate) use burn::shown;
 pub use defaults::{Defaults, TEXT as DEFAULTS_TEXT, defaults};
 pub use duration::{DurationFault, TimeSpan};
-pub use explain::{Explained, ExplainedClause, explain, table};
+pub use explain::{Explained, ExplainedClause, explain};
 pub use files::LoadedFile;
 pub use load::{Loaded, Options, load, load_text, load_texts, load_with};
 pub use model::{Model, SliSource, SloSpec};

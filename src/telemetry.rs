@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 
 pub mod names;
 
@@ -27,8 +27,8 @@ pub enum LogFormat {
 /// Why telemetry could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The filter is not a valid level or directive list.
-    Filter(String, ParseError),
+    /// The filter is not a valid level or directive list; why, where the parser says it.
+    Filter(String, Option<ParseError>),
     /// A subscriber or recorder is already installed in this process.
     Installed(String),
 }
@@ -36,11 +36,14 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StartError::Filter(text, why) => write!(
-                f,
-                "log level {text:?} is not understood ({why}): write error, warn, info, debug or trace, or directives \
-                 such as slowburn::notify=debug,info"
-            ),
+            StartError::Filter(text, why) => {
+                let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                write!(
+                    f,
+                    "log level {text:?} is not understood{why}: write error, warn, info, debug or trace, or directives \
+                     such as slowburn::notify=debug,info"
+                )
+            }
             StartError::Installed(what) => write!(f, "telemetry is already set up in this process: {what}"),
         }
     }
@@ -48,9 +51,14 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Parses a level (`info`) or directives (`slowburn::notify=debug,info`).
+/// Parses a level (`info`) or directives (`slowburn::notify=debug,info`). A single word has to be a level: to the parser
+/// `inof` is a module of which everything is logged.
 fn filter(text: &str) -> Result<EnvFilter, StartError> {
-    EnvFilter::builder().parse(text).map_err(|why| StartError::Filter(text.to_owned(), why))
+    let is_word = text.chars().all(|c| c.is_ascii_alphanumeric());
+    if is_word && text.parse::<LevelFilter>().is_err() {
+        return Err(StartError::Filter(text.to_owned(), None));
+    }
+    EnvFilter::builder().parse(text).map_err(|why| StartError::Filter(text.to_owned(), Some(why)))
 }
 
 /// Starts logging to stderr. `level` is the setting; the environment variable `RUST_LOG` wins over it. Colour appears
@@ -113,8 +121,10 @@ mod tests {
 
     #[test]
     fn a_bad_level_is_refused_with_what_to_write() {
-        let message = filter("slowburn=loud").expect_err("loud is no level").to_string();
-        assert!(message.contains("write error, warn, info, debug or trace"), "{message}");
+        for bad in ["slowburn=loud", "loud", "inof", ""] {
+            let message = filter(bad).expect_err("this is no level").to_string();
+            assert!(message.contains("write error, warn, info, debug or trace"), "{message}");
+        }
         assert!(filter("slowburn::notify=debug,info").is_ok());
     }
 }

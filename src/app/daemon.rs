@@ -347,6 +347,8 @@ impl Daemon {
         match older {
             Ok(older) => {
                 metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
+                metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
+                metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
                 let changed = join(&mut self.ledger, older, &filling.order);
                 if self.unfilled.is_empty() {
                     self.source.forget_starts();
@@ -414,7 +416,7 @@ impl Daemon {
         for (sli, slo) in self.rules.slos.iter().enumerate() {
             for (labels, series) in self.ledger.of(&slo.id) {
                 if let Some(newest) = series.newest() {
-                    self.source.note_booked(sli, labels, newest);
+                    self.source.note_booked(sli, labels, newest, series.fine());
                 }
             }
         }

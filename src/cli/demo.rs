@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, asked_to_stop, colour_on, complain, print_out};
 use crate::app::{self, Options};
 use crate::clock::Clock;
-use crate::demo::story::{Beat, Delivery, tell};
+use crate::demo::story::{Delivery, tell};
 use crate::demo::{self, fleet};
 use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Endpoint};
@@ -32,13 +32,13 @@ pub struct DemoArgs {
     /// How many times as fast as the wall the simulated time runs, 1 to 600
     #[arg(long, default_value_t = 60.0, value_parser = speed)]
     speed: f64,
-    /// Where to serve the page; a free port is taken if this one is not
+    /// Where to serve the page; if the port is taken, a free one is used
     #[arg(long, default_value = "127.0.0.1:9595", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// Seed of the fleet: the same seed tells the same story
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// End when the page has been resolved, instead of running until Ctrl-C
+    /// End when the page has been resolved (after about half a minute), instead of running until Ctrl-C
     #[arg(long)]
     once: bool,
     /// Log level of the daemon: error, warn, info, debug
@@ -53,7 +53,7 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs the demo until Ctrl-C.
+/// Runs the demo until Ctrl-C, or with `--once` until its page is resolved.
 pub async fn demo(args: DemoArgs) -> Exit {
     match tell_story(&args).await {
         Ok(()) => Exit::Ok,
@@ -85,8 +85,9 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     };
     let options = options(args, &clock, metrics, &prometheus_url, &receiver_url, &page)?;
     print_out(&format!(
-        "A simulated fleet of four services runs at {}x. The page is at {page}\n\
-         Its Prometheus is simulated at {prometheus_url}; the daemon that reads it is the real one. Ctrl-C ends it.\n\n",
+        "Four simulated services, {} times as fast as the wall. Ctrl-C ends it.\n\n  \
+         page        {page}\n  \
+         Prometheus  {prometheus_url}  (simulated; the daemon that reads it is the real one)\n\n",
         args.speed
     ));
     let (started, handle) = oneshot::channel();
@@ -164,29 +165,35 @@ async fn narrate(
 ) {
     let began = Instant::now();
     let colour = colour_on(&std::io::stdout());
-    let mut paged = false;
+    let (mut paged, mut over) = (false, false);
     let mut previous = Arc::new(Snapshot::default());
     loop {
-        let deliveries = tokio::select! {
+        let mut deliveries = tokio::select! {
             changed = snapshots.changed() => match changed {
                 Ok(()) => Vec::new(),
                 Err(_) => return,
             },
             Some(deliveries) = inbox.recv() => deliveries,
         };
+        while let Ok(more) = inbox.try_recv() {
+            deliveries.extend(more);
+        }
         let next = snapshots.borrow_and_update().clone();
-        let mut over = false;
         for line in tell(&previous, &next, &deliveries) {
             print_out(&format!("{}\n", line.render(began.elapsed().as_secs_f64(), colour)));
-            let fast = line.text.contains("SLOFastBurn") || line.text.contains("fast burn");
-            if line.beat == Beat::Sent && fast {
-                paged = true;
-            }
-            over |= line.beat == Beat::Resolved && fast && paged;
         }
         previous = next;
-        if over && once {
-            return;
+        let burned = |firing| {
+            let of_fast_burn = |delivery: &&Delivery| delivery.labels.get("kind") == Some("fast_burn");
+            deliveries.iter().filter(of_fast_burn).any(|delivery| delivery.firing == firing)
+        };
+        paged |= burned(true);
+        if paged && !over && burned(false) {
+            over = true;
+            if once {
+                return;
+            }
+            print_out("\nThe incident is over; the daemon goes on, and so does the page. Ctrl-C ends it.\n\n");
         }
     }
 }

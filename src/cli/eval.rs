@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::run::progress;
+use super::table::Table;
 use super::{Exit, Format, SourceArgs, complain, print_out, wiring};
 use crate::app::evaluation::{Health, Statuses, evaluate};
 use crate::app::history::join;
@@ -17,7 +18,7 @@ use crate::engine::{Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, RECENT_S};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
-use crate::web::view::SloView;
+use crate::web::view::{SloView, Word};
 
 /// Flags of `slowburn eval`.
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ async fn evaluated(args: &EvalArgs) -> Result<Snapshot, (Exit, String)> {
     let usage = |text: String| (Exit::Usage, text);
     let mut settings = wiring::settings(args.source.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
     if let Some(url) = &args.source.prometheus_url {
-        settings.prometheus.url = Some(url.trim_end_matches('/').to_owned());
+        settings.prometheus.url = Some(super::endpoint(url).map_err(|text| (Exit::BadConfig, text))?);
     }
     wiring::judge(&settings).map_err(|text| (Exit::BadConfig, text))?;
     let loaded = wiring::rules(&args.source.rules, &settings);
@@ -61,8 +62,8 @@ async fn evaluated(args: &EvalArgs) -> Result<Snapshot, (Exit, String)> {
         return Err((Exit::BadConfig, loaded.render(super::colour_on(&std::io::stderr()))));
     }
     let at_s = moment(args.at.as_deref(), &settings).map_err(usage)?;
-    let options = wiring::client(&settings).map_err(usage)?;
-    let client = Client::new(&options).map_err(usage)?;
+    let options = wiring::client(&settings).map_err(|text| (Exit::BadConfig, text))?;
+    let client = Client::new(&options).map_err(|text| (Exit::BadConfig, text))?;
     evaluate_at(&settings, client, loaded.model, at_s).await
 }
 
@@ -87,6 +88,8 @@ async fn evaluate_at(
     model: crate::spec::Model,
     at_s: i64,
 ) -> Result<Snapshot, (Exit, String)> {
+    let url = settings.prometheus.url.clone().unwrap_or_default();
+    let unanswered = |fault: &dyn std::fmt::Display| (Exit::NoData, format!("{url}: {fault}"));
     let (plan, refused) = Plan::new(&model);
     let plan = Arc::new(plan);
     let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
@@ -96,7 +99,7 @@ async fn evaluate_at(
     let recent_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
     let (way, poll) = backfill::recent(&mut source, recent_s, at_s).await;
     if let (true, Some((_, fault))) = (poll.series.is_empty(), poll.faults.first()) {
-        return Err((Exit::NoData, fault.to_string()));
+        return Err(unanswered(fault));
     }
     for harvest in &poll.series {
         ledger.series_mut(&slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
@@ -116,7 +119,7 @@ async fn evaluate_at(
         progress: Box::new(move |done| show(done)),
     };
     let from_s = recent_s - longest_s.unwrap_or(0) - 3600;
-    let older = history.run(from_s, recent_s).await.map_err(|fault| (Exit::NoData, fault.to_string()))?;
+    let older = history.run(from_s, recent_s).await.map_err(|fault| unanswered(&fault))?;
     join(&mut ledger, older, &slos);
     let filling = BTreeSet::new();
     let unseen = |sli| source.health_unseen(sli, at_s);
@@ -151,55 +154,40 @@ fn json(snapshot: &Snapshot) -> String {
 }
 
 fn table(snapshot: &Snapshot) -> String {
-    let percent = |ratio: Option<f64>| ratio.map_or("unknown".into(), |ratio| format!("{:.4} %", ratio * 100.0));
-    let mut rows =
-        vec![["SLO", "STATE", "DATA", "BUDGET LEFT", "ERROR RATIO", "EVENTS", "BAD", "BURN"].map(str::to_owned)];
+    let mut table =
+        Table::new(["slo", "state", "data", "budget left", "error ratio", "events", "bad", "burn rate by window"]);
     for slo in &snapshot.slos {
         for status in &slo.series {
-            let name =
-                if status.labels.is_empty() { slo.slo.id.clone() } else { format!("{} {}", slo.slo.id, status.labels) };
-            let burns: Vec<String> = status
-                .windows
-                .iter()
-                .filter_map(|w| Some(format!("{}={:.2}x", span(w.window_s), w.burn_rate?)))
-                .collect();
-            rows.push([
-                name,
-                word(&status.state),
-                match status.data.state {
-                    DataState::Fresh => "fresh".into(),
-                    _ => format!("{} ({})", word(&status.data.state), word(&status.data.reason)),
-                },
-                status.budget_remaining.map_or("unknown".into(), |left| format!("{:.1} %", left * 100.0)),
-                percent(status.window.error_ratio),
-                status.window.total.to_string(),
-                status.window.bad.to_string(),
-                burns.join(" "),
-            ]);
+            table.push(row(&slo.slo.id, status));
         }
     }
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    rows.iter()
-        .map(|row| {
-            let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            format!("{}\n", cells.join("  ").trim_end())
-        })
-        .collect()
+    table.print()
+}
+
+fn row(id: &str, status: &SeriesStatus) -> [String; 8] {
+    let percent = |ratio: Option<f64>, places: usize| {
+        ratio.map_or("unknown".into(), |ratio| format!("{:.places$} %", ratio * 100.0))
+    };
+    let burns: Vec<String> = status
+        .windows
+        .iter()
+        .filter_map(|window| Some(format!("{}={:.2}x", span(window.window_s), window.burn_rate?)))
+        .collect();
+    [
+        if status.labels.is_empty() { id.to_owned() } else { format!("{id}{}", status.labels) },
+        Word(status.state).to_string(),
+        match status.data.state {
+            DataState::Fresh => "fresh".into(),
+            _ => format!("{} ({})", Word(status.data.state), Word(status.data.reason)),
+        },
+        percent(status.budget_remaining, 1),
+        percent(status.window.error_ratio, 4),
+        status.window.total.to_string(),
+        status.window.bad.to_string(),
+        burns.join(" "),
+    ]
 }
 
 fn span(seconds: i64) -> String {
     crate::spec::TimeSpan::from_seconds(seconds).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
-}
-
-/// The word an enum has in the API.
-fn word<T: serde::Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        other => format!("{other:?}"),
-    }
 }

@@ -25,9 +25,11 @@ pub enum Beat {
     FastBurn,
     /// The budget is spent.
     Exhausted,
-    /// A notification of a firing alert arrived at its receiver.
-    Sent,
-    /// No clause fires any more.
+    /// A notification of an alert that wakes people arrived at its receiver.
+    Page,
+    /// A notification of any other firing alert arrived.
+    Ticket,
+    /// A fast clause, or the last clause, no longer fires.
     Recovery,
     /// A notification of a resolved alert arrived.
     Resolved,
@@ -79,36 +81,67 @@ impl Delivery {
     }
 }
 
+/// What happened to one series; equal ones of an SLO become one line.
+#[derive(Debug, PartialEq)]
+struct Event {
+    beat: Beat,
+    slo_id: String,
+    series: Labels,
+    /// The sentence before the name of the series.
+    before: String,
+    /// The sentence after it.
+    after: String,
+}
+
 /// What happened between `previous` and `next`. A delivery is told at `next`'s time.
 pub fn tell(previous: &Snapshot, next: &Snapshot, deliveries: &[Delivery]) -> Vec<Line> {
     let mut lines = Vec::new();
-    if !has_begun(previous) {
-        if knows_something(next) {
-            baseline(next, &mut lines);
-        }
-    } else {
+    let mut events = Vec::new();
+    if has_begun(previous) {
         for slo in &next.slos {
-            for series in &slo.series {
-                if let Some(before) = series_of(previous, &slo.slo.id, &series.labels) {
-                    change(&slo.slo, before, series, &mut lines);
-                }
-            }
+            let known = slo.series.iter().filter_map(|now| Some((series_of(previous, &slo.slo.id, &now.labels)?, now)));
+            events.extend(known.filter_map(|(before, now)| change(&slo.slo, before, now)));
+        }
+    } else if has_begun(next) {
+        baseline(next, &mut lines);
+    }
+    events.extend(deliveries.iter().map(|delivery| delivered(delivery, previous, next)));
+    lines.extend(folded(events).into_iter().map(|(beat, text)| Line { at: next.at, beat, text }));
+    lines
+}
+
+/// One sentence for each event, or for all those of an SLO that only their series tells apart.
+fn folded(events: Vec<Event>) -> Vec<(Beat, String)> {
+    let mut groups: Vec<(Event, usize)> = Vec::new();
+    for event in events {
+        let same = |(first, _): &&mut (Event, usize)| {
+            (first.beat, &first.slo_id, &first.before, &first.after)
+                == (event.beat, &event.slo_id, &event.before, &event.after)
+        };
+        match groups.iter_mut().find(same) {
+            Some((_, times)) => *times += 1,
+            None => groups.push((event, 1)),
         }
     }
-    for delivery in deliveries {
-        lines.push(delivered(delivery, previous, next));
-    }
-    lines
+    let sentence = |(event, times): (Event, usize)| {
+        let name = match times {
+            1 => named(&event.slo_id, &event.series),
+            _ => format!("{} ({times} series)", event.slo_id),
+        };
+        (event.beat, format!("{}{name}{}", event.before, event.after))
+    };
+    groups.into_iter().map(sentence).collect()
 }
 
 fn knows_something(snapshot: &Snapshot) -> bool {
     snapshot.slos.iter().flat_map(|slo| &slo.series).any(|series| series.state != SloState::Unknown)
 }
 
-/// Whether there has been a baseline: something is known, or was before its data got lost.
+/// Whether there has been a baseline: history is read, and something is known, or was before its data got lost.
 fn has_begun(snapshot: &Snapshot) -> bool {
-    let lost = |series: &SeriesStatus| series.data.newest.is_some() && series.data.reason != DataReason::Filling;
-    knows_something(snapshot) || snapshot.slos.iter().flat_map(|slo| &slo.series).any(lost)
+    let mut series = snapshot.slos.iter().flat_map(|slo| &slo.series);
+    let filling = series.clone().any(|series| series.data.reason == DataReason::Filling);
+    !filling && (knows_something(snapshot) || series.any(|series| series.data.newest.is_some()))
 }
 
 fn series_of<'a>(snapshot: &'a Snapshot, slo_id: &str, labels: &Labels) -> Option<&'a SeriesStatus> {
@@ -133,7 +166,8 @@ fn baseline(snapshot: &Snapshot, lines: &mut Vec<Line>) {
         let state = match series.state {
             SloState::Ok => continue,
             SloState::Unknown => "has no data yet".to_owned(),
-            state => format!("is already in {}, {}", words(state), budget_left(series)),
+            SloState::Exhausted => format!("spent its budget earlier this month: {}", budget_left(series)),
+            state => format!("is already in {}: {}", words(state), budget_left(series)),
         };
         let text = format!("{} {state}", named(&slo.id, &series.labels));
         lines.push(Line { at: snapshot.at, beat: Beat::Baseline, text });
@@ -145,54 +179,66 @@ fn counted(n: usize, noun: &str) -> String {
 }
 
 /// A change of one series: its state's, or else the onset of one.
-fn change(slo: &Slo, before: &SeriesStatus, now: &SeriesStatus, lines: &mut Vec<Line>) {
-    let name = named(&slo.id, &now.labels);
-    let (beat, text) = match (before.state, now.state) {
-        (was, is) if was == is => {
-            if let Some(clause) = onset(before, now).filter(|_| is != SloState::FastBurn) {
-                let (burn, short) = (clause.burn_short.unwrap_or_default(), span(clause.short_s));
-                let text =
-                    format!("{name} burns {burn:.0}x over {short}, {} waits for {}", clause.text, span(clause.long_s));
-                lines.push(Line { at: now.at, beat: Beat::Onset, text });
-            }
-            return;
-        }
-        (SloState::Unknown, _) => (Beat::Data, format!("{name} has data again")),
-        (_, SloState::Unknown) => (Beat::Data, format!("{name} has no data: {}", reason(now))),
-        (_, SloState::FastBurn) => (Beat::FastBurn, burning(&name, now, Speed::Fast)),
-        (_, SloState::SlowBurn) => (Beat::SlowBurn, burning(&name, now, Speed::Slow)),
-        (_, SloState::Exhausted) => (Beat::Exhausted, format!("{name} has spent its budget")),
-        (_, SloState::Ok) => (Beat::Recovery, format!("{name} no longer burns, {}", budget_left(now))),
+fn change(slo: &Slo, before: &SeriesStatus, now: &SeriesStatus) -> Option<Event> {
+    let (beat, after) = match (before.state, now.state) {
+        (SloState::Ok, SloState::Ok) => (Beat::Onset, onset(before, now)?),
+        (was, is) if was == is => return None,
+        (SloState::Unknown, _) => (Beat::Data, " has data again".to_owned()),
+        (_, SloState::Unknown) => (Beat::Data, format!(" has no data: {}", reason(now))),
+        (_, SloState::FastBurn) => (Beat::FastBurn, burning(now, Speed::Fast)),
+        (SloState::FastBurn, SloState::SlowBurn | SloState::Exhausted) => (Beat::Recovery, eased(now)),
+        (_, SloState::SlowBurn) => (Beat::SlowBurn, burning(now, Speed::Slow)),
+        (_, SloState::Exhausted) => (Beat::Exhausted, format!(" has spent its budget: {}", budget_left(now))),
+        (_, SloState::Ok) => (Beat::Recovery, format!(" no longer burns: {}", budget_left(now))),
     };
-    lines.push(Line { at: now.at, beat, text });
+    Some(Event { beat, slo_id: slo.id.clone(), series: now.labels.clone(), before: String::new(), after })
 }
 
-/// A fast clause whose short window has just passed its factor.
-fn onset<'a>(before: &SeriesStatus, now: &'a SeriesStatus) -> Option<&'a ClauseStatus> {
+/// A fast clause whose short window has just passed its factor, while its long one has not.
+fn onset(before: &SeriesStatus, now: &SeriesStatus) -> Option<String> {
     let over = |clause: &ClauseStatus| clause.burn_short.is_some_and(|burn| burn > clause.factor);
-    now.clauses
-        .iter()
-        .zip(&before.clauses)
-        .find_map(|(now, before)| (now.speed == Speed::Fast && over(now) && !over(before)).then_some(now))
+    let begins =
+        |(now, before): &(&ClauseStatus, &ClauseStatus)| now.speed == Speed::Fast && over(now) && !over(before);
+    let (clause, _) = now.clauses.iter().zip(&before.clauses).find(begins)?;
+    let (long, short) = (clause.burn_long.unwrap_or_default(), clause.burn_short.unwrap_or_default());
+    Some(format!(
+        " burns {short:.1}x over {} and {long:.1}x over {}: an alert when both are over {:.1}x ({})",
+        span(clause.short_s),
+        span(clause.long_s),
+        clause.factor,
+        clause.text
+    ))
 }
 
-fn burning(name: &str, now: &SeriesStatus, speed: Speed) -> String {
-    let mut text = name.to_owned();
+fn burning(now: &SeriesStatus, speed: Speed) -> String {
+    let mut text = String::new();
     if let Some(clause) = now.clauses.iter().find(|clause| clause.speed == speed && clause.firing) {
         let (long, short) = (clause.burn_long.unwrap_or_default(), clause.burn_short.unwrap_or_default());
-        write!(text, " burns {long:.1}x over {} and {short:.1}x over {}", span(clause.long_s), span(clause.short_s))
+        write!(text, " burns {short:.1}x over {} and {long:.1}x over {}", span(clause.short_s), span(clause.long_s))
             .expect("writing to a string");
         write!(text, " ({})", clause.text).expect("writing to a string");
     }
-    write!(text, "; {}", budget_left(now)).expect("writing to a string");
+    write!(text, ": {}", budget_left(now)).expect("writing to a string");
     if let Some(left) = now.exhaustion_s {
-        write!(text, ", gone in {}", span(left as i64)).expect("writing to a string");
+        write!(text, ", gone in {} at this pace", span(left as i64)).expect("writing to a string");
     }
     text
 }
 
+/// The fast burn has ended, but something is left of it.
+fn eased(now: &SeriesStatus) -> String {
+    let calm = now.clauses.iter().find(|clause| clause.speed == Speed::Fast);
+    let short = calm.and_then(|clause| Some(format!("{:.1}x over {}", clause.burn_short?, span(clause.short_s))));
+    let slow = match now.state {
+        SloState::SlowBurn => "; a slow burn until its windows have forgotten it",
+        _ => "",
+    };
+    format!(" is down to {}{slow}: {}", short.unwrap_or_else(|| "no fast burn".to_owned()), budget_left(now))
+}
+
 fn budget_left(series: &SeriesStatus) -> String {
     match series.budget_remaining {
+        Some(left) if left < 0.0 => format!("overspent by {:.0} % of the budget", -left * 100.0),
         Some(left) => format!("{:.0} % of the budget left", left * 100.0),
         None => "budget unknown".to_owned(),
     }
@@ -204,21 +250,23 @@ fn reason(series: &SeriesStatus) -> String {
 }
 
 /// A notification, told with how long its alert has been firing.
-fn delivered(delivery: &Delivery, previous: &Snapshot, next: &Snapshot) -> Line {
+fn delivered(delivery: &Delivery, previous: &Snapshot, next: &Snapshot) -> Event {
     let label = |name| delivery.labels.get(name).unwrap_or("?");
     let is_it = |alert: &&Alert| alert.labels == delivery.labels;
     let alert = next.alerts.iter().find(is_it).or_else(|| previous.alerts.iter().find(is_it));
-    let sev = label("sev");
+    let (sev, name) = (label("sev"), label("alertname"));
     let paging = Sev::try_from(sev.to_owned()).is_ok_and(|sev| sev.severity() == "critical");
-    let what = format!("{} on {}", label("alertname"), label("slo_id"));
-    let (beat, text) = if delivery.firing {
-        (Beat::Sent, format!("{sev} {} sent: {what}", if paging { "page" } else { "ticket" }))
-    } else {
-        let end = alert.and_then(|alert| alert.resolved_at).unwrap_or(next.at);
-        let lasted = alert.map(|alert| format!(" after {}", span(end - alert.starts_at))).unwrap_or_default();
-        (Beat::Resolved, format!("{sev} resolved: {what}{lasted}"))
+    let (beat, before, after) = match (delivery.firing, paging) {
+        (true, true) => (Beat::Page, format!("{sev} page sent: {name} on "), String::new()),
+        (true, false) => (Beat::Ticket, format!("{sev} ticket sent: {name} on "), String::new()),
+        (false, _) => {
+            let end = alert.and_then(|alert| alert.resolved_at).unwrap_or(next.at);
+            let lasted = alert.map(|alert| format!(" after {}", span(end - alert.starts_at))).unwrap_or_default();
+            (Beat::Resolved, format!("{sev} resolved: {name} on "), lasted)
+        }
     };
-    Line { at: next.at, beat, text }
+    let series = alert.map(|alert| alert.series.clone()).unwrap_or_default();
+    Event { beat, slo_id: label("slo_id").to_owned(), series, before, after }
 }
 
 /// `id`, with its series where there are several.
@@ -259,7 +307,7 @@ impl Beat {
             Beat::SlowBurn => "slow burn",
             Beat::FastBurn => "FAST BURN",
             Beat::Exhausted => "EXHAUSTED",
-            Beat::Sent => "alert",
+            Beat::Page | Beat::Ticket => "alert",
             Beat::Recovery => "recovery",
             Beat::Resolved => "resolved",
             Beat::Data => "data",
@@ -269,8 +317,8 @@ impl Beat {
     /// ANSI colour: red for what wakes people, yellow for what is coming, green for what is over.
     fn colour(self) -> &'static str {
         match self {
-            Beat::FastBurn | Beat::Exhausted | Beat::Sent => "1;31",
-            Beat::Onset | Beat::SlowBurn | Beat::Data => "33",
+            Beat::FastBurn | Beat::Exhausted | Beat::Page => "1;31",
+            Beat::Onset | Beat::SlowBurn | Beat::Ticket | Beat::Data => "33",
             Beat::Recovery | Beat::Resolved => "32",
             Beat::Baseline => "2",
         }

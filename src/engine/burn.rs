@@ -8,6 +8,9 @@
 //! "Faster" leaves out the last billionth, where doubles cannot tell more from equal: 144 bad of 10,000 at 99.9 % burn
 //! exactly 14.4x and are not over it.
 //!
+//! While history is still being read (`Filling`), a window that begins before what has been read has counts but no
+//! ratio: six hours of an incident are not thirty days of it.
+//!
 //! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
 
 #[cfg(test)]
@@ -16,7 +19,7 @@ pub(crate) mod tests;
 use super::chance;
 use super::ledger::{SeriesLedger, WindowSum};
 use super::slo::{BurnClause, Slo, Speed, Unit};
-use super::status::{ClauseStatus, DataHealth, DataState, SeriesStatus, SloState, WindowStatus};
+use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
 use super::{Labels, Seconds};
 
 /// Relative difference below which two burn rates are the same.
@@ -34,9 +37,13 @@ pub fn evaluate(
     at: Seconds,
     previous: Option<&SeriesStatus>,
 ) -> SeriesStatus {
-    let windows = Windows::of(slo, series, at);
+    let read_from = match data.reason {
+        DataReason::Filling => series.oldest().unwrap_or(at),
+        _ => Seconds::MIN,
+    };
+    let windows = Windows::of(slo, series, at, read_from);
     let whole = windows.get(slo.window_s);
-    let window = window_status(slo, whole);
+    let window = whole.status();
     let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
@@ -68,24 +75,34 @@ struct Window {
     sum: WindowSum,
     total: u64,
     bad: u64,
+    /// Bad ones of all.
+    ratio: Option<f64>,
+    /// Burn rate.
+    burn: Option<f64>,
+    /// It begins before what has been read of history: its counts are a part of it, and no ratio is known.
+    unread: bool,
 }
 
 impl Window {
-    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64) -> Self {
+    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64, read_from: Seconds) -> Self {
         let sum = series.window(at, length_s);
         let (total, bad) = match slo.unit {
             Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
-        Window { length_s, sum, total, bad }
+        let unread = at - length_s < read_from;
+        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
+        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / slo.budget()), unread }
     }
 
-    fn ratio(&self) -> Option<f64> {
-        (self.total > 0).then(|| self.bad as f64 / self.total as f64)
-    }
-
-    fn burn(&self, slo: &Slo) -> Option<f64> {
-        self.ratio().map(|ratio| ratio / slo.budget())
+    fn status(&self) -> WindowStatus {
+        WindowStatus {
+            window_s: self.length_s,
+            total: self.total,
+            bad: self.bad,
+            error_ratio: self.ratio,
+            burn_rate: self.burn,
+        }
     }
 }
 
@@ -93,12 +110,12 @@ impl Window {
 struct Windows(Vec<Window>);
 
 impl Windows {
-    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds) -> Self {
+    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds, read_from: Seconds) -> Self {
         let mut windows: Vec<Window> = Vec::with_capacity(2 * slo.burn.len() + 1);
         let lengths = slo.burn.iter().flat_map(|clause| [clause.short_s, clause.long_s]);
         for length_s in lengths.chain([slo.window_s]) {
             if let Err(place) = windows.binary_search_by_key(&length_s, |window| window.length_s) {
-                windows.insert(place, Window::read(slo, series, at, length_s));
+                windows.insert(place, Window::read(slo, series, at, length_s, read_from));
             }
         }
         Windows(windows)
@@ -113,17 +130,9 @@ impl Windows {
         let named = |window: &&Window| {
             slo.burn.iter().any(|clause| clause.short_s == window.length_s || clause.long_s == window.length_s)
         };
-        self.0.iter().filter(named).map(|window| window_status(slo, *window)).collect()
-    }
-}
-
-fn window_status(slo: &Slo, window: Window) -> WindowStatus {
-    WindowStatus {
-        window_s: window.length_s,
-        total: window.total,
-        bad: window.bad,
-        error_ratio: window.ratio(),
-        burn_rate: window.burn(slo),
+        let mut statuses = Vec::with_capacity(self.0.len());
+        statuses.extend(self.0.iter().filter(named).map(Window::status));
+        statuses
     }
 }
 
@@ -137,7 +146,7 @@ fn clause_status(
     let (long, short) = (windows.get(clause.long_s), windows.get(clause.short_s));
     let (over, chance) = verdict(slo, clause, &long, &short);
     // A window of which no slice is known says nothing, even while the source answers again.
-    let held = blind || long.sum.known == 0 || short.sum.known == 0;
+    let held = blind || [long, short].iter().any(|window| window.sum.known == 0 || window.unread);
     let firing = if held { fired(clause, previous) } else { over };
     ClauseStatus {
         speed: clause.speed,
@@ -145,8 +154,8 @@ fn clause_status(
         long_s: clause.long_s,
         short_s: clause.short_s,
         factor: clause.factor,
-        burn_long: long.burn(slo),
-        burn_short: short.burn(slo),
+        burn_long: long.burn,
+        burn_short: short.burn,
         chance,
         firing,
     }
@@ -154,7 +163,7 @@ fn clause_status(
 
 /// Whether both windows are over the factor and not by chance; and the chance, where it had to be asked for.
 fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bool, Option<f64>) {
-    let over = |window: &Window| window.burn(slo).is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
+    let over = |window: &Window| window.burn.is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
     if !over(short) || !over(long) {
         return (false, None);
     }
@@ -243,10 +252,10 @@ fn burns(state: SloState) -> bool {
 
 /// The state the counts alone gave at `at`.
 fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
-    let read = |length_s| Window::read(slo, series, at, length_s);
+    let read = |length_s| Window::read(slo, series, at, length_s, Seconds::MIN);
     let clauses = slo.burn.iter().map(|clause| {
         let (long, short) = (read(clause.long_s), read(clause.short_s));
         (clause.speed, verdict(slo, clause, &long, &short).0)
     });
-    state_of(clauses, read(slo.window_s).burn(slo).map(|burn| 1.0 - burn))
+    state_of(clauses, read(slo.window_s).burn.map(|burn| 1.0 - burn))
 }

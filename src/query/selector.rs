@@ -89,9 +89,14 @@ impl Selector {
         self.matchers.iter().all(|matcher| matcher.is_match(label(&matcher.name)))
     }
 
-    /// Whether every series `other` selects is selected by `self` too, as far as equal matchers can show it.
+    /// Whether every series `other` selects is selected by `self` too, as far as equal matchers show it, and the values
+    /// that `other` fixes: `code="500"` lies inside `code!="404"`.
     pub fn contains(&self, other: &Selector) -> bool {
-        self.metric == other.metric && self.matchers.iter().all(|matcher| other.matchers.contains(matcher))
+        let fixes = |own: &Matcher, matcher: &Matcher| {
+            own.op == MatchOp::Equal && own.name == matcher.name && matcher.is_match(&own.value)
+        };
+        let implied = |matcher: &Matcher| other.matchers.iter().any(|own| own == matcher || fixes(own, matcher));
+        self.metric == other.metric && self.matchers.iter().all(implied)
     }
 
     /// The selector as an expression tree.
@@ -164,6 +169,23 @@ mod tests {
         }
         assert!(Selector::parse(&"(".repeat(20_000)).is_err());
         assert!(Selector::parse(&"a".repeat(20_000)).is_err());
+    }
+
+    #[test]
+    fn a_selector_lies_inside_another_by_its_matchers_or_by_the_values_it_fixes() {
+        let parse = |text| Selector::parse(text).expect("a selector");
+        let all = parse(r#"m{service="a",code!="404",tier=~"x|y"}"#);
+        assert!(all.contains(&parse(r#"m{service="a",code="500",tier="x"}"#)));
+        assert!(all.contains(&parse(r#"m{service="a",code!="404",tier=~"x|y",method="GET"}"#)));
+        for outside in [
+            r#"m{service="a",code="404",tier="x"}"#,
+            r#"m{service="a",code=~"5..",tier="x"}"#,
+            r#"m{service="a",code="500",tier="z"}"#,
+            r#"m{service="a",code="500"}"#,
+            r#"n{service="a",code="500",tier="x"}"#,
+        ] {
+            assert!(!all.contains(&parse(outside)), "{outside}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What an SLO's numbers come to: every resolved factor and ratio, and how fast a total outage would be seen.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::engine::{Speed, Unit};
@@ -59,7 +57,7 @@ pub fn explain(spec: &SloSpec) -> Explained {
     let budget = slo.budget();
     let clause = |clause: &crate::engine::BurnClause| ExplainedClause {
         speed: clause.speed,
-        text: clause.text.clone(),
+        text: clause.text.to_string(),
         long: span(clause.long_s),
         short: span(clause.short_s),
         factor: clause.factor,
@@ -107,79 +105,4 @@ fn note(spec: &SloSpec) -> Option<String> {
         }
         Unit::Events => None,
     }
-}
-
-/// SLOs and their clauses as a plain-text table.
-pub fn table(explained: &[Explained]) -> String {
-    let mut rows = vec![
-        [
-            "slo",
-            "objective",
-            "window",
-            "counts",
-            "alert",
-            "clause",
-            "factor",
-            "error ratio",
-            "budget spent",
-            "seen after",
-        ]
-        .map(str::to_string),
-    ];
-    for slo in explained {
-        let head = [slo.id.clone(), format!("{} %", shown(slo.objective)), slo.window.to_string(), slo.unit.clone()];
-        for (i, clause) in slo.clauses.iter().enumerate() {
-            let [id, objective, window, unit] = if i == 0 { head.clone() } else { Default::default() };
-            let speed = match clause.speed {
-                Speed::Fast => "fast",
-                Speed::Slow => "slow",
-            };
-            rows.push([
-                id,
-                objective,
-                window,
-                unit,
-                speed.into(),
-                clause.text.clone(),
-                format!("{}x", shown(clause.factor)),
-                format!("{} %", shown(clause.error_ratio * 100.0)),
-                format!("{} %", shown(clause.budget_spent * 100.0)),
-                time(clause.detection_s),
-            ]);
-        }
-        if slo.clauses.is_empty() {
-            let [id, objective, window, unit] = head;
-            let dash = || "-".to_string();
-            rows.push([id, objective, window, unit, "none".into(), dash(), dash(), dash(), dash(), dash()]);
-        }
-    }
-    let mut out = aligned(&rows);
-    for slo in explained {
-        if let (Some(note), None) = (&slo.note, &slo.source) {
-            let _ = writeln!(out, "{}: {note}", slo.id);
-        }
-    }
-    out
-}
-
-fn aligned(rows: &[[String; 10]]) -> String {
-    let mut widths = [0; 10];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
-    }
-    out
-}
-
-/// Seconds for people: `52s`, `2m10s`, `7h12m`.
-fn time(seconds: f64) -> String {
-    let whole = seconds.ceil().max(1.0) as i64;
-    let rounded = if whole >= 7_200 { (whole + 59) / 60 * 60 } else { whole };
-    TimeSpan::from_seconds(rounded).map_or_else(|| format!("{rounded}s"), |span| span.to_string())
 }

@@ -329,8 +329,7 @@ fn explained_numbers_are_those_of_the_workbook() {
     assert_eq!(spent, [0.02, 0.05, 0.1, 0.1]);
     let minutes: Vec<f64> = explained.clauses.iter().map(|clause| (clause.detection_s / 0.06).round() / 1e3).collect();
     assert_eq!(minutes, [0.864, 2.16, 4.32, 4.32]);
-    let printed = table(&[explained]);
-    assert!(printed.contains("1h/5m > 14.4x") && printed.contains("1.44 %") && printed.contains("52s"), "{printed}");
+    assert!((explained.clauses[0].error_ratio - 0.0144).abs() < 1e-12);
 }
 
 #[test]
@@ -383,7 +382,7 @@ fn yamlish() -> impl Strategy<Value = String> {
 /// What holds of everything that was loaded, from whatever text.
 fn check_invariants(loaded: &Loaded) -> Result<(), TestCaseError> {
     let explained: Vec<Explained> = loaded.model.slos.iter().map(explain).collect();
-    let _ = (loaded.render(true), sarif(&loaded.problems), table(&explained));
+    let _ = (loaded.render(true), sarif(&loaded.problems), explained);
     for spec in &loaded.model.slos {
         prop_assert!(spec.slo.budget() > 0.0 && spec.slo.budget() < 1.0);
         prop_assert!(spec.slo.id.starts_with(&spec.slo.service) && !spec.slo.owner.is_empty());

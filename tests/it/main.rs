@@ -11,6 +11,8 @@ mod conformance;
 mod daemon_faults;
 mod exactness;
 mod harness_works;
+mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
 mod survival;
+mod transport;

@@ -114,11 +114,12 @@ fn the_whole_story_from_baseline_to_resolved() {
         lines,
         [
             "08:53:20  +  1.0s  baseline   1 service, 1 SLO: 1 of 1 series are well",
-            "08:54:20  +  3.0s  onset      checkout-availability burns 25x over 5m, 1h > 14d waits for 1h",
-            "08:54:50  +  4.0s  FAST BURN  checkout-availability burns 4.4x over 1h and 52.0x over 5m (1h > 14d); 71 % of \
-             the budget left, gone in 2h 3m",
+            "08:54:20  +  3.0s  onset      checkout-availability burns 25.0x over 5m and 1.9x over 1h: an alert when both are \
+             over 2.1x (1h > 14d)",
+            "08:54:50  +  4.0s  FAST BURN  checkout-availability burns 52.0x over 5m and 4.4x over 1h (1h > 14d): 71 % of \
+             the budget left, gone in 2h 3m at this pace",
             "08:55:20  +  5.0s  alert      SEV-1 page sent: SLOFastBurn on checkout-availability",
-            "09:23:20  +  6.0s  recovery   checkout-availability no longer burns, 71 % of the budget left",
+            "09:23:20  +  6.0s  recovery   checkout-availability no longer burns: 71 % of the budget left",
             "09:23:20  +  6.0s  resolved   SEV-1 resolved: SLOFastBurn on checkout-availability after 28m 30s",
         ]
     );
@@ -135,7 +136,7 @@ fn the_baseline_names_what_is_not_well() {
         texts,
         [
             "1 service, 1 SLO: 1 of 3 series are well",
-            "checkout-availability{tier=\"realtime\"} is already in slow burn, 71 % of the budget left",
+            "checkout-availability{tier=\"realtime\"} is already in slow burn: 71 % of the budget left",
             "checkout-availability has no data yet",
         ]
     );
@@ -173,8 +174,52 @@ fn colour_comes_only_when_asked_for() {
 #[test]
 fn a_ticket_is_no_page() {
     let labels = [("alertname", "SLOSlowBurn"), ("slo_id", "a-b"), ("sev", "SEV-3")].into_iter().collect();
-    let line = delivered(&Delivery { firing: true, labels }, &Snapshot::default(), &Snapshot::default());
-    assert_eq!(line.text, "SEV-3 ticket sent: SLOSlowBurn on a-b");
+    let lines = tell(&Snapshot::default(), &Snapshot::default(), &[Delivery { firing: true, labels }]);
+    assert_eq!((lines[0].beat, lines[0].text.as_str()), (Beat::Ticket, "SEV-3 ticket sent: SLOSlowBurn on a-b"));
+}
+
+#[test]
+fn what_happens_to_several_series_at_once_is_one_line() {
+    let of = |at, state, tier: &str| {
+        let mut of = series(at, state, 0.0, 0.0);
+        of.labels.set("tier", tier);
+        of.data.reason = DataReason::StaleSeries;
+        of
+    };
+    let at = |at, state| snapshot(at, ["batch", "realtime"].map(|tier| of(at, state, tier)).to_vec());
+    let lines = tell(&at(AT, SloState::Ok), &at(AT + 30, SloState::Unknown), &[]);
+    let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(texts, ["checkout-availability (2 series) has no data: stale series"]);
+}
+
+#[test]
+fn a_fast_burn_that_becomes_slow_is_a_recovery_and_not_a_new_burn() {
+    let lines = tell(
+        &snapshot(AT, vec![series(AT, SloState::FastBurn, 5.0, 40.0)]),
+        &snapshot(AT + 30, vec![series(AT + 30, SloState::SlowBurn, 0.3, 40.0)]),
+        &[],
+    );
+    assert_eq!(lines[0].beat, Beat::Recovery);
+    let text = "checkout-availability is down to 0.3x over 5m; a slow burn until its windows have forgotten it: 71 % of \
+                the budget left";
+    assert_eq!(lines[0].text, text);
+}
+
+#[test]
+fn a_burn_comes_and_goes_in_the_short_window_without_an_onset_while_something_fires() {
+    let calm = snapshot(AT, vec![series(AT, SloState::SlowBurn, 1.0, 1.5)]);
+    let burst = snapshot(AT + 30, vec![series(AT + 30, SloState::SlowBurn, 20.0, 1.9)]);
+    assert_eq!(tell(&calm, &burst, &[]), []);
+}
+
+#[test]
+fn the_baseline_waits_until_history_is_read() {
+    let mut filling = series(AT, SloState::Ok, 0.0, 0.0);
+    filling.data = DataHealth { state: DataState::Partial, reason: DataReason::Filling, newest: Some(AT) };
+    let filling = snapshot(AT, vec![filling]);
+    assert_eq!(tell(&Snapshot::default(), &filling, &[]), []);
+    let filled = snapshot(AT + 30, vec![series(AT + 30, SloState::Ok, 0.0, 0.0)]);
+    assert_eq!(tell(&filling, &filled, &[])[0].beat, Beat::Baseline);
 }
 
 #[test]

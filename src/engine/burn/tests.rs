@@ -12,7 +12,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::ledger::{Coverage, SliceDelta};
-use crate::engine::status::DataReason;
 
 const RES: i64 = 30;
 const DAY: i64 = 86_400;
@@ -33,7 +32,7 @@ const DEFAULTS: [(Speed, i64, i64, f64); 4] = [
 ];
 
 fn clause(speed: Speed, long_s: i64, short_s: i64, factor: f64) -> BurnClause {
-    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x") }
+    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x").into() }
 }
 
 /// An availability SLO over 30 days with the default clauses.
@@ -226,7 +225,7 @@ fn the_table_of_the_default_clauses_holds() {
     let unguarded = Slo { confidence: None, ..guarded.clone() };
     let slo = &guarded;
     let ledger = background(slo, 3 * DAY + 600, 0);
-    let table: [(u64, [Option<(f64, f64)>; 4]); 5] = [
+    let table = [
         (1_000_000, [Some((0.864, 4.93)), Some((2.16, 29.82)), Some((4.32, 119.64)), Some((4.32, 359.64))]),
         (150_000, [Some((5.76, 4.52)), Some((14.4, 28.8)), Some((28.8, 117.6)), Some((28.8, 357.6))]),
         (50_000, [Some((17.28, 3.56)), Some((43.2, 26.4)), Some((86.4, 112.8)), Some((86.4, 352.8))]),
@@ -568,4 +567,21 @@ fn a_quantile_sli_counts_judged_slices() {
     let status = at(&slo, &ledger, ONSET);
     assert_eq!((status.window.total, status.window.bad), (120, 20));
     assert_eq!(status.state, SloState::FastBurn);
+}
+
+#[test]
+fn while_history_is_read_a_window_that_reaches_past_it_has_no_ratio() {
+    let slo = slo(99.9);
+    let now = 6 * 3600;
+    let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
+    ledger.apply(&slices(0, now / RES, 1_000, 7));
+    let data = |reason| DataHealth { state: DataState::Partial, reason, newest: Some(now) };
+    let filling = evaluate(&slo, &ledger, &Labels::new(), data(DataReason::Filling), now, None);
+    assert_eq!((filling.budget_remaining, filling.window.error_ratio), (None, None));
+    assert!(filling.window.total > 0);
+    let firing: Vec<i64> = filling.clauses.iter().filter(|clause| clause.firing).map(|clause| clause.long_s).collect();
+    assert_eq!(firing, [6 * 3600], "six hours have been read, a day has not");
+    let read = evaluate(&slo, &ledger, &Labels::new(), data(DataReason::SourceWarning), now, None);
+    assert!(read.budget_remaining.is_some_and(|left| left < 0.0));
+    assert!(read.clauses.iter().filter(|clause| clause.firing).count() > 1);
 }

@@ -129,8 +129,17 @@ impl Process {
 
     /// Resident memory in bytes (`VmRSS` of `/proc/PID/status`).
     pub fn rss_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most it ever had resident, in bytes (`VmHWM`).
+    pub fn rss_peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS is always there");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line of each kind");
         let kib = line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).expect("a number of kB");
         kib * 1024
     }

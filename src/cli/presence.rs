@@ -1,0 +1,178 @@
+//! What a Prometheus holds for each SLO: how many raw series every selector finds, and for histograms the buckets around
+//! the threshold.
+//!
+//! One cheap query each (`count by (...)`), at the moment of asking. Deliberately absent: reading samples; this says
+//! whether there is something to read.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use crate::prometheus::{Client, Fault};
+use crate::query::plan::parse_le;
+use crate::query::selector::Selector;
+use crate::spec::model::Part;
+use crate::spec::{Model, SliSource, SloSpec, shown};
+
+/// Queries under way at once.
+const CONCURRENCY: usize = 4;
+
+/// What one selector of an SLO finds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// The SLO.
+    pub slo: String,
+    /// `total`, `bad`, `good`, `count`, `bucket` or `value`.
+    pub part: &'static str,
+    /// What was looked for.
+    pub selector: String,
+    /// Raw series there are now.
+    pub raw_series: usize,
+    /// Series of the SLO they fall into, by its `by` labels.
+    pub series: usize,
+    /// What is wrong with that; `None` where nothing is.
+    pub problem: Option<String>,
+    /// What is worth knowing although nothing is wrong.
+    pub note: Option<String>,
+}
+
+/// Looks for everything that the SLOs of `model` read, at `at_s`. SLOs without a source are left out.
+///
+/// # Errors
+/// The first query that could not be answered.
+pub async fn look(client: &Client, model: &Model, at_s: i64) -> Result<Vec<Found>, Fault> {
+    let wanted: Vec<Wanted> = model.slos.iter().flat_map(wanted).collect();
+    let asked = stream::iter(wanted.into_iter().map(|wanted| wanted.look(client, at_s)));
+    asked.buffered(CONCURRENCY).try_collect().await
+}
+
+/// One selector to look for.
+struct Wanted {
+    slo: String,
+    part: &'static str,
+    selector: String,
+    by: Vec<String>,
+    /// Bound of the bucket that has to be among the series.
+    le: Option<f64>,
+}
+
+fn wanted(spec: &SloSpec) -> Vec<Wanted> {
+    let one = |part, selector: &str, le| Wanted {
+        slo: spec.slo.id.clone(),
+        part,
+        selector: selector.to_owned(),
+        by: spec.slo.by.clone(),
+        le,
+    };
+    match &spec.source {
+        Err(_) => Vec::new(),
+        Ok(SliSource::Ratio { total, part: Part::Bad(bad) }) => vec![one("total", total, None), one("bad", bad, None)],
+        Ok(SliSource::Ratio { total, part: Part::Good(good) }) => {
+            vec![one("total", total, None), one("good", good, None)]
+        }
+        Ok(SliSource::Gauge { expr, .. }) => vec![one("value", expr, None)],
+        Ok(SliSource::Histogram { selector, threshold }) => match Selector::parse(selector) {
+            Err(_) => Vec::new(),
+            Ok(base) => {
+                let of = |suffix: &str| base.renamed(format!("{}_{suffix}", base.metric)).to_string();
+                vec![one("count", &of("count"), None), one("bucket", &of("bucket"), Some(*threshold))]
+            }
+        },
+    }
+}
+
+impl Wanted {
+    async fn look(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
+        let mut names = self.by.clone();
+        names.extend(self.le.map(|_| "le".to_owned()));
+        let by = if names.is_empty() { String::new() } else { format!(" by ({})", names.join(", ")) };
+        let answer = client.query(&format!("count{by} ({})", self.selector), at_s).await?;
+        let rows = answer.series.iter().map(|series| {
+            let count = series.samples.iter().last().map_or(0.0, |(_, value)| value);
+            (&series.labels, count as usize)
+        });
+        let mut found = Found {
+            slo: self.slo,
+            part: self.part,
+            selector: self.selector,
+            raw_series: 0,
+            series: 0,
+            problem: None,
+            note: None,
+        };
+        let label = |labels: &[(String, String)], name: &str| {
+            labels.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let mut bounds = Vec::new();
+        let mut groups = std::collections::BTreeSet::new();
+        for (labels, count) in rows {
+            if let Some(wanted) = self.le {
+                let Some(bound) = parse_le(&label(labels, "le")) else { continue };
+                bounds.push((bound, label(labels, "le")));
+                if bound != wanted {
+                    continue;
+                }
+            }
+            found.raw_series += count;
+            groups.insert(self.by.iter().map(|name| label(labels, name)).collect::<Vec<_>>());
+        }
+        found.series = groups.len();
+        found.problem = match (self.le, found.raw_series, found.part) {
+            (Some(threshold), 0, _) => Some(missing_bucket(threshold, bounds)),
+            (_, 0, "bad") => None,
+            (_, 0, _) => Some("no series".to_owned()),
+            _ => unlabelled(&self.by, &groups),
+        };
+        if found.part == "bad" && found.raw_series == 0 {
+            found.note = Some("none yet: counts as no bad events".to_owned());
+        }
+        Ok(found)
+    }
+}
+
+/// A label of `by` that no series carries.
+fn unlabelled(by: &[String], groups: &std::collections::BTreeSet<Vec<String>>) -> Option<String> {
+    let empty = |(place, _): &(usize, &String)| groups.iter().all(|values| values[*place].is_empty());
+    by.iter().enumerate().find(empty).map(|(_, name)| format!("no series has the label {name} of `by`"))
+}
+
+/// Names the buckets on both sides of a threshold that has none.
+fn missing_bucket(threshold: f64, mut bounds: Vec<(f64, String)>) -> String {
+    if bounds.is_empty() {
+        return "no series".to_owned();
+    }
+    bounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let below = bounds.iter().rev().find(|(bound, _)| *bound < threshold).map(|(_, text)| text.as_str());
+    let above = bounds.iter().find(|(bound, _)| *bound > threshold && bound.is_finite()).map(|(_, text)| text.as_str());
+    let nearest: Vec<String> = below.into_iter().chain(above).map(|le| format!("le=\"{le}\"")).collect();
+    let nearest = if nearest.is_empty() { "le=\"+Inf\" alone".to_owned() } else { nearest.join(" and ") };
+    format!("no bucket at {}; the nearest are {nearest}", shown(threshold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(texts: &[&str]) -> Vec<(f64, String)> {
+        texts.iter().map(|text| (parse_le(text).expect("a bound"), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_nearest_buckets_are_named_as_the_exporter_spells_them() {
+        let all = bounds(&["+Inf", "1.0", "0.5", "0.25", "2.5"]);
+        assert_eq!(missing_bucket(0.8, all.clone()), "no bucket at 0.8; the nearest are le=\"0.5\" and le=\"1.0\"");
+        assert_eq!(missing_bucket(5.0, all.clone()), "no bucket at 5; the nearest are le=\"2.5\"");
+        assert_eq!(missing_bucket(5.0, bounds(&["+Inf"])), "no bucket at 5; the nearest are le=\"+Inf\" alone");
+        assert_eq!(missing_bucket(5.0, vec![]), "no series");
+    }
+
+    #[test]
+    fn a_label_that_nobody_carries_is_named() {
+        let by = ["model".to_owned(), "tier".to_owned()];
+        let groups = |rows: &[[&str; 2]]| rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+        assert_eq!(
+            unlabelled(&by, &groups(&[["a", ""], ["b", ""]])).as_deref(),
+            Some("no series has the label tier of `by`")
+        );
+        assert_eq!(unlabelled(&by, &groups(&[["a", ""], ["", "x"]])), None);
+    }
+}

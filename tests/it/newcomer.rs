@@ -1,0 +1,357 @@
+//! What a newcomer does with a fresh build: the demo and its page, the dashboard on a real Prometheus, the shipped rules
+//! and manifests, the commands when they are used wrongly.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::parts::{self, Process, Server, eventually, http, part};
+use crate::harness::prometheus::{PromOptions, Prometheus};
+
+const SLOWBURN: &str = env!("CARGO_BIN_EXE_slowburn");
+
+/// What the demo promises to show within.
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs the binary in the project's folder to its end.
+fn slowburn(args: &[&str]) -> Output {
+    let output = Command::new(SLOWBURN).args(args).current_dir(project("")).stdin(Stdio::null()).output();
+    output.expect("the binary starts")
+}
+
+#[track_caller]
+fn ends_with(args: &[&str], code: i32, says: &str) -> String {
+    let output = slowburn(args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{stdout}\n{stderr}");
+    assert!(format!("{stdout}{stderr}").contains(says), "{args:?} does not say {says:?}:\n{stdout}\n{stderr}");
+    stdout
+}
+
+/// A running `slowburn demo`; it ends with the test.
+struct Demo {
+    process: Process,
+    started: Instant,
+    page: String,
+    prometheus: String,
+    dir: TempDir,
+}
+
+impl Demo {
+    async fn start(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let all = ["demo", "--listen", "127.0.0.1:0"].iter().chain(args);
+        let process = Process::start(Path::new(SLOWBURN), all, &dir.path().join("demo.log"));
+        let started = Instant::now();
+        let urls = || async {
+            let log = process.log();
+            let after = |word: &str| {
+                let line = log.lines().find_map(|line| line.trim_start().strip_prefix(word))?;
+                line.split_whitespace().next().map(|url| url.trim_end_matches('/').to_owned())
+            };
+            Some((after("page ")?, after("Prometheus ")?))
+        };
+        let (page, prometheus) = eventually("the demo says where its page is", MINUTE, urls).await;
+        Demo { process, started, page, prometheus, dir }
+    }
+
+    /// Waits until the terminal shows a line with all of `words`.
+    async fn tells(&self, words: &[&str], limit: Duration) -> String {
+        let line = || async {
+            let log = self.process.log();
+            log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        };
+        eventually(&format!("{words:?} on the terminal"), limit.saturating_sub(self.started.elapsed()), line).await
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let answer = http().get(format!("{}{path}", self.page)).send().await.expect("the page's server answers");
+        answer.json().await.expect("JSON")
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let answer = http().get(format!("{}{path}", self.page)).send().await.expect("the page's server answers");
+        answer.text().await.expect("text")
+    }
+}
+
+/// The demo's page with an image that takes 3 s: Chromium dumps a document when it is loaded, and the page's script
+/// needs a moment after that.
+async fn loading_late(page: &str) -> Server {
+    let relay = |State(page): State<String>, uri: Uri| async move {
+        if uri.path() == "/late" {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            return Response::default();
+        }
+        let answer = http().get(format!("{page}{uri}")).send().await.expect("the page's server answers");
+        let kind = answer.headers()[header::CONTENT_TYPE].clone();
+        let late = (uri.path() == "/").then(|| Bytes::from("<img src=\"/late\" alt=\"\">"));
+        let chunks = stream::unfold(answer, |mut answer| async { Some((answer.chunk().await.transpose()?, answer)) });
+        let late = stream::iter(late.map(Ok));
+        ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks.chain(late))).into_response()
+    };
+    parts::serve(Router::new().fallback(relay).with_state(page.to_owned())).await
+}
+
+/// Runs a real Chromium without a window: what it writes to stdout.
+fn chromium(folder: &Path, args: &[&str]) -> String {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let search: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let browser = names.iter().find_map(|name| search.iter().map(|dir| dir.join(name)).find(|path| path.is_file()));
+    let mut command = Command::new("timeout");
+    command.arg("40").arg(browser.expect("there is no Chromium: tests/parts installs it"));
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
+    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    command.args(["--window-size=1360,1250", "--timeout=8000"]);
+    command.arg(format!("--user-data-dir={}", folder.join("profile").display())).args(args);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("timeout runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
+    let demo = Demo::start(&["--speed", "60"]).await;
+    demo.tells(&["baseline", "4 services"], MINUTE).await;
+    demo.tells(&["onset", "checkout-availability"], MINUTE).await;
+    demo.tells(&["FAST BURN", "checkout-availability"], MINUTE).await;
+    demo.tells(&["SEV-1 page sent", "SLOFastBurn on checkout-availability"], MINUTE).await;
+
+    let slo = demo.json("/v1/slos/checkout-availability").await;
+    assert_eq!(slo["state"], "fast_burn", "{slo}");
+    let late = loading_late(&demo.page).await;
+    let url = format!("http://{}/", late.address);
+    let folder = demo.dir.path().to_owned();
+    let picture = folder.join("page.png");
+    let look = {
+        let (shot, page) = (format!("--screenshot={}", picture.display()), format!("{}/", demo.page));
+        move || (chromium(&folder, &["--dump-dom", &url]), chromium(&folder, &[&shot, &page]))
+    };
+    let (dom, _) = tokio::task::spawn_blocking(look).await.expect("Chromium runs");
+    let burns = "<span class=\"pill fast_burn\">fast burn</span>";
+    let slo = dom.split("id=\"slo-").find(|slo| slo.starts_with("checkout-availability\""));
+    assert!(slo.is_some_and(|slo| slo.contains(burns)) && dom.contains(">SEV-1</span>"), "{dom}");
+    assert!(std::fs::metadata(&picture).is_ok_and(|picture| picture.len() > 10_000), "no picture of the page");
+
+    demo.tells(&["slow burn", "llm-chat-ttfb-p95", "realtime"], MINUTE).await;
+    demo.tells(&["SEV-3 ticket sent", "SLOSlowBurn on llm-chat-ttfb-p95"], MINUTE).await;
+    demo.tells(&["gpu-cluster-gpu-queue-time-p95", "has no data"], MINUTE).await;
+    demo.tells(&["gpu-cluster-gpu-queue-time-p95", "has data again"], MINUTE).await;
+    demo.tells(&["recovery", "checkout-availability"], MINUTE).await;
+    demo.tells(&["SEV-1 resolved", "SLOFastBurn on checkout-availability"], MINUTE).await;
+    let log = demo.process.log();
+    assert!(log.lines().count() < 40, "the story is noisy:\n{log}");
+    assert!(!log.contains('\u{1b}'), "colour without a terminal:\n{log}");
+}
+
+/// Every query of a Grafana dashboard with its variables filled in, by panel title.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().into_iter().flatten() {
+        queries.extend(queries_of(panel));
+        for inner in panel["panels"].as_array().into_iter().flatten() {
+            queries.extend(queries_of(inner));
+        }
+    }
+    queries
+}
+
+fn queries_of(panel: &Value) -> Vec<(String, String)> {
+    let filled = |expr: &str| {
+        let values = [("$service", ".*"), ("$slo", ".*"), ("$window", "1h"), ("$__rate_interval", "10s")];
+        values.iter().fold(expr.to_owned(), |expr, (name, value)| expr.replace(name, value))
+    };
+    let title = panel["title"].as_str().unwrap_or_default();
+    let targets = panel["targets"].as_array().into_iter().flatten();
+    targets.filter_map(|target| Some((title.to_owned(), filled(target["expr"].as_str()?)))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_the_dashboard_is_answered_by_a_prometheus_that_scrapes_the_demo() {
+    let demo = Demo::start(&["--speed", "60"]).await;
+    let target = demo.page.trim_start_matches("http://").to_owned();
+    let options = PromOptions { targets: vec![("slowburn".to_owned(), target)], ..PromOptions::default() };
+    let prometheus = Prometheus::start(options).await;
+    let dashboard = std::fs::read_to_string(project("dashboards/fleet.json")).expect("the dashboard is there");
+    let mut open = queries(&serde_json::from_str(&dashboard).expect("JSON"));
+    assert!(open.len() >= 31, "only {} queries were found", open.len());
+
+    // Some panels are about what is wrong: they are empty unless something is, so each query is asked until it answers.
+    while !open.is_empty() {
+        assert!(demo.started.elapsed() < 2 * MINUTE, "never answered: {open:#?}");
+        let mut still_open = Vec::new();
+        for (title, query) in open {
+            let answer = prometheus.answer(&query, None).await;
+            if answer["data"]["result"].as_array().is_none_or(Vec::is_empty) {
+                still_open.push((title, query));
+            }
+        }
+        open = still_open;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    let metrics = demo.text("/metrics").await;
+    let file = demo.dir.path().join("metrics.txt");
+    std::fs::write(&file, &metrics).expect("writable");
+    let promtool = Command::new(part("promtool"))
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(&file).expect("just written"))
+        .output()
+        .expect("promtool starts");
+    let complaints =
+        format!("{}{}", String::from_utf8_lossy(&promtool.stdout), String::from_utf8_lossy(&promtool.stderr));
+    assert!(promtool.status.success() && complaints.is_empty(), "{complaints}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_and_eval_say_what_a_prometheus_holds() {
+    let demo = Demo::start(&["--speed", "1"]).await;
+    demo.tells(&["baseline", "4 services"], MINUTE).await;
+    let ask = async |args: &[&str], code: i32, says: &str| {
+        let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        all.extend(["--prometheus-url".to_owned(), demo.prometheus.clone()]);
+        let says = says.to_owned();
+        let run = move || {
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            ends_with(&all, code, &says)
+        };
+        tokio::task::spawn_blocking(run).await.expect("the command ends as it should")
+    };
+    let found = ask(&["check", "src/demo/rules", "--format", "json"], 0, "").await;
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let parts: BTreeMap<(&str, &str), &Value> = found["found"]
+        .as_array()
+        .expect("what was found")
+        .iter()
+        .map(|found| ((found["slo"].as_str().expect("an id"), found["part"].as_str().expect("a part")), found))
+        .collect();
+    assert_eq!(parts[&("checkout-latency-p95", "bucket")]["raw_series"], 3);
+    assert_eq!(parts[&("llm-chat-availability", "total")]["series"], 3, "three pairs of model and tier");
+
+    let rules = demo.dir.path().join("checkout.yaml");
+    let text = std::fs::read_to_string(project("src/demo/rules/checkout.yaml")).expect("a rule of the demo");
+    std::fs::write(&rules, text.replace("max: 800", "max: 700")).expect("writable");
+    let rules = rules.to_str().expect("a plain path");
+    let nearest = "checkout-latency-p95: bucket: no bucket at 0.7; the nearest are le=\"0.5\" and le=\"0.8\"";
+    ask(&["check", rules], 1, nearest).await;
+
+    let evaluated = ask(&["eval", "--rules", "src/demo/rules", "--format", "json"], 1, "").await;
+    let evaluated: Value = serde_json::from_str(&evaluated).expect("JSON");
+    let freshness =
+        evaluated.as_array().and_then(|slos| slos.iter().find(|slo| slo["id"] == "feature-store-feature-freshness"));
+    assert_eq!(freshness.expect("the SLO")["state"], "exhausted");
+    // What the demo knows of its fleet: 0.08 % of the requests fail.
+    let availability =
+        evaluated.as_array().and_then(|slos| slos.iter().find(|slo| slo["id"] == "llm-chat-availability"));
+    for series in availability.expect("the SLO")["series"].as_array().expect("series") {
+        let ratio = series["window"]["error_ratio"].as_f64().expect("a ratio");
+        assert!((0.000_80..0.000_85).contains(&ratio), "{series}");
+    }
+    ask(&["eval", "--rules", "src/demo/rules/checkout.yaml"], 0, "checkout-availability").await;
+}
+
+#[test]
+fn the_shipped_rules_are_clean() {
+    ends_with(&["check", "rules"], 0, "0 errors, 0 warnings");
+    ends_with(&["check", "src/demo/rules", "--strict"], 0, "0 errors, 0 warnings");
+    let report = ends_with(&["check", "rules", "--format", "sarif"], 0, "");
+    assert_eq!(serde_json::from_str::<Value>(&report).expect("JSON")["version"], "2.1.0");
+    let promtool = Command::new(part("promtool"))
+        .args(["test", "rules", "slowburn_test.yaml"])
+        .current_dir(project("rules/prometheus"))
+        .output()
+        .expect("promtool starts");
+    assert!(promtool.status.success(), "{}", String::from_utf8_lossy(&promtool.stdout));
+}
+
+#[test]
+fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
+    for overlay in ["base", "sidecar", "standalone"] {
+        let output = Command::new(part("kubectl"))
+            .args(["kustomize", &format!("deploy/kubernetes/{overlay}")])
+            .current_dir(project(""))
+            .output()
+            .expect("kubectl starts");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success(), "{overlay}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("kind: ConfigMap"), "{overlay}:\n{text}");
+        let documents = text.split("\n---\n").map(|document| {
+            serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{overlay}: {error}\n{document}"))
+        });
+        let mut calls = Vec::new();
+        documents.for_each(|document| calls_of(&document, &mut calls));
+        assert_eq!(calls.len(), usize::from(overlay != "base"), "{overlay}: {calls:?}");
+        for call in calls {
+            let mut args: Vec<&str> = call.iter().map(String::as_str).collect();
+            args.push("--help");
+            ends_with(&args, 0, "Usage: slowburn run");
+        }
+    }
+}
+
+/// The arguments of every container that runs Slowburn's image.
+fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
+    if value["image"].as_str().is_some_and(|image| image.starts_with("slowburn:")) {
+        calls.push(serde_json::from_value(value["args"].clone()).expect("a list of arguments"));
+    }
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| calls_of(item, calls)),
+        Value::Object(fields) => fields.values().for_each(|field| calls_of(field, calls)),
+        _ => {}
+    }
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        ends_with(&["completions", shell], 0, "prometheus-url");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_the_documented_code_and_says_what_to_write() {
+    let rules = "src/demo/rules";
+    let nobody = "http://127.0.0.1:1";
+    ends_with(&[], 2, "Usage: slowburn");
+    ends_with(&["--version"], 0, env!("CARGO_PKG_VERSION"));
+    ends_with(&["check"], 2, "<PATH>");
+    ends_with(&["check", "nowhere.yaml"], 2, "nowhere.yaml: there is no such file or directory");
+    ends_with(&["check", rules, "--bogus"], 2, "--bogus");
+    ends_with(&["check", rules, "--prometheus-url", "localhost:9090"], 2, "http://localhost:9090");
+    ends_with(&["check", rules, "--prometheus-url", nobody], 2, "Prometheus cannot be reached");
+    ends_with(&["check", "tests/configs/bad/objective-100.yaml"], 1, "an objective of 100 has no error budget");
+    ends_with(&["eval", "--rules", rules], 64, "--prometheus-url http://");
+    ends_with(&["eval", "--rules", rules, "--prometheus-url", nobody], 4, "http://127.0.0.1:1: Prometheus cannot be");
+    ends_with(&["eval", "--rules", "nowhere", "--prometheus-url", nobody], 64, "nowhere");
+    ends_with(&["eval", "--rules", rules, "--prometheus-url", nobody, "--at", "noon"], 2, "write 2026-11-01T12:00:00Z");
+    ends_with(&["run", "--rules", rules], 64, "--prometheus-url http://");
+    ends_with(
+        &["run", "--rules", "tests/configs/bad", "--prometheus-url", nobody, "--listen", "127.0.0.1:0"],
+        64,
+        "error",
+    );
+    ends_with(&["demo", "--speed", "0"], 2, "a number from 1 to 600");
+    ends_with(&["demo", "--log-level", "loud"], 1, "write error, warn, info, debug or trace");
+}
+
+#[test]
+fn a_pipe_that_closes_early_is_no_error() {
+    let line = format!("set -o pipefail; '{SLOWBURN}' check rules | head -1; '{SLOWBURN}' completions bash | head -1");
+    let output = Command::new("bash").args(["-c", &line]).current_dir(project("")).output().expect("bash starts");
+    assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+}
