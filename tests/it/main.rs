@@ -8,6 +8,7 @@ mod harness;
 
 mod alerting;
 mod conformance;
+mod daemon_faults;
 mod exactness;
 mod harness_works;
 mod newcomer;
