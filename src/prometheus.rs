@@ -8,6 +8,8 @@ pub mod answer;
 pub mod backfill;
 pub mod client;
 pub mod fault;
+mod group;
+mod health;
 pub mod remote_read;
 pub mod source;
 pub mod xor;

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::evaluation::{Health, Statuses, evaluate};
-use super::history::{Filling, join};
+use super::history::{Filling, Unfilled, join};
 use super::{Options, StartError};
 use crate::engine::alert::{AlertBook, Transition};
-use crate::engine::{Ledger, Slo, Snapshot};
+use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
 use crate::prometheus::source::Position;
@@ -20,12 +20,12 @@ use crate::prometheus::{Client, Poll, Source};
 use crate::query::Plan;
 use crate::spec::Loaded;
 use crate::spec::Model;
-use crate::store::{Commit, Saved, SeriesKey, Store, definitions};
+use crate::store::{Commit, Piece, Saved, SeriesKey, Store, StoreError, definitions};
 use crate::telemetry::names;
 use crate::web::{Info, Readiness, Reload, Reloaded};
 
-/// A failed backfill is tried again after this many polls.
-const FILL_AGAIN_AFTER_POLLS: u32 = 10;
+/// A series without data for this long after its longest window is forgotten, seconds.
+const FORGOTTEN_AFTER_S: i64 = 2 * 86_400;
 
 /// What readers see of a daemon.
 pub struct Views {
@@ -48,10 +48,12 @@ pub struct Daemon {
     statuses: Statuses,
     store: Option<Store>,
     filling: Option<Filling>,
-    /// SLOs that want their history, and in how many polls it is asked for.
-    unfilled: BTreeMap<String, u32>,
+    /// SLOs that want their history.
+    unfilled: Unfilled,
     way: Way,
     cold: bool,
+    /// The hour in which forgotten series were last looked for.
+    swept_hour: i64,
     snapshot: watch::Sender<Arc<Snapshot>>,
     readiness: watch::Sender<Readiness>,
     info: watch::Sender<Arc<Info>>,
@@ -75,9 +77,12 @@ impl Rules {
     }
 
     fn longest_window_s(&self) -> i64 {
-        let of = |slo: &Arc<Slo>| slo.burn.iter().map(|clause| clause.long_s).fold(slo.window_s, i64::max);
-        self.slos.iter().map(of).max().unwrap_or(0)
+        self.slos.iter().map(|slo| longest_window_s(slo)).max().unwrap_or(0)
     }
+}
+
+fn longest_window_s(slo: &Slo) -> i64 {
+    slo.burn.iter().map(|clause| clause.long_s).fold(slo.window_s, i64::max)
 }
 
 impl Daemon {
@@ -118,16 +123,17 @@ impl Daemon {
             statuses: Statuses::new(),
             store,
             filling: None,
-            unfilled: BTreeMap::new(),
+            unfilled: Unfilled::default(),
             way: Way::RemoteRead,
             cold: saved.is_none(),
+            swept_hour: 0,
             rules,
             snapshot,
             readiness,
             info,
         };
         if let Some(saved) = saved {
-            daemon.restore(saved);
+            daemon.restore(saved).map_err(StartError::Store)?;
         }
         Ok((daemon, Views { snapshot: snapshots, readiness: readinesses, info: infos }))
     }
@@ -145,6 +151,11 @@ impl Daemon {
                 request = reloads.recv() => if let Some(request) = request { self.reload(request) },
                 older = filled(&mut self.filling) => self.fill(older),
                 () = clock.sleep_until((next + delay_s) * 1000) => {
+                    let newest = (clock.now() - delay_s).div_euclid(poll_s) * poll_s;
+                    if newest < next - poll_s {
+                        warn!(back_s = next - newest, "the clock was set back; going on from there");
+                        next = newest;
+                    }
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => break,
@@ -171,6 +182,7 @@ impl Daemon {
         for transition in &transitions {
             log_transition(transition);
         }
+        self.sweep(at_s);
         self.save(at_s, &booked, &[]);
         let snapshot = Arc::new(snapshot);
         self.snapshot.send_replace(Arc::clone(&snapshot));
@@ -203,12 +215,12 @@ impl Daemon {
         // Without any answer the next tick starts over; nothing was read that could be read twice.
         self.cold = poll.series.is_empty() && !poll.faults.is_empty();
         if !self.cold {
-            self.unfilled = self.rules.slos.iter().map(|slo| (slo.id.clone(), 0)).collect();
+            self.unfilled = self.rules.slos.iter().map(|slo| slo.id.clone()).collect();
         }
         poll
     }
 
-    fn book_poll(&mut self, poll: &Poll) -> Vec<(SeriesKey, Vec<crate::engine::SliceDelta>)> {
+    fn book_poll(&mut self, poll: &Poll) -> Vec<(SeriesKey, Vec<SliceDelta>)> {
         let mut booked = Vec::with_capacity(poll.series.len());
         for harvest in &poll.series {
             if harvest.deltas.is_empty() {
@@ -230,9 +242,12 @@ impl Daemon {
     }
 
     fn evaluate(&mut self, at_s: i64) -> (Snapshot, Vec<Transition>) {
-        let mut filling: BTreeSet<String> = self.unfilled.keys().cloned().collect();
+        let mut filling = self.unfilled.hopeful();
         filling.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
         let mut notes = self.rules.notes.clone();
+        for (id, note) in self.unfilled.notes() {
+            notes.entry(id).or_default().push(note);
+        }
         for sli in self.source.aggregated() {
             let note = "aggregated: the server sums its raw series, which loses a little more in crash loops";
             notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
@@ -243,45 +258,73 @@ impl Daemon {
         evaluate(slos, &notes, &self.ledger, &health, at_s, &mut self.statuses, &mut self.book)
     }
 
-    fn save(&mut self, until_s: i64, booked: &[(SeriesKey, Vec<crate::engine::SliceDelta>)], rewritten: &[SeriesKey]) {
-        let Some(store) = &mut self.store else { return };
-        // Nothing was read yet: a restart must still fill from the beginning.
-        let (false, Some(good_s)) = (self.cold, self.source.good_until_s()) else { return };
+    fn save(&mut self, at_s: i64, booked: &[(SeriesKey, Vec<SliceDelta>)], rewritten: &[SeriesKey]) {
+        // Before anything was read a restart must begin from the beginning.
+        let Some(store) = self.store.as_mut().filter(|_| !self.cold) else { return };
         let statuses: Vec<_> =
             self.statuses.iter().flat_map(|(id, of)| of.values().map(move |status| (id.as_str(), status))).collect();
+        let mut unfilled = self.unfilled.all();
+        unfilled.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
         let commit = Commit {
-            until_s: good_s.min(until_s),
+            at_s,
             position: postcard::to_stdvec(&self.source.position()).expect("a position holds nothing postcard refuses"),
             alerts: &self.book,
             statuses: &statuses,
             booked,
             ledger: &self.ledger,
             rewritten,
+            unfilled: &unfilled,
+            oldest_s: at_s - self.rules.longest_window_s() - FORGOTTEN_AFTER_S,
         };
-        let oldest_s = until_s - self.rules.longest_window_s() - 2 * 86_400;
-        let written = tokio::task::block_in_place(|| store.commit(&commit).and_then(|()| store.prune(oldest_s)));
-        if let Err(error) = written {
+        if let Err(error) = apart(|| store.commit(&commit)) {
             metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
-            error!(%error, "state was not written; a restart now would read it from Prometheus again");
+            error!(%error, "state was not written; the next poll tries again");
+        }
+    }
+
+    /// Once an hour: forgets series that are in no window any more, such as those of a label value that is gone.
+    fn sweep(&mut self, at_s: i64) {
+        if std::mem::replace(&mut self.swept_hour, at_s.div_euclid(3600)) == self.swept_hour {
+            return;
+        }
+        let resolution_s = self.options.source.resolution_s;
+        for slo in &self.rules.slos {
+            let oldest = (at_s - longest_window_s(slo) - FORGOTTEN_AFTER_S).div_euclid(resolution_s);
+            let silent = |series: &crate::engine::SeriesLedger| series.newest().is_none_or(|newest| newest < oldest);
+            let gone: Vec<Labels> = self
+                .ledger
+                .of(&slo.id)
+                .filter(|(_, series)| silent(series))
+                .map(|(labels, _)| labels.clone())
+                .collect();
+            for labels in gone {
+                self.ledger.remove(&slo.id, &labels);
+            }
         }
     }
 
     /// Starts to read older history for SLOs that have none.
     fn start_filling(&mut self, at_s: i64) {
-        for polls in self.unfilled.values_mut() {
-            *polls = polls.saturating_sub(1);
-        }
-        let due = |id: &str| self.unfilled.get(id) == Some(&0);
-        if self.filling.is_some() || !self.unfilled.values().any(|polls| *polls == 0) {
+        self.unfilled.poll();
+        if self.filling.is_some() {
             return;
         }
-        let slos = self.rules.model.slos.iter().filter(|spec| due(&spec.slo.id)).cloned().collect();
-        let model = Model { slos, services: Vec::new() };
+        let due = self.unfilled.due();
+        // Up to where the polls began: the recent hours at a cold start, this moment for an SLO that is new.
+        let begins = |id: &str| self.ledger.of(id).filter_map(|(_, series)| series.begins()).min().unwrap_or(at_s);
+        let Some(to_s) = due.iter().map(|id| begins(id)).min() else { return };
+        // Those that began much later are filled by the next round.
+        let together = |id: &String| begins(id) <= to_s + 3600;
+        let slos: BTreeSet<String> = due.into_iter().filter(together).collect();
+        let step_s = match self.way {
+            Way::RemoteRead => self.options.source.resolution_s,
+            Way::Ranges => 300,
+        };
+        let to_s = to_s.min(at_s).div_euclid(step_s) * step_s;
+        let specs = self.rules.model.slos.iter().filter(|spec| slos.contains(&spec.slo.id)).cloned().collect();
+        let model = Model { slos: specs, services: Vec::new() };
         let (plan, _) = Plan::new(&model);
         let order: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
-        // Up to where the polls began: the recent hours at a cold start, this moment for an SLO that is new.
-        let newest_start = |slo: &Arc<Slo>| self.ledger.of(&slo.id).filter_map(|(_, series)| series.oldest()).min();
-        let to_s = order.iter().filter_map(newest_start).min().unwrap_or(at_s).min(at_s).div_euclid(3600) * 3600;
         let (raw_series, scrape_s) = self.source.extent();
         let progress = Arc::clone(&self.options.progress);
         let backfill = Backfill {
@@ -296,8 +339,7 @@ impl Daemon {
             progress: Box::new(move |done| progress(done)),
         };
         let from_s = to_s - self.rules.longest_window_s() - 3600;
-        self.unfilled.retain(|_, polls| *polls > 0);
-        self.filling = Some(Filling::start(backfill, from_s, to_s));
+        self.filling = Some(Filling::start(backfill, from_s, to_s, self.unfilled.take(&slos)));
     }
 
     fn fill(&mut self, older: Result<backfill::Older, crate::prometheus::Fault>) {
@@ -305,63 +347,80 @@ impl Daemon {
         match older {
             Ok(older) => {
                 metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
+                metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
+                metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
                 let changed = join(&mut self.ledger, older, &filling.order);
-                self.source.forget_starts();
-                let until_s = self.snapshot.borrow().at;
-                self.save(until_s, &[], &changed);
+                if self.unfilled.is_empty() {
+                    self.source.forget_starts();
+                }
+                let at_s = self.snapshot.borrow().at;
+                self.save(at_s, &[], &changed);
             }
             Err(fault) => {
                 warn!(%fault, "history could not be read; budgets miss it until it can");
-                self.unfilled.extend(filling.slos.into_iter().map(|id| (id, FILL_AGAIN_AFTER_POLLS)));
+                if !matches!(fault, crate::prometheus::Fault::Unreachable(_) | crate::prometheus::Fault::Timeout) {
+                    // A server without remote read answers, and always the same.
+                    self.way = Way::Ranges;
+                }
+                self.unfilled.again(filling.tries, &fault);
             }
         }
     }
 
-    fn restore(&mut self, saved: Saved) {
-        let by_id: BTreeMap<&str, &Arc<Slo>> = self.rules.slos.iter().map(|slo| (slo.id.as_str(), slo)).collect();
-        for (key, hours) in &saved.hours {
-            let Some(slo) = by_id.get(key.slo_id.as_str()) else { continue };
-            let series = self.ledger.series_mut(slo, &key.labels);
-            for hour in hours {
-                series.restore_hour(hour);
-            }
-        }
-        for (key, polls) in &saved.slices {
-            let Some(slo) = by_id.get(key.slo_id.as_str()) else { continue };
-            let series = self.ledger.series_mut(slo, &key.labels);
-            for deltas in polls {
-                series.apply(deltas);
-            }
-        }
-        for (slo_id, status) in saved.statuses {
+    fn restore(&mut self, saved: Saved) -> Result<(), StoreError> {
+        let known: BTreeSet<String> = self.rules.slos.iter().map(|slo| slo.id.clone()).collect();
+        self.replay(&known)?;
+        for (slo_id, mut status) in saved.statuses {
+            // Written when it last changed; it was the same ever since.
+            status.at = status.at.max(saved.at_s);
             self.statuses.entry(slo_id).or_default().insert(status.labels.clone(), status);
         }
         self.book = saved.alerts;
-        info!(until_s = saved.until_s, series = self.ledger.len(), "state restored");
-        match postcard::from_bytes(&saved.position) {
-            Ok(position) => self.continue_from(position, saved.until_s),
-            Err(error) => {
-                warn!(%error, "the saved position cannot be read; the next samples set new starts");
-                self.continue_from(Position::default(), saved.until_s);
-            }
+        info!(at_s = saved.at_s, series = self.ledger.len(), "state restored");
+        let position = postcard::from_bytes(&saved.position).unwrap_or_else(|error| {
+            warn!(%error, "the saved position cannot be read; the next samples set new starts");
+            Position::since(saved.at_s)
+        });
+        self.continue_from(position);
+        if self.options.backfill {
+            self.unfilled.extend(saved.unfilled.into_iter().filter(|id| known.contains(id)));
         }
+        Ok(())
+    }
+
+    /// Takes the series of these SLOs out of the store.
+    fn replay(&mut self, slos: &BTreeSet<String>) -> Result<(), StoreError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let by_id: BTreeMap<&str, &Arc<Slo>> = self.rules.slos.iter().map(|slo| (slo.id.as_str(), slo)).collect();
+        let ledger = &mut self.ledger;
+        store.replay(
+            |id| slos.contains(id),
+            |key, piece| {
+                let Some(slo) = by_id.get(key.slo_id.as_str()) else { return };
+                match piece {
+                    Piece::Anew => drop(ledger.remove(&key.slo_id, &key.labels)),
+                    Piece::Slices(slices) => drop(ledger.series_mut(slo, &key.labels).apply(slices)),
+                    Piece::Hour(hour) => ledger.series_mut(slo, &key.labels).restore_hour(hour),
+                }
+            },
+        )
     }
 
     /// A new source that goes on where the ledger and the position stand.
-    fn continue_from(&mut self, position: Position, until_s: i64) {
+    fn continue_from(&mut self, position: Position) {
         let plan = Arc::clone(&self.rules.plan);
         let options = self.options.source.clone();
-        self.source = Source::new(self.client.clone(), plan, options, Some((position, until_s)));
+        self.source = Source::new(self.client.clone(), plan, options, Some(position));
         for (sli, slo) in self.rules.slos.iter().enumerate() {
             for (labels, series) in self.ledger.of(&slo.id) {
                 if let Some(newest) = series.newest() {
-                    self.source.note_booked(sli, labels, newest);
+                    self.source.note_booked(sli, labels, newest, series.fine());
                 }
             }
         }
         if self.options.backfill {
             let without = |slo: &&Arc<Slo>| self.ledger.of(&slo.id).next().is_none();
-            self.unfilled = self.rules.slos.iter().filter(without).map(|slo| (slo.id.clone(), 1)).collect();
+            self.unfilled.extend(self.rules.slos.iter().filter(without).map(|slo| slo.id.clone()));
         }
     }
 
@@ -381,24 +440,29 @@ impl Daemon {
         let resolution_s = self.options.source.resolution_s;
         let before = definitions(&self.rules.model, resolution_s);
         let after = definitions(&rules.model, resolution_s);
-        self.ledger.retain_slos(|id| after.contains_key(id) && before.get(id) == after.get(id));
+        let same = |id: &str| after.contains_key(id) && before.get(id) == after.get(id);
+        self.ledger.retain_slos(same);
+        self.statuses.retain(|id, _| same(id));
         let position = self.source.position();
-        let until_s = self.source.good_until_s();
         if let Some(filling) = self.filling.take() {
             filling.abort();
+            self.unfilled.again_at_once(filling.tries);
         }
+        self.unfilled.retain(same);
+        let back: BTreeSet<String> = after.keys().filter(|id| !same(id)).cloned().collect();
         self.rules = rules;
-        match until_s {
-            Some(until_s) => self.continue_from(position, until_s),
-            None => {
-                self.source =
-                    Source::new(self.client.clone(), Arc::clone(&self.rules.plan), self.options.source.clone(), None)
+        if let Some(store) = &mut self.store {
+            let followed = apart(|| store.redefine(after)).and_then(|()| self.replay(&back));
+            if let Err(error) = followed {
+                metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+                error!(%error, "the state file does not follow the new rules");
             }
         }
-        if let Some(store) = &mut self.store
-            && let Err(error) = store.redefine(after)
-        {
-            error!(%error, "the state file does not follow the new rules");
+        if self.cold {
+            let (plan, options) = (Arc::clone(&self.rules.plan), self.options.source.clone());
+            self.source = Source::new(self.client.clone(), plan, options, None);
+        } else {
+            self.continue_from(position);
         }
         let reloaded = Reloaded {
             services: self.rules.model.services.len(),
@@ -429,6 +493,15 @@ impl Daemon {
             metrics::gauge!(names::LAST_POLL_TIMESTAMP_SECONDS).set(at_s as f64);
         }
         debug!(at_s, outcome, requests = poll.requests, samples = poll.samples, bytes = poll.bytes, "polled");
+    }
+}
+
+/// Does work that waits for the disk. On a runtime with several threads the others go on meanwhile.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -58,6 +58,21 @@ pub struct RunArgs {
     /// Log as JSON
     #[arg(long)]
     log_json: bool,
+    /// For tests: the clock begins at this Unix time, and the server's clock is not looked at
+    #[arg(long, value_name = "SECONDS", hide = true, requires = "clock_speed")]
+    clock_start: Option<f64>,
+    /// For tests: the clock runs this many times as fast as the wall's
+    #[arg(long, value_name = "FACTOR", hide = true, requires = "clock_start")]
+    clock_speed: Option<f64>,
+}
+
+impl RunArgs {
+    fn clock(&self) -> (Clock, Option<Clock>) {
+        match (self.clock_start, self.clock_speed) {
+            (Some(start_s), Some(speed)) => (Clock::scaled((start_s * 1000.0) as i64, speed), None),
+            _ => (Clock::wall(), Some(Clock::wall())),
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<crate::spec::TimeSpan, String> {
@@ -143,15 +158,15 @@ enum Failure {
 }
 
 async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
-    let clock = Clock::wall();
+    let (clock, to_compare) = args.clock();
     let config = Failure::Config;
     let metrics = telemetry::install_recorder().map_err(|error| Failure::Start(error.to_string()))?;
     let paths = args.source.rules.clone();
     let for_rules = settings.clone();
     let options = Options {
-        clock: clock.clone(),
+        clock,
         client: wiring::client(settings).map_err(config)?,
-        source: wiring::source(settings, Some(clock)),
+        source: wiring::source(settings, to_compare),
         evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
         data_dir: settings.data_dir.clone(),
         backfill: settings.backfill.enabled,

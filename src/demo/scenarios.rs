@@ -189,8 +189,8 @@ pub fn joined(named: Vec<Named>) -> Scenario {
 /// Bucket bounds of the fixture's histogram; with `+Inf` twelve.
 pub const FIXTURE_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// The cost fixture: per service two pods with `http_requests_total` (5 codes, 4 of them errors: 10 series) and
-/// `http_request_duration_seconds` (12 buckets and `_count`: 26 series, plus `_sum`), scraped each 30 s at phases of
+/// The cost fixture: per service two pods with `http_requests_total` (5 codes, 2 of them errors: 10 series, 4 of them
+/// errors) and `http_request_duration_seconds` (12 buckets and `_count`: 26 series, plus `_sum`), scraped each 30 s at phases of
 /// their own, day/night 4:1, a restart each five days, three incidents each. SLIs are `<service>-availability` and
 /// `<service>-latency` (slow: over 0.25 s); services are `svc000`, `svc001`, ...
 pub fn fixture(services: usize, days: i64, end: i64) -> Scenario {
@@ -220,14 +220,19 @@ fn fixture_service(scenario: &mut Scenario, number: usize, start: i64, end: i64)
         let rate = 5.0 + random(50, 40) as f64;
         let total = Count::of(Traffic { rate, shape, wobble: Some(hash(seed, 60 + i)), origin: origin(start) });
         let bad = total.part(&errors);
-        scenario.counter(pod, REQUESTS, &[("service", &service), ("code", "200")], &total.without(&bad));
-        let mut left = bad.clone();
-        for (code, share) in [("500", 0.4), ("502", 0.3), ("503", 0.5)] {
-            let part = left.share(share);
-            scenario.counter(pod, REQUESTS, &[("service", &service), ("code", code)], &part);
-            left = left.without(&part);
+        let moved = total.without(&bad).share(0.05);
+        let rest = total.without(&bad).without(&moved);
+        let (missing, unavailable) = (rest.share(0.03), bad.share(0.3));
+        let of_code = [
+            ("200", rest.without(&missing)),
+            ("301", moved),
+            ("404", missing),
+            ("500", bad.without(&unavailable)),
+            ("503", unavailable),
+        ];
+        for (code, count) in of_code {
+            scenario.counter(pod, REQUESTS, &[("service", &service), ("code", code)], &count);
         }
-        scenario.counter(pod, REQUESTS, &[("service", &service), ("code", "504")], &left);
         scenario.truth_of(&format!("{service}-availability"), pod, &total, &bad);
 
         let slow = total.part(&slow);

@@ -24,6 +24,8 @@ use super::{Labels, Seconds};
 
 /// Relative difference below which two burn rates are the same.
 const SAME: f64 = 1e-9;
+/// How far the beginning of a state is looked for, seconds: what the fine tier of any daemon reaches.
+const SINCE_REACH_S: i64 = 6 * 3600;
 
 /// Everything known of `series` at `at`, the end of the newest slice to look at. `previous` is what the last
 /// evaluation said: it keeps `since`, and is held while there is no data.
@@ -41,17 +43,13 @@ pub fn evaluate(
     };
     let windows = Windows::of(slo, series, at, read_from);
     let whole = windows.get(slo.window_s);
-    let window = window_status(slo, whole);
+    let window = whole.status();
     let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
     let state = match previous.map(|previous| previous.state) {
-        Some(held @ (SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted))
-            if blind || whole.sum.known == 0 =>
-        {
-            held
-        }
+        Some(held) if burns(held) && (blind || whole.sum.known == 0) => held,
         _ if blind || whole.sum.known == 0 => SloState::Unknown,
         _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budget_remaining),
     };
@@ -59,7 +57,7 @@ pub fn evaluate(
         labels: labels.clone(),
         at,
         state,
-        since: since(slo, series, at, state, previous),
+        since: since(slo, series, at, state, blind, previous),
         data,
         budget_remaining,
         exhaustion_s: exhaustion_s(slo, budget_remaining, clauses.first()),
@@ -77,6 +75,10 @@ struct Window {
     sum: WindowSum,
     total: u64,
     bad: u64,
+    /// Bad ones of all.
+    ratio: Option<f64>,
+    /// Burn rate.
+    burn: Option<f64>,
     /// It begins before what has been read of history: its counts are a part of it, and no ratio is known.
     unread: bool,
 }
@@ -88,15 +90,19 @@ impl Window {
             Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
-        Window { length_s, sum, total, bad, unread: at - length_s < read_from }
+        let unread = at - length_s < read_from;
+        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
+        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / slo.budget()), unread }
     }
 
-    fn ratio(&self) -> Option<f64> {
-        (self.total > 0 && !self.unread).then(|| self.bad as f64 / self.total as f64)
-    }
-
-    fn burn(&self, slo: &Slo) -> Option<f64> {
-        self.ratio().map(|ratio| ratio / slo.budget())
+    fn status(&self) -> WindowStatus {
+        WindowStatus {
+            window_s: self.length_s,
+            total: self.total,
+            bad: self.bad,
+            error_ratio: self.ratio,
+            burn_rate: self.burn,
+        }
     }
 }
 
@@ -124,17 +130,9 @@ impl Windows {
         let named = |window: &&Window| {
             slo.burn.iter().any(|clause| clause.short_s == window.length_s || clause.long_s == window.length_s)
         };
-        self.0.iter().filter(named).map(|window| window_status(slo, *window)).collect()
-    }
-}
-
-fn window_status(slo: &Slo, window: Window) -> WindowStatus {
-    WindowStatus {
-        window_s: window.length_s,
-        total: window.total,
-        bad: window.bad,
-        error_ratio: window.ratio(),
-        burn_rate: window.burn(slo),
+        let mut statuses = Vec::with_capacity(self.0.len());
+        statuses.extend(self.0.iter().filter(named).map(Window::status));
+        statuses
     }
 }
 
@@ -156,8 +154,8 @@ fn clause_status(
         long_s: clause.long_s,
         short_s: clause.short_s,
         factor: clause.factor,
-        burn_long: long.burn(slo),
-        burn_short: short.burn(slo),
+        burn_long: long.burn,
+        burn_short: short.burn,
         chance,
         firing,
     }
@@ -165,7 +163,7 @@ fn clause_status(
 
 /// Whether both windows are over the factor and not by chance; and the chance, where it had to be asked for.
 fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bool, Option<f64>) {
-    let over = |window: &Window| window.burn(slo).is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
+    let over = |window: &Window| window.burn.is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
     if !over(short) || !over(long) {
         return (false, None);
     }
@@ -205,31 +203,51 @@ fn exhaustion_s(slo: &Slo, budget_remaining: Option<f64>, first: Option<&ClauseS
     Some(left * slo.window_s as f64 / burn)
 }
 
-/// Since when the series is in `state`. A burning state that nobody saw begin (a daemon started later) is followed
-/// back through the fine tier, so that every daemon tells the same onset; any other state that nobody saw begin has
-/// none, so that daemons started at different times still say the same.
+/// Since when the series is in `state`: within the last six hours, else `None`, for so far every daemon can look back,
+/// whenever it was started. Where nobody watched (before the start, between two polls, without data) the counts are
+/// asked slice by slice. Not knowing has no beginning: the time of the newest sample says more.
 fn since(
     slo: &Slo,
     series: &SeriesLedger,
     at: Seconds,
     state: SloState,
+    blind: bool,
     previous: Option<&SeriesStatus>,
 ) -> Option<Seconds> {
-    if let Some(previous) = previous {
-        return if previous.state == state { previous.since } else { Some(at) };
+    if state == SloState::Unknown {
+        return None;
     }
-    match state {
-        SloState::Unknown | SloState::Ok => None,
-        SloState::SlowBurn | SloState::FastBurn | SloState::Exhausted => {
-            let step_s = series.resolution_s();
-            let oldest = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
-            let mut onset = at;
-            while onset - step_s >= oldest && state_at(slo, series, onset - step_s) == state {
-                onset -= step_s;
-            }
-            Some(onset)
+    let previous = previous.filter(|previous| previous.state != SloState::Unknown && previous.at <= at);
+    let oldest = at - SINCE_REACH_S;
+    if blind {
+        return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
+    }
+    let step_s = series.resolution_s();
+    let known_from = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
+    // What was said without data was not seen.
+    let seen_until = previous.map_or(Seconds::MIN, |previous| match previous.data.state {
+        DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),
+        DataState::Fresh | DataState::Partial => previous.at,
+    });
+    let mut onset = at;
+    loop {
+        let before = onset - step_s;
+        if let Some(previous) = previous.filter(|_| before <= seen_until) {
+            let since = if previous.state == state { previous.since } else { Some(onset) };
+            return since.filter(|since| *since > oldest);
         }
+        if before < oldest.max(known_from) {
+            return (onset > oldest && burns(state)).then_some(onset);
+        }
+        if state_at(slo, series, before) != state {
+            return Some(onset);
+        }
+        onset = before;
     }
+}
+
+fn burns(state: SloState) -> bool {
+    matches!(state, SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted)
 }
 
 /// The state the counts alone gave at `at`.
@@ -239,5 +257,5 @@ fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
         let (long, short) = (read(clause.long_s), read(clause.short_s));
         (clause.speed, verdict(slo, clause, &long, &short).0)
     });
-    state_of(clauses, read(slo.window_s).burn(slo).map(|burn| 1.0 - burn))
+    state_of(clauses, read(slo.window_s).burn.map(|burn| 1.0 - burn))
 }

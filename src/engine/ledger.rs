@@ -86,7 +86,8 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Ledger {
     resolution_s: i64,
-    series: BTreeMap<String, BTreeMap<Labels, SeriesLedger>>,
+    /// Boxed: most SLOs have one series, and a map's node has room for eleven.
+    series: BTreeMap<String, BTreeMap<Labels, Box<SeriesLedger>>>,
 }
 
 impl Default for Ledger {
@@ -114,7 +115,7 @@ impl Ledger {
     /// has changed begins anew: its slices were judged by another rule.
     pub fn series_mut(&mut self, slo: &Slo, labels: &Labels) -> &mut SeriesLedger {
         let longest_s = slo.burn.iter().map(|clause| clause.long_s.max(clause.short_s)).fold(slo.window_s, i64::max);
-        let fresh = || SeriesLedger::new(self.resolution_s, slo.unit, longest_s);
+        let fresh = || Box::new(SeriesLedger::new(self.resolution_s, slo.unit, longest_s));
         if !self.series.contains_key(&slo.id) {
             self.series.insert(slo.id.clone(), BTreeMap::new());
         }
@@ -129,12 +130,13 @@ impl Ledger {
 
     /// The series `labels` of an SLO.
     pub fn get(&self, slo_id: &str, labels: &Labels) -> Option<&SeriesLedger> {
-        self.series.get(slo_id)?.get(labels)
+        self.series.get(slo_id)?.get(labels).map(Box::as_ref)
     }
 
     /// Every series of an SLO, in label order.
     pub fn of(&self, slo_id: &str) -> impl Iterator<Item = (&Labels, &SeriesLedger)> {
-        self.series.get(slo_id).into_iter().flatten()
+        let of_slo = self.series.get(slo_id).into_iter().flatten();
+        of_slo.map(|(labels, series)| (labels, series.as_ref()))
     }
 
     /// Forgets a series, and answers what it held.
@@ -144,7 +146,7 @@ impl Ledger {
         if of_slo.is_empty() {
             self.series.remove(slo_id);
         }
-        removed
+        removed.map(|series| *series)
     }
 
     /// Forgets every SLO that `keep` does not name.
@@ -164,6 +166,6 @@ impl Ledger {
 
     /// Memory of all series, bytes, without their names.
     pub fn bytes(&self) -> usize {
-        self.series.values().flat_map(BTreeMap::values).map(SeriesLedger::bytes).sum()
+        self.series.values().flat_map(BTreeMap::values).map(|series| series.bytes()).sum()
     }
 }

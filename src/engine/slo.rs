@@ -3,6 +3,7 @@
 //! Where its events come from is not here: that is `spec::SliSource`, and the engine never sees PromQL.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ pub struct BurnClause {
     /// Burn-rate factor, > 0. 1.0 spends the whole budget in exactly one SLO window.
     pub factor: f64,
     /// The clause as the user wrote it, e.g. `1h/5m > 14.4x`.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// A resolved SLO.

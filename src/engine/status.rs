@@ -2,6 +2,8 @@
 //!
 //! A number that is not known is `None` (JSON `null`), never 0 and never "ok".
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Seconds;
@@ -85,7 +87,7 @@ pub struct ClauseStatus {
     /// Page or ticket.
     pub speed: Speed,
     /// The clause as written.
-    pub text: String,
+    pub text: Arc<str>,
     /// Long window, seconds.
     pub long_s: i64,
     /// Short window, seconds.
@@ -126,7 +128,8 @@ pub struct SeriesStatus {
     pub at: Seconds,
     /// State.
     pub state: SloState,
-    /// Since when (slice time) it is in this state, as far as the ledger reaches.
+    /// Since when (slice time) it is in this state, where that is within the last six hours: as far as every daemon can
+    /// look back. `None` when it is longer, and for `Unknown`.
     pub since: Option<Seconds>,
     /// Data behind it.
     pub data: DataHealth,

@@ -4,12 +4,14 @@
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
 //! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`). Prometheus §5 of the reference has the costs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info, warn};
 
+use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
 use super::remote_read;
@@ -22,13 +24,15 @@ use crate::query::{Fetch, Plan, RawSeries, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
 pub const RECENT_S: i64 = 6 * 3600 + 600;
-/// History is walked in steps of this length, seconds.
-const STEP_S: i64 = 86_400;
-/// Raw samples in one remote read at most (about 2 bytes each on the wire).
-const SAMPLES_PER_READ: i64 = 8_000_000;
-/// Longest and shortest stretch of one remote read, seconds.
-const READ_MAX_S: i64 = 8 * 86_400;
-const READ_MIN_S: i64 = 3600;
+/// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
+const SAMPLES_PER_SPAN: i64 = 1_000_000;
+/// Longest and shortest span, seconds. Chunks that reach over its ends are sent twice; they hold about an hour.
+const SPAN_MAX_S: i64 = 86_400;
+const SPAN_MIN_S: i64 = 3 * 3600;
+/// Raw samples that are decoded (to 16 bytes each) and walked at a time.
+const SAMPLES_PER_STEP: i64 = 150_000;
+/// Raw samples asked for in one request.
+const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
 const RAW_SAMPLES_MAX: i64 = 400_000_000;
 /// Points of one range query; Prometheus refuses 11,001.
@@ -89,6 +93,19 @@ pub struct Older {
     pub joined: Vec<SeriesHarvest>,
     /// Requests it took.
     pub requests: usize,
+    /// Samples in the answers.
+    pub samples: usize,
+    /// Bytes of the answers.
+    pub bytes: usize,
+}
+
+impl Older {
+    /// Counts an answer and hands out its series.
+    fn take(&mut self, answer: Answer) -> Vec<RawSeries> {
+        self.samples += answer.samples();
+        self.bytes += answer.bytes;
+        answer.series
+    }
 }
 
 /// Reads the recent hours `(from_s, to_s]` into the source, raw. Says how older history can be read.
@@ -109,7 +126,6 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
             poll.samples += series.iter().map(|series| series.samples.len()).sum::<usize>();
             let harvest = source.take_history(&series, to_s);
             poll.series.extend(harvest.series);
-            source.read_from(Ask::Counter, to_s);
             let gauges = source.poll_only(Ask::Gauge, to_s).await;
             poll.series.extend(gauges.series);
             poll.requests += gauges.requests;
@@ -119,7 +135,7 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
         Err(fault) => {
             debug!(%fault, "no remote read; history comes by range queries");
             source.read_from(Ask::Counter, from_s);
-            let rest = source.poll(to_s).await;
+            let rest = source.catch_up(to_s).await;
             let requests = rest.requests + poll.requests;
             (Way::Ranges, Poll { requests, ..rest })
         }
@@ -138,7 +154,13 @@ impl Backfill {
     /// Reads `(from_s, to_s]`.
     pub async fn run(self, from_s: i64, to_s: i64) -> Result<Older, Fault> {
         let client = self.client.with_timeout(TIMEOUT);
-        let mut older = Older { ledger: Ledger::new(self.options.resolution_s), joined: Vec::new(), requests: 0 };
+        let mut older = Older {
+            ledger: Ledger::new(self.options.resolution_s),
+            joined: Vec::new(),
+            requests: 0,
+            samples: 0,
+            bytes: 0,
+        };
         let samples = self.raw_series as i64 * (to_s - from_s) / self.scrape_s.max(1);
         let raw = self.way == Way::RemoteRead && samples <= RAW_SAMPLES_MAX;
         let counters = self.plan.fetches.iter().any(|fetch| fetch.ask == Ask::Counter);
@@ -149,50 +171,83 @@ impl Backfill {
         }
         self.gauges(&client, from_s, to_s, &mut older).await?;
         (self.progress)(Progress { done_s: to_s - from_s, total_s: to_s - from_s });
-        info!(requests = older.requests, raw, from_s, to_s, "history read");
+        info!(requests = older.requests, samples = older.samples, raw, from_s, to_s, "history read");
         Ok(older)
     }
 
-    /// Raw history in time order: each stretch is one request, walked a day at a time.
+    /// Raw history in time order, span by span out of one long answer. What breaks off is asked for again from there.
     async fn raw(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
-        let selectors = selectors(&self.plan);
-        let mut tracker = Tracker::new(self.options.resolution_s);
+        let mut walked = Walked { tracker: Tracker::new(self.options.resolution_s), from_s, at_s: from_s, to_s };
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
-        let mut stretch = ((SAMPLES_PER_READ as f64 / per_second) as i64).clamp(READ_MIN_S, READ_MAX_S);
-        let mut at = from_s;
-        while at < to_s {
-            let end = to_s.min(at + stretch);
-            // The last stretch reaches past the end: up to the samples the polls began with.
-            let reach = if end == to_s { end + RECENT_S } else { end };
+        let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
+        let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
+        let mut span_s = seconds(SAMPLES_PER_SPAN, SPAN_MIN_S, SPAN_MAX_S);
+        let mut tries = 0;
+        if from_s >= to_s {
+            return Ok(());
+        }
+        // The last span reaches past the end: up to the samples the polls began with.
+        while walked.at_s < to_s + RECENT_S {
             older.requests += 1;
-            let read = || remote_read::read(client, &selectors, at * 1000 + 1, reach * 1000);
-            let history = match retried(read).await {
-                Err(Fault::TooLarge(_) | Fault::Timeout) if stretch > READ_MIN_S => {
-                    stretch = (stretch / 2).max(READ_MIN_S);
-                    continue;
+            let before_s = walked.at_s;
+            let spans = (seconds(SAMPLES_PER_READ, span_s, i64::MAX) / span_s) as usize;
+            let read = self.raw_spans(client, span_s, spans, step_s, &mut walked, older).await;
+            if walked.at_s > before_s {
+                tries = 0;
+            }
+            match read {
+                Ok(()) => {}
+                Err(Fault::TooLarge(_) | Fault::Timeout) if span_s > SPAN_MIN_S => {
+                    span_s = (span_s / 2).max(SPAN_MIN_S);
                 }
-                other => other?,
-            };
-            let mut day = at;
-            while day < end {
-                let day_end = end.min(day + STEP_S);
-                let series = history.span(day * 1000, day_end * 1000)?;
-                self.book(&mut tracker, &series, day_end, &mut older.ledger);
-                day = day_end;
+                Err(fault) => again(fault, &mut tries).await?,
             }
-            if end == to_s {
-                let series = self.starts.join(history.span(end * 1000, reach * 1000)?);
-                older.joined = self.walk(&mut tracker, &series, reach);
+        }
+        Ok(())
+    }
+
+    /// One request for the next `spans` spans of `span_s` seconds.
+    async fn raw_spans(
+        &self,
+        client: &Client,
+        span_s: i64,
+        spans: usize,
+        step_s: i64,
+        walked: &mut Walked,
+        older: &mut Older,
+    ) -> Result<(), Fault> {
+        let ends = |at_s: &i64| match *at_s {
+            at_s if at_s < walked.to_s => Some(walked.to_s.min(at_s + span_s)),
+            at_s if at_s == walked.to_s => Some(at_s + RECENT_S),
+            _ => None,
+        };
+        let starts: Vec<i64> = std::iter::successors(Some(walked.at_s), ends).take(spans.max(1) + 1).collect();
+        let asked: Vec<(i64, i64)> = starts.windows(2).map(|span| (span[0] * 1000 + 1, span[1] * 1000)).collect();
+        let mut answer = remote_read::read_spans(client, &selectors(&self.plan), &asked).await?;
+        for end_s in starts.into_iter().skip(1) {
+            let history = answer.next().await?.unwrap_or_default();
+            older.bytes += history.bytes;
+            if walked.at_s == walked.to_s {
+                let series = self.starts.join(history.span(walked.at_s * 1000, end_s * 1000)?);
+                older.samples += samples(&series);
+                older.joined = self.walk(&mut walked.tracker, &series, end_s);
+                walked.at_s = end_s;
+                continue;
             }
-            at = end;
-            (self.progress)(Progress { done_s: at - from_s, total_s: to_s - from_s });
+            while walked.at_s < end_s {
+                let step_end_s = end_s.min(walked.at_s + step_s);
+                let series = history.span(walked.at_s * 1000, step_end_s * 1000)?;
+                older.samples += samples(&series);
+                self.book(&mut walked.tracker, &series, step_end_s, &mut older.ledger);
+                walked.at_s = step_end_s;
+            }
+            (self.progress)(Progress { done_s: end_s - walked.from_s, total_s: walked.to_s - walked.from_s });
         }
         Ok(())
     }
 
     fn walk(&self, tracker: &mut Tracker, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
-        let started = std::collections::BTreeMap::new();
-        let read = Read { counters: series, started: &started, until_ms: until_s * 1000, previous_ms: None };
+        let read = Read { counters: series, started: &BTreeSet::new(), until_ms: until_s * 1000 };
         tracker.read(&self.plan, &read).series
     }
 
@@ -222,11 +277,12 @@ impl Backfill {
                 })
                 .collect();
             let answers: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
-            let answers =
-                fetches.into_iter().zip(answers).map(|(fetch, answer)| answer.map(|answer| (fetch, answer.series)));
-            let answers = answers.collect::<Result<Vec<_>, Fault>>()?;
+            let taken = fetches.into_iter().zip(answers).map(|(fetch, answer)| Ok((fetch, older.take(answer?))));
+            let answers = taken.collect::<Result<Vec<_>, Fault>>()?;
             let scale = span_s as f64 / window_s as f64;
-            harvests.push((span_s, grid::coarse(&self.plan, &answers, span_s, scale)));
+            let rows: Vec<(&Fetch, &[RawSeries])> =
+                answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+            harvests.push((span_s, grid::coarse(&self.plan, &rows, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
         }
         for (span_s, harvest) in harvests.into_iter().rev() {
@@ -249,7 +305,8 @@ impl Backfill {
                 let end = to_s.min(at + POINTS_MAX * resolution);
                 older.requests += 1;
                 let answer = retried(|| client.query_range(&fetch.expr, at + resolution, end, resolution)).await?;
-                for harvest in grid::gauge(&self.plan, fetch, &answer.series, resolution * 1000) {
+                for harvest in grid::gauge(&self.plan, fetch, &older.take(answer), resolution * 1000) {
+                    let harvest = harvest.whole();
                     older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
                 }
                 at = end;
@@ -259,17 +316,38 @@ impl Backfill {
     }
 }
 
-/// Tries again what may pass: a connection, a busy server. What is too large or refused stays so.
+/// How far raw history was walked.
+struct Walked {
+    tracker: Tracker,
+    from_s: i64,
+    /// Everything up to here is booked, seconds.
+    at_s: i64,
+    to_s: i64,
+}
+
+fn samples(series: &[RawSeries]) -> usize {
+    series.iter().map(|series| series.samples.len()).sum()
+}
+
+/// Tries again what may pass.
 async fn retried<T, F: Future<Output = Result<T, Fault>>>(request: impl Fn() -> F) -> Result<T, Fault> {
     let mut tries = 0;
     loop {
         match request().await {
-            Err(fault @ (Fault::Unreachable(_) | Fault::Status(500.., _))) if tries < RETRIES => {
-                tries += 1;
-                warn!(%fault, tries, "history request failed; trying again");
-                tokio::time::sleep(RETRY_AFTER * tries).await;
-            }
-            other => return other,
+            Err(fault) => again(fault, &mut tries).await?,
+            done => return done,
         }
     }
+}
+
+/// Waits before another try, if the fault may pass (a connection, a busy server) and there were not too many. What is
+/// too large or refused stays so.
+async fn again(fault: Fault, tries: &mut u32) -> Result<(), Fault> {
+    if !matches!(fault, Fault::Unreachable(_) | Fault::Status(500.., _)) || *tries >= RETRIES {
+        return Err(fault);
+    }
+    *tries += 1;
+    warn!(%fault, tries, "history request failed; trying again");
+    tokio::time::sleep(RETRY_AFTER * *tries).await;
+    Ok(())
 }

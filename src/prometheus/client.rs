@@ -138,20 +138,24 @@ impl Client {
         self.answer(request).await
     }
 
-    /// POSTs a body to a path under the base URL; the answer's status and whole body.
-    pub async fn post(&self, path: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    /// POSTs a body to a path under the base URL; the answer's body as it comes. An answer that is no success is a fault.
+    pub async fn post(&self, path: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Body, Fault> {
         let request = self.http.post(format!("{}/{path}", self.base)).headers(headers).body(body).send();
-        let whole = async {
+        let begun = async {
             let response = request.await.map_err(|error| unreachable(&error))?;
             let status = response.status().as_u16();
-            let body = self.body(response).await?;
             if status / 100 == 2 {
-                Ok(body)
-            } else {
-                Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))))
+                return Ok(Body { response, timeout: self.timeout });
             }
+            let body = self.body(response).await?;
+            Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))))
         };
-        tokio::time::timeout(self.timeout, whole).await.unwrap_or(Err(Fault::Timeout))
+        tokio::time::timeout(self.timeout, begun).await.unwrap_or(Err(Fault::Timeout))
+    }
+
+    /// Largest answer that may be held in memory, bytes.
+    pub fn max_response_bytes(&self) -> usize {
+        self.max_response_bytes
     }
 
     /// The same client with another deadline, for long reads.
@@ -197,6 +201,23 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+}
+
+/// The body of an answer while it comes in.
+#[derive(Debug)]
+pub struct Body {
+    response: reqwest::Response,
+    timeout: Duration,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end. The deadline is for each wait, not for the whole body.
+    pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Fault> {
+        match tokio::time::timeout(self.timeout, self.response.chunk()).await {
+            Ok(read) => read.map_err(|error| unreachable(&error)),
+            Err(_) => Err(Fault::Timeout),
+        }
     }
 }
 

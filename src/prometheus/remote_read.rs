@@ -3,13 +3,16 @@
 //! A request is one snappy block of protobuf; the answer is a stream of frames `uvarint length, CRC-32C (big endian),
 //! ChunkedReadResponse` (`storage/remote/chunked.go`, `prompb/remote.proto`). VictoriaMetrics, Mimir's query frontend and
 //! many others have no such endpoint; then the coarse range queries of [`super::backfill`] take over.
+//!
+//! One request may hold many queries, and their answers come one after the other. So thirty days are asked for at once,
+//! a day after the other, and no more than a day of them is ever in memory.
 
 use prost::Message;
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use promql_parser::label::MatchOp;
 
-use super::client::Client;
+use super::client::{Body, Client};
 use super::fault::Fault;
 use super::xor;
 use crate::query::{RawSeries, Samples, Selector};
@@ -18,8 +21,22 @@ use crate::query::{RawSeries, Samples, Selector};
 #[derive(Debug, Default)]
 pub struct History {
     series: Vec<Chunks>,
-    /// Bytes of the answer.
+    /// Bytes on the wire.
     pub bytes: usize,
+}
+
+/// History that comes span by span.
+#[derive(Debug)]
+pub struct Spans {
+    body: Body,
+    /// Bytes that have come and were not read yet.
+    buffer: Vec<u8>,
+    /// The first frame of a later span.
+    ahead: Option<ChunkedReadResponse>,
+    selectors: usize,
+    spans: usize,
+    next: usize,
+    bytes_max: usize,
 }
 
 /// One raw series, still compressed.
@@ -68,8 +85,18 @@ fn is_stale_marker(value: f64) -> bool {
 
 /// Reads the raw samples of all selectors between two moments, milliseconds, in one request.
 pub async fn read(client: &Client, selectors: &[Selector], from_ms: i64, to_ms: i64) -> Result<History, Fault> {
+    let mut spans = read_spans(client, selectors, &[(from_ms, to_ms)]).await?;
+    Ok(spans.next().await?.unwrap_or_default())
+}
+
+/// Asks for the raw samples of all selectors in several spans (from and to in milliseconds, both included), in one
+/// request.
+pub async fn read_spans(client: &Client, selectors: &[Selector], spans: &[(i64, i64)]) -> Result<Spans, Fault> {
+    let queries = spans
+        .iter()
+        .flat_map(|&(from_ms, to_ms)| selectors.iter().map(move |selector| query(selector, from_ms, to_ms)));
     let request = ReadRequest {
-        queries: selectors.iter().map(|selector| query(selector, from_ms, to_ms)).collect(),
+        queries: queries.collect(),
         accepted_response_types: vec![ResponseType::StreamedXorChunks as i32],
     };
     let body = snap::raw::Encoder::new()
@@ -79,8 +106,68 @@ pub async fn read(client: &Client, selectors: &[Selector], from_ms: i64, to_ms: 
     headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
     headers.insert("content-encoding", HeaderValue::from_static("snappy"));
     headers.insert("x-prometheus-remote-read-version", HeaderValue::from_static("0.1.0"));
-    let body = client.post("api/v1/read", headers, body).await?;
-    frames(&body)
+    Ok(Spans {
+        body: client.post("api/v1/read", headers, body).await?,
+        buffer: Vec::new(),
+        ahead: None,
+        selectors: selectors.len().max(1),
+        spans: spans.len(),
+        next: 0,
+        bytes_max: client.max_response_bytes(),
+    })
+}
+
+impl Spans {
+    /// What the next span holds, which may be nothing; `None` when all spans have come.
+    pub async fn next(&mut self) -> Result<Option<History>, Fault> {
+        if self.next == self.spans {
+            return Ok(None);
+        }
+        let mut history = History::default();
+        loop {
+            let frame = match self.ahead.take() {
+                Some(frame) => frame,
+                None => match self.frame(&mut history.bytes).await? {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            };
+            let span = usize::try_from(frame.query_index).map_or(usize::MAX, |query| query / self.selectors);
+            if span < self.next || span >= self.spans {
+                return Err(broken("a frame belongs to no query, or comes too late"));
+            }
+            if span > self.next {
+                self.ahead = Some(frame);
+                break;
+            }
+            if history.bytes > self.bytes_max {
+                return Err(Fault::TooLarge(self.bytes_max));
+            }
+            history.take(frame);
+        }
+        self.next += 1;
+        Ok(Some(history))
+    }
+
+    /// The next frame; `None` at the end of the answer.
+    async fn frame(&mut self, bytes: &mut usize) -> Result<Option<ChunkedReadResponse>, Fault> {
+        loop {
+            if let Some((frame, length)) = frame(&self.buffer, self.bytes_max)? {
+                self.buffer.drain(..length);
+                *bytes += length;
+                return Ok(Some(frame));
+            }
+            match self.body.chunk().await? {
+                Some(more) => self.buffer.extend_from_slice(&more),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(broken("the last frame is cut off")),
+            }
+        }
+    }
+}
+
+fn broken(why: &str) -> Fault {
+    Fault::NotAnAnswer(format!("remote read: {why}"))
 }
 
 fn query(selector: &Selector, from_ms: i64, to_ms: i64) -> Query {
@@ -102,30 +189,38 @@ fn query(selector: &Selector, from_ms: i64, to_ms: i64) -> Query {
     }
 }
 
-fn frames(body: &[u8]) -> Result<History, Fault> {
-    let broken = |why: &str| Fault::NotAnAnswer(format!("remote read: {why}"));
-    let mut history = History { bytes: body.len(), ..History::default() };
-    let mut rest = body;
-    while !rest.is_empty() {
-        let size = prost::decode_length_delimiter(&mut rest).map_err(|_| broken("a frame has no length"))?;
-        let sum = rest.split_off(..4).ok_or_else(|| broken("a frame has no checksum"))?;
-        let data = rest.split_off(..size).ok_or_else(|| broken("the last frame is cut off"))?;
-        if crc32c::crc32c(data).to_be_bytes() != sum {
-            return Err(broken("a frame's checksum is wrong"));
-        }
-        let frame = ChunkedReadResponse::decode(data).map_err(|error| broken(&error.to_string()))?;
+/// The frame at the start of `buffer`, and its length; `None` while part of it is missing.
+fn frame(buffer: &[u8], bytes_max: usize) -> Result<Option<(ChunkedReadResponse, usize)>, Fault> {
+    /// Bytes of the longest length there is.
+    const LENGTH_MAX: usize = 10;
+    let mut rest = buffer;
+    let size = match prost::decode_length_delimiter(&mut rest) {
+        Ok(size) if size > bytes_max => return Err(Fault::TooLarge(bytes_max)),
+        Ok(size) => size,
+        Err(_) if buffer.len() < LENGTH_MAX => return Ok(None),
+        Err(_) => return Err(broken("a frame has no length")),
+    };
+    let (Some(sum), Some(data)) = (rest.get(..4), rest.get(4..4 + size)) else { return Ok(None) };
+    if crc32c::crc32c(data).to_be_bytes() != sum {
+        return Err(broken("a frame's checksum is wrong"));
+    }
+    let read = ChunkedReadResponse::decode(data).map_err(|error| broken(&error.to_string()))?;
+    Ok(Some((read, buffer.len() - rest.len() + 4 + size)))
+}
+
+impl History {
+    fn take(&mut self, frame: ChunkedReadResponse) {
         for series in frame.chunked_series {
             let chunks = series.chunks.into_iter().filter(|chunk| chunk.r#type == XOR);
             let mut labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
             labels.sort();
-            match history.series.last_mut() {
+            match self.series.last_mut() {
                 // A long series comes in several frames.
                 Some(last) if last.labels == labels => last.chunks.extend(chunks),
-                _ => history.series.push(Chunks { labels, chunks: chunks.collect() }),
+                _ => self.series.push(Chunks { labels, chunks: chunks.collect() }),
             }
         }
     }
-    Ok(history)
 }
 
 const XOR: i32 = 1;
@@ -206,17 +301,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damaged_frames_are_faults() {
-        let frame = ChunkedReadResponse { chunked_series: vec![], query_index: 0 }.encode_length_delimited_to_vec();
-        let mut body = vec![frame[0]];
-        body.extend(crc32c::crc32c(&frame[1..]).to_be_bytes());
-        body.extend(&frame[1..]);
-        assert!(frames(&body).is_ok_and(|history| history.is_empty()));
-        let mut wrong = body.clone();
-        wrong[1] ^= 1;
-        assert!(frames(&wrong).is_err());
-        assert!(frames(b"<html>").is_err());
-        assert!(frames(&[200, 1, 0, 0, 0, 0]).is_err());
+    fn damaged_frames_are_faults_and_half_ones_wait() {
+        let answer = ChunkedReadResponse { chunked_series: vec![], query_index: 3 }.encode_length_delimited_to_vec();
+        let mut body = vec![answer[0]];
+        body.extend(crc32c::crc32c(&answer[1..]).to_be_bytes());
+        body.extend(&answer[1..]);
+        let length = body.len();
+        body.extend(b"next");
+        let read = frame(&body, 1000).expect("whole").expect("there");
+        assert_eq!((read.0.query_index, read.1), (3, length));
+        for cut in 0..length {
+            assert!(frame(&body[..cut], 1000).is_ok_and(|read| read.is_none()), "{cut}");
+        }
+        body[1] ^= 1;
+        assert!(frame(&body, 1000).is_err());
+        assert!(matches!(frame(b"<html>", 20), Err(Fault::TooLarge(20))));
+        assert!(frame(&[0xff; 12], 1000).is_err());
     }
 
     #[test]

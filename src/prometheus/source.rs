@@ -1,40 +1,40 @@
 //! A Prometheus as a source of slices: each poll reads what is new, and says how far its data can be trusted.
 //!
-//! A request is *good* when its answer came, had no warnings, only finite numbers and about as many series as before.
-//! The next poll reads from the last good one on, so whatever a failing or lying Prometheus hid is read again, and
-//! cursors keep it from counting twice. The age of data never hides behind a poll that merely succeeded.
+//! What a failing or lying Prometheus hid is made up when it shows: a read begins where the last one that answered
+//! ended, and an answer that holds more than can join on to earlier ones is asked for again from where the gap begins.
+//! Cursors, and a book of the slices that have none, keep it from counting twice. The age of data never hides behind a
+//! poll that merely succeeded.
+//!
+//! Requests are read in groups (those that an SLI needs together); a group that fails holds up no other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use futures_util::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 
-use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
+use super::group::{Answered, Group, Query, Span, first_slice};
+use super::health::{Answering, Key, Watch};
 use crate::clock::Clock;
-use crate::engine::Labels;
 use crate::engine::status::{DataHealth, DataReason, DataState};
-use crate::query::grid;
-use crate::query::increment::{Cursors, Liveness, Read, SeriesHarvest, Starts};
+use crate::engine::{Labels, SliceDelta};
+use crate::query::grid::{self, GridBook, GridHarvest};
+use crate::query::increment::{Cursors, Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
-use crate::query::{Fetch, Harvest, Plan, RawSeries, Selector, Tracker};
+use crate::query::{Harvest, Plan, RawSeries, Selector, Tracker};
 
-/// A source is given up on waiting for a better answer after this long, seconds: what it says then is what there is.
-const REREAD_MAX_S: i64 = 600;
-/// A gauge that has no value for a slice may still get one this long, seconds.
-const GAUGE_WAIT_S: i64 = 120;
-/// No sample for this long means absent (Prometheus' own lookback), seconds.
-const ABSENT_AFTER_S: i64 = 300;
-/// Fewer than this share of the raw series of the last five minutes is partial data.
-const LIVE_SHARE_MIN: f64 = 0.9;
-/// Clocks further apart than this make data unusable, seconds.
-const SKEW_MAX_S: i64 = 30;
-/// Samples asked for in one answer at most, when a gap is caught up.
-const SAMPLES_PER_ANSWER: i64 = 500_000;
+/// An answer is asked for again from this far back at most, seconds.
+const REREAD_MAX_S: i64 = 1800;
+/// After a longer read that brought nothing none is made for this long, seconds.
+const REREAD_PAUSE_S: i64 = 300;
+/// How long a first read of the recent hours may take.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// Series that come on the slice grid are forgotten when silent for this long, seconds.
+const FORGET_S: i64 = 86_400;
 
 /// How to poll.
 #[derive(Debug, Clone)]
@@ -71,8 +71,19 @@ impl Default for SourceOptions {
 pub struct Position {
     /// The last sample of each raw series.
     raw: Cursors,
+    /// How far everything was read, seconds; `None` when nothing was.
+    until_s: Option<i64>,
     /// Requests that the server sums.
     aggregated: BTreeSet<String>,
+    /// Requests that were not read as far as the others, and how far, seconds.
+    behind: BTreeMap<String, i64>,
+}
+
+impl Position {
+    /// A position of which nothing is known but the moment (seconds) up to which everything was read.
+    pub fn since(until_s: i64) -> Self {
+        Position { until_s: Some(until_s), ..Position::default() }
+    }
 }
 
 /// One poll's result.
@@ -109,76 +120,68 @@ impl Poll {
 pub struct Source {
     client: Client,
     pub(super) plan: Arc<Plan>,
-    pub(super) tracker: Tracker,
-    pub(super) options: SourceOptions,
-    requests: Vec<Request>,
-    /// Requests whose last answer had too many raw series.
-    outgrown: Vec<usize>,
-    /// The newest booked slice of series that come on the slice grid.
-    booked: HashMap<(usize, Labels), i64>,
-    peaks: HashMap<(usize, Labels), VecDeque<(i64, usize)>>,
-    faults: HashMap<(usize, Labels), DataReason>,
-    /// Series that answer with far fewer raw series than shortly before.
-    missing: BTreeSet<(usize, Labels)>,
-    /// How far the server's clock was ahead at the last answer, seconds.
-    skew_s: Option<i64>,
-    started_s: Option<i64>,
-    previous_s: Option<i64>,
-}
-
-/// The state of one request of the plan.
-#[derive(Debug, Clone, Default)]
-struct Request {
-    /// End of the last good read, seconds.
-    good_s: Option<i64>,
-    /// The same, before the read that is being judged.
-    good_before_s: Option<i64>,
-    /// End of the last read that answered at all.
-    answered_s: Option<i64>,
-    /// The last answer came with warnings.
-    warned: bool,
-    aggregated: bool,
-    raw_series: usize,
+    tracker: Tracker,
+    options: SourceOptions,
+    groups: Vec<Group>,
+    /// The group that answers for each SLI; `None` for one without a source.
+    group_of: Vec<Option<usize>>,
+    grid: GridBook,
+    watch: Watch,
 }
 
 impl Source {
-    /// A source that continues from a saved position that had read up to a moment (seconds), or starts from nothing.
-    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<(Position, i64)>) -> Self {
-        let (tracker, until, aggregated) = match saved {
-            Some((saved, until)) => {
-                (Tracker::restore(options.resolution_s, &plan, saved.raw), Some(until), saved.aggregated)
+    /// A source that continues from a saved position, or starts from nothing.
+    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position>) -> Self {
+        let mut groups: Vec<Group> =
+            plan.groups().into_iter().map(|members| Group::new(plan.fetches[members[0]].ask, members)).collect();
+        let mut tracker = Tracker::new(options.resolution_s);
+        if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
+            tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
+            for group in &mut groups {
+                let of = |i: &usize| &plan.fetches[*i].expr;
+                let read_s = group.fetches.iter().filter_map(|i| saved.behind.get(of(i))).min().copied();
+                (group.read_s, group.answered_s) = (Some(read_s.unwrap_or(until_s)), Some(read_s.unwrap_or(until_s)));
+                group.raw_series = tracker.raw_series();
+                if group.fetches.iter().any(|i| saved.aggregated.contains(of(i))) {
+                    group.sum_from(until_s, options.resolution_s);
+                }
             }
-            None => (Tracker::new(options.resolution_s), None, BTreeSet::new()),
-        };
-        let request = |fetch: &Fetch| Request {
-            good_s: until,
-            answered_s: until,
-            aggregated: aggregated.contains(&fetch.expr),
-            ..Request::default()
-        };
-        let requests = plan.fetches.iter().map(request).collect();
+        }
+        let mut group_of = vec![None; plan.slis.len()];
+        for (i, group) in groups.iter().enumerate() {
+            for &sli in group.fetches.iter().flat_map(|&fetch| &plan.fetches[fetch].slis) {
+                group_of[sli] = Some(i);
+            }
+        }
         Source {
             client,
-            plan,
             tracker,
+            groups,
+            group_of,
+            grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
+            watch: Watch::new(options.poll_interval_s),
+            plan,
             options,
-            requests,
-            outgrown: Vec::new(),
-            booked: HashMap::new(),
-            peaks: HashMap::new(),
-            faults: HashMap::new(),
-            missing: BTreeSet::new(),
-            skew_s: None,
-            started_s: None,
-            previous_s: until,
         }
     }
 
     /// What a restart needs to continue exactly here.
     pub fn position(&self) -> Position {
-        let pairs = self.plan.fetches.iter().zip(&self.requests);
-        let aggregated = pairs.filter(|(_, request)| request.aggregated).map(|(fetch, _)| fetch.expr.clone());
-        Position { raw: self.tracker.cursors(&self.plan), aggregated: aggregated.collect() }
+        let newest_s = self.read_until_s();
+        let raw = self.tracker.cursors(&self.plan);
+        let mut position = Position { raw, until_s: newest_s, ..Position::default() };
+        for group in &self.groups {
+            for &i in &group.fetches {
+                let expr = &self.plan.fetches[i].expr;
+                if group.aggregated {
+                    position.aggregated.insert(expr.clone());
+                }
+                if let Some(read_s) = group.read_s.filter(|_| group.read_s < newest_s) {
+                    position.behind.insert(expr.clone(), read_s);
+                }
+            }
+        }
+        position
     }
 
     /// The client, for reads beside the polls.
@@ -186,33 +189,30 @@ impl Source {
         &self.client
     }
 
-    /// Whether a request is summed by the server because it has too many raw series; the SLIs concerned.
+    /// SLIs whose raw series are so many that the server sums them.
     pub fn aggregated(&self) -> impl Iterator<Item = usize> + '_ {
-        let pairs = self.plan.fetches.iter().zip(&self.requests);
-        pairs.filter(|(_, request)| request.aggregated).flat_map(|(fetch, _)| fetch.slis.iter().copied())
+        let of = |sli: &usize| self.group_of[*sli].is_some_and(|group| self.groups[group].aggregated);
+        (0..self.plan.slis.len()).filter(of)
     }
 
-    /// The end of the oldest read that was good, over all requests; `None` before the first.
-    pub fn good_until_s(&self) -> Option<i64> {
-        self.requests.iter().map(|request| request.good_s).min().flatten()
+    /// The end of the newest read of any request; `None` before the first. Requests that are behind it are named by
+    /// the [`Position`].
+    pub fn read_until_s(&self) -> Option<i64> {
+        self.groups.iter().filter_map(|group| group.read_s).max()
     }
 
     /// Sets the moment from which the next poll reads requests of this kind.
     pub(super) fn read_from(&mut self, ask: Ask, from_s: i64) {
-        for (_, request) in self.plan.fetches.iter().zip(&mut self.requests).filter(|(fetch, _)| fetch.ask == ask) {
-            request.good_s = Some(from_s);
+        for group in self.groups.iter_mut().filter(|group| group.ask == ask) {
+            group.read_s = Some(from_s);
         }
     }
 
-    /// Remembers that a series is booked up to `slice`. Values on the slice grid (gauges, sums of the server) have no
-    /// cursors, so after a restart this keeps them from being booked again.
-    pub fn note_booked(&mut self, sli: usize, labels: &Labels, slice: i64) {
-        let on_grid = |(fetch, request): (&Fetch, &Request)| {
-            fetch.slis.contains(&sli) && (fetch.ask == Ask::Gauge || request.aggregated)
-        };
-        if self.plan.fetches.iter().zip(&self.requests).any(on_grid) {
-            let booked = self.booked.entry((sli, labels.clone())).or_insert(slice);
-            *booked = slice.max(*booked);
+    /// Remembers what the ledger holds of a series: its newest slice, and those it can tell apart. Values on the slice
+    /// grid (gauges, sums of the server) have no cursors, so after a restart this keeps them from being booked again.
+    pub fn note_booked(&mut self, sli: usize, labels: &Labels, newest: i64, slices: impl Iterator<Item = SliceDelta>) {
+        if self.group_of[sli].is_some_and(|group| self.groups[group].on_grid()) {
+            self.grid.note(sli, labels, newest, slices);
         }
     }
 
@@ -228,39 +228,35 @@ impl Source {
 
     /// Raw series that are followed, and their usual scrape interval, seconds.
     pub fn extent(&self) -> (usize, i64) {
-        let series =
-            self.requests.iter().map(|request| request.raw_series).sum::<usize>().max(self.tracker.raw_series());
+        let answered: usize = self.groups.iter().map(|group| group.raw_series).sum();
         let mut intervals: Vec<i64> =
             self.tracker.liveness(0, 0).into_values().filter_map(|live| live.interval_ms).collect();
         intervals.sort_unstable();
-        (series, intervals.get(intervals.len() / 2).map_or(30, |ms| (ms + 500) / 1000).max(1))
+        let scrape_s = intervals.get(intervals.len() / 2).map_or(30, |ms| (ms + 500) / 1000).max(1);
+        (answered.max(self.tracker.raw_series()), scrape_s)
     }
 
-    /// Takes counters that were read beside the polls, up to `until_s`.
+    /// Takes counters that were read beside the polls, up to `until_s`; the polls go on from there.
     pub(super) fn take_history(&mut self, counters: &[RawSeries], until_s: i64) -> Harvest {
         let plan = Arc::clone(&self.plan);
-        let read = Read { counters, started: &BTreeMap::new(), until_ms: until_s * 1000, previous_ms: None };
-        self.tracker.read(&plan, &read)
+        for group in self.groups.iter_mut().filter(|group| group.ask == Ask::Counter) {
+            (group.read_s, group.answered_s) = (Some(until_s), Some(until_s));
+            for &sli in group.fetches.iter().flat_map(|&i| &plan.fetches[i].slis) {
+                self.tracker.begin(sli, i64::MIN);
+            }
+        }
+        self.tracker.read(&plan, &Read { counters, started: &BTreeSet::new(), until_ms: until_s * 1000 })
     }
 
-    /// Reads everything new up to `at_s` (a multiple of the resolution). A long gap is caught up in steps, oldest first.
+    /// Reads everything new up to `at_s` (a multiple of the resolution). A long gap is caught up in steps, oldest
+    /// first. After the time to the next poll it ends wherever it is; the next one goes on from there.
     pub async fn poll(&mut self, at_s: i64) -> Poll {
-        let mut poll = Poll::default();
-        self.started_s.get_or_insert(at_s);
-        let mut from = self.good_until_s().unwrap_or(at_s - self.options.poll_interval_s);
-        loop {
-            let to = at_s.min(from + self.step_max_s());
-            let failed = poll.faults.len();
-            self.step(to, None, &mut poll).await;
-            if to >= at_s || poll.faults.len() > failed {
-                break;
-            }
-            from = to;
-        }
-        if poll.faults.is_empty() {
-            self.tracker.forget_silent(at_s * 1000);
-        }
-        poll
+        self.poll_groups(at_s, |_| true).await
+    }
+
+    /// The same for requests of one kind.
+    pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
+        self.poll_groups(at_s, |group| group.ask == ask).await
     }
 
     /// Reads the last `back_s` seconds once, to see what there is.
@@ -274,368 +270,273 @@ impl Source {
     /// How many raw series each SLI was seen with; an expression counts as one series for each that it answers with.
     pub fn raw_series_of_slis(&self) -> Vec<usize> {
         let mut counts = self.tracker.raw_series_of_slis(self.plan.slis.len());
-        for (sli, _) in self.booked.keys() {
+        for ((sli, _), _) in self.grid.newest() {
             counts[*sli] += 1;
         }
         counts
     }
 
-    /// One step of [`Source::poll`] for requests of one kind.
-    pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
+    /// Everything up to `at_s`, however long it takes: for whoever has nothing to show before.
+    pub(super) async fn catch_up(&mut self, at_s: i64) -> Poll {
+        self.poll_until(at_s, |_| true, Instant::now() + CATCH_UP_MAX).await
+    }
+
+    async fn poll_groups(&mut self, at_s: i64, wanted: impl Fn(&Group) -> bool) -> Poll {
+        let limit = Duration::from_secs(self.options.poll_interval_s.unsigned_abs().max(1));
+        self.poll_until(at_s, wanted, Instant::now() + limit).await
+    }
+
+    async fn poll_until(&mut self, at_s: i64, wanted: impl Fn(&Group) -> bool, deadline: Instant) -> Poll {
         let mut poll = Poll::default();
-        self.step(at_s, Some(ask), &mut poll).await;
+        self.watch.retain(|key| self.tracker.follows(key) || self.grid.follows(key));
+        let mut behind: Vec<usize> = (0..self.groups.len()).filter(|&i| wanted(&self.groups[i])).collect();
+        while !behind.is_empty() && Instant::now() < deadline {
+            behind = self.step(&behind, at_s, deadline, &mut poll).await;
+        }
+        self.note_live(at_s, &mut poll);
+        if poll.faults.is_empty() {
+            self.tracker.forget_silent(at_s * 1000);
+            self.grid.forget_silent((at_s - FORGET_S).div_euclid(self.options.resolution_s));
+        }
         poll
     }
 
-    /// The longest stretch one answer should cover.
-    fn step_max_s(&self) -> i64 {
-        let series = self.requests.iter().map(|request| request.raw_series).max().unwrap_or(0).max(1) as i64;
-        let step = (SAMPLES_PER_ANSWER / series).saturating_mul(15).clamp(600, 21_600);
-        step - step % self.options.resolution_s
+    /// Reads the next stretch of some groups. Answers which of them have more to read.
+    async fn step(&mut self, groups: &[usize], at_s: i64, deadline: Instant, poll: &mut Poll) -> Vec<usize> {
+        let spans: Vec<Span> = groups.iter().map(|&i| self.groups[i].next_span(i, at_s, &self.options)).collect();
+        let mut read = self.ask(&spans, deadline, poll).await;
+        let again: Vec<Span> = read.iter().filter_map(|answered| self.gap(answered)).collect();
+        for wider in self.ask(&again, deadline, poll).await {
+            let narrow = read.iter_mut().find(|answered| answered.span.group == wider.span.group);
+            let narrow = narrow.expect("only what answered is asked for again");
+            let found = self.brings_news(&wider, narrow);
+            self.groups[wider.span.group].fruitless_s = (!found).then_some(at_s);
+            *narrow = Answered { asked: narrow.span, ..wider };
+        }
+        self.book(read, at_s, deadline, poll).await;
+        let more = |&i: &usize| match spans.iter().find(|span| span.group == i) {
+            Some(span) => self.groups[i].has_more(span, at_s),
+            None => false,
+        };
+        groups.iter().copied().filter(more).collect()
     }
 
-    async fn step(&mut self, at_s: i64, only: Option<Ask>, poll: &mut Poll) {
+    /// Sends the requests of these spans. Groups of which one failed are left out.
+    async fn ask(&mut self, spans: &[Span], deadline: Instant, poll: &mut Poll) -> Vec<Answered> {
         let client = &self.client;
-        let options = &self.options;
-        let asked: Vec<(usize, String, Query)> = self
-            .plan
-            .fetches
-            .iter()
-            .zip(&self.requests)
-            .enumerate()
-            .filter(|(_, (fetch, _))| only.is_none_or(|ask| fetch.ask == ask))
-            .filter_map(|(i, (fetch, request))| {
-                let (text, query) = question(fetch, request, at_s, options)?;
-                Some((i, text, query))
-            })
-            .collect();
-        let mut answers: Vec<(usize, Result<Answer, Fault>)> = stream::iter(asked)
-            .map(|(i, text, query)| async move {
-                (
-                    i,
-                    match query {
-                        Query::Raw => client.query(&text, at_s).await,
-                        Query::Grid { start_s, step_s } => client.query_range(&text, start_s, at_s, step_s).await,
-                    },
-                )
-            })
-            .buffer_unordered(options.concurrency.max(1))
-            .collect()
-            .await;
-        answers.sort_by_key(|(i, _)| *i);
-        self.take(at_s, answers, poll).await;
-    }
-
-    async fn take(&mut self, at_s: i64, answers: Vec<(usize, Result<Answer, Fault>)>, poll: &mut Poll) {
-        let plan = Arc::clone(&self.plan);
-        let mut counters: Vec<RawSeries> = Vec::new();
-        let mut sums: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
-        for (i, answer) in answers {
-            let fetch = &plan.fetches[i];
-            poll.requests += 1;
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(fault) => {
-                    poll.faults.push((fetch.expr.clone(), fault));
-                    continue;
+        let mut requests = Vec::new();
+        for (place, span) in spans.iter().enumerate() {
+            let group = &self.groups[span.group];
+            let question =
+                |&i: &usize| (place, i, group.question(&self.plan.fetches[i], span, self.options.resolution_s));
+            requests.extend(group.fetches.iter().map(question));
+        }
+        let asked = requests.into_iter().map(|(place, i, (text, query))| async move {
+            let to_s = spans[place].to_s;
+            let answer = async {
+                match query {
+                    Query::Raw => client.query(&text, to_s).await,
+                    Query::Grid { start_s, step_s } => client.query_range(&text, start_s, to_s, step_s).await,
                 }
             };
-            poll.samples += answer.samples();
-            poll.bytes += answer.bytes;
-            if let (Some(clock), Some(server)) = (&self.options.clock, answer.server_time_s) {
-                self.skew_s = Some(server - clock.now());
-            }
-            self.judge(i, at_s, &answer, poll);
-            match fetch.ask {
-                Ask::Gauge => {
-                    let read = grid::gauge(&plan, fetch, &answer.series, self.options.resolution_s * 1000);
-                    let booked = read.into_iter().map(|series| self.book_gauge(series, at_s));
-                    let booked: Vec<_> = booked.collect();
-                    poll.series.extend(booked);
-                }
-                Ask::Counter if self.requests[i].aggregated => sums.push((fetch, answer.series)),
-                Ask::Counter => {
-                    self.requests[i].raw_series = answer.series.len();
-                    counters.extend(answer.series);
-                }
-            }
-        }
-        for mut series in grid::aggregated(&plan, &sums, self.options.resolution_s * 1000) {
-            let booked = self.booked.entry((series.sli, series.labels.clone())).or_insert(i64::MIN);
-            series.deltas.retain(|delta| delta.slice > *booked);
-            *booked = series.deltas.last().map_or(*booked, |delta| delta.slice);
-            poll.series.push(series);
-        }
-        let started = self.start_times(&counters, at_s).await;
-        let harvest = self.tracker.read(
-            &plan,
-            &Read {
-                counters: &counters,
-                started: &started,
-                until_ms: at_s * 1000,
-                previous_ms: self.previous_s.map(|s| s * 1000),
-            },
-        );
-        poll.take(harvest);
-        for i in std::mem::take(&mut self.outgrown) {
-            // Their cursors would bridge all that the server sums from now on.
-            self.requests[i].aggregated = true;
-            self.tracker.forget_slis(&plan.fetches[i].slis);
-        }
-        for series in &poll.series {
-            let key = (series.sli, series.labels.clone());
-            match series.fault {
-                Some(fault) => drop(self.faults.insert(key, fault)),
-                None => drop(self.faults.remove(&key)),
-            }
-        }
-        self.watch_liveness(at_s, poll);
-        if poll.faults.is_empty() {
-            self.previous_s = Some(at_s);
-        }
-    }
-
-    /// Decides whether an answer was good, and whether its request must be summed by the server from now on.
-    fn judge(&mut self, i: usize, at_s: i64, answer: &Answer, poll: &mut Poll) {
-        let fetch = &self.plan.fetches[i];
-        let request = &mut self.requests[i];
-        let doubt = if !answer.warnings.is_empty() {
-            Some(DataReason::SourceWarning)
-        } else if !answer.finite() {
-            Some(DataReason::NotANumber)
-        } else {
-            None
-        };
-        if let Some(reason) = doubt {
-            poll.doubts.push((fetch.expr.clone(), reason));
-        }
-        request.warned = doubt == Some(DataReason::SourceWarning);
-        request.good_before_s = request.good_s;
-        request.answered_s = Some(at_s);
-        let since_good = request.good_s.map_or(0, |good| at_s - good);
-        if doubt.is_none() || since_good >= REREAD_MAX_S || request.good_s.is_none() {
-            request.good_s = Some(at_s);
-        }
-        if fetch.ask == Ask::Counter && answer.series.len() > self.options.raw_series_max && !request.aggregated {
-            // Everything this answer holds is booked; from its end on the server adds up.
-            request.good_s = Some(at_s);
-            self.outgrown.push(i);
-        }
-    }
-
-    /// Books the slices of a gauge that were not booked yet. A slice without a number waits a while for one.
-    fn book_gauge(&mut self, mut series: SeriesHarvest, at_s: i64) -> SeriesHarvest {
-        let resolution = self.options.resolution_s;
-        let key = (series.sli, series.labels.clone());
-        let first = series.deltas.first().map_or(i64::MAX, |delta| delta.slice);
-        let mut booked = *self.booked.get(&key).unwrap_or(&(first - 1));
-        let give_up = (at_s - GAUGE_WAIT_S).div_euclid(resolution);
-        series.deltas.retain(|delta| {
-            let next = delta.slice == booked + 1 || (delta.slice > booked && booked + 1 < give_up);
-            if next {
-                booked = delta.slice;
-            }
-            next
+            (place, i, timeout_at(deadline, answer).await.unwrap_or(Err(Fault::Timeout)))
         });
-        self.booked.insert(key, booked);
-        series
-    }
+        let mut answers: Vec<_> = stream::iter(asked).buffer_unordered(self.options.concurrency.max(1)).collect().await;
+        answers.sort_by_key(|&(place, i, _)| (place, i));
 
-    /// Asks when targets that were never seen before started: a pod that is new since the last read counts from 0.
-    async fn start_times(&self, counters: &[RawSeries], at_s: i64) -> BTreeMap<u128, i64> {
-        if self.previous_s.is_none() {
-            return BTreeMap::new();
-        }
-        let new = self.tracker.new_targets(&self.plan, counters);
-        let jobs: Vec<String> = {
-            let mut jobs: Vec<_> = new.values().filter_map(|labels| labels.get("job").map(str::to_owned)).collect();
-            jobs.sort();
-            jobs.dedup();
-            jobs
-        };
-        let selector = Selector { metric: "process_start_time_seconds".into(), matchers: Vec::new() };
-        let expr = match selector.with_values("job", &jobs).and_then(|selector| selector.to_promql()) {
-            Ok(expr) => expr,
-            Err(_) => return BTreeMap::new(),
-        };
-        // Without an answer the series only set their start: a lifetime total is never taken for news.
-        let Ok(answer) = self.client.query(&expr, at_s).await else { return BTreeMap::new() };
-        new.into_iter()
-            .filter_map(|(key, labels)| {
-                let same = |series: &&RawSeries| labels.iter().all(|(name, value)| series.label(name) == value);
-                let (_, start) = answer.series.iter().find(same)?.samples.iter().next_back()?;
-                start.is_finite().then_some((key, (start * 1000.0) as i64))
-            })
-            .collect()
-    }
-
-    /// Remembers how many raw series answered, and doubts requests that suddenly answer with far fewer.
-    fn watch_liveness(&mut self, at_s: i64, poll: &mut Poll) {
-        let poll_ms = self.options.poll_interval_s * 1000;
-        let liveness: Vec<((usize, Labels), Liveness)> = self
-            .tracker
-            .liveness(at_s * 1000, poll_ms)
-            .into_iter()
-            .map(|((sli, labels), live)| ((sli, labels.clone()), live))
-            .collect();
-        self.missing.clear();
-        for (key, live) in liveness {
-            let peaks = self.peaks.entry(key.clone()).or_default();
-            peaks.retain(|&(at, _)| at > at_s - ABSENT_AFTER_S);
-            peaks.push_back((at_s, live.live));
-            if shrunk(peaks) {
-                self.missing.insert(key);
-            }
-        }
-        let missing: BTreeSet<usize> = self.missing.iter().map(|(sli, _)| *sli).collect();
-        for (fetch, request) in self.plan.fetches.iter().zip(&mut self.requests) {
-            let answered_now = request.answered_s == Some(at_s) && request.good_s == Some(at_s);
-            if answered_now && fetch.ask == Ask::Counter && fetch.slis.iter().any(|sli| missing.contains(sli)) {
-                poll.doubts.push((fetch.expr.clone(), DataReason::SeriesMissing));
-                // What is missing now may be in the next answer: that one reads again from the last whole one.
-                let before = request.good_before_s.unwrap_or(at_s);
-                if at_s - before < REREAD_MAX_S {
-                    request.good_s = Some(before);
+        let mut read: Vec<Option<Answered>> = spans.iter().map(|&span| Some(Answered::new(span))).collect();
+        for (place, i, answer) in answers {
+            poll.requests += 1;
+            let expr = &self.plan.fetches[i].expr;
+            match answer {
+                Ok(answer) => {
+                    poll.samples += answer.samples();
+                    poll.bytes += answer.bytes;
+                    if let (Some(clock), Some(server)) = (&self.options.clock, answer.server_time_s) {
+                        self.watch.skew_s = Some(server - clock.now());
+                    }
+                    let doubt = match () {
+                        () if !answer.warnings.is_empty() => Some(DataReason::SourceWarning),
+                        () if !answer.finite() => Some(DataReason::NotANumber),
+                        () => None,
+                    };
+                    poll.doubts.extend(doubt.map(|reason| (expr.clone(), reason)));
+                    if let Some(answered) = &mut read[place] {
+                        answered.warned |= !answer.warnings.is_empty();
+                        answered.series.push((i, answer.series));
+                    }
+                }
+                Err(fault) => {
+                    self.groups[spans[place].group].ask_less(&spans[place], &fault);
+                    poll.faults.push((expr.clone(), fault));
+                    read[place] = None;
                 }
             }
         }
+        read.into_iter().flatten().collect()
     }
 
-    fn age_max_s(&self, interval_ms: Option<i64>) -> i64 {
-        let scrape_s = interval_ms.map_or(30, |ms| (ms + 999) / 1000);
-        let poll_s = self.options.poll_interval_s;
-        (2 * scrape_s + poll_s).clamp(60, 120).max(scrape_s * 3 / 2 + poll_s)
+    /// Where a group must be read again from, if its answers do not join on to what was read before.
+    fn gap(&mut self, answered: &Answered) -> Option<Span> {
+        let (span, group) = (answered.span, &self.groups[answered.span.group]);
+        let pausing = group.fruitless_s.is_some_and(|at| (0..REREAD_PAUSE_S).contains(&(span.to_s - at)));
+        if group.answered_s.is_none() || pausing {
+            return None;
+        }
+        let oldest_s = span.to_s - REREAD_MAX_S;
+        let from_s = if group.on_grid() {
+            let asked = first_slice(&span, self.options.resolution_s);
+            let gaps = self.grid_harvests(answered).into_iter().filter_map(|harvest| self.grid.gap(&harvest, asked));
+            gaps.min()? * self.options.resolution_s
+        } else {
+            let asked_ms = span.begins_s() * 1000;
+            self.tracker.gap(&self.plan, answered.counters(), oldest_s * 1000, asked_ms)?.div_euclid(1000)
+        };
+        Some(Span { from_s: from_s.max(oldest_s), ..span })
+    }
+
+    /// Whether a longer read has what the shorter one missed.
+    fn brings_news(&mut self, wider: &Answered, narrow: &Answered) -> bool {
+        if self.groups[wider.span.group].on_grid() {
+            let asked = first_slice(&narrow.span, self.options.resolution_s);
+            return self.grid_harvests(wider).iter().any(|harvest| self.grid.lacks(harvest, asked));
+        }
+        let (from_ms, to_ms) = (wider.span.from_s * 1000, narrow.span.begins_s() * 1000);
+        self.tracker.gap(&self.plan, wider.counters(), from_ms - 1, to_ms).is_none_or(|gap| gap >= from_ms + 1000)
+    }
+
+    fn grid_harvests(&self, answered: &Answered) -> Vec<GridHarvest> {
+        let resolution_ms = self.options.resolution_s * 1000;
+        let fetches = answered.series.iter().map(|(i, series)| (&self.plan.fetches[*i], series.as_slice()));
+        if self.groups[answered.span.group].aggregated {
+            return grid::aggregated(&self.plan, &fetches.collect::<Vec<_>>(), resolution_ms);
+        }
+        fetches.flat_map(|(fetch, series)| grid::gauge(&self.plan, fetch, series, resolution_ms)).collect()
+    }
+
+    /// Takes the answers of one step.
+    async fn book(&mut self, read: Vec<Answered>, at_s: i64, deadline: Instant, poll: &mut Poll) {
+        let plan = Arc::clone(&self.plan);
+        let resolution_s = self.options.resolution_s;
+        let started = self.started_targets(&read, deadline).await;
+        let mut counters: Vec<RawSeries> = Vec::new();
+        let mut outgrown: Vec<(usize, i64)> = Vec::new();
+        let mut booked: Vec<SeriesHarvest> = Vec::new();
+        for answered in read {
+            let (i, span) = (answered.span.group, answered.span);
+            if self.groups[i].on_grid() {
+                let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
+                for harvest in self.grid_harvests(&answered) {
+                    let key = (harvest.sli, harvest.labels.clone());
+                    booked.push(self.grid.book(harvest, self.groups[i].floor));
+                    self.grid.settle(&key, from, to);
+                }
+            } else {
+                let largest = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
+                if largest > self.options.raw_series_max {
+                    outgrown.push((i, span.to_s));
+                }
+                for &sli in self.groups[i].fetches.iter().flat_map(|&fetch| &plan.fetches[fetch].slis) {
+                    self.tracker.begin(sli, span.begins_s() * 1000);
+                }
+            }
+            self.groups[i].note(&answered);
+            if !self.groups[i].on_grid() {
+                counters.extend(answered.series.into_iter().flat_map(|(_, series)| series));
+            }
+        }
+        let read = Read { counters: &counters, started: &started, until_ms: at_s * 1000 };
+        let harvest = self.tracker.read(&plan, &read);
+        self.watch.note_faults(&booked);
+        self.watch.note_faults(&harvest.series);
+        poll.series.extend(booked);
+        poll.take(harvest);
+        for (i, to_s) in outgrown {
+            // All that these answers hold is booked; from their end on the server adds up.
+            self.groups[i].sum_from(to_s, resolution_s);
+            let slis: Vec<usize> =
+                self.groups[i].fetches.iter().flat_map(|&fetch| plan.fetches[fetch].slis.iter().copied()).collect();
+            self.tracker.forget_slis(&slis);
+        }
+    }
+
+    /// Targets that were never seen before and started since their group was last read: what they count is news.
+    async fn started_targets(&mut self, read: &[Answered], deadline: Instant) -> BTreeSet<u128> {
+        let mut new: BTreeMap<u128, (Labels, i64)> = BTreeMap::new();
+        for answered in read {
+            let group = &self.groups[answered.span.group];
+            let (false, Some(previous_s), Some(_)) = (group.on_grid(), group.read_s, group.answered_s) else {
+                continue;
+            };
+            let targets = self.tracker.new_targets(&self.plan, answered.counters());
+            new.extend(targets.into_iter().map(|(key, labels)| (key, (labels, previous_s))));
+        }
+        let mut jobs: Vec<String> =
+            new.values().filter_map(|(labels, _)| labels.get("job").map(str::to_owned)).collect();
+        jobs.sort();
+        jobs.dedup();
+        let selector = Selector { metric: "process_start_time_seconds".into(), matchers: Vec::new() };
+        let (false, Ok(expr)) =
+            (jobs.is_empty(), selector.with_values("job", &jobs).and_then(|selector| selector.to_promql()))
+        else {
+            return BTreeSet::new();
+        };
+        let to_s = read.iter().map(|answered| answered.span.to_s).max().unwrap_or(0);
+        // Without an answer the series only set their start: a lifetime total is never taken for news.
+        let Ok(Ok(answer)) = timeout_at(deadline, self.client.query(&expr, to_s)).await else { return BTreeSet::new() };
+        let started = |(key, (labels, previous_s)): (u128, (Labels, i64))| {
+            let same = |series: &&RawSeries| labels.iter().all(|(name, value)| series.label(name) == value);
+            let (_, start_s) = answer.series.iter().find(same)?.samples.iter().next_back()?;
+            (start_s > previous_s as f64).then_some(key)
+        };
+        new.into_iter().filter_map(started).collect()
+    }
+
+    /// Remembers how many raw series answered at `at_s`, and doubts groups that suddenly answer with far fewer.
+    fn note_live(&mut self, at_s: i64, poll: &mut Poll) {
+        let slice = at_s.div_euclid(self.options.resolution_s) - 1;
+        let group_of = |sli: usize| self.group_of[sli].filter(|&i| self.groups[i].answered_s == Some(at_s));
+        let raw = self.tracker.liveness(at_s * 1000, self.options.poll_interval_s * 1000).into_iter();
+        let raw = raw.map(|((sli, labels), live)| (sli, labels, live.live, false));
+        let grid = self.grid.newest().map(|(key, _)| (key.0, &key.1, self.grid.rows(key, slice), true));
+        let mut doubted: BTreeSet<usize> = BTreeSet::new();
+        for (sli, labels, live, on_grid) in raw.chain(grid) {
+            let Some(group) = group_of(sli).filter(|&i| self.groups[i].on_grid() == on_grid) else { continue };
+            if self.watch.note_live(&(sli, labels.clone()), at_s, live) {
+                doubted.insert(group);
+            }
+        }
+        let exprs = doubted.iter().map(|&i| &self.plan.fetches[self.groups[i].fetches[0]].expr);
+        poll.doubts.extend(exprs.map(|expr| (expr.clone(), DataReason::SeriesMissing)));
+    }
+
+    fn answering(&self, sli: usize) -> Answering {
+        let group = self.group_of[sli].map(|i| &self.groups[i]);
+        group.map_or(Answering::default(), |group| Answering { at_s: group.answered_s, warned: group.warned })
     }
 
     /// How far the data of every series can be trusted at `at_s`.
-    pub fn health(&self, at_s: i64) -> BTreeMap<(usize, Labels), DataHealth> {
-        let mut answers: Vec<Option<Answered>> = vec![None; self.plan.slis.len()];
-        for (fetch, request) in self.plan.fetches.iter().zip(&self.requests) {
-            let this = Answered { at_s: request.answered_s, warned: request.warned };
-            for &sli in &fetch.slis {
-                let all = answers[sli].get_or_insert(this);
-                *all = Answered { at_s: all.at_s.min(this.at_s), warned: all.warned || this.warned };
-            }
-        }
-        let answered = |sli: usize| answers[sli].unwrap_or(Answered { at_s: None, warned: false });
-        let mut health: BTreeMap<(usize, Labels), DataHealth> = BTreeMap::new();
+    pub fn health(&self, at_s: i64) -> BTreeMap<Key, DataHealth> {
+        let mut health: BTreeMap<Key, DataHealth> = BTreeMap::new();
         for ((sli, labels), live) in self.tracker.liveness(at_s * 1000, self.options.poll_interval_s * 1000) {
-            let newest = live.newest_ms.map(|ms| ms.div_euclid(1000));
-            let key = (sli, labels.clone());
-            let age_max = self.age_max_s(live.interval_ms);
-            health.insert(key.clone(), self.health_of(&key, at_s, newest, age_max, answered(sli)));
+            let (key, newest) = ((sli, labels.clone()), live.newest_ms.map(|ms| ms.div_euclid(1000)));
+            let found = self.watch.health(&key, at_s, newest, live.interval_ms, self.answering(sli));
+            health.insert(key, found);
         }
-        for (key, slice) in &self.booked {
-            let newest = (slice + 1) * self.options.resolution_s;
-            let age_max = self.age_max_s(None);
-            health.insert(key.clone(), self.health_of(key, at_s, Some(newest), age_max, answered(key.0)));
+        for (key, slice) in self.grid.newest() {
+            let newest = slice.saturating_add(1).saturating_mul(self.options.resolution_s);
+            health.insert(key.clone(), self.watch.health(key, at_s, Some(newest), None, self.answering(key.0)));
         }
         health
     }
 
     /// The health of an SLI of which no series was ever seen.
     pub fn health_unseen(&self, sli: usize, at_s: i64) -> DataHealth {
-        let requests = self.plan.fetches.iter().zip(&self.requests).filter(|(fetch, _)| fetch.slis.contains(&sli));
-        let answered: Option<i64> = requests.map(|(_, request)| request.answered_s).min().flatten();
-        let key = (sli, Labels::new());
-        let reason = match answered {
-            _ if !self.plan.fetches.iter().any(|fetch| fetch.slis.contains(&sli)) => DataReason::NoSource,
-            Some(answered) if at_s - answered < 2 * self.options.poll_interval_s => {
-                self.faults.get(&key).copied().unwrap_or(DataReason::NoSeries)
-            }
-            _ => DataReason::SourceUnreachable,
+        let reason = match self.group_of[sli] {
+            None => DataReason::NoSource,
+            Some(_) if self.watch.is_silent(self.answering(sli), at_s) => DataReason::SourceUnreachable,
+            Some(_) => self.watch.fault(&(sli, Labels::new())).unwrap_or(DataReason::NoSeries),
         };
         DataHealth { state: DataState::Absent, reason, newest: None }
     }
-
-    fn health_of(
-        &self,
-        key: &(usize, Labels),
-        at_s: i64,
-        newest: Option<i64>,
-        age_max_s: i64,
-        answered: Answered,
-    ) -> DataHealth {
-        let age = newest.map_or(i64::MAX, |newest| at_s - newest);
-        let silent = answered.at_s.map_or(i64::MAX, |answered| at_s - answered);
-        let fault = self.faults.get(key).copied();
-        let (state, reason) = if age > ABSENT_AFTER_S.max(age_max_s) {
-            let unreachable = silent >= 2 * self.options.poll_interval_s;
-            let reason = if unreachable { DataReason::SourceUnreachable } else { DataReason::NoSeries };
-            (DataState::Absent, fault.filter(|_| !unreachable).unwrap_or(reason))
-        } else if silent >= 2 * self.options.poll_interval_s {
-            (DataState::Stale, DataReason::SourceUnreachable)
-        } else if age > age_max_s {
-            (DataState::Stale, fault.unwrap_or(DataReason::SamplesOld))
-        } else if self.skew_s.is_some_and(|skew| skew.abs() > SKEW_MAX_S) {
-            (DataState::Stale, DataReason::ClockSkew)
-        } else if silent > 0 {
-            (DataState::Partial, DataReason::SourceUnreachable)
-        } else if let Some(reason) = fault {
-            (DataState::Partial, reason)
-        } else if answered.warned {
-            (DataState::Partial, DataReason::SourceWarning)
-        } else if self.missing.contains(key) {
-            (DataState::Partial, DataReason::SeriesMissing)
-        } else {
-            (DataState::Fresh, DataReason::None)
-        };
-        DataHealth { state, reason, newest }
-    }
-}
-
-/// How the requests of one SLI were answered.
-#[derive(Debug, Clone, Copy)]
-struct Answered {
-    /// The oldest of their last answers; `None` when one never came.
-    at_s: Option<i64>,
-    warned: bool,
-}
-
-/// How a request is asked this time.
-enum Query {
-    Raw,
-    Grid { start_s: i64, step_s: i64 },
-}
-
-/// The text of a request, and how it is asked; `None` when there is nothing new to ask for.
-fn question(fetch: &Fetch, request: &Request, at_s: i64, options: &SourceOptions) -> Option<(String, Query)> {
-    let good = request.good_s.unwrap_or(at_s - options.poll_interval_s).min(at_s);
-    match fetch.ask {
-        Ask::Counter if request.aggregated => {
-            let start_s = good + options.resolution_s;
-            (start_s <= at_s).then(|| {
-                (aggregate(fetch, options.resolution_s), Query::Grid { start_s, step_s: options.resolution_s })
-            })
-        }
-        Ask::Counter => {
-            let window_s = at_s - good + options.overlap_s;
-            Some((format!("{}[{window_s}s]", fetch.expr), Query::Raw))
-        }
-        Ask::Gauge => {
-            let from = (good - GAUGE_WAIT_S.min(2 * options.poll_interval_s)).max(at_s - REREAD_MAX_S.max(at_s - good));
-            let start_s = from - from.rem_euclid(options.resolution_s) + options.resolution_s;
-            Some((fetch.expr.clone(), Query::Grid { start_s: start_s.min(at_s), step_s: options.resolution_s }))
-        }
-    }
-}
-
-/// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
-/// value itself, if its target was there before (semantics §3).
-fn aggregate(fetch: &Fetch, slice_s: i64) -> String {
-    let (m, keep) = (&fetch.expr, fetch.keep.join(", "));
-    format!(
-        "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
-    )
-}
-
-fn shrunk(peaks: &VecDeque<(i64, usize)>) -> bool {
-    let most = peaks.iter().map(|&(_, live)| live).max().unwrap_or(0);
-    let now = peaks.back().map_or(0, |&(_, live)| live);
-    (now as f64) < LIVE_SHARE_MIN * most as f64
-}
-
-/// The deadline of one poll: no poll may run into the next.
-pub fn poll_deadline(options: &SourceOptions) -> Duration {
-    Duration::from_secs(options.poll_interval_s.unsigned_abs().max(1))
 }

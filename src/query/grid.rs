@@ -14,6 +14,10 @@ use super::increment::SeriesHarvest;
 use super::plan::{Fetch, Plan, Role};
 use super::samples::RawSeries;
 
+mod book;
+
+pub use book::GridBook;
+
 /// One coarse span of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoarseSpan {
@@ -50,16 +54,54 @@ fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
     }
 }
 
+/// What an answer says of one series of one SLI, slice by slice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GridHarvest {
+    /// Index into `Plan::slis`.
+    pub sli: usize,
+    /// Series labels.
+    pub labels: Labels,
+    /// By slice.
+    pub slices: BTreeMap<i64, Cell>,
+    /// A fault found in its data.
+    pub fault: Option<DataReason>,
+}
+
+/// One slice of a grid answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Events: 1 for a gauge.
+    pub total: u64,
+    /// Bad ones.
+    pub bad: u64,
+    /// Rows of the answer that it was made of.
+    pub rows: u32,
+}
+
+impl GridHarvest {
+    /// All of it, for a ledger that holds none of these slices.
+    pub fn whole(self) -> SeriesHarvest {
+        let deltas = self.slices.into_iter().map(|(slice, cell)| cell.delta(slice)).collect();
+        SeriesHarvest { sli: self.sli, labels: self.labels, deltas, fault: self.fault }
+    }
+}
+
+impl Cell {
+    fn delta(self, slice: i64) -> SliceDelta {
+        SliceDelta { slice, total: self.total, bad: self.bad, coverage: Coverage::Known }
+    }
+}
+
 /// Judges a gauge on the slice grid: the value at the end of a slice stands for it, the worst of several series
 /// decides, and a slice without a number stays unknown.
-pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i64) -> Vec<SeriesHarvest> {
-    let mut worst: BTreeMap<(usize, Labels), (BTreeMap<i64, bool>, bool)> = BTreeMap::new();
+pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i64) -> Vec<GridHarvest> {
+    let mut worst: BTreeMap<(usize, Labels), (BTreeMap<i64, Cell>, bool)> = BTreeMap::new();
     for series in answer {
         for (sli, _) in uses(plan, fetch, series) {
             let Some(bound) = plan.slis[sli].bound else { continue };
             let entry = worst.entry((sli, plan.series_labels(sli, &series.labels))).or_default();
             for (at, value) in series.samples.iter() {
-                if value.is_nan() || value.is_infinite() {
+                if !value.is_finite() {
                     entry.1 = true;
                     continue;
                 }
@@ -67,48 +109,88 @@ pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i6
                     Bound::Max(max) => value > max,
                     Bound::Min(min) => value < min,
                 };
-                *entry.0.entry(at.div_euclid(resolution_ms) - 1).or_default() |= bad;
+                let cell = entry.0.entry(at.div_euclid(resolution_ms) - 1).or_default();
+                *cell = Cell { total: 1, bad: cell.bad.max(u64::from(bad)), rows: cell.rows + 1 };
             }
         }
     }
     worst
         .into_iter()
-        .map(|((sli, labels), (slices, not_a_number))| SeriesHarvest {
+        .map(|((sli, labels), (slices, not_a_number))| GridHarvest {
             sli,
             labels,
-            deltas: slices
-                .into_iter()
-                .map(|(slice, bad)| SliceDelta { slice, total: 1, bad: u64::from(bad), coverage: Coverage::Known })
-                .collect(),
+            slices,
             fault: not_a_number.then_some(DataReason::NotANumber),
         })
         .collect()
 }
 
-/// Sums of total and part by moment, for one series of one SLI.
-type Sums = BTreeMap<i64, (Option<f64>, f64)>;
+/// Sums of one moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    total: Option<f64>,
+    part: Option<f64>,
+    rows: u32,
+}
 
-fn sums(plan: &Plan, answers: &[(&Fetch, Vec<RawSeries>)]) -> BTreeMap<(usize, Labels), Sums> {
-    let mut sums: BTreeMap<(usize, Labels), Sums> = BTreeMap::new();
+/// Sums by moment, for one series of one SLI.
+type Sums = BTreeMap<i64, Sum>;
+
+/// The largest sum that still counts single events.
+const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
+
+fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
+    // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
+    let mut rows: BTreeMap<(usize, Labels, Labels), (BTreeMap<i64, (Option<f64>, Option<f64>)>, bool)> =
+        BTreeMap::new();
     for (fetch, answer) in answers {
-        for series in answer {
+        for series in *answer {
             for (sli, role) in uses(plan, fetch, series) {
-                let of = sums.entry((sli, plan.series_labels(sli, &series.labels))).or_default();
-                for (at, value) in series.samples.iter().filter(|(_, value)| value.is_finite() && *value >= 0.0) {
-                    let sum = of.entry(at).or_default();
-                    match role {
-                        Role::Total => sum.0 = Some(sum.0.unwrap_or(0.0) + value),
-                        _ => sum.1 += value,
+                let row: Labels = match plan.slis[sli].histogram {
+                    true => {
+                        series.labels.iter().filter(|(name, _)| name != "le" && name != "__name__").cloned().collect()
                     }
+                    false => Labels::new(),
+                };
+                let of = rows.entry((sli, plan.series_labels(sli, &series.labels), row)).or_default();
+                for (at, value) in series.samples.iter() {
+                    if !(0.0..=COUNT_MAX).contains(&value) {
+                        of.1 = true;
+                        continue;
+                    }
+                    let moment = of.0.entry(at).or_default();
+                    let side = if role == Role::Total { &mut moment.0 } else { &mut moment.1 };
+                    *side = Some(side.unwrap_or(0.0) + value);
                 }
             }
+        }
+    }
+    let mut sums: BTreeMap<(usize, Labels), (Sums, bool)> = BTreeMap::new();
+    for ((sli, labels, _), (moments, not_a_number)) in rows {
+        let of = sums.entry((sli, labels)).or_default();
+        of.1 |= not_a_number;
+        for (at, (total, part)) in moments {
+            if plan.slis[sli].histogram && (total.is_none() || part.is_none()) {
+                continue;
+            }
+            let sum = of.0.entry(at).or_default();
+            let add = |to: &mut Option<f64>, more: Option<f64>| *to = more.map(|more| to.unwrap_or(0.0) + more).or(*to);
+            add(&mut sum.total, total);
+            add(&mut sum.part, part);
+            sum.rows += u32::from(total.is_some()) + u32::from(part.is_some());
         }
     }
     sums
 }
 
-/// Whole events of one moment; fractions wait for the next one in `rest`.
-fn whole(good_part: bool, total: f64, part: f64, rest: &mut (f64, f64)) -> (u64, u64) {
+/// Whole events of one moment; fractions wait for the next one in `rest`. `None` where the total is not known, or the
+/// good part of it.
+fn whole(good_part: bool, sum: Sum, scale: f64, rest: &mut (f64, f64)) -> Option<(u64, u64)> {
+    let total = sum.total? * scale;
+    let part = match sum.part {
+        None if good_part => return None,
+        part => part.unwrap_or(0.0) * scale,
+    };
     let bad = if good_part { total - part } else { part };
     let take = |sum: f64, rest: &mut f64| {
         let events = (sum + *rest + 1e-6).floor().max(0.0);
@@ -116,40 +198,37 @@ fn whole(good_part: bool, total: f64, part: f64, rest: &mut (f64, f64)) -> (u64,
         events as u64
     };
     let total = take(total, &mut rest.0);
-    (total, take(bad, &mut rest.1).min(total))
+    Some((total, take(bad, &mut rest.1).min(total)))
 }
 
 /// Increments that the server summed over one slice each.
-pub fn aggregated(plan: &Plan, answers: &[(&Fetch, Vec<RawSeries>)], resolution_ms: i64) -> Vec<SeriesHarvest> {
+pub fn aggregated(plan: &Plan, answers: &[(&Fetch, &[RawSeries])], resolution_ms: i64) -> Vec<GridHarvest> {
     sums(plan, answers)
         .into_iter()
-        .map(|((sli, labels), sums)| {
+        .map(|((sli, labels), (sums, not_a_number))| {
             let mut rest = (0.0, 0.0);
             let good_part = plan.slis[sli].good_part;
-            let deltas = sums
-                .into_iter()
-                .filter_map(|(at, (total, part))| {
-                    let (total, bad) = whole(good_part, total?, part, &mut rest);
-                    let slice = at.div_euclid(resolution_ms) - 1;
-                    Some(SliceDelta { slice, total, bad, coverage: Coverage::Known })
-                })
-                .collect();
-            SeriesHarvest { sli, labels, deltas, fault: None }
+            let slices = sums.into_iter().filter_map(|(at, sum)| {
+                let (total, bad) = whole(good_part, sum, 1.0, &mut rest)?;
+                Some((at.div_euclid(resolution_ms) - 1, Cell { total, bad, rows: sum.rows }))
+            });
+            let fault = not_a_number.then_some(DataReason::NotANumber);
+            GridHarvest { sli, labels, slices: slices.collect(), fault }
         })
         .collect()
 }
 
 /// Increases over `span_s` each, already scaled to tile (`increase[span + scrape] × span / (span + scrape)`).
-pub fn coarse(plan: &Plan, answers: &[(&Fetch, Vec<RawSeries>)], span_s: i64, scale: f64) -> Vec<CoarseHarvest> {
+pub fn coarse(plan: &Plan, answers: &[(&Fetch, &[RawSeries])], span_s: i64, scale: f64) -> Vec<CoarseHarvest> {
     sums(plan, answers)
         .into_iter()
-        .map(|((sli, labels), sums)| {
+        .map(|((sli, labels), (sums, _))| {
             let mut rest = (0.0, 0.0);
             let good_part = plan.slis[sli].good_part;
             let spans = sums
                 .into_iter()
-                .filter_map(|(at, (total, part))| {
-                    let (total, bad) = whole(good_part, total? * scale, part * scale, &mut rest);
+                .filter_map(|(at, sum)| {
+                    let (total, bad) = whole(good_part, sum, scale, &mut rest)?;
                     Some(CoarseSpan { start_s: at.div_euclid(1000) - span_s, total, bad })
                 })
                 .collect();

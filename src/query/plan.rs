@@ -74,6 +74,8 @@ struct Use {
 pub struct Sli {
     /// SLO id.
     pub id: String,
+    /// What it reads, see [`SloSpec::digest`](crate::spec::SloSpec::digest).
+    pub digest: String,
     /// Labels it fans out to.
     pub by: Vec<String>,
     /// Labels naming a scraped target.
@@ -82,10 +84,12 @@ pub struct Sli {
     pub paired: bool,
     /// The part is good events (histograms): without its series nothing can be said.
     pub good_part: bool,
-    /// Total and part are series of the same targets (histograms), so they can be matched target by target.
-    pub same_targets: bool,
+    /// Total and part are the count and a bucket of one histogram: they are read moment by moment, or not at all.
+    pub histogram: bool,
     /// Bound of a gauge.
     pub bound: Option<Bound>,
+    /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
+    pub counts: String,
 }
 
 /// All requests of a model, and the way back from raw series to SLIs.
@@ -115,12 +119,14 @@ impl Plan {
         for (index, spec) in model.slos.iter().enumerate() {
             let mut sli = Sli {
                 id: spec.slo.id.clone(),
+                digest: spec.digest(),
                 by: spec.slo.by.clone(),
                 target_labels: spec.target_labels.clone(),
                 paired: false,
                 good_part: false,
-                same_targets: false,
+                histogram: false,
                 bound: None,
+                counts: format!("{:?} by {:?} on {:?}", spec.source, spec.slo.by, spec.target_labels),
             };
             match &spec.source {
                 Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
@@ -152,6 +158,30 @@ impl Plan {
             keep: Vec::new(),
         }));
         (Plan { fetches, slis, by_metric: index(uses) }, refused)
+    }
+
+    /// Requests that must be read together because some SLI needs them all: where the count of a histogram came and its
+    /// buckets did not, nothing can be said. Each request is in one group; groups and their members ascend.
+    pub fn groups(&self) -> Vec<Vec<usize>> {
+        let mut groups: Vec<(Vec<usize>, BTreeSet<usize>)> = Vec::new();
+        for (i, fetch) in self.fetches.iter().enumerate() {
+            let slis: BTreeSet<usize> = match fetch.ask {
+                Ask::Counter => fetch.slis.iter().copied().collect(),
+                Ask::Gauge => BTreeSet::new(),
+            };
+            let (linked, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(_, of)| !of.is_disjoint(&slis));
+            let mut joined = (vec![i], slis);
+            for (members, of) in linked {
+                joined.0.extend(members);
+                joined.1.extend(of);
+            }
+            joined.0.sort_unstable();
+            groups = apart;
+            groups.push(joined);
+        }
+        let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(members, _)| members).collect();
+        groups.sort();
+        groups
     }
 
     /// The SLIs that count a raw series, and as what. `labels` are sorted and hold `__name__`.
@@ -230,7 +260,7 @@ fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sour
             let base = Selector::parse(selector)?;
             meta.paired = true;
             meta.good_part = true;
-            meta.same_targets = true;
+            meta.histogram = true;
             let count = base.renamed(format!("{}_count", base.metric));
             let bucket = base.renamed(format!("{}_bucket", base.metric));
             Ok(Sourced::Uses(vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))]))

@@ -25,6 +25,11 @@ impl Samples {
         self.0.iter().copied()
     }
 
+    /// The same, all at once.
+    pub fn as_slice(&self) -> &[(i64, f64)] {
+        &self.0
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

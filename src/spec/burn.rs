@@ -191,7 +191,7 @@ impl Clause {
             );
             return Err(Misfit::NeverFires { what, instead });
         }
-        Ok(BurnClause { speed, long_s, short_s, factor, text: self.text.clone() })
+        Ok(BurnClause { speed, long_s, short_s, factor, text: self.text.as_str().into() })
     }
 
     fn windows(&self) -> String {

@@ -57,7 +57,7 @@ pub fn explain(spec: &SloSpec) -> Explained {
     let budget = slo.budget();
     let clause = |clause: &crate::engine::BurnClause| ExplainedClause {
         speed: clause.speed,
-        text: clause.text.clone(),
+        text: clause.text.to_string(),
         long: span(clause.long_s),
         short: span(clause.short_s),
         factor: clause.factor,

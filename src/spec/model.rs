@@ -86,6 +86,27 @@ pub enum Bound {
     Min(f64),
 }
 
+impl SloSpec {
+    /// A digest of what its history depends on: source, target labels, unit and fan-out. Objective, window and alerting
+    /// may change without losing the past. The text behind it must not change from version to version.
+    pub fn digest(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let source: Vec<String> = match &self.source {
+            Err(_) => vec!["none".into()],
+            Ok(SliSource::Ratio { total, part: Part::Bad(bad) }) => vec!["bad".into(), total.clone(), bad.clone()],
+            Ok(SliSource::Ratio { total, part: Part::Good(good) }) => vec!["good".into(), total.clone(), good.clone()],
+            Ok(SliSource::Histogram { selector, threshold }) => {
+                vec!["histogram".into(), selector.clone(), threshold.to_string()]
+            }
+            Ok(SliSource::Gauge { expr, bound: Bound::Max(max) }) => vec!["max".into(), expr.clone(), max.to_string()],
+            Ok(SliSource::Gauge { expr, bound: Bound::Min(min) }) => vec!["min".into(), expr.clone(), min.to_string()],
+        };
+        let unit = serde_json::to_string(&self.slo.unit).expect("a unit is a word or a number");
+        let text = serde_json::to_vec(&(source, unit, &self.target_labels, &self.slo.by)).expect("lists of strings");
+        Sha256::digest(&text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl Model {
     /// The SLO with this id.
     pub fn slo(&self, id: &str) -> Option<&SloSpec> {

@@ -36,7 +36,7 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
         long_s,
         short_s,
         factor,
-        text: text.to_owned(),
+        text: text.to_owned().into(),
     };
     Slo {
         id: format!("{service}-{name}"),

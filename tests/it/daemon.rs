@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use slowburn::app::{Daemon, Options, daemon::Views};
 use slowburn::clock::Clock;
 use slowburn::engine::Snapshot;
-use slowburn::notify::{self, Notifier};
+use slowburn::notify::{self, Destination, Notifier};
 use slowburn::prometheus::{ClientOptions, SourceOptions};
 use slowburn::{spec, telemetry, web};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The process has one recorder.
 pub fn metrics() -> metrics_exporter_prometheus::PrometheusHandle {
@@ -45,13 +45,20 @@ pub struct Driven {
     pub daemon: Daemon,
     pub views: Views,
     notifier: Notifier,
+    _stop: DropGuard,
 }
 
 impl Driven {
     pub fn new(options: Options) -> Self {
-        let notifier = Notifier::start(&options.notify, Vec::new(), &options.clock, &CancellationToken::new());
+        Driven::telling(options, Vec::new())
+    }
+
+    /// One that tells somebody of its alerts. What is still to be said when it is dropped is not said.
+    pub fn telling(options: Options, destinations: Vec<Destination>) -> Self {
+        let stop = CancellationToken::new();
+        let notifier = Notifier::start(&options.notify, destinations, &options.clock, &stop);
         let (daemon, views) = Daemon::new(options).expect("a daemon that starts");
-        Driven { daemon, views, notifier }
+        Driven { daemon, views, notifier, _stop: stop.drop_guard() }
     }
 
     /// Everything up to `at_s`, older history included.

@@ -3,12 +3,15 @@
 //! `tests/run` fetches the real parts; without them these tests fail, they are never skipped.
 
 mod daemon;
+mod fleet;
 mod harness;
 
+mod alerting;
 mod conformance;
 mod exactness;
 mod harness_works;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
+mod survival;
 mod transport;

@@ -50,6 +50,8 @@ fn the_fixture_has_the_series_that_were_counted() {
     let fixture = fixture(3, 5, END);
     let of = |name: &str| fixture.series().iter().filter(|s| s.labels.get("__name__") == Some(name)).count();
     assert_eq!(of(REQUESTS), 3 * 10);
+    let errors = |s: &&crate::demo::scenario::Series| s.labels.get("code").is_some_and(|code| code.starts_with('5'));
+    assert_eq!(fixture.series().iter().filter(errors).count(), 3 * 4);
     assert_eq!(of("http_request_duration_seconds_bucket"), 3 * 24);
     assert_eq!(of("http_request_duration_seconds_count"), 3 * 2);
     assert_eq!(fixture.slis().count(), 6);

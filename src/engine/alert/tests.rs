@@ -45,7 +45,7 @@ impl Says {
 fn status(says: Says, at: Seconds) -> SeriesStatus {
     let clause = |speed, long_s: i64, allowed, burn, firing| ClauseStatus {
         speed,
-        text: format!("{}h > {allowed}x", long_s / 3600),
+        text: format!("{}h > {allowed}x", long_s / 3600).into(),
         long_s,
         short_s: long_s / 12,
         factor: allowed,

@@ -22,7 +22,7 @@ pub(super) fn annotations(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> 
         say("exhaustion", duration(seconds));
     }
     if let Some(clause) = worst(status, kind) {
-        say("clause", clause.text.clone());
+        say("clause", clause.text.to_string());
         if let (Some(long), Some(short)) = (clause.burn_long, clause.burn_short) {
             say("burn_long", factor(long));
             say("burn_short", factor(short));

@@ -32,7 +32,7 @@ const DEFAULTS: [(Speed, i64, i64, f64); 4] = [
 ];
 
 fn clause(speed: Speed, long_s: i64, short_s: i64, factor: f64) -> BurnClause {
-    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x") }
+    BurnClause { speed, long_s, short_s, factor, text: format!("{long_s}s/{short_s}s > {factor}x").into() }
 }
 
 /// An availability SLO over 30 days with the default clauses.
@@ -225,7 +225,7 @@ fn the_table_of_the_default_clauses_holds() {
     let unguarded = Slo { confidence: None, ..guarded.clone() };
     let slo = &guarded;
     let ledger = background(slo, 3 * DAY + 600, 0);
-    let table: [(u64, [Option<(f64, f64)>; 4]); 5] = [
+    let table = [
         (1_000_000, [Some((0.864, 4.93)), Some((2.16, 29.82)), Some((4.32, 119.64)), Some((4.32, 359.64))]),
         (150_000, [Some((5.76, 4.52)), Some((14.4, 28.8)), Some((28.8, 117.6)), Some((28.8, 357.6))]),
         (50_000, [Some((17.28, 3.56)), Some((43.2, 26.4)), Some((86.4, 112.8)), Some((86.4, 352.8))]),
@@ -430,13 +430,14 @@ fn stale_data_holds_a_burn_and_decides_nothing_new() {
     ledger.apply(&slices(ONSET, 4, MILLION, MILLION));
     let time = ONSET + 4 * RES;
     let blind = evaluate(&slo, &ledger, &Labels::new(), STALE, time, Some(&calm));
-    assert_eq!((blind.state, blind.since), (SloState::Unknown, Some(time)), "stale data starts no page");
+    assert_eq!((blind.state, blind.since), (SloState::Unknown, None), "stale data starts no page");
     assert!(blind.clauses[0].burn_long > Some(14.4) && !blind.clauses[0].firing);
     let burning = evaluate(&slo, &ledger, &Labels::new(), FRESH, time, Some(&calm));
-    assert_eq!((burning.state, burning.since), (SloState::FastBurn, Some(time)));
-    for later in [time + 600, time + 40 * DAY] {
+    let began = ONSET + 2 * RES;
+    assert_eq!((burning.state, burning.since), (SloState::FastBurn, Some(began)), "found between two looks");
+    for (later, since) in [(time + 600, Some(began)), (time + 40 * DAY, None)] {
         let held = evaluate(&slo, &ledger, &Labels::new(), STALE, later, Some(&burning));
-        assert_eq!((held.state, held.since), (SloState::FastBurn, Some(time)), "nothing resolves it");
+        assert_eq!((held.state, held.since), (SloState::FastBurn, since), "nothing resolves it");
         assert!(held.clauses[0].firing);
         assert_eq!(held.clauses[0].burn_short, None, "and no number is made up");
     }
@@ -469,6 +470,42 @@ fn a_daemon_started_later_reports_the_same_onset() {
     }
     assert_eq!(status.state, SloState::FastBurn);
     assert_eq!(at(&slo, &ledger, ONSET + 100 * RES), status);
+}
+
+/// Two burns in a day, seen by a daemon that evaluates each slice, by one that looks each ten minutes, by one that was
+/// blind in between, and by one that was started just now: they say the same at every look.
+#[test]
+fn since_does_not_depend_on_who_watched() {
+    let slo = slo(99.9);
+    let mut ledger = background(&slo, DAY, 100);
+    let fresh_at = |ledger: &SeriesLedger, time, previous: Option<&SeriesStatus>| {
+        let data = DataHealth { newest: Some(time), ..FRESH };
+        evaluate(&slo, ledger, &Labels::new(), data, time, previous)
+    };
+    let mut always = fresh_at(&ledger, ONSET, None);
+    let (mut seldom, mut blinded) = (always.clone(), always.clone());
+    let mut seen = std::collections::BTreeSet::new();
+    for slice in 0..DAY / RES {
+        let bad = if (20..90).contains(&slice) || (700..760).contains(&slice) { 200_000 } else { 100 };
+        ledger.apply(&slices(ONSET + slice * RES, 1, MILLION, bad));
+        let time = ONSET + (slice + 1) * RES;
+        always = fresh_at(&ledger, time, Some(&always));
+        let stale = DataHealth { newest: Some(ONSET + 15 * RES), ..STALE };
+        blinded = match slice {
+            15..40 => evaluate(&slo, &ledger, &Labels::new(), stale, time, Some(&blinded)),
+            _ => fresh_at(&ledger, time, Some(&blinded)),
+        };
+        if slice % 20 == 19 {
+            seldom = fresh_at(&ledger, time, Some(&seldom));
+            assert_eq!(seldom.since, always.since, "seldom, slice {slice}");
+            assert_eq!(fresh_at(&ledger, time, None).since, always.since, "just now, slice {slice}");
+        }
+        if slice >= 40 {
+            assert_eq!(blinded.since, always.since, "blinded, slice {slice}");
+        }
+        seen.insert((always.state, always.since.map(|since| since - ONSET)));
+    }
+    assert!(seen.len() >= 5 && seen.contains(&(SloState::Ok, None)), "{seen:?}");
 }
 
 #[test]

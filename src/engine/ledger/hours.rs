@@ -53,8 +53,9 @@ impl SeriesLedger {
                 last = (mid * MID_S, fine.known);
             }
         }
+        self.mid_behind(start);
         let slices = HOUR_S / self.resolution_s;
-        self.reached(last.0 / self.resolution_s + i64::from(last.1).min(slices) - 1);
+        self.reached(last.0 / self.resolution_s + i64::from(last.1).min(slices) - 1, start + HOUR_S);
     }
 
     /// Puts `older`, filled with the history before this series began, under it: afterwards every window is what it
@@ -70,6 +71,7 @@ impl SeriesLedger {
         for (hour, slot) in younger.hour.known() {
             let own = slot - younger.mid.range(hour * MIDS, (hour + 1) * MIDS);
             if own != Slot::default() {
+                self.mid_behind(hour * HOUR_S);
                 self.book_hour(hour * HOUR_S, own);
             }
         }
@@ -77,12 +79,13 @@ impl SeriesLedger {
         for (mid, slot) in younger.mid.known() {
             let own = slot - younger.fine.range(mid * per_mid, (mid + 1) * per_mid);
             if own != Slot::default() {
+                self.fine_behind(mid * MID_S);
                 self.book_coarse(mid * MID_S, own);
             }
         }
         self.apply(&younger.fine().collect::<Vec<_>>());
         if let Some(newest) = younger.newest() {
-            self.reached(newest);
+            self.reached(newest, younger.horizon_s);
         }
         true
     }

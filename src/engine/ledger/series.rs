@@ -40,6 +40,12 @@ pub struct SeriesLedger {
     pub(super) mid: Tier<MidBlock>,
     pub(super) hour: Tier<HourBlock>,
     newest: Option<i64>,
+    /// End of everything booked: nothing is known from here on.
+    pub(super) horizon_s: Seconds,
+    /// Until here a coarser tier may know more than the fine one; later the fine one knows all that is known.
+    fine_behind_s: Seconds,
+    /// The same of the 5-minute tier.
+    mid_behind_s: Seconds,
 }
 
 impl SeriesLedger {
@@ -59,11 +65,14 @@ impl SeriesLedger {
             mid: Tier::new(MID_SPAN_S / MID_S),
             hour: Tier::new(Self::hours_for(longest_window_s)),
             newest: None,
+            horizon_s: i64::MIN,
+            fine_behind_s: i64::MIN,
+            mid_behind_s: i64::MIN,
         }
     }
 
     fn hours_for(longest_window_s: i64) -> i64 {
-        (longest_window_s + HOUR_SPARE_S) / HOUR_S + 1
+        (longest_window_s + HOUR_SPARE_S) / HOUR_S
     }
 
     /// Makes room for a longer window; history already dropped stays unknown.
@@ -120,6 +129,9 @@ impl SeriesLedger {
         match edit {
             Some((old, new)) => {
                 news = new - old;
+                if (news.total, news.bad) != (delta.total, delta.bad) {
+                    self.fine_behind(delta.slice * self.resolution_s);
+                }
                 judge.touched(delta.slice);
             }
             None => {
@@ -131,7 +143,7 @@ impl SeriesLedger {
         (news.total, news.bad) = (delta.total, delta.bad);
         let reached = self.book_coarse(delta.slice * self.resolution_s, news);
         if reached {
-            self.newest = self.newest.max(Some(delta.slice));
+            self.reached(delta.slice, (delta.slice + 1) * self.resolution_s);
         }
         reached
     }
@@ -140,6 +152,9 @@ impl SeriesLedger {
     pub(super) fn book_coarse(&mut self, time: Seconds, mut news: Slot) -> bool {
         let mid = self.mid.edit(time.div_euclid(MID_S), |slot| add_bounded(slot, news, MID_S / self.resolution_s));
         if let Some((old, new)) = mid {
+            if (new.total - old.total, new.bad - old.bad) != (news.total, news.bad) {
+                self.mid_behind(time);
+            }
             news = Slot { total: news.total, bad: news.bad, ..new - old };
         }
         self.book_hour(time, news) || mid.is_some()
@@ -188,12 +203,14 @@ impl SeriesLedger {
             judged_bad: if verdict == Some(true) { slices } else { 0 },
         };
         let booked = if span_s == HOUR_S {
+            self.mid_behind(start);
             self.hour.get(start.div_euclid(HOUR_S)).known == 0 && self.book_hour(start, news)
         } else {
+            self.fine_behind(start);
             self.has_room_for(start, slices) && self.book_coarse(start, news)
         };
         if booked {
-            self.newest = self.newest.max(Some((start + span_s) / self.resolution_s - 1));
+            self.reached((start + span_s) / self.resolution_s - 1, start + span_s);
         }
         booked
     }
@@ -212,9 +229,21 @@ impl SeriesLedger {
         self.mid.get(mid).known == 0 && by_mid == known
     }
 
-    /// Notes that slices up to `slice` are known, where they came in some other way than `apply`.
-    pub(super) fn reached(&mut self, slice: i64) {
-        self.newest = self.newest.max(Some(slice));
+    /// Notes that slices up to `newest` are known, and nothing from `horizon_s` on.
+    pub(super) fn reached(&mut self, newest: i64, horizon_s: Seconds) {
+        self.newest = self.newest.max(Some(newest));
+        self.horizon_s = self.horizon_s.max(horizon_s);
+    }
+
+    /// Notes that the 5-minute tier may know more of its slot at `time` than the fine one.
+    pub(super) fn fine_behind(&mut self, time: Seconds) {
+        self.fine_behind_s = self.fine_behind_s.max((time.div_euclid(MID_S) + 1) * MID_S);
+    }
+
+    /// Notes that the hour tier may know more of its slot at `time` than the finer ones.
+    pub(super) fn mid_behind(&mut self, time: Seconds) {
+        self.mid_behind_s = self.mid_behind_s.max((time.div_euclid(HOUR_S) + 1) * HOUR_S);
+        self.fine_behind_s = self.fine_behind_s.max(self.mid_behind_s);
     }
 
     /// Sums over `[end - length, end)`: `end` floored to the slice grid, `length_s` rounded up to whole slices.
@@ -234,10 +263,22 @@ impl SeriesLedger {
         }
     }
 
-    /// `[start, end)` on the slice grid: whole hours from the hour tier, the rest from the finer ones.
-    fn sum(&self, start: Seconds, end: Seconds) -> Slot {
-        let begins = self.mid.from().saturating_mul(MID_S);
-        tiled(&self.hour, HOUR_S, self.resolution_s, begins, start, end, |from, to| self.sum_mid(from, to))
+    /// `[start, end)` on the slice grid: from the finest tier that alone knows all of it, else whole hours from the hour
+    /// tier and the rest from the finer ones.
+    fn sum(&self, start: Seconds, mut end: Seconds) -> Slot {
+        let fine_s = self.fine.from().saturating_mul(self.resolution_s);
+        let mid_s = self.mid.from().saturating_mul(MID_S);
+        if end >= self.horizon_s {
+            // Nothing is known later, so the right edge cuts nothing.
+            end = end.div_euclid(HOUR_S) * HOUR_S + HOUR_S;
+        }
+        if start >= fine_s.max(self.fine_behind_s) {
+            self.fine.range(start / self.resolution_s, end / self.resolution_s)
+        } else if start >= mid_s.max(self.mid_behind_s) {
+            self.sum_mid(start, end)
+        } else {
+            tiled(&self.hour, HOUR_S, self.resolution_s, mid_s, start, end, |from, to| self.sum_mid(from, to))
+        }
     }
 
     /// The same by 5-minute slots and slices, without what only the hour tier knows.
@@ -262,6 +303,20 @@ impl SeriesLedger {
     /// Start of the oldest hour of which anything is known.
     pub fn oldest(&self) -> Option<Seconds> {
         self.hour.known().next().map(|(hour, _)| hour * HOUR_S)
+    }
+
+    /// Start of the oldest slice that is known, as finely as it is known.
+    pub fn begins(&self) -> Option<Seconds> {
+        let hour = self.oldest()?;
+        let within = |start: &Seconds| *start < hour + HOUR_S;
+        let slice = self.fine.known().next().map(|(slice, _)| slice * self.resolution_s).filter(within);
+        let mid = self.mid.known().next().map(|(mid, _)| mid * MID_S).filter(within);
+        match (slice, mid) {
+            // What the 5-minute slot knows more than its slices lies before them.
+            (Some(slice), Some(mid)) if mid + MID_S <= slice => Some(mid),
+            (Some(slice), _) => Some(slice),
+            (None, mid) => Some(mid.unwrap_or(hour)),
+        }
     }
 
     /// The slices of the fine tier that are known or partial, ascending.
@@ -308,16 +363,21 @@ fn tiled<B: Block>(
     }
     let part = |slot: i64, from: Seconds, to: Seconds| {
         let (slot_start, slot_end) = (slot * slot_s, (slot + 1) * slot_s);
-        let mut sum = finer(from, to);
-        let own = tier.get(slot) - finer(slot_start, slot_end);
-        if own != Slot::default() {
-            let own_end = if begins > slot_start { begins.min(slot_end) } else { slot_end };
+        let shared = |own: Slot, own_end: Seconds| {
             // After a slot of which nothing is known, what is known of this one lies at its end: history begins in it.
             let own_start = match tier.get(slot - 1).known {
                 0 => slot_start.max(own_end - i64::from(own.known) * resolution_s),
                 _ => slot_start,
             };
-            sum += own.share(to.min(own_end) - from.max(own_start), own_end - own_start);
+            own.share(to.min(own_end) - from.max(own_start), own_end - own_start)
+        };
+        if begins >= slot_end {
+            return shared(tier.get(slot), slot_end);
+        }
+        let mut sum = finer(from, to);
+        let own = tier.get(slot) - finer(slot_start, slot_end);
+        if own != Slot::default() {
+            sum += shared(own, if begins > slot_start { begins } else { slot_end });
         }
         sum
     };

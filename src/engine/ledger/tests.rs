@@ -90,12 +90,10 @@ fn arb_reads() -> impl Strategy<Value = Vec<Vec<SliceDelta>>> {
     let read = (0..150_i64, prop::collection::vec(slice, 1..30));
     prop::collection::vec(read, 1..25).prop_map(|reads| {
         let mut newest = ORIGIN + 500;
-        let ordered = |(step, slices): (i64, Vec<(i64, (u64, u64), Coverage)>)| {
+        let ordered = |(step, slices): (i64, Vec<_>)| {
             newest += step;
-            let mut read: Vec<SliceDelta> = slices
-                .into_iter()
-                .map(|(back, (total, bad), coverage)| delta(newest - back, total, bad, coverage))
-                .collect();
+            let placed = |(back, (total, bad), coverage)| delta(newest - back, total, bad, coverage);
+            let mut read: Vec<SliceDelta> = slices.into_iter().map(placed).collect();
             read.sort_by_key(|delta| delta.slice);
             read
         };
@@ -397,13 +395,26 @@ fn a_hole_between_live_slices_is_filled_in_coarse_steps() {
 }
 
 #[test]
+fn constant_traffic_is_exact_across_every_seam_between_tiers() {
+    // Tiers forget by the block, so the finer one begins inside a slot of the coarser: only what is before counts there.
+    let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
+    let slices = 100 * 120;
+    ledger.apply(&(-slices..0).map(|slice| known(ORIGIN + slice, 20, 2)).collect::<Vec<_>>());
+    for length in (5 * 120..9 * 120).chain(70 * 120..90 * 120) {
+        let sum = ledger.window(ORIGIN * RES, length * RES);
+        let expected = length as u64;
+        assert_eq!((sum.total, sum.known, sum.judged_bad), (20 * expected, expected, expected), "{length} slices");
+    }
+}
+
+#[test]
 fn too_many_events_are_cut_and_marked_partial() {
     let mut ledger = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
     ledger.apply(&[known(ORIGIN, 5_000_000_000, 5_000_000_000), known(ORIGIN + 1, 10, 0)]);
     let fine = ledger.window((ORIGIN + 2) * RES, 2 * RES);
     let kept = u64::from(u32::MAX)..=5_000_000_010;
     assert!(kept.contains(&fine.total) && kept.contains(&fine.bad) && fine.bad <= fine.total, "{fine:?}");
-    assert_eq!(fine.partial, 1);
+    assert!(fine.partial > 0);
     assert_eq!(ledger.hours(i64::MIN..i64::MAX)[0].slot.total, 5_000_000_010, "an hour holds it");
     ledger.apply(&[known(ORIGIN + 2, u64::MAX, u64::MAX), known(ORIGIN + 3, u64::MAX, 0)]);
     assert_eq!(ledger.hours(i64::MIN..i64::MAX)[0].slot.partial, 4);
@@ -468,11 +479,11 @@ fn every_resolution_keeps_six_hours_fine_and_adds_up() {
 #[test]
 fn a_young_series_is_small_and_an_old_one_under_40_kb() {
     let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
-    let slices: Vec<SliceDelta> = (0..31 * 2880).map(|slice| known(ORIGIN + slice, 1000, 1)).collect();
+    let slices: Vec<SliceDelta> = (0..40 * 2880).map(|slice| known(ORIGIN + slice, 1000, 1)).collect();
     ledger.apply(&slices[..120]);
     assert!(ledger.bytes() < 4000, "{} bytes after an hour", ledger.bytes());
     ledger.apply(&slices[120..]);
-    assert!(ledger.bytes() <= 40_000, "{} bytes after a month", ledger.bytes());
+    assert!(ledger.bytes() <= 40_000, "{} bytes after forty days", ledger.bytes());
     let records = ledger.hours(i64::MIN..i64::MAX);
     let bytes: usize = records.iter().map(|record| postcard::to_allocvec(record).expect("plain numbers").len()).sum();
     assert!(bytes / records.len() < 60, "{} bytes an hour in the store", bytes / records.len());

@@ -1,9 +1,9 @@
 //! One tier of a series: a ring of equal slots keyed by their absolute index, with running sums.
 //!
 //! Slots live in blocks of 32 kept in a deque, so a tier costs what its data costs and forgets whole blocks at its
-//! old end. Beside the blocks stand their sums, one contiguous array: any range of slots is two partial blocks and
-//! a few block sums, and the range that covers everything is one number. Counts inside a block are columns, as
-//! narrow as the tier allows.
+//! old end. Each block begins with the sum of all blocks before it, and its slots follow side by side, as narrow as
+//! the tier allows: any range of slots is a difference of two running sums, each read from one place in memory. On a
+//! large fleet nothing is in a cache, and what a window costs is the number of such places.
 //!
 //! Deliberately absent: time. A tier knows slot indices only; `series` knows how long a slot is.
 
@@ -38,12 +38,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Every count times `part / whole`, to the nearest whole. One fraction for all, so what was at most another stays so.
+    /// Every count times `part / whole`, rounded down, for `part <= whole <= 3600`. One fraction for all, so what was at
+    /// most another stays so.
     pub(super) fn share(self, part: i64, whole: i64) -> Slot {
         let whole = whole.max(1) as u64;
         let part = (part.max(0) as u64).min(whole);
-        let wide =
-            |count: u64| ((u128::from(count) * u128::from(part) + u128::from(whole / 2)) / u128::from(whole)) as u64;
+        let wide = |count: u64| count.saturating_mul(part).saturating_add(whole / 2) / whole;
         let narrow = |count: u32| wide(u64::from(count)) as u32;
         Slot {
             total: wide(self.total),
@@ -54,25 +54,38 @@ impl Slot {
             judged_bad: narrow(self.judged_bad),
         }
     }
-}
 
-impl AddAssign for Slot {
-    fn add_assign(&mut self, other: Slot) {
-        self.total += other.total;
-        self.bad += other.bad;
-        self.known += other.known;
-        self.partial += other.partial;
-        self.judged += other.judged;
-        self.judged_bad += other.judged_bad;
+    fn each(self, other: Slot, wide: impl Fn(u64, u64) -> u64, narrow: impl Fn(u32, u32) -> u32) -> Slot {
+        Slot {
+            total: wide(self.total, other.total),
+            bad: wide(self.bad, other.bad),
+            known: narrow(self.known, other.known),
+            partial: narrow(self.partial, other.partial),
+            judged: narrow(self.judged, other.judged),
+            judged_bad: narrow(self.judged_bad, other.judged_bad),
+        }
+    }
+
+    fn wrapping_add(self, other: Slot) -> Slot {
+        self.each(other, u64::wrapping_add, u32::wrapping_add)
+    }
+
+    fn wrapping_sub(self, other: Slot) -> Slot {
+        self.each(other, u64::wrapping_sub, u32::wrapping_sub)
     }
 }
 
 impl Add for Slot {
     type Output = Slot;
 
-    fn add(mut self, other: Slot) -> Slot {
-        self += other;
-        self
+    fn add(self, other: Slot) -> Slot {
+        self.each(other, |a, b| a + b, |a, b| a + b)
+    }
+}
+
+impl AddAssign for Slot {
+    fn add_assign(&mut self, other: Slot) {
+        *self = *self + other;
     }
 }
 
@@ -81,14 +94,7 @@ impl Sub for Slot {
 
     /// Never below 0: a saturated slot may hold less than its parts.
     fn sub(self, other: Slot) -> Slot {
-        Slot {
-            total: self.total.saturating_sub(other.total),
-            bad: self.bad.saturating_sub(other.bad),
-            known: self.known.saturating_sub(other.known),
-            partial: self.partial.saturating_sub(other.partial),
-            judged: self.judged.saturating_sub(other.judged),
-            judged_bad: self.judged_bad.saturating_sub(other.judged_bad),
-        }
+        self.each(other, u64::saturating_sub, u32::saturating_sub)
     }
 }
 
@@ -103,31 +109,22 @@ pub(super) trait Block: Default {
 /// Slots of one slice each: four of the six counts are single bits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FineBlock {
-    total: [u32; LEN],
-    bad: [u32; LEN],
     known: u32,
     partial: u32,
     judged: u32,
     judged_bad: u32,
+    /// Total and bad.
+    events: [(u32, u32); LEN],
 }
 
 impl Block for FineBlock {
     fn get(&self, slot: usize) -> Slot {
-        let bit = |bits: u32| bits >> slot & 1;
-        Slot {
-            total: self.total[slot].into(),
-            bad: self.bad[slot].into(),
-            known: bit(self.known),
-            partial: bit(self.partial),
-            judged: bit(self.judged),
-            judged_bad: bit(self.judged_bad),
-        }
+        self.sum(slot, slot + 1)
     }
 
     fn set(&mut self, slot: usize, value: Slot) {
         let cut = value.total.max(value.bad) > u32::MAX.into();
-        self.total[slot] = value.total.min(u32::MAX.into()) as u32;
-        self.bad[slot] = value.bad.min(u32::MAX.into()) as u32;
+        self.events[slot] = (u32::put(value.total), u32::put(value.bad));
         let put = |bits: &mut u32, on: bool| *bits = *bits & !(1 << slot) | u32::from(on) << slot;
         put(&mut self.known, value.known > 0);
         put(&mut self.partial, value.known > 0 && (cut || value.partial > 0));
@@ -137,9 +134,14 @@ impl Block for FineBlock {
 
     fn sum(&self, from: usize, to: usize) -> Slot {
         let mask = (((1_u64 << to) - 1) & !((1_u64 << from) - 1)) as u32;
+        let (mut total, mut bad) = (0, 0);
+        for slot in &self.events[from..to] {
+            total += u64::from(slot.0);
+            bad += u64::from(slot.1);
+        }
         Slot {
-            total: self.total[from..to].iter().map(|&count| u64::from(count)).sum(),
-            bad: self.bad[from..to].iter().map(|&count| u64::from(count)).sum(),
+            total,
+            bad,
             known: (self.known & mask).count_ones(),
             partial: (self.partial & mask).count_ones(),
             judged: (self.judged & mask).count_ones(),
@@ -148,7 +150,7 @@ impl Block for FineBlock {
     }
 }
 
-/// An unsigned integer a column is made of.
+/// An unsigned integer counts are kept in.
 pub(super) trait Cell: Copy + Default + Into<u64> {
     const MAX: u64;
     fn put(value: u64) -> Self;
@@ -168,13 +170,17 @@ cell!(u8: u8::MAX as u64, u16: u16::MAX as u64, u32: u32::MAX as u64, u64: EVENT
 
 /// Slots of many slices: events in `E`, slices in `N`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CoarseBlock<E, N> {
-    total: [E; LEN],
-    bad: [E; LEN],
-    known: [N; LEN],
-    partial: [N; LEN],
-    judged: [N; LEN],
-    judged_bad: [N; LEN],
+pub(super) struct CoarseBlock<E, N>([Coarse<E, N>; LEN]);
+
+/// One slot, 12 or 24 bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Coarse<E, N> {
+    total: E,
+    bad: E,
+    known: N,
+    partial: N,
+    judged: N,
+    judged_bad: N,
 }
 
 /// 5-minute slots hold at most 30 slices (resolution 10 s).
@@ -184,74 +190,39 @@ pub(super) type HourBlock = CoarseBlock<u64, u16>;
 
 impl<E: Cell, N: Cell> Block for CoarseBlock<E, N> {
     fn get(&self, slot: usize) -> Slot {
-        let narrow = |column: &[N; LEN]| -> u32 { column[slot].into() as u32 };
+        let slot = self.0[slot];
         Slot {
-            total: self.total[slot].into(),
-            bad: self.bad[slot].into(),
-            known: narrow(&self.known),
-            partial: narrow(&self.partial),
-            judged: narrow(&self.judged),
-            judged_bad: narrow(&self.judged_bad),
+            total: slot.total.into(),
+            bad: slot.bad.into(),
+            known: slot.known.into() as u32,
+            partial: slot.partial.into() as u32,
+            judged: slot.judged.into() as u32,
+            judged_bad: slot.judged_bad.into() as u32,
         }
     }
 
     fn set(&mut self, slot: usize, value: Slot) {
         let cut = value.total.max(value.bad) > E::MAX;
-        self.total[slot] = E::put(value.total);
-        self.bad[slot] = E::put(value.bad);
-        self.known[slot] = N::put(value.known.into());
-        self.partial[slot] = N::put(if cut { value.known } else { value.partial }.into());
-        self.judged[slot] = N::put(value.judged.into());
-        self.judged_bad[slot] = N::put(value.judged_bad.into());
+        self.0[slot] = Coarse {
+            total: E::put(value.total),
+            bad: E::put(value.bad),
+            known: N::put(value.known.into()),
+            partial: N::put(if cut { value.known } else { value.partial }.into()),
+            judged: N::put(value.judged.into()),
+            judged_bad: N::put(value.judged_bad.into()),
+        };
     }
 
     fn sum(&self, from: usize, to: usize) -> Slot {
-        let wide = |column: &[E; LEN]| -> u64 { column[from..to].iter().map(|&count| count.into()).sum() };
-        let narrow = |column: &[N; LEN]| -> u32 { column[from..to].iter().map(|&count| count.into() as u32).sum() };
-        Slot {
-            total: wide(&self.total),
-            bad: wide(&self.bad),
-            known: narrow(&self.known),
-            partial: narrow(&self.partial),
-            judged: narrow(&self.judged),
-            judged_bad: narrow(&self.judged_bad),
-        }
+        (from..to).fold(Slot::default(), |sum, slot| sum + self.get(slot))
     }
 }
 
-/// The sum of one block, 24 bytes. 32 hours of 10-second slices are 11,520: they fit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    total: u64,
-    bad: u64,
-    known: u16,
-    partial: u16,
-    judged: u16,
-    judged_bad: u16,
-}
-
-impl Sum {
-    fn of(slot: Slot) -> Self {
-        Sum {
-            total: slot.total,
-            bad: slot.bad,
-            known: slot.known as u16,
-            partial: slot.partial as u16,
-            judged: slot.judged as u16,
-            judged_bad: slot.judged_bad as u16,
-        }
-    }
-
-    fn slot(self) -> Slot {
-        Slot {
-            total: self.total,
-            bad: self.bad,
-            known: self.known.into(),
-            partial: self.partial.into(),
-            judged: self.judged.into(),
-            judged_bad: self.judged_bad.into(),
-        }
-    }
+/// A block, and the sum of all that ever stood before it.
+#[derive(Debug, Clone, Default)]
+struct Summed<B> {
+    before: Slot,
+    block: B,
 }
 
 /// A ring of slots.
@@ -259,10 +230,9 @@ impl Sum {
 pub(super) struct Tier<B> {
     /// Index of the front block.
     first: i64,
-    blocks: VecDeque<B>,
-    sums: VecDeque<Sum>,
-    /// The sum of everything held.
-    whole: Slot,
+    blocks: VecDeque<Summed<B>>,
+    /// The sum of everything ever held, modulo the width of the counts: only differences mean anything.
+    ever: Slot,
     /// First slot this tier speaks for: the oldest one written, later the oldest one kept.
     from: i64,
     blocks_max: usize,
@@ -274,8 +244,7 @@ impl<B: Block> Tier<B> {
         Tier {
             first: 0,
             blocks: VecDeque::new(),
-            sums: VecDeque::new(),
-            whole: Slot::default(),
+            ever: Slot::default(),
             from: i64::MAX,
             blocks_max: Self::blocks_for(slots),
         }
@@ -308,16 +277,11 @@ impl<B: Block> Tier<B> {
     fn push(&mut self) {
         if self.is_full() {
             self.blocks.pop_front();
-            if let Some(sum) = self.sums.pop_front() {
-                self.whole = self.whole - sum.slot();
-            }
             self.first += 1;
             self.from = self.from.max(self.first * BLOCK);
         }
         self.blocks.reserve_exact(1);
-        self.sums.reserve_exact(1);
-        self.blocks.push_back(B::default());
-        self.sums.push_back(Sum::default());
+        self.blocks.push_back(Summed { before: self.ever, block: B::default() });
     }
 
     /// Whether `slot` is not older than the ring reaches.
@@ -332,8 +296,6 @@ impl<B: Block> Tier<B> {
         let max = self.blocks_max as i64;
         if self.blocks.is_empty() || block - (self.first + self.blocks.len() as i64) >= max {
             self.blocks.clear();
-            self.sums.clear();
-            self.whole = Slot::default();
             self.first = block;
             self.from = slot;
         }
@@ -345,9 +307,8 @@ impl<B: Block> Tier<B> {
         }
         while block < self.first {
             self.blocks.reserve_exact(1);
-            self.sums.reserve_exact(1);
-            self.blocks.push_front(B::default());
-            self.sums.push_front(Sum::default());
+            let before = self.blocks[0].before;
+            self.blocks.push_front(Summed { before, block: B::default() });
             self.first -= 1;
         }
         self.from = self.from.min(slot);
@@ -360,13 +321,14 @@ impl<B: Block> Tier<B> {
             return None;
         }
         let (block, at) = self.place(slot);
-        let old = self.blocks[block].get(at);
+        let old = self.blocks[block].block.get(at);
         let mut new = old;
         change(&mut new);
-        self.blocks[block].set(at, new);
-        let new = self.blocks[block].get(at);
-        self.sums[block] = Sum::of(self.sums[block].slot() + new - old);
-        self.whole = self.whole + new - old;
+        self.blocks[block].block.set(at, new);
+        let new = self.blocks[block].block.get(at);
+        let gain = new.wrapping_sub(old);
+        self.blocks.range_mut(block + 1..).for_each(|later| later.before = later.before.wrapping_add(gain));
+        self.ever = self.ever.wrapping_add(gain);
         Some((old, new))
     }
 
@@ -380,7 +342,7 @@ impl<B: Block> Tier<B> {
             return Slot::default();
         }
         let (block, at) = self.place(slot);
-        self.blocks[block].get(at)
+        self.blocks[block].block.get(at)
     }
 
     /// The sum of the slots `from..to`; what the tier does not hold counts nothing.
@@ -389,33 +351,28 @@ impl<B: Block> Tier<B> {
         if from >= to {
             return Slot::default();
         }
-        if from == self.from && to == self.end() {
-            return self.whole;
+        self.up_to(to).wrapping_sub(self.up_to(from))
+    }
+
+    /// The sum of everything ever held before `slot`.
+    fn up_to(&self, slot: i64) -> Slot {
+        let (block, at) = self.place(slot);
+        match self.blocks.get(block) {
+            Some(summed) => summed.before.wrapping_add(summed.block.sum(0, at)),
+            None => self.ever,
         }
-        let ((first, at), (last, until)) = (self.place(from), self.place(to));
-        if first == last {
-            return self.blocks[first].sum(at, until);
-        }
-        let mut sum = if at == 0 { self.sums[first].slot() } else { self.blocks[first].sum(at, LEN) };
-        for block in self.sums.range(first + 1..last) {
-            sum += block.slot();
-        }
-        if until > 0 {
-            sum += self.blocks[last].sum(0, until);
-        }
-        sum
     }
 
     /// Slots that hold anything known, ascending.
     pub(super) fn known(&self) -> impl Iterator<Item = (i64, Slot)> {
-        let blocks = self.blocks.iter().zip(&self.sums).zip(self.first..).filter(|((_, sum), _)| sum.known > 0);
-        blocks.flat_map(|((block, _), index)| {
-            (0..LEN).map(move |at| (index * BLOCK + at as i64, block.get(at))).filter(|(_, slot)| slot.known > 0)
+        self.blocks.iter().zip(self.first..).flat_map(|(summed, index)| {
+            let slots = (0..LEN).map(move |at| (index * BLOCK + at as i64, summed.block.get(at)));
+            slots.filter(|(_, slot)| slot.known > 0)
         })
     }
 
     /// Heap it holds, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<B>() + self.sums.capacity() * size_of::<Sum>()
+        self.blocks.capacity() * size_of::<Summed<B>>()
     }
 }

@@ -3,11 +3,15 @@
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
-use super::Gain;
+use super::track::Count;
+use super::walk::Gain;
 use crate::query::plan::Role;
 
 /// Slices that one read may span; 40 days of 30-second slices.
 const SPAN_MAX: i64 = 115_200;
+/// Exporters that do not read count and bucket at one moment are off by a few events, made up at the next scrape: this
+/// share of the good events is carried on.
+const UNEVEN: f64 = 0.01;
 /// Rounding noise of floating-point counters, events.
 const NOISE: f64 = 1e-6;
 
@@ -46,30 +50,41 @@ impl Accrual {
         self.newest_ms
     }
 
-    /// Books one gain. `widowed`: the good part of this total is missing, so nothing can be said.
-    pub fn book(&mut self, role: Role, gain: &Gain, widowed: bool) {
-        let at = gain.at_ms.div_euclid(self.resolution_ms);
-        if gain.not_a_number {
-            self.fault = Some(DataReason::NotANumber);
-            self.cell(at).partial = true;
-            return;
-        }
-        if widowed {
-            self.fault = Some(DataReason::NoBucket);
-            return;
-        }
+    /// Something is wrong with its data.
+    pub fn fault(&mut self, fault: DataReason) {
+        self.fault = Some(fault);
+    }
+
+    /// Books one gain of a series by itself.
+    pub fn book(&mut self, role: Role, gain: &Gain) {
         match role {
-            Role::Total => {
-                self.newest_ms = Some(self.newest_ms.map_or(gain.at_ms, |n| n.max(gain.at_ms)));
-                self.cell(at).total += gain.events;
-                self.cover(at, gain);
-            }
-            Role::Bad => {
-                self.bad_part = true;
-                self.cell(at).part += gain.events;
-            }
-            Role::Good | Role::Value => self.cell(at).part += gain.events,
+            Role::Total => self.book_total(gain),
+            Role::Bad | Role::Good | Role::Value => self.book_part(role, gain),
         }
+    }
+
+    /// Books one gain of the count of a histogram and its bucket.
+    pub fn book_pair(&mut self, gain: &Gain) {
+        self.book_total(gain);
+        self.book_part(Role::Good, &Gain { events: Count { whole: gain.events.part, part: 0.0 }, ..*gain });
+    }
+
+    fn book_total(&mut self, gain: &Gain) {
+        if gain.not_a_number {
+            return self.fault(DataReason::NotANumber);
+        }
+        let at = gain.at_ms.div_euclid(self.resolution_ms);
+        self.newest_ms = self.newest_ms.max(Some(gain.at_ms));
+        self.cell(at).total += gain.events.whole;
+        self.cover(at, gain);
+    }
+
+    fn book_part(&mut self, role: Role, gain: &Gain) {
+        if gain.not_a_number {
+            return self.fault(DataReason::NotANumber);
+        }
+        self.bad_part |= role == Role::Bad;
+        self.cell(gain.at_ms.div_euclid(self.resolution_ms)).part += gain.events.whole;
     }
 
     fn cover(&mut self, at: i64, gain: &Gain) {
@@ -107,6 +122,7 @@ impl Accrual {
     pub fn settle(self, good_part: bool, residual: &mut (f64, f64)) -> (Vec<SliceDelta>, Option<DataReason>) {
         let mut fault = self.fault;
         let mut deltas = Vec::with_capacity(self.cells.len());
+        let part: f64 = self.cells.iter().map(|cell| cell.part).sum();
         for (cell, slice) in self.cells.into_iter().zip(self.base..) {
             let bad = if good_part && !self.bad_part { cell.total - cell.part } else { cell.part };
             let total = whole(cell.total + residual.0, &mut residual.0);
@@ -125,8 +141,8 @@ impl Accrual {
                 deltas.push(SliceDelta { slice, total, bad, coverage });
             }
         }
-        if residual.1 < -1.0 {
-            // More good than total: the two selectors do not belong together. Say so, and do not carry a debt for ever.
+        if residual.1 < -(1.0 + UNEVEN * part) {
+            // Far more good than total: the two selectors do not belong together. Say so, and do not carry a debt for ever.
             fault = fault.or(Some(DataReason::BadAboveTotal));
             residual.1 = 0.0;
         }

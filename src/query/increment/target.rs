@@ -11,6 +11,8 @@ pub(super) struct Target {
     pub key: u128,
     pub first_ms: Option<i64>,
     pub last_ms: Option<i64>,
+    /// When a counter of it fell last: its process began anew.
+    pub restarted_ms: Option<i64>,
     /// The newest intervals between scrapes, milliseconds, oldest first.
     pub intervals: Vec<i64>,
 }

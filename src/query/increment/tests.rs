@@ -61,11 +61,7 @@ fn errors(samples: &[(i64, f64)]) -> RawSeries {
 }
 
 fn read(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries]) -> Harvest {
-    read_after(tracker, plan, counters, None)
-}
-
-fn read_after(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries], previous_ms: Option<i64>) -> Harvest {
-    tracker.read(plan, &Read { counters, started: &BTreeMap::new(), until_ms: i64::MAX, previous_ms })
+    tracker.read(plan, &Read { counters, started: &BTreeSet::new(), until_ms: i64::MAX })
 }
 
 /// (total, bad) over all slices of all series.
@@ -133,21 +129,16 @@ fn the_first_error_of_a_pod_counts_from_zero() {
 #[test]
 fn a_new_target_counts_from_zero_only_if_it_started_since_the_last_read() {
     let plan = availability(&[]);
-    for (start_ms, wanted) in [(Some(95_000), 50), (Some(5_000), 0), (None, 0)] {
+    for (has_started, wanted) in [(true, 50), (false, 0)] {
         let mut tracker = Tracker::new(RES);
-        let other = |samples: &[(i64, f64)]| raw("req_total", &[("code", "200"), ("instance", "i2")], samples);
         read(&mut tracker, &plan, &[ok(&every_30s(3, 0.0))]);
-        let counters = [other(&[(110, 50.0)])];
-        let started: BTreeMap<u128, i64> = tracker
-            .new_targets(&plan, &counters)
-            .into_iter()
-            .filter_map(|(key, labels)| {
-                assert_eq!(labels.get("instance"), Some("i2"));
-                start_ms.map(|start| (key, start))
-            })
-            .collect();
-        let read = Read { counters: &counters, started: &started, until_ms: i64::MAX, previous_ms: Some(90_000) };
-        assert_eq!(sum(&tracker.read(&plan, &read)).0, wanted, "{start_ms:?}");
+        let counters = [raw("req_total", &[("code", "200"), ("instance", "i2")], &[(110, 50.0)])];
+        let new = tracker.new_targets(&plan, &counters);
+        assert_eq!(new.values().filter_map(|labels| labels.get("instance")).collect::<Vec<_>>(), ["i2"]);
+        let started = if has_started { new.into_keys().collect() } else { BTreeSet::new() };
+        let harvest = tracker.read(&plan, &Read { counters: &counters, started: &started, until_ms: i64::MAX });
+        assert_eq!(sum(&harvest).0, wanted);
+        assert!(tracker.new_targets(&plan, &counters).is_empty());
     }
 }
 
@@ -165,23 +156,78 @@ fn a_hole_is_bridged_and_its_slices_are_partial() {
 }
 
 #[test]
-fn a_series_gone_while_its_siblings_were_scraped_starts_anew() {
+fn a_series_gone_while_its_siblings_were_scraped_starts_anew_if_they_restarted() {
     let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
-    let ok_samples: Vec<(i64, f64)> = (0..60).map(|i| (i * 30, i as f64)).collect();
-    let harvest = read(&mut tracker, &plan, &[ok(&ok_samples), errors(&[(0, 1.0), (30, 1.0), (1200, 1.0)])]);
-    assert_eq!(sum(&harvest), (60, 1));
+    let mut ok_samples: Vec<(i64, f64)> = (0..60).map(|i| (i * 30, 100.0 + i as f64)).collect();
+    let gone = errors(&[(0, 1.0), (30, 1.0), (1200, 1.0)]);
+    // Nothing restarted: it was hidden, and counted nothing meanwhile.
+    assert_eq!(sum(&read(&mut tracker, &plan, &[ok(&ok_samples), gone.clone()])), (59, 0));
+    for sample in &mut ok_samples[20..] {
+        sample.1 -= 110.0;
+    }
+    let mut tracker = Tracker::new(RES);
+    assert_eq!(sum(&read(&mut tracker, &plan, &[ok(&ok_samples), gone])), (19 + 10 + 39 + 1, 1));
 }
 
 #[test]
-fn a_number_that_is_none_is_neither_zero_nor_an_event() {
+fn a_hidden_series_of_a_living_target_is_no_news_when_it_shows_again() {
     let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
-    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let mut tracker = std::mem::take(&mut tracker);
-        tracker.resolution_ms = RES * 1000;
+    let bad = |i: i64| (i * 30, 1_000_000.0 + i as f64);
+    let good = |from: i64, to: i64| -> Vec<(i64, f64)> { (from..to).map(|i| (i * 30, 5e6 + i as f64)).collect() };
+    read(&mut tracker, &plan, &[ok(&good(0, 10)), errors(&(0..10).map(bad).collect::<Vec<_>>())]);
+    read(&mut tracker, &plan, &[ok(&good(10, 40))]);
+    let harvest = read(&mut tracker, &plan, &[ok(&good(40, 42)), errors(&[bad(40), bad(41)])]);
+    assert_eq!(sum(&harvest), (2 + 32, 32));
+}
+
+#[test]
+fn an_slo_added_later_does_not_count_the_lifetime_of_known_targets() {
+    let two = |with_b: bool| {
+        let source = |service: &str| SliSource::Ratio {
+            total: format!(r#"req_total{{service="{service}"}}"#),
+            part: Part::Bad(format!(r#"req_total{{service="{service}",code=~"5.."}}"#)),
+        };
+        let mut slos = vec![slo("one", source("a"), &[])];
+        if with_b {
+            slos.push(slo("two", source("b"), &[]));
+        }
+        Plan::new(&Model { slos, services: vec![] }).0
+    };
+    // One ingress serves both: the target is known when the second SLO comes.
+    let of_b = |samples: &[(i64, f64)]| raw("req_total", &[("code", "500"), ("service", "b")], samples);
+    let before = two(false);
+    let mut tracker = Tracker::new(RES);
+    read(&mut tracker, &before, &[ok(&every_30s(10, 60.0))]);
+    let after = two(true);
+    let mut tracker = Tracker::restore(RES, &after, tracker.cursors(&before));
+    for sli in [0, 1] {
+        tracker.begin(sli, 285_000);
+    }
+    let harvest = read(&mut tracker, &after, &[ok(&[(307, 1600.0)]), of_b(&[(307, 9e6)])]);
+    assert_eq!(sum(&harvest), (60, 0));
+    let harvest = read(&mut tracker, &after, &[ok(&[(337, 1660.0)]), of_b(&[(337, 9e6 + 3.0)])]);
+    assert_eq!(sum(&harvest), (63, 3));
+    // From now on a series that is born is news.
+    let born = raw("req_total", &[("code", "503"), ("service", "b")], &[(367, 2.0)]);
+    assert_eq!(sum(&read(&mut tracker, &after, &[ok(&[(367, 1720.0)]), born])), (62, 2));
+    // The same name with another selector is another SLO.
+    let mut changed = two(false);
+    changed.slis[0].counts += " and more";
+    let tracker = Tracker::restore(RES, &changed, tracker.cursors(&after));
+    assert!(tracker.series.is_empty());
+}
+
+#[test]
+fn what_is_no_count_is_bridged_by_the_next_one() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -5.0, 1e300] {
+        let (plan, mut tracker) = (availability(&[]), Tracker::new(RES));
         let harvest = read(&mut tracker, &plan, &[ok(&[(0, 10.0), (30, value), (60, 30.0)])]);
-        assert_eq!(sum(&harvest).0, 20);
+        assert_eq!(sum(&harvest), (20, 0), "{value}");
         assert_eq!(harvest.series[0].fault, Some(DataReason::NotANumber));
-        assert!(harvest.series[0].deltas.iter().any(|d| d.slice == 1 && d.coverage == Coverage::Partial));
+        // It is like a scrape that was missed: the slices around it are known.
+        assert!(harvest.series[0].deltas.iter().all(|d| d.coverage == Coverage::Known), "{harvest:?}");
+        let harvest = read(&mut tracker, &plan, &[ok(&[(90, 31.0)])]);
+        assert_eq!((sum(&harvest), harvest.series[0].fault), ((1, 0), None));
     }
 }
 
@@ -196,6 +242,93 @@ fn slow_events_are_count_minus_bucket_of_the_same_moment() {
     assert_eq!(sum(&harvest), (100, 5));
     let harvest = read(&mut tracker, &plan, &[count(&[(60, 300.0)]), bucket(&[(60, 285.0)])]);
     assert_eq!(sum(&harvest), (100, 0));
+}
+
+/// Counts and buckets of two paths of one pod: 100 events a scrape each, 5 of them slow.
+fn paths(moments: std::ops::Range<i64>) -> Vec<RawSeries> {
+    let series = |name: &str, le: &[(&str, &str)], path: &str, each: f64| {
+        let samples: Vec<(i64, f64)> = moments.clone().map(|i| (i * 30, 1000.0 + i as f64 * each)).collect();
+        raw(name, &[le, &[("path", path)]].concat(), &samples)
+    };
+    let le = [("le", "0.5")];
+    ["/a", "/b"]
+        .into_iter()
+        .flat_map(|path| [series("lat_seconds_count", &[], path, 100.0), series("lat_seconds_bucket", &le, path, 95.0)])
+        .collect()
+}
+
+/// However count and bucket come apart, no event is slow that was not, and nothing is lost.
+#[test]
+fn a_count_without_its_bucket_waits_and_slows_nothing() {
+    let plan = latency();
+    // Which of the four series the middle reads lack, and what they say instead.
+    for hidden in 1..16u32 {
+        for lie in [None, Some(f64::NAN), Some(f64::INFINITY)] {
+            let mut tracker = Tracker::new(RES);
+            let mut slices: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+            let mut take = |harvest: Harvest| {
+                for delta in harvest.series.iter().flat_map(|s| &s.deltas) {
+                    let sum = slices.entry(delta.slice).or_default();
+                    *sum = (sum.0 + delta.total, sum.1 + delta.bad);
+                }
+            };
+            take(read(&mut tracker, &plan, &paths(0..3)));
+            for at in 3..6 {
+                let mut answer = paths(at - 1..at + 1);
+                for i in (0..4).rev().filter(|i| hidden & (1 << i) != 0) {
+                    match lie {
+                        None => drop(answer.remove(i)),
+                        Some(value) => {
+                            let lies = answer[i].samples.iter().map(|(at, _)| (at, value)).collect();
+                            answer[i].samples = Samples::new(lies);
+                        }
+                    }
+                }
+                take(read(&mut tracker, &plan, &answer));
+            }
+            // The gap shows, and reading it again fills it exactly.
+            let narrow = paths(5..7);
+            let gap = tracker.gap(&plan, &narrow, 0, 150_000);
+            assert_eq!(gap, Some(60_000), "{hidden:b} {lie:?}");
+            take(read(&mut tracker, &plan, &paths(2..7)));
+            let events: Vec<(u64, u64)> = slices.into_values().filter(|sum| *sum != (0, 0)).collect();
+            assert_eq!(events, [(200, 10); 6], "{hidden:b} {lie:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bucket_that_is_never_seen_again_leaves_the_other_slos_of_its_histogram_alone() {
+    let source = |threshold| SliSource::Histogram { selector: r#"lat_seconds{service="a"}"#.into(), threshold };
+    let slos = vec![slo("fast", source(0.1), &[]), slo("slow", source(0.5), &[])];
+    let plan = Plan::new(&Model { slos, services: vec![] }).0;
+    let count = |n: i64| raw("lat_seconds_count", &[], &[(n * 30, n as f64 * 100.0)]);
+    let bucket = |le: &str, n: i64, each: f64| raw("lat_seconds_bucket", &[("le", le)], &[(n * 30, n as f64 * each)]);
+    let mut tracker = Tracker::new(RES);
+    for n in 0..3 {
+        read(&mut tracker, &plan, &[count(n), bucket("0.1", n, 50.0), bucket("0.5", n, 90.0)]);
+    }
+    let harvest = read(&mut tracker, &plan, &[count(3), bucket("0.5", 3, 90.0)]);
+    let of = |sli: usize| harvest.series.iter().find(|s| s.sli == sli).expect("a harvest");
+    assert_eq!((of(0).fault, of(0).deltas.len()), (Some(DataReason::NoBucket), 0));
+    assert_eq!((of(1).fault, of(1).deltas.iter().map(|d| (d.total, d.bad)).max()), (None, Some((100, 10))));
+}
+
+#[test]
+fn a_bound_spelled_anew_continues_its_bucket() {
+    let source = SliSource::Histogram { selector: r#"lat_seconds{service="a"}"#.into(), threshold: 1.0 };
+    let plan = Plan::new(&Model { slos: vec![slo("latency", source, &[])], services: vec![] }).0;
+    let count = |n: i64| raw("lat_seconds_count", &[], &[(n * 30, 1e6 + n as f64 * 100.0)]);
+    let bucket = |le: &str, n: i64| raw("lat_seconds_bucket", &[("le", le)], &[(n * 30, 9e5 + n as f64 * 90.0)]);
+    let mut tracker = Tracker::new(RES);
+    read(&mut tracker, &plan, &[count(0), bucket("1", 0)]);
+    assert_eq!(sum(&read(&mut tracker, &plan, &[count(1), bucket("1", 1)])), (100, 10));
+    // Both spellings at once count once.
+    assert_eq!(sum(&read(&mut tracker, &plan, &[count(2), bucket("1", 2), bucket("1.0", 2)])), (100, 10));
+    assert_eq!(sum(&read(&mut tracker, &plan, &[count(3), bucket("1.0", 3)])), (100, 10));
+    for garbage in ["", "NaN", "one", "1,0"] {
+        assert_eq!(sum(&read(&mut tracker, &plan, &[count(4), bucket(garbage, 4)])), (0, 0), "{garbage}");
+    }
 }
 
 #[test]
@@ -244,6 +377,19 @@ fn silent_series_are_forgotten_after_a_day() {
     );
     tracker.forget_silent(90_000_000);
     assert_eq!((tracker.raws.len(), tracker.targets.len()), (1, 1));
+}
+
+#[test]
+fn children_that_come_and_go_cost_nothing() {
+    let (plan, mut tracker) = (availability(&["model"]), Tracker::new(RES));
+    for day in 0..10i64 {
+        let (model, at) = (format!("m{day}"), day * 100_000);
+        let child = raw("req_total", &[("code", "200"), ("model", &model)], &[(at, 1.0), (at + 30, 2.0)]);
+        assert_eq!(sum(&read(&mut tracker, &plan, &[child])).0, if day == 0 { 1 } else { 2 }, "{day}");
+        tracker.forget_silent((at + 30) * 1000);
+        assert_eq!((tracker.raws.len(), tracker.series.len(), tracker.series_ids.len()), (1, 1, 1), "{day}");
+        assert!(tracker.follows(&(0, [("model", model.as_str())].into_iter().collect())));
+    }
 }
 
 mod chopped {

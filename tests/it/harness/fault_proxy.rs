@@ -38,6 +38,8 @@ pub enum Fault {
     Infinite,
     /// Every second series is missing, without a word.
     Shrunken,
+    /// There is no remote read (404); everything else works.
+    NoRemoteRead,
 }
 
 /// What went through so far.
@@ -122,6 +124,7 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
             return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], body)
                 .into_response();
         }
+        Fault::NoRemoteRead if path == "/api/v1/read" => return StatusCode::NOT_FOUND.into_response(),
         _ => {}
     }
     let answer = match forward(&shared, &path, method, &uri, headers, body).await {

@@ -69,6 +69,21 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
+    /// Waits until it exits by itself; `None` when a signal ended it.
+    ///
+    /// # Panics
+    /// When it still runs after `limit`.
+    pub async fn exit_code(&mut self, limit: Duration) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status.code();
+            }
+            assert!(start.elapsed() < limit, "it still runs after {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -114,8 +129,17 @@ impl Process {
 
     /// Resident memory in bytes (`VmRSS` of `/proc/PID/status`).
     pub fn rss_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most it ever had resident, in bytes (`VmHWM`).
+    pub fn rss_peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS is always there");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line of each kind");
         let kib = line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).expect("a number of kB");
         kib * 1024
     }

@@ -22,6 +22,8 @@ pub struct PromOptions {
     pub rules: Option<String>,
     /// More flags, `--enable-feature=…` for one.
     pub flags: Vec<String>,
+    /// What a page says of `job` and `instance` stands.
+    pub honor_labels: bool,
 }
 
 /// Where the past comes from. Samples carry timestamps; the last line is `# EOF`.
@@ -29,6 +31,8 @@ pub struct PromOptions {
 pub enum Past {
     File(PathBuf),
     Text(String),
+    /// A folder of ready blocks. They are linked, not copied: several servers may stand on one past.
+    Blocks(PathBuf),
 }
 
 /// A running Prometheus; it ends with the test.
@@ -52,6 +56,7 @@ impl Prometheus {
                 std::fs::write(&file, text).expect("the temporary folder can be written");
                 create_blocks(&file, &data);
             }
+            Some(Past::Blocks(blocks)) => link(blocks, &data),
             None => {}
         }
         std::fs::write(dir.path().join("prometheus.yml"), config(&options)).expect("writable");
@@ -136,6 +141,20 @@ pub fn create_blocks(openmetrics: &Path, data: &Path) {
     assert!(output.status.success(), "promtool: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Prometheus never writes into a block that is complete, so hard links will do.
+fn link(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the temporary folder can be written");
+    for entry in std::fs::read_dir(from).expect("a folder of blocks") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            link(&entry.path(), &target);
+        } else {
+            std::fs::hard_link(entry.path(), target).expect("both folders are on one file system");
+        }
+    }
+}
+
 fn config(options: &PromOptions) -> String {
     let interval = if options.scrape_interval.is_empty() { "1s" } else { &options.scrape_interval };
     let mut text = format!(
@@ -149,7 +168,9 @@ fn config(options: &PromOptions) -> String {
         text = text.replace("scrape_configs:\n", "scrape_configs: []\n");
     }
     for (job, targets) in jobs {
-        text += &format!("  - {{job_name: {job:?}, static_configs: [{{targets: {targets:?}}}]}}\n");
+        let honor = options.honor_labels;
+        text +=
+            &format!("  - {{job_name: {job:?}, honor_labels: {honor}, static_configs: [{{targets: {targets:?}}}]}}\n");
     }
     if options.rules.is_some() {
         text += "rule_files: [rules.yml]\n";

@@ -1,0 +1,182 @@
+//! Requests that are read together, and what is asked of them next.
+
+use super::fault::Fault;
+use super::source::SourceOptions;
+use crate::query::plan::Ask;
+use crate::query::{Fetch, RawSeries};
+
+/// Samples asked for in one answer at most, when a gap is caught up.
+const SAMPLES_PER_ANSWER: i64 = 500_000;
+/// The longest stretch one answer covers, seconds, and the shortest one that an answer too large is cut to.
+const STEP_MAX_S: i64 = 21_600;
+const STEP_MIN_S: i64 = 300;
+/// Values on the slice grid are read again for this long, seconds, in polls: they may come late.
+const GRID_OVERLAP_POLLS: i64 = 2;
+/// ... and for this long at most.
+const GRID_OVERLAP_MAX_S: i64 = 120;
+
+/// The state of a group of requests: all of its answers are taken, or none.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// Indices into `Plan::fetches`, all of one kind.
+    pub fetches: Vec<usize>,
+    pub ask: Ask,
+    /// Everything up to here was read; the next read begins here.
+    pub read_s: Option<i64>,
+    /// The end of the last read that answered; `None` before the first.
+    pub answered_s: Option<i64>,
+    /// The last answers came with warnings.
+    pub warned: bool,
+    /// Its raw series are so many that the server sums them.
+    pub aggregated: bool,
+    /// Slices up to here are not taken from the slice grid: they were counted in another way.
+    pub floor: i64,
+    /// Raw series in the last answers.
+    pub raw_series: usize,
+    /// The longest stretch to ask for, seconds; halved while answers are too large.
+    step_s: i64,
+    /// The last answer was too large.
+    in_parts: bool,
+    /// When a read that went further back brought nothing.
+    pub fruitless_s: Option<i64>,
+}
+
+/// One read of one group: `(from_s, to_s]`, and what lies before is asked for again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub group: usize,
+    pub from_s: i64,
+    pub to_s: i64,
+    pub overlap_s: i64,
+}
+
+impl Span {
+    /// The first second of it, overlap included.
+    pub fn begins_s(&self) -> i64 {
+        self.from_s - self.overlap_s
+    }
+}
+
+/// What came of one span.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// What was read.
+    pub span: Span,
+    /// What was to be read before it showed that more must be.
+    pub asked: Span,
+    pub warned: bool,
+    /// Index into `Plan::fetches`, and the series of its answer.
+    pub series: Vec<(usize, Vec<RawSeries>)>,
+}
+
+impl Answered {
+    pub fn new(span: Span) -> Self {
+        Answered { span, asked: span, warned: false, series: Vec::new() }
+    }
+
+    /// The series of all its answers.
+    pub fn counters(&self) -> impl Iterator<Item = &RawSeries> {
+        self.series.iter().flat_map(|(_, series)| series)
+    }
+}
+
+/// How a request is asked this time.
+#[derive(Debug)]
+pub(super) enum Query {
+    Raw,
+    Grid { start_s: i64, step_s: i64 },
+}
+
+impl Group {
+    pub fn new(ask: Ask, fetches: Vec<usize>) -> Self {
+        Group {
+            fetches,
+            ask,
+            read_s: None,
+            answered_s: None,
+            warned: false,
+            aggregated: false,
+            floor: i64::MIN,
+            raw_series: 0,
+            step_s: STEP_MAX_S,
+            in_parts: false,
+            fruitless_s: None,
+        }
+    }
+
+    /// Whether its answers come on the slice grid.
+    pub fn on_grid(&self) -> bool {
+        self.ask == Ask::Gauge || self.aggregated
+    }
+
+    /// What to read next, on the way to `at_s`.
+    pub fn next_span(&self, group: usize, at_s: i64, options: &SourceOptions) -> Span {
+        let from_s = self.read_s.unwrap_or(at_s - options.poll_interval_s).min(at_s);
+        let sparing = (SAMPLES_PER_ANSWER / self.raw_series.max(1) as i64).saturating_mul(15).clamp(600, STEP_MAX_S);
+        let step_s = sparing.min(self.step_s);
+        let to_s = at_s.min(from_s + (step_s - step_s % options.resolution_s).max(options.resolution_s));
+        let overlap_s = match (self.answered_s, self.on_grid()) {
+            // Nothing was read before: what lies further back belongs to older history.
+            (None, _) => 0,
+            (Some(_), true) => (GRID_OVERLAP_POLLS * options.poll_interval_s).min(GRID_OVERLAP_MAX_S),
+            (Some(_), false) => options.overlap_s,
+        };
+        Span { group, from_s, to_s, overlap_s }
+    }
+
+    /// An answer was too large, or too late: the next one covers less. Too large a one is asked for in parts at once.
+    pub fn ask_less(&mut self, span: &Span, fault: &Fault) {
+        let asked_s = span.to_s - span.from_s;
+        if asked_s > STEP_MIN_S && matches!(fault, Fault::TooLarge(_) | Fault::Timeout) {
+            self.step_s = (asked_s / 2).max(STEP_MIN_S);
+            self.in_parts = matches!(fault, Fault::TooLarge(_));
+        }
+    }
+
+    /// Takes note of its answers.
+    pub fn note(&mut self, answered: &Answered) {
+        let to_s = answered.span.to_s;
+        (self.read_s, self.answered_s, self.warned) = (Some(to_s), Some(to_s), answered.warned);
+        (self.step_s, self.in_parts) = ((self.step_s * 2).min(STEP_MAX_S), false);
+        if !self.on_grid() {
+            self.raw_series = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
+        }
+    }
+
+    /// Whether a poll up to `at_s` should ask it again, after `span`.
+    pub fn has_more(&self, span: &Span, at_s: i64) -> bool {
+        let answered = self.read_s == Some(span.to_s) && self.answered_s.is_some();
+        if answered { span.to_s < at_s } else { self.in_parts && self.step_s < span.to_s - span.from_s }
+    }
+
+    /// From here on the server sums its series.
+    pub fn sum_from(&mut self, from_s: i64, resolution_s: i64) {
+        self.aggregated = true;
+        self.floor = from_s.div_euclid(resolution_s) - 1;
+    }
+
+    /// The text of one of its requests, and how it is asked.
+    pub fn question(&self, fetch: &Fetch, span: &Span, resolution_s: i64) -> (String, Query) {
+        if !self.on_grid() {
+            let window_s = (span.to_s - span.begins_s()).max(1);
+            return (format!("{}[{window_s}s]", fetch.expr), Query::Raw);
+        }
+        let text = if self.aggregated { aggregate(fetch, resolution_s) } else { fetch.expr.clone() };
+        let start_s = (first_slice(span, resolution_s) + 1) * resolution_s;
+        (text, Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s })
+    }
+}
+
+/// The first slice that a span on the slice grid asks for.
+pub(super) fn first_slice(span: &Span, resolution_s: i64) -> i64 {
+    span.begins_s().div_euclid(resolution_s)
+}
+
+/// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
+/// value itself, if its target was there before (semantics §3).
+fn aggregate(fetch: &Fetch, slice_s: i64) -> String {
+    let (m, keep) = (&fetch.expr, fetch.keep.join(", "));
+    format!(
+        "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
+    )
+}

@@ -1,0 +1,150 @@
+//! What a label set is to the tracker: whose cursor, the count of which histogram, one of its buckets.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Tracker;
+use super::cursors::Raw;
+use super::target::Target;
+use super::track::Track;
+use crate::engine::Labels;
+use crate::query::plan::{Plan, Role, parse_le};
+use crate::query::samples::RawSeries;
+
+/// Label sets remembered beyond four for each cursor.
+const PLACES_SPARE: usize = 10_000;
+
+/// Found once per label set, then remembered.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// The cursor of the series by itself.
+    own: Option<u32>,
+    /// The histogram whose count or bucket it is.
+    histogram: Option<u128>,
+    /// The series whose total it is, as a count.
+    count_of: Box<[u32]>,
+    /// The cursor of the histogram's count and this bucket.
+    bucket: Option<u32>,
+}
+
+/// An answer sorted into tracks.
+pub(super) struct Tracks<'a> {
+    pub tracks: Vec<Track<'a>>,
+    /// Series of histograms whose count came without the bucket at their threshold.
+    pub without_bucket: BTreeSet<u32>,
+}
+
+impl Tracker {
+    pub(super) fn tracks<'a>(&mut self, plan: &Plan, counters: impl IntoIterator<Item = &'a RawSeries>) -> Tracks<'a> {
+        // Label sets that nothing counts have no cursor to forget them by.
+        if self.places.len() > 4 * self.raws.len() + PLACES_SPARE {
+            self.places.clear();
+        }
+        let mut tracks = Vec::new();
+        let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();
+        let mut buckets = Vec::new();
+        for raw in counters {
+            let key = key_of(&raw.labels);
+            if !self.places.contains_key(&key) {
+                let place = self.find_place(plan, raw, key);
+                self.places.insert(key, place);
+            }
+            let place = &self.places[&key];
+            tracks.extend(place.own.map(|id| Track { id, whole: raw, part: None }));
+            let Some(histogram) = place.histogram else { continue };
+            match place.bucket {
+                Some(id) => buckets.push((histogram, id, raw)),
+                None => drop(counts.insert(histogram, (key, raw))),
+            }
+        }
+        let mut with_bucket: BTreeSet<u32> = BTreeSet::new();
+        for (histogram, id, bucket) in buckets {
+            if let Some(&(_, count)) = counts.get(&histogram) {
+                tracks.push(Track { id, whole: count, part: Some(bucket) });
+                with_bucket.extend(self.raws[id as usize].series());
+            }
+        }
+        let mut without_bucket: BTreeSet<u32> =
+            counts.values().flat_map(|(key, _)| self.places[key].count_of.iter().copied()).collect();
+        without_bucket.retain(|series| !with_bucket.contains(series));
+        Tracks { tracks, without_bucket }
+    }
+
+    fn find_place(&mut self, plan: &Plan, raw: &RawSeries, key: u128) -> Place {
+        let uses = plan.uses_of(&raw.labels);
+        let (paired, own): (Vec<_>, Vec<_>) = uses.into_iter().partition(|&(sli, _)| plan.slis[sli].histogram);
+        let mut place = Place::default();
+        if !own.is_empty() {
+            place.own = Some(self.cursor(plan, raw, key, &own, false));
+        }
+        if !paired.is_empty() {
+            place.histogram = Some(histogram_of(raw));
+        }
+        let (counts, buckets): (Vec<_>, Vec<_>) = paired.into_iter().partition(|&(_, role)| role == Role::Total);
+        place.count_of =
+            counts.into_iter().map(|(sli, _)| self.series_id(sli, plan.series_labels(sli, &raw.labels))).collect();
+        if !buckets.is_empty() {
+            place.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &buckets, true));
+        }
+        place
+    }
+
+    /// The cursor `key`, made if it is new.
+    fn cursor(&mut self, plan: &Plan, raw: &RawSeries, key: u128, uses: &[(usize, Role)], pair: bool) -> u32 {
+        let feeds =
+            uses.iter().map(|&(sli, role)| (self.series_id(sli, plan.series_labels(sli, &raw.labels)), role)).collect();
+        if let Some(&id) = self.raw_ids.get(&key) {
+            let known = &mut self.raws[id as usize];
+            (known.feeds, known.pair) = (Some(feeds), pair);
+            return id;
+        }
+        let (target_key, _) = target_of(plan, uses[0].0, raw);
+        let target = *self.target_ids.entry(target_key).or_insert_with(|| {
+            self.targets.push(Target::new(target_key));
+            (self.targets.len() - 1) as u32
+        });
+        let id = self.raws.len() as u32;
+        self.raws.push(Raw { key, target, feeds: Some(feeds), last: None, seen_ms: None, pair });
+        self.raw_ids.insert(key, id);
+        id
+    }
+}
+
+/// A stable 128-bit key of a label set (FNV-1a): the same in every version and on every machine, because it is stored.
+pub(super) fn key_of(labels: &[(String, String)]) -> u128 {
+    key_of_pairs(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn key_of_pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u128 {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let mut eat = |bytes: &[u8]| {
+        for &byte in bytes.iter().chain(&[0xff]) {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    };
+    for (name, value) in labels {
+        eat(name.as_bytes());
+        eat(value.as_bytes());
+    }
+    hash
+}
+
+/// The histogram that a count or a bucket belongs to: its labels without `le`, and its base name.
+fn histogram_of(raw: &RawSeries) -> u128 {
+    key_of_pairs(raw.labels.iter().filter(|(name, _)| name != "le").map(|(name, value)| {
+        let base = || value.strip_suffix("_bucket").or_else(|| value.strip_suffix("_count"));
+        (name.as_str(), if name == "__name__" { base().unwrap_or(value) } else { value })
+    }))
+}
+
+/// The bucket of a histogram, however its bound is spelled: a server that begins to write `1.0` for `1` continues it.
+fn bucket_key(raw: &RawSeries) -> u128 {
+    let bound = parse_le(raw.label("le")).unwrap_or(f64::INFINITY).to_string();
+    let labels = raw.labels.iter().map(|(name, value)| (name.as_str(), if name == "le" { &bound } else { value }));
+    key_of_pairs(labels.map(|(name, value)| (name, value.as_str())).chain([("", "bucket")]))
+}
+
+pub(super) fn target_of(plan: &Plan, sli: usize, raw: &RawSeries) -> (u128, Labels) {
+    let pairs: Vec<(String, String)> =
+        plan.slis[sli].target_labels.iter().map(|name| (name.clone(), raw.label(name).to_owned())).collect();
+    (key_of(&pairs), pairs.into_iter().collect())
+}
