@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::view::{self, Word};
 use super::{Site, api};
+use crate::engine::status::DataReason;
 use crate::engine::{SloSnapshot, Snapshot};
 
 const STYLE: &str = include_str!("page/page.css");
@@ -78,7 +79,11 @@ fn budget(entry: &SloSnapshot) -> String {
 /// The worst data state of its series.
 fn data(entry: &SloSnapshot) -> String {
     let worst = entry.series.iter().map(|series| (series.data.state, series.data.reason)).max();
-    worst.map_or("absent".to_owned(), |(state, reason)| format!("{} ({})", Word(state), Word(reason)))
+    match worst {
+        None => "absent".to_owned(),
+        Some((state, DataReason::None)) => Word(state).to_string(),
+        Some((state, reason)) => format!("{} ({})", Word(state), Word(reason)),
+    }
 }
 
 /// Text that is safe between tags and in quoted attributes.
