@@ -57,7 +57,7 @@ pub fn evaluate(
         labels: labels.clone(),
         at,
         state,
-        since: since(slo, series, at, state, blind, previous),
+        since: since(slo, series, at, state, blind, read_from, previous),
         data,
         budget_remaining,
         exhaustion_s: exhaustion_s(slo, budget_remaining, clauses.first()),
@@ -212,12 +212,17 @@ fn since(
     at: Seconds,
     state: SloState,
     blind: bool,
+    read_from: Seconds,
     previous: Option<&SeriesStatus>,
 ) -> Option<Seconds> {
     if state == SloState::Unknown {
         return None;
     }
-    let previous = previous.filter(|previous| previous.state != SloState::Unknown && previous.at <= at);
+    // What was said while history was being read was said of less than there was.
+    let judged = |previous: &&SeriesStatus| {
+        previous.state != SloState::Unknown && previous.data.reason != DataReason::Filling && previous.at <= at
+    };
+    let previous = previous.filter(judged);
     let oldest = at - SINCE_REACH_S;
     if blind {
         return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
@@ -239,7 +244,7 @@ fn since(
         if before < oldest.max(known_from) {
             return (onset > oldest && burns(state)).then_some(onset);
         }
-        if state_at(slo, series, before) != state {
+        if state_at(slo, series, before, read_from) != state {
             return Some(onset);
         }
         onset = before;
@@ -251,8 +256,8 @@ fn burns(state: SloState) -> bool {
 }
 
 /// The state the counts alone gave at `at`.
-fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds) -> SloState {
-    let read = |length_s| Window::read(slo, series, at, length_s, Seconds::MIN);
+fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds, read_from: Seconds) -> SloState {
+    let read = |length_s| Window::read(slo, series, at, length_s, read_from);
     let clauses = slo.burn.iter().map(|clause| {
         let (long, short) = (read(clause.long_s), read(clause.short_s));
         (clause.speed, verdict(slo, clause, &long, &short).0)

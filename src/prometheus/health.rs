@@ -31,7 +31,7 @@ pub(super) struct Answering {
 /// What was noticed beside the counts.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Raw series that answered, by poll.
+    /// Raw series that answered, by poll; the number falls from entry to entry.
     live: HashMap<Key, VecDeque<(i64, usize)>>,
     faults: HashMap<Key, DataReason>,
     /// Series that answer with far fewer raw series than shortly before.
@@ -64,15 +64,26 @@ impl Watch {
     /// Notes how many raw series of a series answered at `at_s`. Whether that is far fewer than lately.
     pub fn note_live(&mut self, key: &Key, at_s: i64, live: usize) -> bool {
         let lately = self.live.entry(key.clone()).or_default();
-        lately.retain(|&(at, _)| at > at_s - LIVE_REMEMBERED_S && at < at_s);
+        // Only what may yet be the most of all is kept: numbers that fall.
+        lately.retain(|&(at, more)| at > at_s - LIVE_REMEMBERED_S && at < at_s && more > live);
         lately.push_back((at_s, live));
-        let most = lately.iter().map(|&(_, live)| live).max().unwrap_or(0);
+        let most = lately.front().map_or(0, |&(_, live)| live);
         let missing = (live as f64) < LIVE_SHARE_MIN * most as f64;
         match missing {
             true => drop(self.missing.insert(key.clone())),
             false => drop(self.missing.remove(key)),
         }
         missing
+    }
+
+    /// How many raw series answered lately: what a restart has to know to miss some.
+    pub fn lately(&self) -> impl Iterator<Item = (&Key, Vec<(i64, usize)>)> {
+        self.live.iter().map(|(key, lately)| (key, lately.iter().copied().collect()))
+    }
+
+    /// Puts back what [`Watch::lately`] said.
+    pub fn restore(&mut self, key: Key, lately: Vec<(i64, usize)>) {
+        self.live.insert(key, lately.into());
     }
 
     /// Forgets series that are followed no more.

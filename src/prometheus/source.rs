@@ -77,6 +77,8 @@ pub struct Position {
     aggregated: BTreeSet<String>,
     /// Requests that were not read as far as the others, and how far, seconds.
     behind: BTreeMap<String, i64>,
+    /// How many raw series of each series answered lately, by SLO.
+    live: BTreeMap<String, Vec<(Labels, Vec<(i64, usize)>)>>,
 }
 
 impl Position {
@@ -135,8 +137,14 @@ impl Source {
         let mut groups: Vec<Group> =
             plan.groups().into_iter().map(|members| Group::new(plan.fetches[members[0]].ask, members)).collect();
         let mut tracker = Tracker::new(options.resolution_s);
+        let mut watch = Watch::new(options.poll_interval_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
             tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
+            for (sli, of) in plan.slis.iter().enumerate() {
+                let lately = saved.live.get(&of.id).into_iter().flatten().cloned();
+                let followed = lately.map(|(labels, lately)| ((sli, labels), lately));
+                followed.filter(|(key, _)| tracker.follows(key)).for_each(|(key, lately)| watch.restore(key, lately));
+            }
             for group in &mut groups {
                 let of = |i: &usize| &plan.fetches[*i].expr;
                 let read_s = group.fetches.iter().filter_map(|i| saved.behind.get(of(i))).min().copied();
@@ -159,7 +167,7 @@ impl Source {
             groups,
             group_of,
             grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
-            watch: Watch::new(options.poll_interval_s),
+            watch,
             plan,
             options,
         }
@@ -170,6 +178,10 @@ impl Source {
         let newest_s = self.read_until_s();
         let raw = self.tracker.cursors(&self.plan);
         let mut position = Position { raw, until_s: newest_s, ..Position::default() };
+        for ((sli, labels), lately) in self.watch.lately() {
+            let of_slo = position.live.entry(self.plan.slis[*sli].id.clone()).or_default();
+            of_slo.push((labels.clone(), lately));
+        }
         for group in &self.groups {
             for &i in &group.fetches {
                 let expr = &self.plan.fetches[i].expr;

@@ -74,8 +74,6 @@ struct Use {
 pub struct Sli {
     /// SLO id.
     pub id: String,
-    /// What it reads, see [`SloSpec::digest`](crate::spec::SloSpec::digest).
-    pub digest: String,
     /// Labels it fans out to.
     pub by: Vec<String>,
     /// Labels naming a scraped target.
@@ -119,7 +117,6 @@ impl Plan {
         for (index, spec) in model.slos.iter().enumerate() {
             let mut sli = Sli {
                 id: spec.slo.id.clone(),
-                digest: spec.digest(),
                 by: spec.slo.by.clone(),
                 target_labels: spec.target_labels.clone(),
                 paired: false,

@@ -6,14 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alert, AlertKind, text};
 use crate::engine::severity::{Condition, severity_of};
-use crate::engine::status::{ClauseStatus, DataReason, DataState};
+use crate::engine::status::{DataReason, DataState};
 use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState, Speed};
 
 /// How long a series may be without data before that is an alert of its own, seconds.
 pub const DATA_MISSING_AFTER_S: i64 = 120;
-/// What is read before anything is evaluated, seconds. Longer windows begin nothing while older history is being read:
-/// they would show the last hours for the whole.
-const READ_FIRST_S: i64 = 6 * 3600;
 /// How long a resolved alert is kept (and sent), seconds.
 pub const RESOLVED_KEPT_S: i64 = 15 * 60;
 
@@ -212,11 +209,8 @@ impl<'a> Step<'a> {
 
     /// Why an alert of `kind` should fire by what this evaluation says; `DataMissing` is not decided here.
     fn condition(&self, kind: AlertKind) -> Option<FireReason> {
-        let readable = |clause: &ClauseStatus| !self.is_filling() || clause.long_s <= READ_FIRST_S;
-        let fires =
-            |speed| self.status.clauses.iter().any(|clause| clause.speed == speed && clause.firing && readable(clause));
+        let fires = |speed| self.status.clauses.iter().any(|clause| clause.speed == speed && clause.firing);
         match kind {
-            AlertKind::Budget if self.is_filling() => None,
             AlertKind::FastBurn => fires(Speed::Fast).then_some(FireReason::Burning),
             AlertKind::SlowBurn => fires(Speed::Slow).then_some(FireReason::Burning),
             AlertKind::Budget => {
