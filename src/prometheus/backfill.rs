@@ -225,7 +225,8 @@ impl Backfill {
                 fetches.into_iter().zip(answers).map(|(fetch, answer)| answer.map(|answer| (fetch, answer.series)));
             let answers = answers.collect::<Result<Vec<_>, Fault>>()?;
             let scale = span_s as f64 / window_s as f64;
-            let rows: Vec<(&Fetch, &[RawSeries])> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+            let rows: Vec<(&Fetch, &[RawSeries])> =
+                answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
             harvests.push((span_s, grid::coarse(&self.plan, &rows, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
         }

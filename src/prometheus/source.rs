@@ -317,7 +317,8 @@ impl Source {
         let mut requests = Vec::new();
         for (place, span) in spans.iter().enumerate() {
             let group = &self.groups[span.group];
-            let question = |&i: &usize| (place, i, group.question(&self.plan.fetches[i], span, self.options.resolution_s));
+            let question =
+                |&i: &usize| (place, i, group.question(&self.plan.fetches[i], span, self.options.resolution_s));
             requests.extend(group.fetches.iter().map(question));
         }
         let asked = requests.into_iter().map(|(place, i, (text, query))| async move {
@@ -446,6 +447,7 @@ impl Source {
             let slis: Vec<usize> =
                 self.groups[i].fetches.iter().flat_map(|&fetch| plan.fetches[fetch].slis.iter().copied()).collect();
             self.tracker.forget_slis(&slis);
+            self.watch.count_anew(&slis);
         }
     }
 
@@ -454,7 +456,9 @@ impl Source {
         let mut new: BTreeMap<u128, (Labels, i64)> = BTreeMap::new();
         for answered in read {
             let group = &self.groups[answered.span.group];
-            let (false, Some(previous_s), Some(_)) = (group.on_grid(), group.read_s, group.answered_s) else { continue };
+            let (false, Some(previous_s), Some(_)) = (group.on_grid(), group.read_s, group.answered_s) else {
+                continue;
+            };
             let targets = self.tracker.new_targets(&self.plan, answered.counters());
             new.extend(targets.into_iter().map(|(key, labels)| (key, (labels, previous_s))));
         }

@@ -7,6 +7,7 @@ mod harness;
 
 mod conformance;
 mod exactness;
+mod faults;
 mod harness_works;
 mod notify_alertmanager;
 mod notify_faults;

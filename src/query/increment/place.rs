@@ -34,11 +34,7 @@ pub(super) struct Tracks<'a> {
 }
 
 impl Tracker {
-    pub(super) fn tracks<'a>(
-        &mut self,
-        plan: &Plan,
-        counters: impl IntoIterator<Item = &'a RawSeries>,
-    ) -> Tracks<'a> {
+    pub(super) fn tracks<'a>(&mut self, plan: &Plan, counters: impl IntoIterator<Item = &'a RawSeries>) -> Tracks<'a> {
         // Label sets that nothing counts have no cursor to forget them by.
         if self.places.len() > 4 * self.raws.len() + PLACES_SPARE {
             self.places.clear();
