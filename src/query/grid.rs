@@ -142,12 +142,7 @@ const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
 fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
     // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
-<<<<<<< HEAD
-    let mut rows: BTreeMap<(usize, Labels, Labels), (BTreeMap<i64, (Option<f64>, Option<f64>)>, bool)> =
-        BTreeMap::new();
-=======
     let mut rows: BTreeMap<(usize, Labels, Labels), (Sums, bool)> = BTreeMap::new();
->>>>>>> notify
     for (fetch, answer) in answers {
         for series in *answer {
             for (sli, role) in uses(plan, fetch, series) {
