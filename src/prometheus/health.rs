@@ -19,6 +19,9 @@ const SKEW_MAX_S: i64 = 30;
 /// A series: the index of its SLI, and its labels.
 pub(super) type Key = (usize, Labels);
 
+/// How many raw series answered (end of the poll in seconds, number), by the polls that still matter.
+pub(super) type Lately = VecDeque<(i64, usize)>;
+
 /// How the group of a series stands at the end of a poll.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Answering {
@@ -31,8 +34,8 @@ pub(super) struct Answering {
 /// What was noticed beside the counts.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Raw series that answered, by poll.
-    live: HashMap<Key, VecDeque<(i64, usize)>>,
+    /// Raw series that answered, by poll: the newest number, and before it only those that are larger than all after.
+    live: HashMap<Key, Lately>,
     faults: HashMap<Key, DataReason>,
     /// Series that answer with far fewer raw series than shortly before.
     missing: BTreeSet<Key>,
@@ -65,8 +68,9 @@ impl Watch {
     pub fn note_live(&mut self, key: &Key, at_s: i64, live: usize) -> bool {
         let lately = self.live.entry(key.clone()).or_default();
         lately.retain(|&(at, _)| at > at_s - LIVE_REMEMBERED_S && at < at_s);
+        while lately.pop_back_if(|&mut (_, before)| before <= live).is_some() {}
         lately.push_back((at_s, live));
-        let most = lately.iter().map(|&(_, live)| live).max().unwrap_or(0);
+        let most = lately.front().map_or(0, |&(_, live)| live);
         let missing = (live as f64) < LIVE_SHARE_MIN * most as f64;
         match missing {
             true => drop(self.missing.insert(key.clone())),
@@ -79,6 +83,16 @@ impl Watch {
     pub fn count_anew(&mut self, slis: &[usize]) {
         self.live.retain(|(sli, _), _| !slis.contains(sli));
         self.missing.retain(|(sli, _)| !slis.contains(sli));
+    }
+
+    /// What is remembered of how many raw series answered, for a restart to judge alike.
+    pub fn remembered(&self) -> impl Iterator<Item = (&Key, &Lately)> {
+        self.live.iter().filter(|(_, lately)| lately.len() > 1)
+    }
+
+    /// Takes back what was remembered of a series.
+    pub fn remember(&mut self, key: Key, lately: Lately) {
+        self.live.insert(key, lately);
     }
 
     /// Forgets series that are followed no more.

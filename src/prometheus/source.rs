@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::Client;
 use super::fault::Fault;
 use super::group::{Answered, Group, Query, Span, first_slice};
-use super::health::{Answering, Key, Watch};
+use super::health::{Answering, Key, Watch, Lately};
 use crate::clock::Clock;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
@@ -77,6 +77,8 @@ pub struct Position {
     aggregated: BTreeSet<String>,
     /// Requests that were not read as far as the others, and how far, seconds.
     behind: BTreeMap<String, i64>,
+    /// Series that lately answered with more raw series than now.
+    live: Vec<(String, Labels, Lately)>,
 }
 
 impl Position {
@@ -135,8 +137,14 @@ impl Source {
         let mut groups: Vec<Group> =
             plan.groups().into_iter().map(|members| Group::new(plan.fetches[members[0]].ask, members)).collect();
         let mut tracker = Tracker::new(options.resolution_s);
+        let mut watch = Watch::new(options.poll_interval_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
             tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
+            for (id, labels, lately) in saved.live {
+                if let Some(sli) = plan.slis.iter().position(|sli| sli.id == id) {
+                    watch.remember((sli, labels), lately);
+                }
+            }
             for group in &mut groups {
                 let of = |i: &usize| &plan.fetches[*i].expr;
                 let read_s = group.fetches.iter().filter_map(|i| saved.behind.get(of(i))).min().copied();
@@ -159,7 +167,7 @@ impl Source {
             groups,
             group_of,
             grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
-            watch: Watch::new(options.poll_interval_s),
+            watch,
             plan,
             options,
         }
@@ -169,7 +177,11 @@ impl Source {
     pub fn position(&self) -> Position {
         let newest_s = self.read_until_s();
         let raw = self.tracker.cursors(&self.plan);
-        let mut position = Position { raw, until_s: newest_s, ..Position::default() };
+        let mut live: Vec<_> = (self.watch.remembered())
+            .map(|((sli, labels), lately)| (self.plan.slis[*sli].id.clone(), labels.clone(), lately.clone()))
+            .collect();
+        live.sort();
+        let mut position = Position { raw, until_s: newest_s, live, ..Position::default() };
         for group in &self.groups {
             for &i in &group.fetches {
                 let expr = &self.plan.fetches[i].expr;

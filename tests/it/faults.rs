@@ -243,7 +243,7 @@ async fn through(url: String, twin: &Twin, way: Way, fault: Fault, polls: usize)
                 says(format!("poll {into} of it: nobody is told that data is missing"));
             }
         }
-        if poll >= BEFORE + polls + 1 {
+        if poll > BEFORE + polls {
             for (id, status) in series(&snapshot) {
                 if status.data.state != DataState::Fresh {
                     says(format!("poll {poll}, after it: {id}{} is {:?}", status.labels, status.data));
