@@ -183,13 +183,13 @@ fn what_happens_to_several_series_at_once_is_one_line() {
     let of = |at, state, tier: &str| {
         let mut of = series(at, state, 0.0, 0.0);
         of.labels.set("tier", tier);
-        of.data.reason = DataReason::StaleSeries;
+        of.data.reason = DataReason::SamplesOld;
         of
     };
     let at = |at, state| snapshot(at, ["batch", "realtime"].map(|tier| of(at, state, tier)).to_vec());
     let lines = tell(&at(AT, SloState::Ok), &at(AT + 30, SloState::Unknown), &[]);
     let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-    assert_eq!(texts, ["checkout-availability (2 series) has no data: stale series"]);
+    assert_eq!(texts, ["checkout-availability (2 series) has no data: samples old"]);
 }
 
 #[test]
