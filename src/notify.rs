@@ -39,6 +39,7 @@ pub use self::webhook::SigningKey;
 use self::webhook::Webhook;
 use crate::clock::Clock;
 use crate::engine::Snapshot;
+use crate::engine::severity::Sev;
 
 /// How notifications are sent. All spans but `timeout` and `grace` are in the time of the clock.
 #[derive(Debug, Clone)]
@@ -90,6 +91,8 @@ pub enum Destination {
         receiver: String,
         /// Key of the `webhook-signature` header; without it messages are not signed.
         key: Option<SigningKey>,
+        /// It hears of alerts at least this bad; without it of all.
+        min_severity: Option<Sev>,
     },
 }
 
@@ -109,8 +112,9 @@ impl Notifier {
         for (place, destination) in destinations.into_iter().enumerate() {
             let (integration, endpoint): (Box<dyn Integration>, Endpoint) = match destination {
                 Destination::Alertmanager(endpoint) => (Box::new(Alertmanager::new(&endpoint.url, settings)), endpoint),
-                Destination::Webhook { endpoint, receiver, key } => {
-                    (Box::new(Webhook::new(&endpoint.url, receiver, key, settings)), endpoint)
+                Destination::Webhook { endpoint, receiver, key, min_severity } => {
+                    let webhook = Webhook::new(&endpoint.url, receiver, key, settings).at_least(min_severity);
+                    (Box::new(webhook), endpoint)
                 }
             };
             let courier = Courier {

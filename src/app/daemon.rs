@@ -16,7 +16,7 @@ use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
 use crate::prometheus::source::Position;
-use crate::prometheus::{Client, Poll, Source};
+use crate::prometheus::{Client, Fault, Poll, Source};
 use crate::query::Plan;
 use crate::spec::Loaded;
 use crate::spec::Model;
@@ -201,6 +201,11 @@ impl Daemon {
         }
     }
 
+    /// All slices there are.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     async fn read(&mut self, at_s: i64) -> Poll {
         if !self.cold {
             return self.source.poll(at_s).await;
@@ -342,7 +347,7 @@ impl Daemon {
         self.filling = Some(Filling::start(backfill, from_s, to_s, self.unfilled.take(&slos)));
     }
 
-    fn fill(&mut self, older: Result<backfill::Older, crate::prometheus::Fault>) {
+    fn fill(&mut self, older: Result<backfill::Older, Fault>) {
         let Some(filling) = self.filling.take() else { return };
         match older {
             Ok(older) => {
@@ -358,8 +363,10 @@ impl Daemon {
             }
             Err(fault) => {
                 warn!(%fault, "history could not be read; budgets miss it until it can");
-                if !matches!(fault, crate::prometheus::Fault::Unreachable(_) | crate::prometheus::Fault::Timeout) {
-                    // A server without remote read answers, and always the same.
+                // A server without remote read says so; one that is ill may say anything, once.
+                let refused = matches!(fault, Fault::Status(400..500, _) | Fault::Refused(..));
+                if refused || filling.tries.failed_before() && !matches!(fault, Fault::Unreachable(_) | Fault::Timeout)
+                {
                     self.way = Way::Ranges;
                 }
                 self.unfilled.again(filling.tries, &fault);
@@ -424,7 +431,8 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self, request: Reload) {
+    /// Reads the rules again and answers; with errors in them the old ones stay in force.
+    pub fn reload(&mut self, request: Reload) {
         let loaded = (self.options.rules)();
         let answer = if loaded.is_fatal() {
             error!("rules were not reloaded: {}", loaded.render(false));
@@ -506,7 +514,7 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Waits for the backfill under way, for ever when there is none.
-async fn filled(filling: &mut Option<Filling>) -> Result<backfill::Older, crate::prometheus::Fault> {
+async fn filled(filling: &mut Option<Filling>) -> Result<backfill::Older, Fault> {
     match filling {
         Some(filling) => filling.done().await,
         None => std::future::pending().await,

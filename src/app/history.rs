@@ -32,6 +32,13 @@ struct Wait {
 #[derive(Debug, Default)]
 pub struct Tries(BTreeMap<String, Wait>);
 
+impl Tries {
+    /// Whether the last reading failed, too.
+    pub fn failed_before(&self) -> bool {
+        self.0.values().any(|wait| wait.tries > 0)
+    }
+}
+
 impl FromIterator<String> for Unfilled {
     fn from_iter<I: IntoIterator<Item = String>>(ids: I) -> Self {
         Unfilled(ids.into_iter().map(|id| (id, Wait::default())).collect())

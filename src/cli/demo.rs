@@ -125,8 +125,12 @@ fn options(
 ) -> Result<Options, String> {
     let url = |text: &str| Url::parse(text).map_err(|error| error.to_string());
     let client = notify::client(&url(receiver)?, None).map_err(|error| error.to_string())?;
-    let webhook =
-        Destination::Webhook { endpoint: Endpoint::new(url(receiver)?, client), receiver: "on-call".into(), key: None };
+    let webhook = Destination::Webhook {
+        endpoint: Endpoint::new(url(receiver)?, client),
+        receiver: "on-call".into(),
+        key: None,
+        min_severity: None,
+    };
     Ok(Options {
         clock: clock.clone(),
         client: ClientOptions::new(prometheus),

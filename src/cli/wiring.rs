@@ -97,8 +97,12 @@ pub fn destinations(settings: &Settings) -> Result<Vec<Destination>, String> {
             Some(file) => Some(signing_key(&file.read().map_err(|error| error.to_string())?)?),
             None => None,
         };
-        let endpoint = endpoint(&webhook.url, webhook.ca_file.as_deref(), &Auth::None)?;
-        all.push(Destination::Webhook { endpoint, receiver: format!("webhook-{}", place + 1), key });
+        let mut endpoint = endpoint(&webhook.url, webhook.ca_file.as_deref(), &Auth::None)?;
+        for (name, value) in &webhook.headers {
+            endpoint = endpoint.header(name, &SecretString::from(value.as_str()))?;
+        }
+        let receiver = format!("webhook-{}", place + 1);
+        all.push(Destination::Webhook { endpoint, receiver, key, min_severity: webhook.min_severity });
     }
     Ok(all)
 }

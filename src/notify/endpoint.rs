@@ -26,13 +26,14 @@ pub struct Endpoint {
     pub(super) url: Url,
     client: Client,
     authorization: Option<HeaderValue>,
+    further: HeaderMap,
 }
 
 impl Endpoint {
     /// An endpoint at `url` (a path prefix is kept), reached through `client`; make the client with [`client`], or at
     /// least without redirects.
     pub fn new(url: Url, client: Client) -> Self {
-        Endpoint { url, client, authorization: None }
+        Endpoint { url, client, authorization: None, further: HeaderMap::new() }
     }
 
     /// Sends this `Authorization` header: `Bearer …`, `Basic …`.
@@ -46,6 +47,19 @@ impl Endpoint {
         Ok(self)
     }
 
+    /// Sends this header with every request; what a message itself has to say (its type, its signature) is not replaced.
+    ///
+    /// # Errors
+    /// When HTTP cannot carry the name or the value. The error does not quote the value.
+    pub fn header(mut self, name: &str, value: &SecretString) -> Result<Self, String> {
+        let name = HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"))?;
+        let value = HeaderValue::from_str(value.expose_secret());
+        let mut value = value.map_err(|_| format!("no HTTP header can carry the value of {name}"))?;
+        value.set_sensitive(true);
+        self.further.insert(name, value);
+        Ok(self)
+    }
+
     /// Scheme, host and port.
     pub fn shown(&self) -> String {
         self.url.origin().ascii_serialization()
@@ -53,7 +67,10 @@ impl Endpoint {
 
     /// Sends `request` and judges the answer; `timeout` bounds the whole exchange.
     pub(super) async fn exchange(&self, request: &Request, timeout: Duration, now_ms: i64) -> Reply {
-        let mut headers = request.headers.clone();
+        let mut headers = self.further.clone();
+        for (name, value) in &request.headers {
+            headers.insert(name, value.clone());
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(value) = &self.authorization {
             headers.insert(AUTHORIZATION, value.clone());

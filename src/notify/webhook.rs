@@ -26,6 +26,7 @@ use super::endpoint::{Reply, Request};
 use super::event::Event;
 use super::outcome::Outcome;
 use super::wire::{self, Links};
+use crate::engine::severity::Sev;
 use crate::engine::{Labels, Seconds, Snapshot};
 
 /// Alerts in one message; `truncatedAlerts` counts the rest.
@@ -36,6 +37,7 @@ pub(super) struct Webhook {
     url: Url,
     receiver: String,
     key: Option<SigningKey>,
+    min_severity: Option<Sev>,
     links: Links,
     repeat_ms: i64,
     resolved_for_s: Seconds,
@@ -68,6 +70,7 @@ impl Webhook {
             url: url.clone(),
             receiver,
             key,
+            min_severity: None,
             links: Links::new(&settings.external_url),
             repeat_ms: (settings.repeat_interval.as_millis() as i64).max(1),
             resolved_for_s: settings.resolved_for.as_secs() as i64,
@@ -77,6 +80,13 @@ impl Webhook {
             fresh: true,
             in_flight: None,
         }
+    }
+
+    /// Leaves out alerts that are less bad than this. One whose severity changes is another alert, so the receiver hears
+    /// of the end of what it was told.
+    pub(super) fn at_least(mut self, min_severity: Option<Sev>) -> Self {
+        self.min_severity = min_severity;
+        self
     }
 
     /// Entries by SLO, in id order; without those the receiver need not hear of.
@@ -182,7 +192,14 @@ impl Integration for Webhook {
     }
 
     fn absorb(&mut self, snapshot: &Snapshot, now_ms: i64) -> Vec<Event> {
-        self.board.absorb(snapshot);
+        match self.min_severity {
+            None => self.board.absorb(snapshot),
+            // SEV-1 is the worst and the smallest.
+            Some(min) => {
+                let alerts = snapshot.alerts.iter().filter(|alert| alert.sev <= min).cloned().collect();
+                self.board.absorb(&Snapshot { at: snapshot.at, alerts, slos: Vec::new() });
+            }
+        }
         if std::mem::take(&mut self.fresh) {
             // Whether these were told before the restart is not known; a page must not stay open for ever.
             for entry in self.board.entries.values_mut().filter(|entry| !entry.state().firing()) {

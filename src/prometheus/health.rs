@@ -75,6 +75,12 @@ impl Watch {
         missing
     }
 
+    /// Raw series of these SLIs are counted in another way from now on.
+    pub fn count_anew(&mut self, slis: &[usize]) {
+        self.live.retain(|(sli, _), _| !slis.contains(sli));
+        self.missing.retain(|(sli, _)| !slis.contains(sli));
+    }
+
     /// Forgets series that are followed no more.
     pub fn retain(&mut self, followed: impl Fn(&Key) -> bool) {
         self.live.retain(|key, _| followed(key));

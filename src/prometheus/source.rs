@@ -457,6 +457,7 @@ impl Source {
             let slis: Vec<usize> =
                 self.groups[i].fetches.iter().flat_map(|&fetch| plan.fetches[fetch].slis.iter().copied()).collect();
             self.tracker.forget_slis(&slis);
+            self.watch.count_anew(&slis);
         }
     }
 

@@ -203,7 +203,12 @@ async fn a_fingerprint_is_the_one_alertmanager_computes() {
     let stop = CancellationToken::new();
     let destinations = vec![
         Destination::Alertmanager(endpoint(&peer.url())),
-        Destination::Webhook { endpoint: endpoint(&people.url()), receiver: "people".into(), key: None },
+        Destination::Webhook {
+            endpoint: endpoint(&people.url()),
+            receiver: "people".into(),
+            key: None,
+            min_severity: None,
+        },
     ];
     let notifier = Notifier::start(&quick(), destinations, &Clock::wall(), &stop);
     notifier.publish(snapshot(&[page("checkout", Clock::wall().now())]));

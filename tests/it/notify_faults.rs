@@ -18,7 +18,12 @@ use crate::notify_alertmanager::{endpoint, page, quick, snapshot};
 const QUIET: Duration = Duration::from_millis(700);
 
 fn webhook(receiver: &TestReceiver) -> Destination {
-    Destination::Webhook { endpoint: endpoint(&receiver.url()), receiver: "people".into(), key: None }
+    Destination::Webhook {
+        endpoint: endpoint(&receiver.url()),
+        receiver: "people".into(),
+        key: None,
+        min_severity: None,
+    }
 }
 
 fn start(destinations: Vec<Destination>, settings: &Settings) -> (Notifier, CancellationToken) {
@@ -131,13 +136,16 @@ async fn messages_are_signed_and_credentials_sent() {
     let key = SigningKey::new(&"whsec_c2xvd2J1cm4gdGVzdCBrZXk=".into()).expect("a key");
     let endpoint = endpoint(&format!("{}/hooks/slo?team=checkout", receiver.url()));
     let endpoint = endpoint.authorization(&"Bearer t0ken".into()).expect("a header");
-    let destination = Destination::Webhook { endpoint, receiver: "people".into(), key: Some(key) };
+    let endpoint = endpoint.header("X-Routing-Key", &"k3y".into()).expect("a header");
+    let endpoint = endpoint.header("webhook-signature", &"forged".into()).expect("a header");
+    let destination = Destination::Webhook { endpoint, receiver: "people".into(), key: Some(key), min_severity: None };
     let (notifier, _stop) = start(vec![destination], &quick());
     notifier.publish(one_page());
     let told = receiver.next().await;
     assert_eq!(told.uri, "/hooks/slo?team=checkout");
     assert_eq!(told.header("authorization"), "Bearer t0ken");
     assert_eq!(told.header("content-type"), "application/json");
+    assert_eq!(told.header("x-routing-key"), "k3y");
 
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"slowburn test key").expect("any length");
     mac.update(format!("{}.{}.", told.header("webhook-id"), told.header("webhook-timestamp")).as_bytes());

@@ -181,6 +181,25 @@ fn a_message_that_fails_does_not_hold_back_the_others() {
 }
 
 #[test]
+fn a_receiver_of_the_worst_hears_of_nothing_milder() {
+    let sev = |number| Sev::new(number).expect("in range");
+    let mut webhook = webhook().at_least(Some(sev(2)));
+    let of = |service: &str, number: u8| {
+        let mut alert = alert(service);
+        alert.sev = sev(number);
+        alert.labels.set("sev", alert.sev.to_string());
+        alert
+    };
+    webhook.absorb(&snapshot(2_000, vec![of("a", 1), of("b", 2), of("c", 3)]), NOW_MS);
+    assert_eq!(webhook.waiting(NOW_MS), 2);
+    assert_eq!(reasons(&mut webhook, NOW_MS), ["first notification"; 2]);
+    // It gets milder: for this receiver it is over.
+    let milder = vec![of("a", 1), Alert { resolved_at: Some(2_030), ..of("b", 2) }, of("b", 3), of("c", 3)];
+    webhook.absorb(&snapshot(2_030, milder), NOW_MS + 30_000);
+    assert_eq!(reasons(&mut webhook, NOW_MS + 30_000), ["all alerts resolved"]);
+}
+
+#[test]
 fn a_refused_message_is_given_up() {
     let mut webhook = webhook();
     webhook.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
