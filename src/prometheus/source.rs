@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::Client;
 use super::fault::Fault;
 use super::group::{Answered, Group, Query, Span, first_slice};
-use super::health::{Answering, Key, Watch, Lately};
+use super::health::{Answering, Key, Lately, Watch};
 use crate::clock::Clock;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
