@@ -8,22 +8,26 @@ default:
 check:
     tests/run quick
 
-# everything, with the real Prometheus and Alertmanager
-test *args:
-    {{ if args == "" { "tests/run" } else { "tests/run tests " + args } }}
+# everything with the real Prometheus, Alertmanager and browser, or only the tests whose name contains a word
+test *name:
+    tests/run {{ if name == "" { "all" } else { "tests " + name } }}
 
 # a simulated fleet with an incident, and the page that shows it
 demo *args:
-    cargo run --release -- demo {{ args }}
+    cargo run --locked -- demo {{ args }}
 
 # the tables of the README
 bench *args: parts
-    cargo bench {{ args }}
+    cargo bench --locked {{ args }}
 
-# the documentation of the library
+# the documentation of the source, private items included
 doc:
-    cargo doc --no-deps --document-private-items --open
+    cargo doc --locked --no-deps --document-private-items --open
 
-# fetch the real parts the tests and benches need
+# licences, advisories, sources and doubles of the dependencies (needs cargo-deny)
+deny:
+    cargo deny check
+
+# fetch the real programs that tests and benches need
 parts:
     tests/parts

@@ -110,6 +110,7 @@ impl From<Exit> for ExitCode {
 /// Parses the command line and runs what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    share_the_heap();
     crate::prometheus::client::install_tls();
     let exit = match cli.command {
         Command::Demo(args) => block_on(demo::demo(args)),
@@ -124,6 +125,16 @@ pub fn main() -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// One heap for all threads. glibc gives each thread one of its own, up to eight a core, and what a cold start leaves in
+/// them stays resident: that was 5 of 27 MB on two cores, and would be more on more.
+fn share_the_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt takes two numbers and may be called at any time; no thread was started yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
 
 fn block_on(command: impl Future<Output = Exit>) -> Exit {

@@ -55,7 +55,7 @@ impl std::error::Error for StartError {}
 /// `inof` is a module of which everything is logged.
 fn filter(text: &str) -> Result<EnvFilter, StartError> {
     let is_word = text.chars().all(|c| c.is_ascii_alphanumeric());
-    if is_word && text.parse::<LevelFilter>().is_err() {
+    if is_word && (text.is_empty() || text.parse::<LevelFilter>().is_err()) {
         return Err(StartError::Filter(text.to_owned(), None));
     }
     EnvFilter::builder().parse(text).map_err(|why| StartError::Filter(text.to_owned(), Some(why)))

@@ -344,6 +344,14 @@ fn what_the_manifests_ship_loads() {
     assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
 }
 
+#[test]
+fn what_the_readme_shows_loads() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of YAML");
+    let loaded = slowburn::spec::load_text("README.md", block);
+    assert!(loaded.problems.is_empty() && loaded.model.slos.len() == 2, "{}", loaded.render(false));
+}
+
 // === Each check fails where it should
 
 #[test]

@@ -201,6 +201,11 @@ impl Daemon {
         }
     }
 
+    /// All slices there are.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     async fn read(&mut self, at_s: i64) -> Poll {
         if !self.cold {
             return self.source.poll(at_s).await;

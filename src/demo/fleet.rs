@@ -247,11 +247,13 @@ mod tests {
         let fleet = fleet(1, NOW, 120);
         let (from, to) = fleet.plan.realtime;
         let site = Site { seed: 1, now: NOW, start: NOW - 30 * DAY };
-        // As slices see it: by what lies between two scrapes.
+        // As slices see it: by what lies between two scrapes, where there is enough to judge a p95 by.
         let bad_slices = |engine: &str, number: u64, from: i64, to: i64| {
             let sli = format!("llm-chat-ttfb-{engine}");
-            let over =
-                |s| fleet.scenario.truth(&sli, s, s + 30).and_then(|t| t.ratio()).is_some_and(|late| late > 0.05);
+            let over = |s| {
+                let truth = fleet.scenario.truth(&sli, s, s + 30).expect("an SLI of the fleet");
+                truth.total >= 20 && truth.bad as f64 > 0.05 * truth.total as f64
+            };
             let first = from.div_euclid(300) * 300 + site.phase_ms("llm-chat", number) / 1000 + 1;
             (first..to).step_by(30).filter(|&s| over(s)).count() as f64 / ((to - from) / 30) as f64
         };

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
-use super::remote_read;
+use super::remote_read::{self, History};
 use super::source::{Poll, Source, SourceOptions};
 use crate::engine::{Coverage, Ledger, Slo};
 use crate::query::grid;
@@ -25,12 +25,16 @@ use crate::query::{Fetch, Plan, RawSeries, Selector, Tracker};
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
 pub const RECENT_S: i64 = 6 * 3600 + 600;
 /// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
-const SAMPLES_PER_SPAN: i64 = 1_000_000;
+const SAMPLES_PER_SPAN: i64 = 250_000;
 /// Longest and shortest span, seconds. Chunks that reach over its ends are sent twice; they hold about an hour.
 const SPAN_MAX_S: i64 = 86_400;
 const SPAN_MIN_S: i64 = 3 * 3600;
 /// Raw samples that are decoded (to 16 bytes each) and walked at a time.
-const SAMPLES_PER_STEP: i64 = 150_000;
+const SAMPLES_PER_STEP: i64 = 50_000;
+/// Recent history is walked in steps of this length, seconds.
+const RECENT_STEP_S: i64 = 3600;
+/// Each step begins this much before the end of the one before, seconds: a total waits that long for its part.
+const STEP_OVERLAP_S: i64 = 60;
 /// Raw samples asked for in one request.
 const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
@@ -119,13 +123,8 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
         true => Err(Fault::NotAnAnswer("there is no counter to read".into())),
         false => remote_read::read(&client, &selectors, from_s * 1000, to_s * 1000).await,
     };
-    let read = read.and_then(|history| Ok((history.bytes, history.span(from_s * 1000, to_s * 1000)?)));
-    match read {
-        Ok((bytes, series)) => {
-            poll.bytes += bytes;
-            poll.samples += series.iter().map(|series| series.samples.len()).sum::<usize>();
-            let harvest = source.take_history(&series, to_s);
-            poll.series.extend(harvest.series);
+    match read.and_then(|history| take_recent(source, &history, from_s, to_s, &mut poll)) {
+        Ok(()) => {
             let gauges = source.poll_only(Ask::Gauge, to_s).await;
             poll.series.extend(gauges.series);
             poll.requests += gauges.requests;
@@ -140,6 +139,18 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
             (Way::Ranges, Poll { requests, ..rest })
         }
     }
+}
+
+/// Walks the recent hours step by step: decoded, a sample takes eight times the room.
+fn take_recent(source: &mut Source, history: &History, from_s: i64, to_s: i64, poll: &mut Poll) -> Result<(), Fault> {
+    poll.bytes += history.bytes;
+    for at_s in (from_s..to_s).step_by(RECENT_STEP_S as usize) {
+        let until_s = to_s.min(at_s + RECENT_STEP_S);
+        let series = history.span((at_s - STEP_OVERLAP_S).max(from_s) * 1000, until_s * 1000)?;
+        poll.samples += samples(&series);
+        poll.series.extend(source.take_history(&series, until_s).series);
+    }
+    Ok(())
 }
 
 fn selectors(plan: &Plan) -> Vec<Selector> {

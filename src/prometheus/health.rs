@@ -19,6 +19,9 @@ const SKEW_MAX_S: i64 = 30;
 /// A series: the index of its SLI, and its labels.
 pub(super) type Key = (usize, Labels);
 
+/// How many raw series answered (end of the poll in seconds, number), by the polls that still matter.
+pub(super) type Lately = VecDeque<(i64, usize)>;
+
 /// How the group of a series stands at the end of a poll.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Answering {
@@ -31,8 +34,8 @@ pub(super) struct Answering {
 /// What was noticed beside the counts.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Raw series that answered, by poll; the number falls from entry to entry.
-    live: HashMap<Key, VecDeque<(i64, usize)>>,
+    /// Raw series that answered, by poll: the newest number, and before it only those that are larger than all after.
+    live: HashMap<Key, Lately>,
     faults: HashMap<Key, DataReason>,
     /// Series that answer with far fewer raw series than shortly before.
     missing: BTreeSet<Key>,
@@ -64,8 +67,8 @@ impl Watch {
     /// Notes how many raw series of a series answered at `at_s`. Whether that is far fewer than lately.
     pub fn note_live(&mut self, key: &Key, at_s: i64, live: usize) -> bool {
         let lately = self.live.entry(key.clone()).or_default();
-        // Only what may yet be the most of all is kept: numbers that fall.
-        lately.retain(|&(at, more)| at > at_s - LIVE_REMEMBERED_S && at < at_s && more > live);
+        lately.retain(|&(at, _)| at > at_s - LIVE_REMEMBERED_S && at < at_s);
+        while lately.pop_back_if(|&mut (_, before)| before <= live).is_some() {}
         lately.push_back((at_s, live));
         let most = lately.front().map_or(0, |&(_, live)| live);
         let missing = (live as f64) < LIVE_SHARE_MIN * most as f64;
@@ -76,14 +79,20 @@ impl Watch {
         missing
     }
 
-    /// How many raw series answered lately: what a restart has to know to miss some.
-    pub fn lately(&self) -> impl Iterator<Item = (&Key, Vec<(i64, usize)>)> {
-        self.live.iter().map(|(key, lately)| (key, lately.iter().copied().collect()))
+    /// Raw series of these SLIs are counted in another way from now on.
+    pub fn count_anew(&mut self, slis: &[usize]) {
+        self.live.retain(|(sli, _), _| !slis.contains(sli));
+        self.missing.retain(|(sli, _)| !slis.contains(sli));
     }
 
-    /// Puts back what [`Watch::lately`] said.
-    pub fn restore(&mut self, key: Key, lately: Vec<(i64, usize)>) {
-        self.live.insert(key, lately.into());
+    /// What is remembered of how many raw series answered, for a restart to judge alike.
+    pub fn remembered(&self) -> impl Iterator<Item = (&Key, &Lately)> {
+        self.live.iter()
+    }
+
+    /// Takes back what was remembered of a series.
+    pub fn remember(&mut self, key: Key, lately: Lately) {
+        self.live.insert(key, lately);
     }
 
     /// Forgets series that are followed no more.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::Client;
 use super::fault::Fault;
 use super::group::{Answered, Group, Query, Span, first_slice};
-use super::health::{Answering, Key, Watch};
+use super::health::{Answering, Key, Lately, Watch};
 use crate::clock::Clock;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
@@ -77,8 +77,8 @@ pub struct Position {
     aggregated: BTreeSet<String>,
     /// Requests that were not read as far as the others, and how far, seconds.
     behind: BTreeMap<String, i64>,
-    /// How many raw series of each series answered lately, by SLO.
-    live: BTreeMap<String, Vec<(Labels, Vec<(i64, usize)>)>>,
+    /// With how many raw series each series answered lately, by SLO.
+    live: Vec<(String, Labels, Lately)>,
 }
 
 impl Position {
@@ -140,10 +140,11 @@ impl Source {
         let mut watch = Watch::new(options.poll_interval_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
             tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
-            for (sli, of) in plan.slis.iter().enumerate() {
-                let lately = saved.live.get(&of.id).into_iter().flatten().cloned();
-                let followed = lately.map(|(labels, lately)| ((sli, labels), lately));
-                followed.filter(|(key, _)| tracker.follows(key)).for_each(|(key, lately)| watch.restore(key, lately));
+            let slis: BTreeMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
+            for (id, labels, lately) in saved.live {
+                if let Some(&sli) = slis.get(id.as_str()) {
+                    watch.remember((sli, labels), lately);
+                }
             }
             for group in &mut groups {
                 let of = |i: &usize| &plan.fetches[*i].expr;
@@ -177,11 +178,11 @@ impl Source {
     pub fn position(&self) -> Position {
         let newest_s = self.read_until_s();
         let raw = self.tracker.cursors(&self.plan);
-        let mut position = Position { raw, until_s: newest_s, ..Position::default() };
-        for ((sli, labels), lately) in self.watch.lately() {
-            let of_slo = position.live.entry(self.plan.slis[*sli].id.clone()).or_default();
-            of_slo.push((labels.clone(), lately));
-        }
+        let mut live: Vec<_> = (self.watch.remembered())
+            .map(|((sli, labels), lately)| (self.plan.slis[*sli].id.clone(), labels.clone(), lately.clone()))
+            .collect();
+        live.sort();
+        let mut position = Position { raw, until_s: newest_s, live, ..Position::default() };
         for group in &self.groups {
             for &i in &group.fetches {
                 let expr = &self.plan.fetches[i].expr;
@@ -469,6 +470,7 @@ impl Source {
             let slis: Vec<usize> =
                 self.groups[i].fetches.iter().flat_map(|&fetch| plan.fetches[fetch].slis.iter().copied()).collect();
             self.tracker.forget_slis(&slis);
+            self.watch.count_anew(&slis);
         }
     }
 

@@ -130,6 +130,7 @@ pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i6
 struct Sum {
     total: Option<f64>,
     part: Option<f64>,
+    /// Rows they are made of; one that counts for both counts twice.
     rows: u32,
 }
 
@@ -141,8 +142,7 @@ const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
 fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
     // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
-    let mut rows: BTreeMap<(usize, Labels, Labels), (BTreeMap<i64, (Option<f64>, Option<f64>)>, bool)> =
-        BTreeMap::new();
+    let mut rows: BTreeMap<(usize, Labels, Labels), (Sums, bool)> = BTreeMap::new();
     for (fetch, answer) in answers {
         for series in *answer {
             for (sli, role) in uses(plan, fetch, series) {
@@ -159,8 +159,9 @@ fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Lab
                         continue;
                     }
                     let moment = of.0.entry(at).or_default();
-                    let side = if role == Role::Total { &mut moment.0 } else { &mut moment.1 };
+                    let side = if role == Role::Total { &mut moment.total } else { &mut moment.part };
                     *side = Some(side.unwrap_or(0.0) + value);
+                    moment.rows += 1;
                 }
             }
         }
@@ -169,7 +170,7 @@ fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Lab
     for ((sli, labels, _), (moments, not_a_number)) in rows {
         let of = sums.entry((sli, labels)).or_default();
         of.1 |= not_a_number;
-        for (at, (total, part)) in moments {
+        for (at, Sum { total, part, rows }) in moments {
             if plan.slis[sli].histogram && (total.is_none() || part.is_none()) {
                 continue;
             }
@@ -177,7 +178,7 @@ fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Lab
             let add = |to: &mut Option<f64>, more: Option<f64>| *to = more.map(|more| to.unwrap_or(0.0) + more).or(*to);
             add(&mut sum.total, total);
             add(&mut sum.part, part);
-            sum.rows += u32::from(total.is_some()) + u32::from(part.is_some());
+            sum.rows += rows;
         }
     }
     sums

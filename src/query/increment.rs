@@ -410,7 +410,8 @@ impl Tracker {
                 }
             }
         }
-        let limit_of = |(&(series, target), &(total, part)): (&(u32, u32), &(Option<i64>, Option<i64>))| {
+        type Newest = (Option<i64>, Option<i64>);
+        let limit_of = |(&(series, target), &(total, part)): (&(u32, u32), &Newest)| {
             let sli = &plan.slis[self.series[series as usize].sli];
             let limit_ms = match (total, part) {
                 (Some(total), Some(part)) if (total - part).abs() <= PAIR_WAIT_MS => total.min(part),

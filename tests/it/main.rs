@@ -3,13 +3,14 @@
 //! `tests/run` fetches the real parts; without them these tests fail, they are never skipped.
 
 mod daemon;
-mod fleet;
 mod harness;
 
 mod alerting;
 mod conformance;
 mod daemon_faults;
 mod exactness;
+mod faults;
+mod fleet;
 mod harness_works;
 mod newcomer;
 mod notify_alertmanager;

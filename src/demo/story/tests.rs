@@ -189,7 +189,7 @@ fn what_happens_to_several_series_at_once_is_one_line() {
     let at = |at, state| snapshot(at, ["batch", "realtime"].map(|tier| of(at, state, tier)).to_vec());
     let lines = tell(&at(AT, SloState::Ok), &at(AT + 30, SloState::Unknown), &[]);
     let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-    assert_eq!(texts, ["checkout-availability (2 series) has no data: stale series"]);
+    assert_eq!(texts, ["checkout-availability (2 series) has no data: samples old"]);
 }
 
 #[test]
