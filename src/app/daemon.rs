@@ -254,7 +254,7 @@ impl Daemon {
             notes.entry(id).or_default().push(note);
         }
         for sli in self.source.aggregated() {
-            let note = "aggregated: the server sums its raw series, which loses a little more in crash loops";
+            let note = "aggregated: the server sums its raw series, which loses more in crash loops and does not bridge holes in the scrapes";
             notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
         }
         let unseen = |sli| self.source.health_unseen(sli, at_s);
@@ -316,7 +316,15 @@ impl Daemon {
         }
         let due = self.unfilled.due();
         // Up to where the polls began: the recent hours at a cold start, this moment for an SLO that is new.
-        let begins = |id: &str| self.ledger.of(id).filter_map(|(_, series)| series.begins()).min().unwrap_or(at_s);
+        // Of a series that was never seen it is where the next poll reads from: a request that failed starts there.
+        let next_read = |id: &str| {
+            let sli = self.rules.plan.slis.iter().position(|sli| sli.id == id)?;
+            self.source.read_until_of(sli)
+        };
+        let begins = |id: &str| {
+            let seen = self.ledger.of(id).filter_map(|(_, series)| series.begins()).min();
+            seen.or_else(|| next_read(id)).unwrap_or(at_s)
+        };
         let Some(to_s) = due.iter().map(|id| begins(id)).min() else { return };
         // Those that began much later are filled by the next round.
         let together = |id: &String| begins(id) <= to_s + 3600;

@@ -214,6 +214,11 @@ impl Source {
         self.groups.iter().filter_map(|group| group.read_s).max()
     }
 
+    /// How far the request of an SLI was read: its next poll begins there.
+    pub fn read_until_of(&self, sli: usize) -> Option<i64> {
+        self.groups[self.group_of[sli]?].read_s
+    }
+
     /// Sets the moment from which the next poll reads requests of this kind.
     pub(super) fn read_from(&mut self, ask: Ask, from_s: i64) {
         for group in self.groups.iter_mut().filter(|group| group.ask == ask) {

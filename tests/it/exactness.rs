@@ -61,8 +61,11 @@ fn from_eval(url: &str, dir: &std::path::Path) -> Ratios {
         .collect()
 }
 
-async fn from_daemon(url: &str, files: &[(&str, String)]) -> Ratios {
-    let mut driven = Driven::new(options(url, files, None));
+/// A daemon that lived through the last three hours; with more raw series than `raw_series_max` the server sums.
+async fn from_daemon(url: &str, files: &[(&str, String)], raw_series_max: usize) -> Ratios {
+    let mut options = options(url, files, None);
+    options.source.raw_series_max = raw_series_max;
+    let mut driven = Driven::new(options);
     let start = END - 3 * HOUR;
     driven.tick(start).await;
     let snapshot = driven.live(start, END).await;
@@ -123,10 +126,20 @@ async fn error_ratios_are_what_really_happened() {
     let texts: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
 
     let eval = from_eval(&prometheus.url(), &services);
-    let daemon = from_daemon(&prometheus.url(), &texts).await;
+    let daemon = from_daemon(&prometheus.url(), &texts, 20_000).await;
+    let summed = from_daemon(&prometheus.url(), &texts, 3).await;
     let mut table = format!(
-        "{:<11} {:>9} | {:>9} {:>9} | {:>9} {:>9} | {:>11} {:>9} {:>9}\n",
-        "scenario", "truth 30d", "eval 30d", "eval 1h", "daemon", "1h", "mean of 5m", "inc[30d]", "inc[1m]"
+        "{:<11} {:>9} | {:>9} {:>9} | {:>9} {:>9} | {:>9} | {:>11} {:>9} {:>9}\n",
+        "scenario",
+        "truth 30d",
+        "eval 30d",
+        "eval 1h",
+        "daemon",
+        "1h",
+        "summed 1h",
+        "mean of 5m",
+        "inc[30d]",
+        "inc[1m]"
     );
     let mut wrong = Vec::new();
     for each in &named {
@@ -139,8 +152,11 @@ async fn error_ratios_are_what_really_happened() {
             (eval[each.name].1, hour),
             (daemon[each.name].0, month),
             (daemon[each.name].1, hour),
+            (summed[each.name].1, hour),
         ];
-        for (measured, truth) in ours {
+        // A hole in the scrapes is bridged by cursors; the sums of the server have none, which the SLO's note says.
+        let judged = if each.name == "hole" { &ours[..4] } else { &ours[..] };
+        for &(measured, truth) in judged {
             let fits = measured.is_some_and(|ratio| (ratio / truth - 1.0).abs() <= tolerance(each.name));
             if !fits {
                 wrong.push(format!("{}: {measured:?}, truth {truth}", each.name));
@@ -151,8 +167,8 @@ async fn error_ratios_are_what_really_happened() {
         let others: Vec<String> = peers.iter().map(|&measured| off(measured, month)).collect();
         writeln!(
             table,
-            "{:<11} {:>9.6} | {:>9} {:>9} | {:>9} {:>9} | {:>11} {:>9} {:>9}",
-            each.name, month, cells[0], cells[1], cells[2], cells[3], others[0], others[1], others[2]
+            "{:<11} {:>9.6} | {:>9} {:>9} | {:>9} {:>9} | {:>9} | {:>11} {:>9} {:>9}",
+            each.name, month, cells[0], cells[1], cells[2], cells[3], cells[4], others[0], others[1], others[2]
         )
         .expect("a String grows");
     }
