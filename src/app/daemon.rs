@@ -161,8 +161,10 @@ impl Daemon {
                         () = stop.cancelled() => break,
                         () = self.tick(next, notifier) => {}
                     }
-                    // A tick that took long is followed by the newest one, which reads what was missed.
-                    next = (next + poll_s).max((clock.now() - delay_s).div_euclid(poll_s) * poll_s);
+                    // A tick that took long is followed by the newest one, which reads what was missed; and when the
+                    // clock was set back, the loop goes back with it instead of waiting for it.
+                    let newest = (clock.now() - delay_s).div_euclid(poll_s) * poll_s;
+                    next = if newest < next - poll_s { newest + poll_s } else { newest.max(next + poll_s) };
                 }
             }
         }

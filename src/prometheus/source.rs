@@ -425,11 +425,19 @@ impl Source {
 
     fn grid_harvests(&self, answered: &Answered) -> Vec<GridHarvest> {
         let resolution_ms = self.options.resolution_s * 1000;
-        let fetches = answered.series.iter().map(|(i, series)| (&self.plan.fetches[*i], series.as_slice()));
-        if self.groups[answered.span.group].aggregated {
-            return grid::aggregated(&self.plan, &fetches.collect::<Vec<_>>(), resolution_ms);
+        let fetches: Vec<_> =
+            answered.series.iter().map(|(i, series)| (&self.plan.fetches[*i], series.as_slice())).collect();
+        let mut harvests = match self.groups[answered.span.group].aggregated {
+            true => grid::aggregated(&self.plan, &fetches, resolution_ms),
+            false => {
+                fetches.iter().flat_map(|(fetch, rows)| grid::gauge(&self.plan, fetch, rows, resolution_ms)).collect()
+            }
+        };
+        for harvest in &mut harvests {
+            // Nobody asked for the future.
+            drop(harvest.slices.split_off(&answered.span.to_s.div_euclid(self.options.resolution_s)));
         }
-        fetches.flat_map(|(fetch, series)| grid::gauge(&self.plan, fetch, series, resolution_ms)).collect()
+        harvests
     }
 
     /// Takes the answers of one step.

@@ -4,7 +4,7 @@
 //! summed (`aggregated`, over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history
 //! (`increase` over five minutes or an hour) fills the coarse tiers at a cold start without remote read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, Labels, SliceDelta};
@@ -92,11 +92,17 @@ impl Cell {
     }
 }
 
+/// The series of an answer, each label set once.
+fn distinct(answer: &[RawSeries]) -> impl Iterator<Item = &RawSeries> {
+    let mut seen = BTreeSet::new();
+    answer.iter().filter(move |series| seen.insert(&series.labels))
+}
+
 /// Judges a gauge on the slice grid: the value at the end of a slice stands for it, the worst of several series
 /// decides, and a slice without a number stays unknown.
 pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i64) -> Vec<GridHarvest> {
     let mut worst: BTreeMap<(usize, Labels), (BTreeMap<i64, Cell>, bool)> = BTreeMap::new();
-    for series in answer {
+    for series in distinct(answer) {
         for (sli, _) in uses(plan, fetch, series) {
             let Some(bound) = plan.slis[sli].bound else { continue };
             let entry = worst.entry((sli, plan.series_labels(sli, &series.labels))).or_default();
@@ -144,7 +150,7 @@ fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Lab
     // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
     let mut rows: BTreeMap<(usize, Labels, Labels), (Sums, bool)> = BTreeMap::new();
     for (fetch, answer) in answers {
-        for series in *answer {
+        for series in distinct(answer) {
             for (sli, role) in uses(plan, fetch, series) {
                 let row: Labels = match plan.slis[sli].histogram {
                     true => {

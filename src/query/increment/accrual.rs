@@ -7,8 +7,9 @@ use super::track::Count;
 use super::walk::Gain;
 use crate::query::plan::Role;
 
-/// Slices that one read may span; 40 days of 30-second slices.
-const SPAN_MAX: i64 = 115_200;
+/// Slices that one read may span: a day of 10-second slices, three and a half of 30-second ones. Of a longer hole only
+/// the newest slices are marked; the others stay unknown.
+const SPAN_MAX: i64 = 10_000;
 /// Exporters that do not read count and bucket at one moment are off by a few events, made up at the next scrape: this
 /// share of the good events is carried on.
 const UNEVEN: f64 = 0.01;
