@@ -318,19 +318,18 @@ impl Daemon {
         }
         let due = self.unfilled.due();
         // Up to where the polls began: the recent hours at a cold start, this moment for an SLO that is new.
-        // Of a series that was never seen it is where the next poll reads from: a request that failed starts there.
-        let next_read = |id: &str| {
-            let sli = self.rules.plan.slis.iter().position(|sli| sli.id == id)?;
-            self.source.read_until_of(sli)
+        let seen = |id: &str| self.ledger.of(id).filter_map(|(_, series)| series.begins()).min();
+        let (to_s, slos): (i64, BTreeSet<String>) = match due.iter().filter_map(|id| seen(id)).min() {
+            // Those that began much later are filled by the next round.
+            Some(to_s) => (to_s, due.into_iter().filter(|id| seen(id).is_some_and(|at| at <= to_s + 3600)).collect()),
+            // One that was never seen comes alone, so that a request that fails keeps nobody waiting; its history ends
+            // where its next read begins.
+            None => {
+                let Some(id) = due.into_iter().next() else { return };
+                let sli = self.rules.plan.slis.iter().position(|sli| sli.id == id);
+                (sli.and_then(|sli| self.source.read_until_of(sli)).unwrap_or(at_s), BTreeSet::from([id]))
+            }
         };
-        let begins = |id: &str| {
-            let seen = self.ledger.of(id).filter_map(|(_, series)| series.begins()).min();
-            seen.or_else(|| next_read(id)).unwrap_or(at_s)
-        };
-        let Some(to_s) = due.iter().map(|id| begins(id)).min() else { return };
-        // Those that began much later are filled by the next round.
-        let together = |id: &String| begins(id) <= to_s + 3600;
-        let slos: BTreeSet<String> = due.into_iter().filter(together).collect();
         let step_s = match self.way {
             Way::RemoteRead => self.options.source.resolution_s,
             Way::Ranges => 300,
