@@ -2,7 +2,7 @@
 //!
 //! The last hours come raw, so that alerts are right within seconds. What is older is read beside the polls: raw by
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
-//! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`). Prometheus §5 of the reference has the costs.
+//! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`). `benches/cost.rs` measures both ways.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

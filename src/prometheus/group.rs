@@ -173,7 +173,7 @@ pub(super) fn first_slice(span: &Span, resolution_s: i64) -> i64 {
 }
 
 /// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
-/// value itself, if its target was there before (semantics §3).
+/// value itself, if its target was there before.
 fn aggregate(fetch: &Fetch, slice_s: i64) -> String {
     let (m, keep) = (&fetch.expr, fetch.keep.join(", "));
     format!(

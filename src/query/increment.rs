@@ -14,7 +14,7 @@
 //! - what is negative, no number or too large to count by ones is not taken: the next count bridges it.
 //!
 //! Why not `increase()`: asked each minute over a minute it never sees the step between two windows and counts the next
-//! one twice. Semantics §3 has the measurements.
+//! one twice. `tests/it/exactness.rs` measures it.
 //!
 //! Deliberately absent: what time it is. "Now" is the newest moment the caller says it has read up to.
 

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_compiled_in_file_is_what_the_semantics_page_promises() {
+    fn the_compiled_in_file_holds_the_documented_defaults() {
         let defaults = defaults();
         assert_eq!(defaults.window.to_string(), "30d");
         assert_eq!(defaults.resolution.to_string(), "30s");
