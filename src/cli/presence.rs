@@ -56,6 +56,10 @@ struct Wanted {
 }
 
 fn wanted(spec: &SloSpec) -> Vec<Wanted> {
+    spec.source.as_ref().map(|source| wanted_of(spec, source)).unwrap_or_default()
+}
+
+fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
     let one = |part, selector: &str, le| Wanted {
         slo: spec.slo.id.clone(),
         part,
@@ -63,20 +67,25 @@ fn wanted(spec: &SloSpec) -> Vec<Wanted> {
         by: spec.slo.by.clone(),
         le,
     };
-    match &spec.source {
+    let histogram = |selector: &str, threshold| match Selector::parse(selector) {
         Err(_) => Vec::new(),
-        Ok(SliSource::Ratio { total, part: Part::Bad(bad) }) => vec![one("total", total, None), one("bad", bad, None)],
-        Ok(SliSource::Ratio { total, part: Part::Good(good) }) => {
-            vec![one("total", total, None), one("good", good, None)]
+        Ok(base) => {
+            let of = |suffix: &str| base.renamed(format!("{}_{suffix}", base.metric)).to_string();
+            vec![one("count", &of("count"), None), one("bucket", &of("bucket"), Some(threshold))]
         }
-        Ok(SliSource::Gauge { expr, .. }) => vec![one("value", expr, None)],
-        Ok(SliSource::Histogram { selector, threshold }) => match Selector::parse(selector) {
-            Err(_) => Vec::new(),
-            Ok(base) => {
-                let of = |suffix: &str| base.renamed(format!("{}_{suffix}", base.metric)).to_string();
-                vec![one("count", &of("count"), None), one("bucket", &of("bucket"), Some(*threshold))]
-            }
-        },
+    };
+    match source {
+        SliSource::Ratio { total, part: Part::Bad(bad) } => vec![one("total", total, None), one("bad", bad, None)],
+        SliSource::Ratio { total, part: Part::Good(good) } => vec![one("total", total, None), one("good", good, None)],
+        SliSource::Gauge { expr, .. } => vec![one("value", expr, None)],
+        SliSource::Histogram { selector, threshold } => histogram(selector, *threshold),
+        SliSource::Queue { histogram: selector, threshold, waiting } => {
+            let mut all = histogram(selector, *threshold);
+            all.push(one("waiting", waiting, None));
+            all
+        }
+        // A query of somebody else's is asked as it is; which of several generations is there, the poll finds out.
+        SliSource::Query { .. } | SliSource::Generations(_) => Vec::new(),
     }
 }
 

@@ -262,7 +262,10 @@ fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sour
             let bucket = base.renamed(format!("{}_bucket", base.metric));
             Ok(Sourced::Uses(vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))]))
         }
-        SliSource::Gauge { expr, bound } => {
+        SliSource::Queue { .. } => Err("waiting gauges beside a histogram are not read yet".into()),
+        SliSource::Query { .. } => Err("foreign ratio queries are not read yet".into()),
+        SliSource::Generations(_) => Err("several generations of a metric are not told apart yet".into()),
+        SliSource::Gauge { expr, bound, trust: _ } => {
             meta.bound = Some(*bound);
             bounded(expr)?;
             Ok(match Selector::parse(expr) {

@@ -86,8 +86,18 @@ fn source_text(source: &SliSource) -> String {
         SliSource::Ratio { total, part: Part::Bad(bad) } => format!("bad {bad} of {total}"),
         SliSource::Ratio { total, part: Part::Good(good) } => format!("all but {good} of {total}"),
         SliSource::Histogram { selector, threshold } => format!("over {} in {selector}", shown(*threshold)),
-        SliSource::Gauge { expr, bound: Bound::Max(max) } => format!("over {}: {expr}", shown(*max)),
-        SliSource::Gauge { expr, bound: Bound::Min(min) } => format!("under {}: {expr}", shown(*min)),
+        SliSource::Gauge { expr, bound: Bound::Max(max), .. } => format!("over {}: {expr}", shown(*max)),
+        SliSource::Gauge { expr, bound: Bound::Min(min), .. } => format!("under {}: {expr}", shown(*min)),
+        SliSource::Queue { histogram, threshold, waiting } => {
+            format!("over {} in {histogram}, or none of {waiting} getting through", shown(*threshold))
+        }
+        SliSource::Query { bad, total: Some(total), .. } => format!("{bad} of {total}"),
+        SliSource::Query { bad, total: None, .. } => bad.clone(),
+        SliSource::Generations(all) => {
+            let each: Vec<String> =
+                all.iter().map(|one| format!("{}: {}", one.name, source_text(&one.source))).collect();
+            each.join("; or ")
+        }
     }
 }
 

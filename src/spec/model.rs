@@ -65,7 +65,49 @@ pub enum SliSource {
         expr: String,
         /// The bound it must keep.
         bound: Bound,
+        /// Which of its values are no values.
+        trust: Trust,
     },
+    /// Waiting for a turn: a histogram of waits sees only those who got through, so a gauge of those who wait is read
+    /// beside it. A slice with waiters and no completions is bad.
+    Queue {
+        /// As of [`SliSource::Histogram`]; its `_count` is the completions.
+        histogram: String,
+        /// Longest good wait, in the unit of the histogram.
+        threshold: f64,
+        /// Gauge of those who wait: an instant-vector selector; several series add up.
+        waiting: String,
+    },
+    /// Ratios that somebody else's query makes, used as they are where they cannot be read as counters. Approximate.
+    Query {
+        /// PromQL of bad events a second, or of the error ratio where there is no `total`. `[slice]` stands where the
+        /// range goes.
+        bad: String,
+        /// PromQL of all events a second; `None` where `bad` is a ratio already, of which each slice is one event.
+        total: Option<String>,
+        /// Why it could not be read exactly; shown to the user.
+        why: String,
+    },
+    /// One SLI under the names of several generations of a stack. The first whose series exist is read, and only that.
+    Generations(Vec<Generation>),
+}
+
+/// One of several names for the same events.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Generation {
+    /// What the stack calls it, e.g. `llm_d_epp`.
+    pub name: String,
+    /// Its source; never itself a list of generations.
+    pub source: SliSource,
+}
+
+/// Which values of a gauge are no values: unknown, never good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Trust {
+    /// A gauge that has not changed for so many slices is frozen: its exporter has died inside.
+    pub frozen_after: Option<u32>,
+    /// Values over this stand for "not yet known" (Materialize's `u64::MAX`).
+    pub sentinel_over: Option<f64>,
 }
 
 /// Which part of `total` a second selector counts.
@@ -98,8 +140,22 @@ impl SloSpec {
             Ok(SliSource::Histogram { selector, threshold }) => {
                 vec!["histogram".into(), selector.clone(), threshold.to_string()]
             }
-            Ok(SliSource::Gauge { expr, bound: Bound::Max(max) }) => vec!["max".into(), expr.clone(), max.to_string()],
-            Ok(SliSource::Gauge { expr, bound: Bound::Min(min) }) => vec!["min".into(), expr.clone(), min.to_string()],
+            Ok(SliSource::Gauge { expr, bound: Bound::Max(max), .. }) => {
+                vec!["max".into(), expr.clone(), max.to_string()]
+            }
+            Ok(SliSource::Gauge { expr, bound: Bound::Min(min), .. }) => {
+                vec!["min".into(), expr.clone(), min.to_string()]
+            }
+            Ok(SliSource::Queue { histogram, threshold, waiting }) => {
+                vec!["queue".into(), histogram.clone(), threshold.to_string(), waiting.clone()]
+            }
+            Ok(SliSource::Query { bad, total, .. }) => {
+                vec!["query".into(), bad.clone(), total.clone().unwrap_or_default()]
+            }
+            Ok(SliSource::Generations(all)) => {
+                let names = all.iter().map(|one| format!("{} {:?}", one.name, one.source));
+                ["generations".to_string()].into_iter().chain(names).collect()
+            }
         };
         let unit = serde_json::to_string(&self.slo.unit).expect("a unit is a word or a number");
         let text = serde_json::to_vec(&(source, unit, &self.target_labels, &self.slo.by)).expect("lists of strings");

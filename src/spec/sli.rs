@@ -5,7 +5,7 @@
 //! comparing seconds with milliseconds is the quietest way to be wrong.
 
 use super::indicator::{Family, Indicator};
-use super::model::{Bound, Part, SliSource};
+use super::model::{Bound, Part, SliSource, Trust};
 use super::problem::Code;
 use super::reader::{At, Fields, Report};
 use super::selector::{self, TimeUnit};
@@ -243,7 +243,7 @@ fn from_gauge(
             Some(Bound::Max(convert(bound?, indicator.unit()?, unit)))
         }
     };
-    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound? })
+    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust: Trust::default() })
 }
 
 /// Reads a gauge expression, `at` pointing at its text.

@@ -2,7 +2,7 @@
 //! the service's own series.
 
 use super::indicator::Indicator;
-use super::model::{Bound, Part, SliSource};
+use super::model::{Bound, Part, SliSource, Trust};
 use super::preset::{Preset, PresetSli};
 use super::problem::Code;
 use super::reader::{At, Fields, Report, nearest};
@@ -112,7 +112,11 @@ pub(crate) fn from_preset(
             selector::narrow(&mut expr, labels);
             let unit = TimeUnit::of_expr(&expr).ok_or_else(missing)?;
             let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
-            Ok(SliSource::Gauge { expr: expr.to_string(), bound: Bound::Max(convert(bound, key_unit, unit)) })
+            Ok(SliSource::Gauge {
+                expr: expr.to_string(),
+                bound: Bound::Max(convert(bound, key_unit, unit)),
+                trust: Trust::default(),
+            })
         }
         PresetSli::Absent(reason) => Err(reason.clone()),
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::{Slo, Unit};
 use crate::spec::SloSpec;
+use crate::spec::model::Trust;
 
 fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
     SloSpec {
@@ -112,7 +113,11 @@ fn a_bad_selector_that_total_does_not_contain_is_asked_for_and_paired() {
 #[test]
 fn gauges_of_one_metric_share_a_request_and_expressions_stand_alone() {
     let gauge = |service: &str, expr: &str| {
-        spec(service, "freshness", SliSource::Gauge { expr: expr.into(), bound: Bound::Max(60.0) })
+        spec(
+            service,
+            "freshness",
+            SliSource::Gauge { expr: expr.into(), bound: Bound::Max(60.0), trust: Trust::default() },
+        )
     };
     let plan = plan(vec![
         gauge("a", r#"age_seconds{view="a"}"#),

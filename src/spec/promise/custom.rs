@@ -1,7 +1,7 @@
 //! An entry of `custom:`: a name of its own, and events to count or a value to compare.
 
 use crate::engine::Unit;
-use crate::spec::model::SliSource;
+use crate::spec::model::{SliSource, Trust};
 use crate::spec::problem::Code;
 use crate::spec::reader::{At, Report};
 use crate::spec::sli;
@@ -57,5 +57,5 @@ fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<SliSource> {
     let expr = query.and_then(|at| sli::read_gauge(&at, report));
     let bound = sli::min_or_max(&mut fields, report);
     fields.finish(report);
-    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound? })
+    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust: Trust::default() })
 }
