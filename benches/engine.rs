@@ -40,6 +40,8 @@ fn slo(id: usize, unit: Unit) -> Slo {
         severity: Vec::new(),
         by: Vec::new(),
         annotations: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        mute: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::alert::AlertKind;
 use super::severity::SeverityRule;
 
 /// What one "event" of an SLO is, and so which counts of the ledger its ratios are made of.
@@ -78,6 +79,10 @@ pub struct Slo {
     pub by: Vec<String>,
     /// Alert annotations from the user: `runbook`, `channel`, `description`, ...
     pub annotations: BTreeMap<String, String>,
+    /// Labels from the user on every alert of the SLO; never one of those an alert has of its own.
+    pub labels: BTreeMap<String, String>,
+    /// Kinds of alerts that are not raised for it.
+    pub mute: Vec<AlertKind>,
 }
 
 impl Slo {

@@ -1,5 +1,6 @@
 //! Who is told, how fast and how loudly: `alert_policies` and `severity_mapping`.
 
+use crate::engine::alert::AlertKind;
 use crate::engine::severity::{Condition, Sev, SeverityRule};
 use crate::engine::{Slo, Speed};
 
@@ -22,13 +23,18 @@ const CLAUSES_MAX: usize = 16;
 /// Most rows of a severity mapping.
 const RULES_MAX: usize = 100;
 
-/// Reads `alert_policies`: all clauses of all its policies, fast ones first.
+/// Reads `alert_policies`: all clauses of all its policies, fast ones first. `off` is none: no burn is an alert.
 pub(crate) fn policies<'a>(at: &At<'a>, report: &mut Report<'_>) -> Vec<PlacedClause<'a>> {
+    match &at.node.value {
+        super::tree::Value::Text(text) if text == "off" => return Vec::new(),
+        super::tree::Value::Bool(false) => return Vec::new(),
+        _ => {}
+    }
     let Some(items) = at.list(report) else { return Vec::new() };
     if items.is_empty() {
         report
             .error(at, Code::MissingKey, "alert_policies is empty, and an SLO without alerts tells nobody")
-            .write("leave alert_policies out for the default policy");
+            .write("leave alert_policies out for the default policy, or alert_policies: off");
     }
     let mut clauses = Vec::new();
     for item in items {
@@ -241,6 +247,16 @@ fn condition(at: &At<'_>, report: &mut Report<'_>) -> Option<Condition> {
     let instead = nearest(text, &CONDITIONS).map_or(format!("one of {known}"), |word| format!("condition: {word}"));
     report.error(at, Code::InvalidSeverity, format!("unknown condition {text:?}")).write(instead);
     None
+}
+
+/// Reads the kinds of alerts that are not raised.
+pub(crate) fn mute(at: &At<'_>, report: &mut Report<'_>) -> Vec<AlertKind> {
+    let kinds = AlertKind::ALL.map(|kind| (kind.as_str(), kind));
+    let items = at.list(report).unwrap_or_default();
+    let mut muted: Vec<AlertKind> = items.iter().filter_map(|item| item.choice(report, &kinds)).collect();
+    muted.sort();
+    muted.dedup();
+    muted
 }
 
 /// Reads `SEV-1` to `SEV-5`.

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::engine::Slo;
 
+pub use super::origin::{Origin, OriginFormat};
+
 /// All SLOs of all files, in id order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Model {
@@ -39,6 +41,8 @@ pub struct SloSpec {
     pub source: Result<SliSource, String>,
     /// Labels that name one scraped target; default `job, instance`.
     pub target_labels: Vec<String>,
+    /// What another tool calls it, where its file was imported.
+    pub origin: Option<Origin>,
 }
 
 /// Where the events of an SLI come from. Selectors are PromQL instant-vector selectors, already parsed once; the

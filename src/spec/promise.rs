@@ -5,6 +5,7 @@ pub(crate) mod keyed;
 
 use std::collections::BTreeMap;
 
+use crate::engine::alert::AlertKind;
 use crate::engine::severity::SeverityRule;
 use crate::engine::{Slo, Unit};
 
@@ -12,7 +13,8 @@ use super::alerting::{self, PlacedClause};
 use super::burn::shown;
 use super::defaults::Defaults;
 use super::duration::TimeSpan;
-use super::model::{SliSource, SloSpec};
+use super::model::{Origin, SliSource, SloSpec};
+use super::origin;
 use super::problem::{Code, Place};
 use super::reader::{At, Fields, Report};
 use super::sli;
@@ -49,7 +51,12 @@ struct Common<'a> {
     confidence: Confidence,
     by: Vec<String>,
     clauses: Option<Vec<PlacedClause<'a>>>,
+    /// Rows of its own, above those of the service.
+    severity: Vec<SeverityRule>,
     annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    mute: Vec<AlertKind>,
+    origin: Option<Origin>,
 }
 
 #[derive(Clone, Copy)]
@@ -65,13 +72,33 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let clauses = fields.get("alert_policies").map(|at| alerting::policies(&at, report));
+    let severity = fields.get("severity_mapping").map(|at| alerting::severities(&at, report)).unwrap_or_default();
     let mut annotations = service.annotations.clone();
     for key in ["description", "runbook"] {
         if let Some(text) = fields.get(key).and_then(|at| at.text(report)) {
             annotations.insert(key.into(), text.into());
         }
     }
-    Common { objective, window, confidence, by, clauses, annotations }
+    if let Some(at) = fields.get("annotations") {
+        annotations.extend(alerting::labels(&at, report));
+    }
+    let labels = fields.get("labels").map(|at| own_labels(&at, &by, report)).unwrap_or_default();
+    let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
+    let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
+    Common { objective, window, confidence, by, clauses, severity, annotations, labels, mute, origin }
+}
+
+/// Reads the labels that all alerts of an SLO carry.
+fn own_labels(at: &At<'_>, by: &[String], report: &mut Report<'_>) -> BTreeMap<String, String> {
+    let labels = alerting::labels(at, report);
+    for (name, _) in &labels {
+        let taken = by.contains(name) || RESERVED_LABELS.contains(&name.as_str());
+        if taken {
+            let what = format!("`labels` cannot have {name:?}: alerts have a label of that name of their own");
+            report.error(at, Code::InvalidName, what).write("another name");
+        }
+    }
+    labels.into_iter().collect()
 }
 
 /// Reads a rolling window.
@@ -199,9 +226,13 @@ impl Parts<'_> {
                 Confidence::Off => None,
                 Confidence::At(number) => Some(number),
             },
-            severity: service.severity.iter().chain(&service.defaults.severity).cloned().collect(),
+            severity: (self.said.severity.iter().chain(&service.severity).chain(&service.defaults.severity))
+                .cloned()
+                .collect(),
             by: self.said.by,
             annotations: self.said.annotations,
+            labels: self.said.labels,
+            mute: self.said.mute,
         };
         match self.said.clauses.as_ref().or(service.clauses.as_ref()) {
             Some(clauses) => alerting::resolve(clauses, &mut slo, service.resolution, report)?,
@@ -211,6 +242,7 @@ impl Parts<'_> {
             .target_labels
             .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
             .unwrap_or_else(|| service.defaults.target_labels.clone());
-        Some(PlacedSlo { spec: SloSpec { slo, source: self.source, target_labels }, place })
+        let spec = SloSpec { slo, source: self.source, target_labels, origin: self.said.origin };
+        Some(PlacedSlo { spec, place })
     }
 }

@@ -178,6 +178,18 @@ fn from_histogram(
             return None;
         }
     }
+    let found = histogram_selector(at, report)?;
+    let name = found.name.as_deref().unwrap_or_default();
+    let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
+    let threshold = convert(bound?, indicator.unit()?, unit);
+    Some(SliSource::Histogram { selector: found.to_string(), threshold })
+}
+
+/// Reads the selector of a histogram: its base name, and no `le`.
+pub(crate) fn histogram_selector(
+    at: &At<'_>,
+    report: &mut Report<'_>,
+) -> Option<promql_parser::parser::VectorSelector> {
     let found = read_selector(at, report)?;
     let name = found.name.as_deref().unwrap_or_default();
     let has_le = !found.matchers.find_matchers("le").is_empty();
@@ -194,9 +206,19 @@ fn from_histogram(
         report.error(at, Code::InvalidSli, "the bucket is chosen by the threshold in the SLO's key: leave `le` out");
         return None;
     }
-    let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
-    let threshold = convert(bound?, indicator.unit()?, unit);
-    Some(SliSource::Histogram { selector: found.to_string(), threshold })
+    Some(found)
+}
+
+/// Reads a query of somebody else's in which `[slice]` stands where the range goes.
+pub(crate) fn read_query(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = at.text(report)?;
+    match selector::gauge(&text.replace("[slice]", "[30s]")) {
+        Ok(_) => Some(text.to_string()),
+        Err(fault) => {
+            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice;
+            None
+        }
+    }
 }
 
 /// The unit of a metric: what its name shows, or what the user says.

@@ -137,11 +137,11 @@ fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
         ),
         (
             "  gpu_queue_time_p95_s: {max: 10, sli: {gauge: max(wait_ms)}}\n",
-            r#"a-gpu-queue-time-p95 99 GaugeSlices Ok(Gauge { expr: "max(wait_ms)", bound: Max(10000.0) })"#,
+            r#"a-gpu-queue-time-p95 99 GaugeSlices Ok(Gauge { expr: "max(wait_ms)", bound: Max(10000.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
         (
             "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: time() - t_seconds}}\n",
-            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "time() - t_seconds", bound: Max(60.0) })"#,
+            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "time() - t_seconds", bound: Max(60.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
         (
             "  availability: {objective: 99.9, sli: {total: t, good: g}}\n",
@@ -149,11 +149,11 @@ fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
         ),
         (
             "  availability: {objective: 99.9, sli: {gauge: up, min: 1}}\n",
-            r#"a-availability 99.9 GaugeSlices Ok(Gauge { expr: "up", bound: Min(1.0) })"#,
+            r#"a-availability 99.9 GaugeSlices Ok(Gauge { expr: "up", bound: Min(1.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
         (
             "  custom: [{name: q, objective: 95, slices: {query: depth, max: 3}}]\n",
-            r#"a-q 95 GaugeSlices Ok(Gauge { expr: "depth", bound: Max(3.0) })"#,
+            r#"a-q 95 GaugeSlices Ok(Gauge { expr: "depth", bound: Max(3.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
         (
             "  custom: [{name: q, objective: 95, events: {total: t, bad: b}}]\n",

@@ -26,6 +26,8 @@ fn slo(id: &str, unit: Unit) -> Slo {
         severity: Vec::new(),
         by: Vec::new(),
         annotations: Default::default(),
+        labels: Default::default(),
+        mute: Vec::new(),
     }
 }
 

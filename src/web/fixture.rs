@@ -55,6 +55,8 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
             ("channel".to_owned(), format!("#incidents-{service}")),
         ]
         .into(),
+        labels: Default::default(),
+        mute: Vec::new(),
     }
 }
 

@@ -25,6 +25,8 @@ fn slo(id: &str) -> Arc<Slo> {
         severity: vec![],
         by: vec![],
         annotations: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        mute: Vec::new(),
     })
 }
 

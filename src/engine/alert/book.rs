@@ -209,6 +209,9 @@ impl<'a> Step<'a> {
 
     /// Why an alert of `kind` should fire by what this evaluation says; `DataMissing` is not decided here.
     fn condition(&self, kind: AlertKind) -> Option<FireReason> {
+        if self.slo.mute.contains(&kind) {
+            return None;
+        }
         let fires = |speed| self.status.clauses.iter().any(|clause| clause.speed == speed && clause.firing);
         match kind {
             AlertKind::FastBurn => fires(Speed::Fast).then_some(FireReason::Burning),
@@ -253,6 +256,11 @@ impl<'a> Step<'a> {
             .iter()
             .map(|(name, value)| (if clashes(name) { format!("series_{name}") } else { name.to_owned() }, value))
             .collect();
+        for (name, value) in &slo.labels {
+            if !clashes(name) && labels.get(name).is_none() {
+                labels.set(name, value.clone());
+            }
+        }
         for (name, value) in own {
             labels.set(name, value);
         }
@@ -315,7 +323,8 @@ impl SeriesAlerts {
 
     fn judge_data(&mut self, step: &Step, transitions: &mut Vec<Transition>) {
         let kind = AlertKind::DataMissing;
-        if !step.no_data() || matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling) {
+        let muted = step.slo.mute.contains(&kind);
+        if muted || !step.no_data() || matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling) {
             self.no_data_since = None;
             self.resolve(kind, ResolveReason::ConditionEnded, step.at, transitions);
             return;

@@ -460,3 +460,19 @@ fn the_same_evaluations_make_the_same_bytes() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_muted_kind_is_never_raised_and_holds_nobody_back() {
+    let slo = Slo { mute: vec![AlertKind::FastBurn, AlertKind::DataMissing], ..slo() };
+    check(&slo, &[(0, CALM, ""), (30, BOTH, "slow_burn SEV-3 +30"), (60, FAST, "slow_burn SEV-3 +30 resolved +60")]);
+    check(&slo, &[(0, CALM, ""), (30, CALM.blind(), ""), (600, CALM.blind(), "")]);
+}
+
+#[test]
+fn labels_of_the_slo_are_on_every_alert_and_replace_none_of_its_own() {
+    let labels = [("routing_key", "pay"), ("severity", "page")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let slo = Slo { labels: labels.into(), ..slo() };
+    let (book, _) = check(&slo, &[(0, FAST, "fast_burn SEV-2 +0")]);
+    let alert = book.active()[0].labels.clone();
+    assert_eq!((alert.get("routing_key"), alert.get("severity")), (Some("pay"), Some("critical")));
+}

@@ -50,6 +50,8 @@ pub(crate) fn slo(objective: f64) -> Slo {
         severity: Vec::new(),
         by: Vec::new(),
         annotations: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        mute: Vec::new(),
     }
 }
 

@@ -21,9 +21,12 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             severity: vec![],
             by: by.iter().map(|&b| b.to_owned()).collect(),
             annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            mute: Vec::new(),
         },
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],
+        origin: None,
     }
 }
 

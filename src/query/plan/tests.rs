@@ -18,9 +18,12 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             severity: vec![],
             by: vec![],
             annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            mute: Vec::new(),
         },
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],
+        origin: None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! The scalar form says the objective (`availability: 99.9`) or the bound (`latency_p95_ms: 800`); the long form says
 //! the same as `objective` or `max`, and everything else.
 
+use std::collections::BTreeMap;
+
 use crate::engine::Unit;
 use crate::spec::indicator::Indicator;
 use crate::spec::model::SliSource;
@@ -77,7 +79,11 @@ fn scalar_form<'a>(
         confidence: Confidence::Default,
         by: Vec::new(),
         clauses: None,
+        severity: Vec::new(),
         annotations: service.annotations.clone(),
+        labels: BTreeMap::new(),
+        mute: Vec::new(),
+        origin: None,
     };
     Some(Said { common, bound, events: false, explicit: None })
 }
