@@ -21,7 +21,7 @@ pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use slo::{BurnClause, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
-pub use status::{DataState, SeriesStatus, SloState};
+pub use status::{DataReason, DataState, SeriesStatus, SloState};
 
 /// Seconds since the Unix epoch. Slices, windows and alert times use it; samples keep milliseconds.
 pub type Seconds = i64;

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod gate;
 pub mod notify;
 pub mod prometheus;
 pub mod query;

@@ -9,11 +9,12 @@ use super::defaults::defaults;
 use super::duration::TimeSpan;
 use super::files::{self, LoadedFile};
 use super::model::Model;
-use super::policy::{self, PlacedPolicy, Policy};
+use super::policy::{self, PlacedPolicy};
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Report};
 use super::service::{self, PlacedService};
 use super::tree::{self, Node, Value};
+use crate::gate::Policy;
 
 /// What came of loading.
 #[derive(Debug, Clone, Default)]

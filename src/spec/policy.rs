@@ -1,140 +1,21 @@
 //! `policy.yaml`: what robots and people may do to a service, and under which checks.
 //!
-//! Pure data, read strictly and checked against the services. Nothing here decides anything.
-
-use serde::Serialize;
+//! Read strictly into `gate::policy` and checked against the services. Nothing here decides anything.
 
 use super::model::Model;
 use super::problem::{Code, Place};
 use super::reader::{At, Report, nearest};
+use crate::gate::ActionClass;
+use crate::gate::policy::{Action, AllowedAction, Approver, CheckKind, Logging, Policy, SafetyCheck};
 
 /// Most rows of a list in a policy.
 const ROWS_MAX: usize = 100;
-
-/// The policy of one service.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Policy {
-    /// The service it is for.
-    pub service: String,
-    /// What may be done at all; anything else is denied.
-    pub allowed_actions: Vec<AllowedAction>,
-    /// What must hold before anything is done.
-    pub safety_checks: Vec<SafetyCheck>,
-    /// How it is written down.
-    pub logging: Logging,
-}
-
-/// One action that is allowed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AllowedAction {
-    /// What it does.
-    pub action: Action,
-    /// Whether a person must approve it.
-    pub require_approval: bool,
-    /// Who may.
-    pub approvers: Vec<Approver>,
-    /// A class other than the action's own.
-    pub class: Option<ActionClass>,
-}
-
-/// An action and its limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Action {
-    /// Back to an earlier version.
-    Rollback {
-        /// How many versions back at most; 1 is the version before this one.
-        max_versions_back: u32,
-    },
-    /// Another number of replicas.
-    Scale {
-        /// Fewest replicas.
-        min_replicas: u32,
-        /// Most replicas.
-        max_replicas: u32,
-        /// Most replicas added or removed at once.
-        max_step: Option<u32>,
-    },
-    /// Pods are replaced by the same version.
-    Restart,
-    /// A new version.
-    Deploy,
-    /// Another configuration.
-    Config,
-}
-
-impl Action {
-    /// `rollback`, `scale`, ...
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Rollback { .. } => "rollback",
-            Action::Scale { .. } => "scale",
-            Action::Restart => "restart",
-            Action::Deploy => "deploy",
-            Action::Config => "config",
-        }
-    }
-}
-
-/// What an action is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActionClass {
-    /// Cures: needs a burn, and must not harm.
-    Mitigate,
-    /// Spends budget: needs headroom.
-    Risk,
-    /// Changes nothing.
-    Observe,
-}
-
-/// Somebody who may approve.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Approver {
-    /// Anybody of a team.
-    Team(String),
-    /// One person.
-    Person(String),
-}
-
-/// A check that must hold.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SafetyCheck {
-    /// What is checked.
-    pub kind: CheckKind,
-    /// Id of the SLO it looks at.
-    pub slo: String,
-    /// Its bound: percent for availability and budget, a burn rate for burning.
-    pub threshold: f64,
-}
-
-/// The checks there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckKind {
-    /// The SLI must stay at or over `threshold` percent.
-    MustNotReduceAvailabilityBelow,
-    /// At least `threshold` percent of the budget must be left.
-    MustHaveBudgetLeft,
-    /// The burn rate must not be over `threshold`.
-    MustNotBurnFasterThan,
-}
 
 const CHECKS: [(&str, CheckKind); 3] = [
     ("must_not_reduce_availability_below", CheckKind::MustNotReduceAvailabilityBelow),
     ("must_have_budget_left", CheckKind::MustHaveBudgetLeft),
     ("must_not_burn_faster_than", CheckKind::MustNotBurnFasterThan),
 ];
-
-/// How decisions are recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Logging {
-    /// Whether each decision goes to the audit log.
-    pub audit: bool,
-    /// A tag on the records.
-    pub incident_tag: Option<String>,
-}
 
 /// A policy with the places that later checks point at.
 #[derive(Debug)]
@@ -156,8 +37,9 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     if let Some(at) = fields.need(report, "allowed_actions", "[{type: restart}]") {
         for item in rows(&at, report) {
             let Some(action) = read_action(&item, report) else { continue };
-            if allowed_actions.iter().any(|earlier| earlier.action.as_str() == action.action.as_str()) {
-                let what = format!("the action {} is allowed twice, and only one can hold", action.action.as_str());
+            if allowed_actions.iter().any(|earlier| earlier.action.kind().as_str() == action.action.kind().as_str()) {
+                let what =
+                    format!("the action {} is allowed twice, and only one can hold", action.action.kind().as_str());
                 report.error(&item, Code::DuplicateKey, what).write("one row for each type");
             }
             allowed_actions.push(action);
@@ -175,7 +57,7 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     let logging = fields.get("logging").and_then(|at| read_logging(&at, report));
     fields.finish(report);
     let logging = logging.unwrap_or(Logging { audit: true, incident_tag: None });
-    let policy = Policy { service: service?, allowed_actions, safety_checks, logging };
+    let policy = Policy { allowed_actions, safety_checks, logging, ..Policy::new(service?) };
     Some(PlacedPolicy { policy, place, slo_places })
 }
 
@@ -213,6 +95,7 @@ fn read_action(at: &At<'_>, report: &mut Report<'_>) -> Option<AllowedAction> {
                 min_replicas,
                 max_replicas,
                 max_step,
+                max_utilization: 0.8,
             })
         }
         Some("restart") => Some(Action::Restart),
@@ -241,7 +124,7 @@ fn read_action(at: &At<'_>, report: &mut Report<'_>) -> Option<AllowedAction> {
             .write("approvers: [{team: checkout-oncall}]");
     }
     fields.finish(report);
-    Some(AllowedAction { action: action?, require_approval, approvers, class })
+    Some(AllowedAction { require_approval, approvers, class, ..AllowedAction::new(action?) })
 }
 
 fn count(at: &At<'_>, report: &mut Report<'_>, least: u64) -> Option<u32> {

@@ -1,0 +1,174 @@
+//! One text for one value: JSON in canonical form (RFC 8785), and its SHA-256.
+//!
+//! Members are sorted by the UTF-16 units of their names, numbers are written as ECMAScript writes them, and only what
+//! must be escaped is. So two sides that agree on the value agree on the digest.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256, written `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// Of a value in canonical form.
+    ///
+    /// # Errors
+    /// When the value has no JSON form: a map whose keys are no texts. A number that is not finite becomes `null`.
+    pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
+        let mut text = String::new();
+        write(&serde_json::to_value(value)?, &mut text);
+        Ok(Digest::of_bytes(text.as_bytes()))
+    }
+
+    /// The 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fault = || format!("{text:?} is no digest: write sha256: and 64 hexadecimal digits");
+        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(fault)?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let digit = |c: u8| match c {
+                b'0'..=b'9' => Some(c - b'0'),
+                b'a'..=b'f' => Some(c - b'a' + 10),
+                _ => None,
+            };
+            *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high * 16 + low).ok_or_else(fault)?;
+        }
+        Ok(Digest(bytes))
+    }
+}
+
+/// `value` in canonical form.
+pub fn text(value: &Value) -> String {
+    let mut text = String::new();
+    write(value, &mut text);
+    text
+}
+
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            // Whole numbers beyond 2^53 are doubles to ECMAScript, so to RFC 8785.
+            (Some(whole), _, _) if whole.unsigned_abs() <= 1 << 53 => out.push_str(&whole.to_string()),
+            (_, _, Some(double)) => write_double(double, out),
+            _ => out.push_str("null"),
+        },
+        Value::String(text) => write_text(text, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+            sorted.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
+            out.push('{');
+            for (i, (name, value)) in sorted.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_text(name, out);
+                out.push(':');
+                write(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\u{c}' => out.push_str("\\f"),
+            '\r' => out.push_str("\\r"),
+            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// ECMAScript's `Number::toString`: the shortest digits that give the number back, which Rust's `{:e}` has too.
+fn write_double(double: f64, out: &mut String) {
+    if double == 0.0 {
+        out.push('0');
+        return;
+    }
+    let shortest = format!("{:e}", double.abs());
+    let (mantissa, exponent) = shortest.split_once('e').expect("`{:e}` writes an exponent");
+    let digits = mantissa.replace('.', "");
+    // The value is 0.DIGITS times ten to the power of `point`.
+    let point = exponent.parse::<i32>().expect("`{:e}` writes a whole exponent") + 1;
+    let count = i32::try_from(digits.len()).expect("a double has at most 17 digits");
+    if double < 0.0 {
+        out.push('-');
+    }
+    let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
+    if (count..=21).contains(&point) {
+        out.push_str(&digits);
+        out.push_str(&zeros(point - count));
+    } else if (1..=21).contains(&point) {
+        let (whole, part) = digits.split_at(usize::try_from(point).unwrap_or(0));
+        out.push_str(&format!("{whole}.{part}"));
+    } else if (-5..=0).contains(&point) {
+        out.push_str(&format!("0.{}{digits}", zeros(-point)));
+    } else {
+        let (first, rest) = digits.split_at(1);
+        let dot = if rest.is_empty() { "" } else { "." };
+        let sign = if point > 0 { '+' } else { '-' };
+        out.push_str(&format!("{first}{dot}{rest}e{sign}{}", (point - 1).abs()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! What a decision consists of: checks, each with what was observed, its bound, and what would clear it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::action::ActionClass;
+use super::canonical::Digest;
+use super::policy::Approver;
+use super::reason::ReasonCode;
+use crate::engine::{DataReason, DataState, Seconds};
+
+/// The answer to a request; the strictest of all checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It may be done; an allow is a permit.
+    Allow,
+    /// A person must say yes first.
+    NeedsApproval,
+    /// It may not be done. No approval lifts this.
+    Deny,
+}
+
+impl Answer {
+    /// As in answers, metrics and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Answer::Allow => "allow",
+            Answer::NeedsApproval => "needs_approval",
+            Answer::Deny => "deny",
+        }
+    }
+}
+
+/// What one check comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It holds.
+    Allow,
+    /// It does not hold, and does not stop this actor: shown with the answer.
+    Warn,
+    /// A person must say yes.
+    NeedsApproval,
+    /// No.
+    Deny,
+}
+
+impl Effect {
+    /// As in answers and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Allow => "allow",
+            Effect::Warn => "warn",
+            Effect::NeedsApproval => "needs_approval",
+            Effect::Deny => "deny",
+        }
+    }
+
+    /// What it makes of the answer.
+    pub fn answer(self) -> Answer {
+        match self {
+            Effect::Allow | Effect::Warn => Answer::Allow,
+            Effect::NeedsApproval => Answer::NeedsApproval,
+            Effect::Deny => Answer::Deny,
+        }
+    }
+}
+
+impl From<Answer> for Effect {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Allow => Effect::Allow,
+            Answer::NeedsApproval => Effect::NeedsApproval,
+            Answer::Deny => Effect::Deny,
+        }
+    }
+}
+
+/// What would clear a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearBy {
+    /// A yes of the approvers.
+    Approval,
+    /// Waiting.
+    Time,
+    /// Data coming back.
+    Data,
+    /// The service recovering, or burning, as the check asks.
+    State,
+    /// Asking again with what is really there.
+    Request,
+    /// A person lifting a halt.
+    Person,
+    /// Another policy.
+    Policy,
+    /// The gate itself recovering.
+    Gate,
+    /// Nothing, for this actor.
+    Nothing,
+}
+
+impl ClearBy {
+    /// As in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClearBy::Approval => "approval",
+            ClearBy::Time => "time",
+            ClearBy::Data => "data",
+            ClearBy::State => "state",
+            ClearBy::Request => "request",
+            ClearBy::Person => "person",
+            ClearBy::Policy => "policy",
+            ClearBy::Gate => "gate",
+            ClearBy::Nothing => "nothing",
+        }
+    }
+}
+
+/// One check of one decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Which check: `slo.necessity`, `data.quality`. Several rows may have the same, one for each SLO.
+    pub id: String,
+    /// What it comes to.
+    pub effect: Effect,
+    /// Why.
+    pub code: ReasonCode,
+    /// A sentence for people.
+    pub message: String,
+    /// What was observed, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, Value>,
+    /// What it was held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<String>,
+    /// What would clear it; none where it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_by: Option<ClearBy>,
+    /// When it clears by itself, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clears_at: Option<Seconds>,
+    /// The smallest change that flips it: "allowed again at 1h burn < 1.8, at this pace in 23m".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip: Option<String>,
+    /// The approval that covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<String>,
+}
+
+/// How the data stands on which a decision rests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataSummary {
+    /// The worst of the SLOs that count.
+    pub state: DataState,
+    /// Why.
+    pub reason: DataReason,
+    /// Which SLO that is.
+    pub slo: Option<String>,
+    /// Age of its newest sample, seconds.
+    pub oldest_age_s: Option<i64>,
+}
+
+/// Who must say yes, and how far that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalNeed {
+    /// How many distinct people.
+    pub need: u32,
+    /// How many have, on a live approval of this very request.
+    pub have: u32,
+    /// Who may.
+    pub from: Vec<Approver>,
+    /// The reasons a yes covers. A reason that appears later asks again.
+    pub covers: Vec<ReasonCode>,
+    /// The live approval, where there is one already.
+    pub id: Option<String>,
+}
+
+/// A decision with everything it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The answer.
+    pub answer: Answer,
+    /// What the action is for, as decided: from the action, the policy and what is observed.
+    pub class: ActionClass,
+    /// The actor it is recorded under.
+    pub actor: String,
+    /// When.
+    pub at: Seconds,
+    /// Digest of the request.
+    pub action_digest: Digest,
+    /// Digest of the policy; none where there is no policy.
+    pub policy_digest: Option<Digest>,
+    /// Every check that ran, in a fixed order.
+    pub checks: Vec<Check>,
+    /// The data behind it.
+    pub data: DataSummary,
+    /// Who must say yes; none where nobody need.
+    pub approval: Option<ApprovalNeed>,
+    /// A permit for this decision would be a broken glass.
+    pub break_glass: bool,
+    /// Observed generation of the resource, which a permit is bound to.
+    pub generation: Option<u64>,
+    /// Seconds after which asking again may give another answer by the clock alone.
+    pub retry_after_s: Option<i64>,
+}
+
+impl Decision {
+    /// Checks that do not hold, strictest first.
+    pub fn reasons(&self) -> Vec<&Check> {
+        let mut reasons: Vec<&Check> = self.checks.iter().filter(|check| check.effect != Effect::Allow).collect();
+        reasons.sort_by_key(|check| std::cmp::Reverse(check.effect));
+        reasons
+    }
+
+    /// Codes of the reasons, without doubles, strictest first.
+    pub fn codes(&self) -> Vec<ReasonCode> {
+        let mut codes = Vec::new();
+        for check in self.reasons() {
+            if !codes.contains(&check.code) {
+                codes.push(check.code);
+            }
+        }
+        codes
+    }
+}

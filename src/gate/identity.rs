@@ -1,0 +1,74 @@
+//! Who there is: people, robots and pipelines with what they prove themselves by. Data only; `spec::identity` reads it
+//! and authentication uses it.
+//!
+//! Deliberately absent: secrets. A token stands here as its SHA-256.
+
+use serde::{Deserialize, Serialize};
+
+use super::principal::{ActorClass, Principal, Via};
+
+/// Everybody of `identities.yaml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identities {
+    /// In name order; names are unique.
+    pub all: Vec<Identity>,
+}
+
+/// One person, robot or pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// `@ada`, `ai-operator/orca-ops`.
+    pub name: String,
+    /// Which of the three it is.
+    pub class: ActorClass,
+    /// Teams it belongs to; only a person's teams approve.
+    pub teams: Vec<String>,
+    /// SHA-256 of bearer tokens, 64 lower-case hexadecimal digits each.
+    pub token_sha256: Vec<String>,
+    /// Subjects of Kubernetes tokens: `system:serviceaccount:ops:orca`.
+    pub k8s_subjects: Vec<String>,
+    /// Names of client certificates: a DNS or URI name (SPIFFE) of the certificate.
+    pub mtls_names: Vec<String>,
+    /// Names it may give as `actor`.
+    pub may_act_as: Vec<String>,
+    /// People on whose behalf it acts; none of them may approve what it asks for.
+    pub on_behalf_of: Vec<String>,
+}
+
+impl Identities {
+    /// Who has this name.
+    pub fn named(&self, name: &str) -> Option<&Identity> {
+        self.all.binary_search_by(|identity| identity.name.as_str().cmp(name)).ok().map(|found| &self.all[found])
+    }
+
+    /// Who proves itself by this Kubernetes subject.
+    pub fn by_k8s_subject(&self, subject: &str) -> Option<&Identity> {
+        self.all.iter().find(|identity| identity.k8s_subjects.iter().any(|own| own == subject))
+    }
+
+    /// Who proves itself by a certificate with this name.
+    pub fn by_mtls_name(&self, name: &str) -> Option<&Identity> {
+        self.all.iter().find(|identity| identity.mtls_names.iter().any(|own| own == name))
+    }
+
+    /// People of a team.
+    pub fn people_of<'a>(&'a self, team: &'a str) -> impl Iterator<Item = &'a Identity> {
+        self.all.iter().filter(move |one| one.class.is_human() && one.teams.iter().any(|own| own == team))
+    }
+}
+
+impl Identity {
+    /// The principal this identity is, once `via` has proved it.
+    pub fn principal(&self, via: Via) -> Principal {
+        Principal {
+            sub: self.name.clone(),
+            via,
+            class: self.class,
+            may_act_as: self.may_act_as.iter().cloned().collect(),
+            teams: self.teams.iter().cloned().collect(),
+            delegation: self.on_behalf_of.clone(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A permit: what an allow is. Bound to who asked, what was asked, the policy and the generation of the resource; used
+//! once, soon, and only after every check has run again.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::ActionClass;
+use super::canonical::Digest;
+use super::check::Answer;
+use super::principal::ActorClass;
+use super::reason::ReasonCode;
+use super::request::Request;
+use super::verdict::Baseline;
+use crate::engine::Seconds;
+
+/// Life of a permit that broke the glass, seconds.
+pub const BREAK_GLASS_TTL_S: i64 = 15 * 60;
+
+/// A permit and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permit {
+    /// Its id.
+    pub id: String,
+    /// The decision it came from.
+    pub decision_id: String,
+    /// Who may use it.
+    pub sub: String,
+    /// Human, robot or pipeline.
+    pub actor_class: ActorClass,
+    /// The actor it is recorded under.
+    pub actor: String,
+    /// What it is for.
+    pub request: Request,
+    /// Digest of the request.
+    pub action_digest: Digest,
+    /// Digest of the policy it was decided under; none for a broken glass without a policy.
+    pub policy_digest: Option<Digest>,
+    /// Generation of the resource when it was decided: redeemed on another one, it is refused.
+    pub generation: Option<u64>,
+    /// What the action is for.
+    pub class: ActionClass,
+    /// The service's dependency group.
+    pub group: Option<String>,
+    /// The approval it rests on.
+    pub approval: Option<String>,
+    /// Admitted against the checks.
+    pub break_glass: bool,
+    /// When it was issued.
+    pub issued_at: Seconds,
+    /// Until when it can be redeemed, exclusive.
+    pub expires_at: Seconds,
+    /// Seconds after the act before it is judged.
+    pub settle_s: i64,
+    /// What became of it.
+    pub state: PermitState,
+}
+
+/// What became of a permit. Expiry is read from the times, whether or not somebody noted it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PermitState {
+    /// Can be redeemed.
+    Live,
+    /// Was redeemed: the act is under way or done.
+    Redeemed {
+        /// When.
+        at: Seconds,
+        /// How things stood.
+        baseline: Baseline,
+        /// When the caller said it was done.
+        reported_at: Option<Seconds>,
+    },
+    /// The act was judged.
+    Judged {
+        /// When.
+        at: Seconds,
+    },
+    /// Was not redeemed in time.
+    Expired,
+    /// The state became worse before it was redeemed.
+    Revoked {
+        /// When.
+        at: Seconds,
+        /// Why.
+        code: ReasonCode,
+    },
+}
+
+impl Permit {
+    /// Whether it can be redeemed at `now`, as far as the permit itself says.
+    pub fn is_live(&self, now: Seconds) -> bool {
+        self.state == PermitState::Live && now < self.expires_at && self.issued_at <= now
+    }
+
+    /// When the act was, or is held to have been: redeemed and not yet judged.
+    pub fn acting_since(&self) -> Option<Seconds> {
+        match &self.state {
+            PermitState::Redeemed { at, reported_at, .. } => Some(reported_at.unwrap_or(*at)),
+            _ => None,
+        }
+    }
+}
+
+/// What redeeming came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redemption {
+    /// Allow: act now. Anything else: do not.
+    pub answer: Answer,
+    /// Why not; the decisions' reasons, or that of the permit itself.
+    pub refusal: Option<super::reason::Refusal>,
+    /// The decision on the current view, and the one under the pinned policy where it is another: the stricter first.
+    pub decisions: Vec<super::check::Decision>,
+    /// What to write down before answering.
+    pub events: Vec<super::event::Event>,
+}

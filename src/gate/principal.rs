@@ -1,0 +1,108 @@
+//! Who asks, as authentication has established it. Nothing a request says of its sender gets in here.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Approver;
+
+/// What kind of actor somebody is. It follows from the credential, never from the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorClass {
+    /// A person.
+    Human,
+    /// An operator program, such as an AI agent.
+    Robot,
+    /// A delivery pipeline.
+    Pipeline,
+}
+
+impl ActorClass {
+    /// All classes.
+    pub const ALL: [ActorClass; 3] = [ActorClass::Human, ActorClass::Robot, ActorClass::Pipeline];
+
+    /// As in policies, records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ActorClass::Human => "human",
+            ActorClass::Robot => "robot",
+            ActorClass::Pipeline => "pipeline",
+        }
+    }
+
+    /// Whether it is a person.
+    pub fn is_human(self) -> bool {
+        self == ActorClass::Human
+    }
+}
+
+/// How a principal was authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// A bearer token whose hash stands in the identities file.
+    Token,
+    /// A Kubernetes TokenReview with our audience.
+    TokenReview,
+    /// A client certificate.
+    Mtls,
+    /// The user of this machine, at the command line.
+    Local,
+}
+
+impl Via {
+    /// As in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Via::Token => "token",
+            Via::TokenReview => "token_review",
+            Via::Mtls => "mtls",
+            Via::Local => "local",
+        }
+    }
+}
+
+/// Somebody authenticated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// The name in the identities file: `@ada`, `ai-operator/orca-ops`.
+    pub sub: String,
+    /// How that is known.
+    pub via: Via,
+    /// Human, robot or pipeline.
+    pub class: ActorClass,
+    /// Names it may give as `actor` besides its own.
+    pub may_act_as: BTreeSet<String>,
+    /// Teams it belongs to.
+    pub teams: BTreeSet<String>,
+    /// On whose behalf it acts, outermost first. None of them may approve what it asks for.
+    pub delegation: Vec<String>,
+}
+
+impl Principal {
+    /// The actor that a claimed name stands for: its own name without a claim, else the claim where it may act as that.
+    /// `None` is a mismatch.
+    pub fn actor<'a>(&'a self, claim: Option<&'a str>) -> Option<&'a str> {
+        match claim {
+            None => Some(&self.sub),
+            Some(claim) if claim == self.sub || self.may_act_as.contains(claim) => Some(claim),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether an approver of a policy means this principal. Only a person is ever one.
+    pub fn is(&self, approver: &Approver) -> bool {
+        self.class.is_human()
+            && match approver {
+                Approver::Team(team) => self.teams.contains(team),
+                Approver::Person(person) => same_person(person, &self.sub),
+            }
+    }
+}
+
+/// `@ada` and `ada` are the same person.
+pub fn same_person(a: &str, b: &str) -> bool {
+    a.strip_prefix('@').unwrap_or(a) == b.strip_prefix('@').unwrap_or(b)
+}

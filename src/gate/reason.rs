@@ -1,0 +1,216 @@
+//! Why: one word for each thing the gate can say. The same word is the field of the answer, the label of the metric,
+//! the line of the log and the member of the audit record.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reason_codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
+        /// Why something is allowed, asked, denied or refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ReasonCode {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl ReasonCode {
+            /// All of them.
+            pub const ALL: &[ReasonCode] = &[$(ReasonCode::$variant,)+];
+
+            /// As it is written everywhere.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ReasonCode::$variant => $text,)+ }
+            }
+
+            /// What it means, in a sentence: the table of `docs/gate.md`.
+            pub fn meaning(self) -> &'static str {
+                match self { $(ReasonCode::$variant => concat!($($doc,)+).trim_ascii_start(),)+ }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// The check holds.
+    Holds = "holds",
+
+    /// The body is over 64 KiB.
+    RequestTooLarge = "request_too_large",
+    /// The request is no JSON, lacks something, or holds something that does not belong to the action.
+    MalformedRequest = "malformed_request",
+    /// The request has a member that nobody knows.
+    UnknownField = "unknown_field",
+    /// There is no such action.
+    UnknownAction = "unknown_action",
+    /// There is no such service, or it has no SLO.
+    UnknownService = "unknown_service",
+    /// The actor named in the request is nobody the principal may act as.
+    ActorMismatch = "actor_mismatch",
+    /// The service has no policy: what nobody allowed is denied.
+    NoPolicy = "no_policy",
+    /// The policy does not list the action.
+    ActionNotAllowed = "action_not_allowed",
+
+    /// The newest policy files were refused; the ones before them are in force.
+    PolicyInvalid = "policy_invalid",
+    /// History is still being read after a start.
+    NotWarm = "not_warm",
+    /// The audit log cannot be written.
+    AuditUnwritable = "audit_unwritable",
+    /// The clocks of Slowburn and Prometheus differ too much.
+    ClockSkew = "clock_skew",
+    /// A halt stops it.
+    Halted = "halted",
+    /// A freeze window stops it.
+    Frozen = "frozen",
+
+    /// The caller's premise (version, replicas, target) is not what is observed.
+    StalePremise = "stale_premise",
+    /// What runs is not observed, so the premise cannot be checked.
+    PremiseUnobserved = "premise_unobserved",
+    /// Nothing would change.
+    NothingToChange = "nothing_to_change",
+    /// The target was never observed as a version of this resource.
+    UnknownVersion = "unknown_version",
+    /// More versions back than the policy allows.
+    TooManyVersionsBack = "too_many_versions_back",
+    /// Fewer replicas than the policy allows.
+    BelowMinReplicas = "below_min_replicas",
+    /// More replicas than the policy allows.
+    AboveMaxReplicas = "above_max_replicas",
+    /// More replicas added or removed at once than the policy allows.
+    StepTooLarge = "step_too_large",
+    /// The policy marks the target as one that cannot be left again.
+    Irreversible = "irreversible",
+
+    /// Another change of the service, or of its group, is under way.
+    ChangeInFlight = "change_in_flight",
+    /// The last change was too short a while ago.
+    CoolingDown = "cooling_down",
+    /// The rate budget is spent.
+    RateExceeded = "rate_exceeded",
+    /// The same step was made already within four hours.
+    FlipFlop = "flip_flop",
+    /// Two acts within four hours had no effect.
+    Ineffective = "ineffective",
+    /// The same action made things worse within four hours.
+    MadeWorse = "made_worse",
+    /// Too many denials in a short time.
+    Probing = "probing",
+
+    /// Part of the data is missing.
+    DataPartial = "data_partial",
+    /// Too few events to say anything.
+    LowTraffic = "low_traffic",
+    /// The newest data is too old.
+    DataStale = "data_stale",
+    /// There is no data.
+    DataAbsent = "data_absent",
+    /// A person acts on doubtful data and gives no reason.
+    ReasonRequired = "reason_required",
+
+    /// Something burns fast: no room for a risk.
+    FastBurn = "fast_burn",
+    /// Something burns slowly.
+    SlowBurn = "slow_burn",
+    /// The error budget is spent.
+    BudgetExhausted = "budget_exhausted",
+    /// Nothing burns: there is nothing to cure.
+    NotNecessary = "not_necessary",
+    /// The reason claimed is not what the ledger shows.
+    ClaimRefuted = "claim_refuted",
+    /// The burn does not follow the change, or something upstream burns alike.
+    NotCorrelated = "not_correlated",
+    /// Availability would, or could, fall below the floor.
+    FloorBroken = "floor_broken",
+    /// What the act would do cannot be told: nothing of its kind was measured.
+    EffectUnknown = "effect_unknown",
+    /// The rest would be loaded over the ceiling.
+    OverUtilization = "over_utilization",
+    /// Less budget is left than the policy asks for.
+    BudgetTooLow = "budget_too_low",
+    /// It burns faster than the policy allows.
+    BurnTooFast = "burn_too_fast",
+
+    /// The policy asks for the yes of a person.
+    ApprovalRequired = "approval_required",
+    /// Nobody can be asked: no channel to approvers works, or none is named.
+    NobodyToAsk = "nobody_to_ask",
+
+    /// A person broke the glass.
+    BreakGlass = "break_glass",
+    /// Breaking the glass is for people, with a reason.
+    BreakGlassRefused = "break_glass_refused",
+
+    /// There is no such permit.
+    UnknownPermit = "unknown_permit",
+    /// The permit was used already.
+    PermitUsed = "permit_used",
+    /// The permit has expired.
+    PermitExpired = "permit_expired",
+    /// The permit was revoked.
+    PermitRevoked = "permit_revoked",
+    /// The permit belongs to somebody else.
+    PrincipalDiffers = "principal_differs",
+    /// The action is not the one that was decided.
+    DigestDiffers = "digest_differs",
+    /// The policy changed, and the one decided under is not known any more.
+    PolicyChanged = "policy_changed",
+    /// The resource changed since the decision.
+    GenerationChanged = "generation_changed",
+    /// The state became worse since the decision.
+    StateWorsened = "state_worsened",
+
+    /// There is no such approval.
+    UnknownApproval = "unknown_approval",
+    /// The approval is not open any more.
+    ApprovalClosed = "approval_closed",
+    /// The approval has expired.
+    ApprovalExpired = "approval_expired",
+    /// Only a person approves.
+    NotAPerson = "not_a_person",
+    /// Who asked, or on whose behalf, does not approve.
+    OwnRequest = "own_request",
+    /// The policy does not name this person as an approver.
+    NotAnApprover = "not_an_approver",
+    /// The same person approved already.
+    AlreadyApproved = "already_approved",
+    /// A reason is missing.
+    ReasonMissing = "reason_missing",
+    /// There is no such halt.
+    UnknownHalt = "unknown_halt",
+    /// Only a person sets or lifts a halt.
+    HaltNeedsPerson = "halt_needs_person",
+    /// The time given is outside its bounds.
+    TimeOutOfBounds = "time_out_of_bounds",
+    /// The outcome is not that of a redeemed permit, or not of who redeemed it.
+    OutcomeRefused = "outcome_refused",
+}
+
+impl std::fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a step of a permit, an approval or a halt is refused. Nothing changes by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For log, metric, answer and record.
+    pub code: ReasonCode,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
+        Refusal { code, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,184 @@
+//! What is asked for, read strictly. Everything in here is a claim of the caller: it says what should be done, and
+//! proves nothing about the service or the sender.
+//!
+//! An unknown member, a member that does not belong to the action, an empty text, a wildcard: each is refused. An
+//! empty selector once meant "everything" elsewhere; here it means nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::ActionKind;
+use super::canonical::Digest;
+use super::reason::ReasonCode;
+
+/// Longest request, bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Longest name of a service, a resource, a version or an actor, bytes.
+pub const NAME_BYTES_MAX: usize = 253;
+/// Longest claimed reason, bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// Most replicas that can be asked for.
+pub const REPLICAS_MAX: u32 = 100_000;
+
+/// A request to change something, well-formed. Members are those of the audit record (semantics, section 8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The service that is changed.
+    pub service: String,
+    /// What is done.
+    pub action: ActionKind,
+    /// What it is done to: `deployment/checkout-service`.
+    pub resource: String,
+    /// The version that runs now, as the caller believes. Checked against what is observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_version: Option<String>,
+    /// The version to go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_version: Option<String>,
+    /// Replicas now, as the caller believes. Checked against what is observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_replicas: Option<u32>,
+    /// Replicas to go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Why, as the caller says. `slo_burn_rate_exceeded` and its like are checked against the ledger; any other text is
+    /// shown to people and read by nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The incident it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_id: Option<String>,
+    /// The version whose arrival is held to be the cause. Without it: the newest change of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected_change: Option<String>,
+    /// Who the caller says it is. Counts only where the principal may act as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// A person's emergency: admitted against every check, loudly, for 15 minutes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    /// The same key by the same principal gives the same decision back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a request is no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFault {
+    /// For log, metric, answer and record.
+    pub code: ReasonCode,
+    /// What is wrong and what to write instead.
+    pub what: String,
+}
+
+impl std::fmt::Display for RequestFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for RequestFault {}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// A body over [`REQUEST_BYTES_MAX`], no JSON, an unknown or doubled member, an unknown action, a member that the
+    /// action lacks or does not take, an empty or overlong text, a wildcard.
+    pub fn parse(body: &[u8]) -> Result<Self, RequestFault> {
+        let fault = |code, what: String| RequestFault { code, what };
+        if body.len() > REQUEST_BYTES_MAX {
+            let what = format!("the request has {} bytes: at most {REQUEST_BYTES_MAX} are read", body.len());
+            return Err(fault(ReasonCode::RequestTooLarge, what));
+        }
+        let request: Request = serde_json::from_slice(body).map_err(|error| {
+            let text = error.to_string();
+            let code = match () {
+                () if text.starts_with("unknown field") => ReasonCode::UnknownField,
+                () if text.starts_with("unknown variant") => ReasonCode::UnknownAction,
+                () => ReasonCode::MalformedRequest,
+            };
+            fault(code, format!("the request is not as it should be: {text}"))
+        })?;
+        request.check().map_err(|what| fault(ReasonCode::MalformedRequest, what))?;
+        Ok(request)
+    }
+
+    /// SHA-256 of the request in canonical form, without who asks and the idempotency key: what a permit and an approval
+    /// are bound to.
+    pub fn digest(&self) -> Digest {
+        let act = Request { actor: None, idempotency_key: None, ..self.clone() };
+        Digest::of(&act).expect("texts, numbers and flags have a JSON form")
+    }
+
+    /// What its members must hold together.
+    fn check(&self) -> Result<(), String> {
+        name("service", &self.service)?;
+        name("resource", &self.resource)?;
+        if !self.resource.split_once('/').is_some_and(|(kind, of)| !kind.is_empty() && !of.is_empty()) {
+            return Err(format!("resource {:?} names no object: write deployment/checkout-service", self.resource));
+        }
+        let names = [
+            ("from_version", &self.from_version),
+            ("to_version", &self.to_version),
+            ("incident_id", &self.incident_id),
+            ("suspected_change", &self.suspected_change),
+            ("actor", &self.actor),
+            ("idempotency_key", &self.idempotency_key),
+        ];
+        for (member, value) in names {
+            value.as_deref().map_or(Ok(()), |value| name(member, value))?;
+        }
+        if let Some(reason) = &self.reason {
+            if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
+                return Err(format!("reason is empty or over {REASON_BYTES_MAX} bytes"));
+            }
+            if reason.chars().any(|c| c.is_control() && c != '\n') {
+                return Err("reason holds control characters".into());
+            }
+        }
+        self.arguments()
+    }
+
+    /// Each action has its own arguments: none may be missing, none may be left over.
+    fn arguments(&self) -> Result<(), String> {
+        let action = self.action.as_str();
+        let versions = (self.from_version.is_some(), self.to_version.is_some());
+        let replicas = (self.from_replicas.is_some(), self.replicas.is_some());
+        match self.action {
+            ActionKind::Rollback if versions != (true, true) => {
+                return Err("rollback needs from_version and to_version".into());
+            }
+            ActionKind::Deploy if !versions.1 => return Err("deploy needs to_version".into()),
+            ActionKind::Scale if !replicas.1 => return Err("scale needs replicas".into()),
+            ActionKind::Scale | ActionKind::Restart if versions.1 => {
+                return Err(format!("{action} takes no to_version: it keeps the version"));
+            }
+            _ => {}
+        }
+        if self.action != ActionKind::Scale && (replicas.0 || replicas.1) {
+            return Err(format!("{action} takes no replicas: ask for scale"));
+        }
+        if self.replicas.max(self.from_replicas).is_some_and(|replicas| replicas > REPLICAS_MAX) {
+            return Err(format!("over {REPLICAS_MAX} replicas"));
+        }
+        Ok(())
+    }
+}
+
+/// A name that means one thing: not empty, not a pattern, printable, without blanks.
+fn name(member: &str, value: &str) -> Result<(), String> {
+    if value.is_empty() {
+        return Err(format!("{member} is empty: nothing is not everything"));
+    }
+    if value.len() > NAME_BYTES_MAX {
+        return Err(format!("{member} is over {NAME_BYTES_MAX} bytes"));
+    }
+    if value.contains('*') {
+        return Err(format!("{member} {value:?} is a pattern: name one thing"));
+    }
+    if value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(format!("{member} {value:?} holds blanks or control characters"));
+    }
+    Ok(())
+}
