@@ -29,6 +29,7 @@ fn slo(id: usize, unit: Unit) -> Slo {
         owner: "team".to_owned(),
         objective: 99.9,
         window_s: 30 * DAY,
+        terms: Default::default(),
         unit,
         burn: vec![
             clause(Speed::Fast, 3600, 300, 14.4, "1h/5m > 14.4x"),

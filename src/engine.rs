@@ -7,18 +7,22 @@
 //! Deliberately absent: PromQL, HTTP, storage, logging.
 
 pub mod alert;
+pub mod budget;
 pub mod burn;
 pub mod chance;
 pub mod labels;
 pub mod ledger;
+pub mod period;
 pub mod severity;
 pub mod slo;
 pub mod snapshot;
 pub mod status;
 
 pub use alert::{Alert, AlertBook, AlertKind};
+pub use budget::BudgetStatus;
 pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
+pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};
 pub use slo::{BurnClause, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
 pub use status::{DataReason, DataState, SeriesStatus, SloState};

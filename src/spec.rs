@@ -28,6 +28,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
+mod window;
 
 pub use crate::gate::Policy;
 pub(crate) use alerting::severity;

@@ -48,7 +48,6 @@ mod problem;
 mod readiness;
 mod reload;
 mod server;
-mod span;
 mod stream;
 pub mod view;
 

@@ -77,12 +77,8 @@ impl Rules {
     }
 
     fn longest_window_s(&self) -> i64 {
-        self.slos.iter().map(|slo| longest_window_s(slo)).max().unwrap_or(0)
+        self.slos.iter().map(|slo| slo.longest_s()).max().unwrap_or(0)
     }
-}
-
-fn longest_window_s(slo: &Slo) -> i64 {
-    slo.burn.iter().map(|clause| clause.long_s).fold(slo.window_s, i64::max)
 }
 
 impl Daemon {
@@ -296,7 +292,7 @@ impl Daemon {
         }
         let resolution_s = self.options.source.resolution_s;
         for slo in &self.rules.slos {
-            let oldest = (at_s - longest_window_s(slo) - FORGOTTEN_AFTER_S).div_euclid(resolution_s);
+            let oldest = (at_s - slo.longest_s() - FORGOTTEN_AFTER_S).div_euclid(resolution_s);
             let silent = |series: &crate::engine::SeriesLedger| series.newest().is_none_or(|newest| newest < oldest);
             let gone: Vec<Labels> = self
                 .ledger

@@ -144,8 +144,7 @@ fn thresholds(explained: &[Explained]) -> Table<10> {
         "outage seen after",
     ]);
     for slo in explained {
-        let mut head =
-            [slo.id.clone(), format!("{} %", shown(slo.objective)), slo.window.to_string(), slo.unit.clone()];
+        let mut head = [slo.id.clone(), format!("{} %", shown(slo.objective)), slo.window.clone(), slo.unit.clone()];
         let clauses: Vec<Option<&ExplainedClause>> = match slo.clauses.as_slice() {
             [] => vec![None],
             clauses => clauses.iter().map(Some).collect(),

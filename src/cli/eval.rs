@@ -13,8 +13,8 @@ use crate::app::history::join;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::alert::AlertBook;
-use crate::engine::status::{DataState, SloState};
-use crate::engine::{Ledger, SeriesStatus, Slo, Snapshot};
+use crate::engine::status::{DataState, SloState, WindowStatus};
+use crate::engine::{BudgetStatus, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, RECENT_S};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
@@ -104,7 +104,7 @@ async fn evaluate_at(
     for harvest in &poll.series {
         ledger.series_mut(&slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
     }
-    let longest_s = slos.iter().map(|slo| slo.burn.iter().map(|c| c.long_s).fold(slo.window_s, i64::max)).max();
+    let longest_s = slos.iter().map(|slo| slo.longest_s()).max();
     let (raw_series, scrape_s) = source.extent();
     let show = progress();
     let history = Backfill {
@@ -154,36 +154,63 @@ fn json(snapshot: &Snapshot) -> String {
 }
 
 fn table(snapshot: &Snapshot) -> String {
-    let mut table =
-        Table::new(["slo", "state", "data", "budget left", "error ratio", "events", "bad", "burn rate by window"]);
+    let mut table = Table::new([
+        "slo",
+        "state",
+        "data",
+        "window",
+        "budget left",
+        "error ratio",
+        "events",
+        "bad",
+        "burn rate by window",
+    ]);
     for slo in &snapshot.slos {
         for status in &slo.series {
-            table.push(row(&slo.slo.id, status));
+            table.push(row(&slo.slo, status));
+            for budget in status.budgets.iter().skip(1) {
+                table.push(window_row(budget));
+            }
         }
     }
     table.print()
 }
 
-fn row(id: &str, status: &SeriesStatus) -> [String; 8] {
+/// A window beside the main one.
+fn window_row(budget: &BudgetStatus) -> [String; 9] {
+    let counts = counts(budget.budget_remaining, &budget.window);
+    let [left, ratio, total, bad] = counts;
+    [String::new(), String::new(), String::new(), budget.name.clone(), left, ratio, total, bad, String::new()]
+}
+
+/// Budget left, error ratio, events and bad ones.
+fn counts(left: Option<f64>, window: &WindowStatus) -> [String; 4] {
     let percent = |ratio: Option<f64>, places: usize| {
         ratio.map_or("unknown".into(), |ratio| format!("{:.places$} %", ratio * 100.0))
     };
+    [percent(left, 1), percent(window.error_ratio, 4), window.total.to_string(), window.bad.to_string()]
+}
+
+fn row(slo: &Slo, status: &SeriesStatus) -> [String; 9] {
+    let id = &slo.id;
+    let [left, ratio, total, bad] = counts(status.budget_remaining, &status.window);
     let burns: Vec<String> = status
         .windows
         .iter()
         .filter_map(|window| Some(format!("{}={:.2}x", span(window.window_s), window.burn_rate?)))
         .collect();
     [
-        if status.labels.is_empty() { id.to_owned() } else { format!("{id}{}", status.labels) },
+        if status.labels.is_empty() { id.clone() } else { format!("{id}{}", status.labels) },
         Word(status.state).to_string(),
         match status.data.state {
             DataState::Fresh => "fresh".into(),
             _ => format!("{} ({})", Word(status.data.state), Word(status.data.reason)),
         },
-        percent(status.budget_remaining, 1),
-        percent(status.window.error_ratio, 4),
-        status.window.total.to_string(),
-        status.window.bad.to_string(),
+        slo.period().label(),
+        left,
+        ratio,
+        total,
+        bad,
         burns.join(" "),
     ]
 }

@@ -16,6 +16,7 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
+use super::budget::Budgets;
 use super::chance;
 use super::ledger::{SeriesLedger, WindowSum};
 use super::slo::{BurnClause, Slo, Speed, Unit};
@@ -41,61 +42,75 @@ pub fn evaluate(
         DataReason::Filling => series.oldest().unwrap_or(at),
         _ => Seconds::MIN,
     };
-    let windows = Windows::of(slo, series, at, read_from);
-    let whole = windows.get(slo.window_s);
-    let window = whole.status();
-    let budget_remaining = window.burn_rate.map(|burn| 1.0 - burn);
+    let reading = Reading { slo, series, read_from };
+    let windows = Windows::of(&reading, at);
+    let budgets = Budgets::read(&reading, at);
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
+    // A period of the calendar may just have begun: then the windows of the clauses are longer.
+    let nothing_known = budgets.main.so_far.sum.known == 0 && windows.0.iter().all(|window| window.sum.known == 0);
     let state = match previous.map(|previous| previous.state) {
-        Some(held) if burns(held) && (blind || whole.sum.known == 0) => held,
-        _ if blind || whole.sum.known == 0 => SloState::Unknown,
-        _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budget_remaining),
+        Some(held) if burns(held) && (blind || nothing_known) => held,
+        _ if blind || nothing_known => SloState::Unknown,
+        _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budgets.least()),
     };
+    let burn = clauses.first().and_then(|clause| clause.burn_long);
     SeriesStatus {
         labels: labels.clone(),
         at,
         state,
-        since: since(slo, series, at, state, blind, read_from, previous),
+        since: since(&reading, at, state, blind, previous),
         data,
-        budget_remaining,
-        exhaustion_s: exhaustion_s(slo, budget_remaining, clauses.first()),
-        window,
-        coverage: (whole.sum.known as f64 / whole.sum.slices.max(1) as f64).clamp(0.0, 1.0),
-        windows: windows.of_clauses(slo),
+        budget_remaining: budgets.main.remaining,
+        exhaustion_s: budgets.main.exhaustion_s(burn, at),
+        window: budgets.main.so_far.status(),
+        coverage: budgets.main.coverage(),
+        windows: windows.of_clauses(),
         clauses,
+        budgets: budgets.statuses(&reading, burn, at),
+    }
+}
+
+/// A series as an SLO counts it.
+pub(super) struct Reading<'a> {
+    pub slo: &'a Slo,
+    pub series: &'a SeriesLedger,
+    /// Windows that begin before this have not been read whole.
+    pub read_from: Seconds,
+}
+
+impl Reading<'_> {
+    /// The window of `length_s` seconds up to `at`.
+    pub fn window(&self, at: Seconds, length_s: i64) -> Window {
+        let sum = self.series.window(at, length_s);
+        let (total, bad) = match self.slo.unit {
+            Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
+            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
+        };
+        let unread = at - length_s < self.read_from;
+        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
+        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / self.slo.budget()), unread }
     }
 }
 
 /// One window and its counts in the SLO's unit.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    length_s: i64,
-    sum: WindowSum,
-    total: u64,
-    bad: u64,
+pub(super) struct Window {
+    pub length_s: i64,
+    pub sum: WindowSum,
+    pub total: u64,
+    pub bad: u64,
     /// Bad ones of all.
     ratio: Option<f64>,
     /// Burn rate.
-    burn: Option<f64>,
+    pub burn: Option<f64>,
     /// It begins before what has been read of history: its counts are a part of it, and no ratio is known.
-    unread: bool,
+    pub unread: bool,
 }
 
 impl Window {
-    fn read(slo: &Slo, series: &SeriesLedger, at: Seconds, length_s: i64, read_from: Seconds) -> Self {
-        let sum = series.window(at, length_s);
-        let (total, bad) = match slo.unit {
-            Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
-            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
-        };
-        let unread = at - length_s < read_from;
-        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
-        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / slo.budget()), unread }
-    }
-
-    fn status(&self) -> WindowStatus {
+    pub fn status(&self) -> WindowStatus {
         WindowStatus {
             window_s: self.length_s,
             total: self.total,
@@ -106,16 +121,15 @@ impl Window {
     }
 }
 
-/// Every distinct window of an SLO, read once.
+/// Every distinct window of the burn clauses, read once, shortest first.
 struct Windows(Vec<Window>);
 
 impl Windows {
-    fn of(slo: &Slo, series: &SeriesLedger, at: Seconds, read_from: Seconds) -> Self {
-        let mut windows: Vec<Window> = Vec::with_capacity(2 * slo.burn.len() + 1);
-        let lengths = slo.burn.iter().flat_map(|clause| [clause.short_s, clause.long_s]);
-        for length_s in lengths.chain([slo.window_s]) {
+    fn of(reading: &Reading<'_>, at: Seconds) -> Self {
+        let mut windows: Vec<Window> = Vec::with_capacity(2 * reading.slo.burn.len());
+        for length_s in reading.slo.burn.iter().flat_map(|clause| [clause.short_s, clause.long_s]) {
             if let Err(place) = windows.binary_search_by_key(&length_s, |window| window.length_s) {
-                windows.insert(place, Window::read(slo, series, at, length_s, read_from));
+                windows.insert(place, reading.window(at, length_s));
             }
         }
         Windows(windows)
@@ -123,16 +137,11 @@ impl Windows {
 
     fn get(&self, length_s: i64) -> Window {
         let place = self.0.binary_search_by_key(&length_s, |window| window.length_s);
-        self.0[place.expect("every window of the SLO was read")]
+        self.0[place.expect("every window of a clause was read")]
     }
 
-    fn of_clauses(&self, slo: &Slo) -> Vec<WindowStatus> {
-        let named = |window: &&Window| {
-            slo.burn.iter().any(|clause| clause.short_s == window.length_s || clause.long_s == window.length_s)
-        };
-        let mut statuses = Vec::with_capacity(self.0.len());
-        statuses.extend(self.0.iter().filter(named).map(Window::status));
-        statuses
+    fn of_clauses(&self) -> Vec<WindowStatus> {
+        self.0.iter().map(Window::status).collect()
     }
 }
 
@@ -196,23 +205,14 @@ fn state_of(clauses: impl Iterator<Item = (Speed, bool)>, budget_remaining: Opti
     }
 }
 
-/// Seconds until nothing is left, at the burn of the first clause's long window.
-fn exhaustion_s(slo: &Slo, budget_remaining: Option<f64>, first: Option<&ClauseStatus>) -> Option<f64> {
-    let left = budget_remaining.filter(|left| *left > 0.0)?;
-    let burn = first?.burn_long.filter(|burn| *burn > 0.0)?;
-    Some(left * slo.window_s as f64 / burn)
-}
-
 /// Since when the series is in `state`: within the last six hours, else `None`, for so far every daemon can look back,
 /// whenever it was started. Where nobody watched (before the start, between two polls, without data) the counts are
 /// asked slice by slice. Not knowing has no beginning: the time of the newest sample says more.
 fn since(
-    slo: &Slo,
-    series: &SeriesLedger,
+    reading: &Reading<'_>,
     at: Seconds,
     state: SloState,
     blind: bool,
-    read_from: Seconds,
     previous: Option<&SeriesStatus>,
 ) -> Option<Seconds> {
     if state == SloState::Unknown {
@@ -227,8 +227,8 @@ fn since(
     if blind {
         return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
     }
-    let step_s = series.resolution_s();
-    let known_from = series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
+    let step_s = reading.series.resolution_s();
+    let known_from = reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
     // What was said without data was not seen.
     let seen_until = previous.map_or(Seconds::MIN, |previous| match previous.data.state {
         DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),
@@ -244,7 +244,7 @@ fn since(
         if before < oldest.max(known_from) {
             return (onset > oldest && burns(state)).then_some(onset);
         }
-        if state_at(slo, series, before, read_from) != state {
+        if state_at(reading, before) != state {
             return Some(onset);
         }
         onset = before;
@@ -256,11 +256,10 @@ fn burns(state: SloState) -> bool {
 }
 
 /// The state the counts alone gave at `at`.
-fn state_at(slo: &Slo, series: &SeriesLedger, at: Seconds, read_from: Seconds) -> SloState {
-    let read = |length_s| Window::read(slo, series, at, length_s, read_from);
-    let clauses = slo.burn.iter().map(|clause| {
-        let (long, short) = (read(clause.long_s), read(clause.short_s));
-        (clause.speed, verdict(slo, clause, &long, &short).0)
+fn state_at(reading: &Reading<'_>, at: Seconds) -> SloState {
+    let clauses = reading.slo.burn.iter().map(|clause| {
+        let (long, short) = (reading.window(at, clause.long_s), reading.window(at, clause.short_s));
+        (clause.speed, verdict(reading.slo, clause, &long, &short).0)
     });
-    state_of(clauses, read(slo.window_s).burn.map(|burn| 1.0 - burn))
+    state_of(clauses, Budgets::read(reading, at).least())
 }

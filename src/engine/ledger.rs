@@ -114,7 +114,7 @@ impl Ledger {
     /// The series `labels` of `slo`, made when it is new, with room for the SLO's longest window. A series whose unit
     /// has changed begins anew: its slices were judged by another rule.
     pub fn series_mut(&mut self, slo: &Slo, labels: &Labels) -> &mut SeriesLedger {
-        let longest_s = slo.burn.iter().map(|clause| clause.long_s.max(clause.short_s)).fold(slo.window_s, i64::max);
+        let longest_s = slo.longest_s();
         let fresh = || Box::new(SeriesLedger::new(self.resolution_s, slo.unit, longest_s));
         if !self.series.contains_key(&slo.id) {
             self.series.insert(slo.id.clone(), BTreeMap::new());

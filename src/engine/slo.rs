@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::alert::AlertKind;
+use super::period::{Period, Terms};
 use super::severity::SeverityRule;
 
 /// What one "event" of an SLO is, and so which counts of the ledger its ratios are made of.
@@ -64,8 +65,11 @@ pub struct Slo {
     pub owner: String,
     /// Percent of good events, in (0, 100).
     pub objective: f64,
-    /// Length of the rolling window, seconds.
+    /// Length of the main window, seconds: of a calendar one its nominal length.
     pub window_s: i64,
+    /// Calendar windows, several windows, budget resets: nothing of it where the budget is that of one rolling window.
+    #[serde(default)]
+    pub terms: Terms,
     /// What an event is.
     pub unit: Unit,
     /// Burn clauses, fast ones first.
@@ -92,5 +96,17 @@ impl Slo {
         let exact = 100.0 - self.objective;
         let rounded = (exact * 1e10).round() / 1e12;
         if rounded > 0.0 { rounded } else { exact / 100.0 }
+    }
+
+    /// The main window.
+    pub fn period(&self) -> Period {
+        self.terms.calendar.clone().map_or(Period::Rolling(self.window_s), Period::Calendar)
+    }
+
+    /// How much history its numbers can need, seconds.
+    pub fn longest_s(&self) -> i64 {
+        let main = self.terms.calendar.as_ref().map_or(self.window_s, |calendar| calendar.unit.longest_s());
+        let more = self.terms.more.iter().map(Period::longest_s);
+        self.burn.iter().map(|clause| clause.long_s.max(clause.short_s)).chain(more).fold(main, i64::max)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Seconds;
+use super::budget::BudgetStatus;
 use super::labels::Labels;
 use super::slo::Speed;
 
@@ -107,7 +108,7 @@ pub struct ClauseStatus {
 /// One window, summed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WindowStatus {
-    /// Length, seconds.
+    /// Length, seconds: of a calendar window the whole period's.
     pub window_s: i64,
     /// Events (or judged slices) in it.
     pub total: u64,
@@ -133,19 +134,31 @@ pub struct SeriesStatus {
     pub since: Option<Seconds>,
     /// Data behind it.
     pub data: DataHealth,
-    /// `1 - bad / (budget × total)` over the SLO window; may be negative.
+    /// `1 - bad / (budget × total)` over the SLO's main window; may be negative.
     pub budget_remaining: Option<f64>,
     /// Seconds until the budget is spent at the present burn of the long window of the first clause;
-    /// `None` where nothing burns or nothing is left.
+    /// `None` where nothing burns, nothing is left, or the budget begins anew before.
     pub exhaustion_s: Option<f64>,
-    /// The SLO's own window.
+    /// The SLO's main window; of a calendar one what it counts so far.
     pub window: WindowStatus,
-    /// Share of the SLO window whose slices are known, 0..=1.
+    /// Share of the main window (so far) whose slices are known, 0..=1.
     pub coverage: f64,
     /// Every distinct window of the burn clauses, shortest first.
     pub windows: Vec<WindowStatus>,
     /// Every clause.
     pub clauses: Vec<ClauseStatus>,
+    /// Every window with its budget, the main one first; empty where there is only one rolling window, whose budget was
+    /// never reset: then the fields above say all.
+    #[serde(default)]
+    pub budgets: Vec<BudgetStatus>,
+}
+
+impl SeriesStatus {
+    /// What is left of the budget of which least is. An SLO over several windows
+    /// promises all of them.
+    pub fn least_budget(&self) -> Option<f64> {
+        self.budgets.iter().filter_map(|budget| budget.budget_remaining).chain(self.budget_remaining).reduce(f64::min)
+    }
 }
 
 impl DataState {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::{Speed, Unit};
+use crate::engine::{Period, Slo, Speed, Unit};
 
 use super::burn::shown;
 use super::duration::TimeSpan;
@@ -17,8 +17,8 @@ pub struct Explained {
     pub objective: f64,
     /// Error budget as a ratio.
     pub budget: f64,
-    /// Rolling window.
-    pub window: TimeSpan,
+    /// Its windows, the main one first: `30d`, `month (Europe/Paris)`.
+    pub window: String,
     /// What is counted: `events`, `slices by p95`, `slices by gauge`.
     pub unit: String,
     /// Where the events come from; `None` with the reason in `note`.
@@ -69,7 +69,7 @@ pub fn explain(spec: &SloSpec) -> Explained {
         id: slo.id.clone(),
         objective: slo.objective,
         budget,
-        window: span(slo.window_s),
+        window: windows(slo),
         unit: match slo.unit {
             Unit::Events => "events".into(),
             Unit::QuantileSlices { quantile } => format!("slices by p{}", shown(quantile * 100.0).replace('.', "")),
@@ -79,6 +79,12 @@ pub fn explain(spec: &SloSpec) -> Explained {
         clauses: slo.burn.iter().map(clause).collect(),
         note: note(spec),
     }
+}
+
+fn windows(slo: &Slo) -> String {
+    let spoken = |period: &Period| period.spoken().trim_start_matches("the ").to_owned();
+    let all: Vec<String> = std::iter::once(&slo.period()).chain(&slo.terms.more).map(spoken).collect();
+    all.join(", ")
 }
 
 fn source_text(source: &SliSource) -> String {

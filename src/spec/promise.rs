@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::alert::AlertKind;
 use crate::engine::severity::SeverityRule;
-use crate::engine::{Slo, Unit};
+use crate::engine::{Period, Slo, Terms, Unit};
 
 use super::alerting::{self, PlacedClause};
 use super::burn::shown;
@@ -20,6 +20,7 @@ use super::reader::{At, Fields, Report};
 use super::sli;
 use super::telemetry::Telemetry;
 use super::tree::Value;
+use super::window;
 
 /// What the service says for all its SLOs.
 pub(crate) struct Service<'a> {
@@ -47,7 +48,8 @@ const RESERVED_LABELS: [&str; 10] =
 /// The parts of the long form that every SLO has.
 struct Common<'a> {
     objective: Option<At<'a>>,
-    window: Option<TimeSpan>,
+    /// The main one first; empty for the default.
+    windows: Vec<Period>,
     confidence: Confidence,
     by: Vec<String>,
     clauses: Option<Vec<PlacedClause<'a>>>,
@@ -68,7 +70,7 @@ enum Confidence {
 
 fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Report<'_>) -> Common<'a> {
     let objective = fields.get("objective");
-    let window = fields.get("window").and_then(|at| window(&at, report));
+    let windows = window::windows(fields, report);
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let clauses = fields.get("alert_policies").map(|at| alerting::policies(&at, report));
@@ -85,7 +87,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let labels = fields.get("labels").map(|at| own_labels(&at, &by, report)).unwrap_or_default();
     let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
     let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
-    Common { objective, window, confidence, by, clauses, severity, annotations, labels, mute, origin }
+    Common { objective, windows, confidence, by, clauses, severity, annotations, labels, mute, origin }
 }
 
 /// Reads the labels that all alerts of an SLO carry.
@@ -99,34 +101,6 @@ fn own_labels(at: &At<'_>, by: &[String], report: &mut Report<'_>) -> BTreeMap<S
         }
     }
     labels.into_iter().collect()
-}
-
-/// Reads a rolling window.
-pub(crate) fn window(at: &At<'_>, report: &mut Report<'_>) -> Option<TimeSpan> {
-    let calendar = match &at.node.value {
-        Value::Map(_) => true,
-        Value::Text(text) => {
-            let text = text.to_lowercase();
-            ["calendar", "month", "quarter", "week", "year", "monthly", "weekly"]
-                .iter()
-                .any(|word| text == *word || text.starts_with("calendar"))
-        }
-        _ => false,
-    };
-    if calendar {
-        report
-            .error(at, Code::InvalidDuration, "calendar windows are not supported yet: a window is a rolling duration")
-            .write(format!("{}: 30d", at.key()));
-        return None;
-    }
-    let span = at.duration(report)?;
-    if !(3_600..=366 * 86_400).contains(&span.seconds()) {
-        report
-            .error(at, Code::InvalidDuration, format!("a window of {span}: it must be from 1h to 366d"))
-            .write(format!("{}: 30d", at.key()));
-        return None;
-    }
-    Some(span)
 }
 
 fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
@@ -211,14 +185,21 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// The SLO they make, with its burn clauses resolved.
     fn finish(self, place: Place, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
-        let window = self.said.window.unwrap_or(service.defaults.window);
+        let mut windows = self.said.windows.into_iter();
+        let main = windows.next().unwrap_or(Period::Rolling(service.defaults.window.seconds()));
+        let window_s = main.nominal_s();
+        let calendar = match main {
+            Period::Calendar(calendar) => Some(calendar),
+            Period::Rolling(_) => None,
+        };
         let mut slo = Slo {
             id: format!("{}-{}", service.name, self.name),
             service: service.name.clone(),
             name: self.name,
             owner: service.owner.clone(),
             objective: self.objective,
-            window_s: window.seconds(),
+            window_s,
+            terms: Terms { calendar, more: windows.collect(), ..Terms::default() },
             unit: self.unit,
             burn: Vec::new(),
             confidence: match self.said.confidence {

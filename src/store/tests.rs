@@ -20,6 +20,7 @@ fn slo(id: &str, unit: Unit) -> Slo {
         owner: "team".into(),
         objective: 99.0,
         window_s: 30 * DAY,
+        terms: Default::default(),
         unit,
         burn: Vec::new(),
         confidence: None,
@@ -207,6 +208,7 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
         coverage: 0.0,
         windows: Vec::new(),
         clauses: Vec::new(),
+        budgets: Vec::new(),
     }
 }
 

@@ -109,7 +109,7 @@ table! {
     ALERTS_FIRING: Gauge Count = "slowburn_alerts_firing";
     /// Objective of the SLO: share of good events it promises.
     SLO_OBJECTIVE_RATIO: Gauge Percent = "slowburn_slo_objective_ratio";
-    /// Length of the SLO's window.
+    /// Length of the SLO's main window; of a calendar one the nominal length (7, 30, 90 or 365 days).
     SLO_WINDOW_SECONDS: Gauge Seconds = "slowburn_slo_window_seconds";
     /// Burn rate that both windows of a clause must exceed to fire, by speed (fast, slow), window and short_window.
     SLO_BURN_RATE_THRESHOLD: Gauge Count = "slowburn_slo_burn_rate_threshold";
@@ -119,9 +119,13 @@ table! {
     SLO_ERROR_RATIO: Gauge Percent = "slowburn_slo_error_ratio";
     /// Events (or judged slices) in a window, by kind (total, bad).
     SLO_WINDOW_EVENTS: Gauge Count = "slowburn_slo_window_events";
-    /// Share of the error budget that is left; negative when overspent. Absent when unknown.
+    /// Share of the error budget of the main window that is left; negative when overspent. Absent when unknown.
     SLO_ERROR_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_error_budget_remaining_ratio";
-    /// Time until the error budget is spent at the present burn. Absent when nothing burns or nothing is left.
+    /// Share of the error budget of each window that is left, by window. Only of SLOs with a calendar window, several windows or a budget reset.
+    SLO_WINDOW_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_window_budget_remaining_ratio";
+    /// Unix time at which the budget of a calendar window begins anew, by window.
+    SLO_BUDGET_RESET_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_slo_budget_reset_timestamp_seconds";
+    /// Time until the error budget is spent at the present burn. Absent when nothing burns, nothing is left, or the budget begins anew before.
     SLO_EXHAUSTION_SECONDS: Gauge Seconds = "slowburn_slo_exhaustion_seconds";
     /// Share of the SLO window whose slices are known.
     SLO_COVERAGE_RATIO: Gauge Percent = "slowburn_slo_coverage_ratio";

@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::view::Word;
-use super::{Info, Site, api, span};
+use super::{Info, Site, api};
 use crate::engine::alert::{Alert, AlertKind};
+use crate::engine::period::rolling_label;
 use crate::engine::severity::Sev;
-use crate::engine::status::DataReason;
+use crate::engine::status::{DataReason, WindowStatus};
 use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, SloState, Snapshot};
 use crate::telemetry::names::{self, Metric};
 
@@ -47,7 +48,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
     for entry in &snapshot.slos {
         definition(&mut page, &entry.slo);
         for series in &entry.series {
-            status(&mut page, &series_labels(&entry.slo, &series.labels), series, now);
+            status(&mut page, &entry.slo, series, now);
         }
     }
     page.finish()
@@ -78,17 +79,28 @@ fn definition(page: &mut Exposition, slo: &Slo) {
     page.sample(names::SLO_WINDOW_SECONDS, &own, &[], slo.window_s as f64);
     for clause in &slo.burn {
         let (speed, long, short) =
-            (Word(clause.speed).to_string(), span::text(clause.long_s), span::text(clause.short_s));
+            (Word(clause.speed).to_string(), rolling_label(clause.long_s), rolling_label(clause.short_s));
         let labels = [("speed", speed.as_str()), ("window", &long), ("short_window", &short)];
         page.sample(names::SLO_BURN_RATE_THRESHOLD, &own, &labels, clause.factor);
     }
 }
 
 /// What is known of one series.
-fn status(page: &mut Exposition, own: &[(String, &str)], series: &SeriesStatus, now: Seconds) {
-    let repeated = |window: &&_| -> bool { **window != series.window };
-    for window in series.windows.iter().filter(repeated).chain([&series.window]) {
-        let text = span::text(window.window_s);
+fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds) {
+    let own = &series_labels(slo, &series.labels);
+    // The windows of the SLO, and those of its clauses that are none of them.
+    let mut windows: Vec<(String, &WindowStatus)> = match series.budgets.as_slice() {
+        [] => vec![(slo.period().label(), &series.window)],
+        budgets => budgets.iter().map(|budget| (budget.name.clone(), &budget.window)).collect(),
+    };
+    for window in &series.windows {
+        let name = rolling_label(window.window_s);
+        if windows.iter().all(|(taken, _)| *taken != name) {
+            windows.push((name, window));
+        }
+    }
+    windows.sort_by_key(|(_, window)| window.window_s);
+    for (text, window) in &windows {
         let labels = [("window", text.as_str())];
         page.known(names::SLO_BURN_RATE, own, &labels, window.burn_rate);
         page.known(names::SLO_ERROR_RATIO, own, &labels, window.error_ratio);
@@ -98,6 +110,11 @@ fn status(page: &mut Exposition, own: &[(String, &str)], series: &SeriesStatus, 
                 page.sample(names::SLO_WINDOW_EVENTS, own, &labels, count as f64);
             }
         }
+    }
+    for budget in &series.budgets {
+        let labels = [("window", budget.name.as_str())];
+        page.known(names::SLO_WINDOW_BUDGET_REMAINING_RATIO, own, &labels, budget.budget_remaining);
+        page.known(names::SLO_BUDGET_RESET_TIMESTAMP_SECONDS, own, &labels, budget.resets_at.map(|at| at as f64));
     }
     page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);
     page.known(names::SLO_EXHAUSTION_SECONDS, own, &[], series.exhaustion_s);

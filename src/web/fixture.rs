@@ -12,7 +12,8 @@ use crate::engine::alert::{Alert, AlertKind};
 use crate::engine::severity::Sev;
 use crate::engine::status::{ClauseStatus, DataHealth, DataReason, WindowStatus};
 use crate::engine::{
-    BurnClause, DataState, Labels, Seconds, SeriesStatus, Slo, SloSnapshot, SloState, Snapshot, Speed, Unit,
+    BudgetReset, BudgetStatus, BurnClause, Calendar, CalendarUnit, DataState, Labels, Period, Seconds, SeriesStatus,
+    Slo, SloSnapshot, SloState, Snapshot, Speed, Unit,
 };
 use crate::spec::model::Service;
 
@@ -45,6 +46,7 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
         owner: format!("team-{service}"),
         objective,
         window_s: 30 * DAY,
+        terms: Default::default(),
         unit,
         burn: CLAUSES.iter().map(clause).collect(),
         confidence: Some(0.001),
@@ -100,7 +102,31 @@ fn series(slo: &Slo, labels: &[(&str, &str)], state: SloState, burn: (f64, f64),
         coverage: 0.998,
         windows: lengths.iter().map(|&length| window(length, burn_of(length))).collect(),
         clauses: slo.burn.iter().map(clause).collect(),
+        budgets: Vec::new(),
     }
+}
+
+/// Every window of `slo`, the second one with little left since a reset.
+fn budgets(slo: &Slo, series: &SeriesStatus) -> Vec<BudgetStatus> {
+    let of = |period: &Period, left: Option<f64>| BudgetStatus {
+        name: period.label(),
+        time_zone: matches!(period, Period::Calendar(_)).then(|| "Europe/Paris".to_owned()),
+        from: AT - 10 * DAY,
+        resets_at: matches!(period, Period::Calendar(_)).then_some(AT + 21 * DAY),
+        window: WindowStatus { window_s: period.nominal_s(), ..series.window },
+        budget_remaining: left,
+        exhaustion_s: None,
+        coverage: 1.0,
+        reset: None,
+    };
+    let reset = BudgetReset { at: AT - 2 * DAY, author: "<alice>".into(), reason: "INC-7 & agreed".into() };
+    let main = of(&slo.period(), series.budget_remaining);
+    let more = slo
+        .terms
+        .more
+        .iter()
+        .map(|period| BudgetStatus { reset: Some(Arc::new(reset.clone())), ..of(period, Some(0.12)) });
+    std::iter::once(main).chain(more).collect()
 }
 
 /// A series of which nothing is known.
@@ -169,8 +195,11 @@ pub fn fleet() -> Snapshot {
     });
     slos.push((availability, vec![burning], vec![]));
 
-    let latency = slo("checkout", "latency-p95", 99.0, p95, &[]);
-    let quiet = series(&latency, &[], Ok, (0.2, 0.4), 0.83);
+    let mut latency = slo("checkout", "latency-p95", 99.0, p95, &[]);
+    let paris = jiff::tz::TimeZone::get("Europe/Paris").expect("it is compiled in");
+    latency.terms.more = vec![Period::Calendar(Calendar::new(CalendarUnit::Month, paris))];
+    let mut quiet = series(&latency, &[], Ok, (0.2, 0.4), 0.83);
+    quiet.budgets = budgets(&latency, &quiet);
     alerts.push(Alert {
         resolved_at: Some(AT - 240),
         starts_at: AT - 3 * HOUR,

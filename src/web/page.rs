@@ -72,7 +72,7 @@ fn rows(snapshot: &Snapshot) -> String {
 
 /// The least budget that any series has left.
 fn budget(entry: &SloSnapshot) -> String {
-    let known = entry.series.iter().filter_map(|series| series.budget_remaining);
+    let known = entry.series.iter().filter_map(|series| series.least_budget());
     known.reduce(f64::min).map_or("unknown".to_owned(), |left| format!("{:.2} %", left * 100.0))
 }
 

@@ -28,7 +28,9 @@ pub struct SloView<'a> {
     pub objective: f64,
     /// `1 - objective / 100`.
     pub budget_ratio: f64,
-    /// Length of the rolling window.
+    /// What the main window is called: `30d`, `month`.
+    pub window: String,
+    /// Length of the main window; of a calendar one its nominal length.
     pub window_s: i64,
     /// What an event is: `events` or `slices`.
     pub unit: &'static str,
@@ -63,6 +65,7 @@ impl<'a> SloView<'a> {
             state: worst(&entry.series),
             objective: slo.objective,
             budget_ratio: slo.budget(),
+            window: slo.period().label(),
             window_s: slo.window_s,
             unit,
             quantile,

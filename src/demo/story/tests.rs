@@ -19,6 +19,7 @@ fn slo(id: &str) -> Arc<Slo> {
         owner: "team".into(),
         objective: 99.9,
         window_s: 30 * 86_400,
+        terms: Default::default(),
         unit: Unit::Events,
         burn: vec![],
         confidence: None,
@@ -54,6 +55,7 @@ fn series(at: Seconds, state: SloState, short: f64, long: f64) -> SeriesStatus {
             chance: None,
             firing: short > 2.14 && long > 2.14,
         }],
+        budgets: vec![],
     }
 }
 

@@ -217,7 +217,7 @@ impl<'a> Step<'a> {
             AlertKind::FastBurn => fires(Speed::Fast).then_some(FireReason::Burning),
             AlertKind::SlowBurn => fires(Speed::Slow).then_some(FireReason::Burning),
             AlertKind::Budget => {
-                let left = self.status.budget_remaining?;
+                let left = self.status.least_budget()?;
                 let low = self.slo.severity.iter().any(|rule| {
                     matches!(rule.condition, Condition::BudgetBelow(level) if left < level)
                         && rule.when.iter().all(|(name, value)| self.status.labels.get(name) == Some(value))
@@ -240,7 +240,7 @@ impl<'a> Step<'a> {
 
     fn identity(&self, kind: AlertKind) -> (Labels, super::Sev) {
         let (slo, series) = (self.slo, &self.status.labels);
-        let sev = severity_of(&slo.severity, kind, series, self.status.budget_remaining);
+        let sev = severity_of(&slo.severity, kind, series, self.status.least_budget());
         let own = [
             ("alertname", kind.alertname().to_owned()),
             ("service", slo.service.clone()),

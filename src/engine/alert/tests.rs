@@ -83,6 +83,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             clause(Speed::Fast, 3600, 14.4, if says.fast { 43.21 } else { 0.5 }, says.fast),
             clause(Speed::Slow, 86_400, 3.0, if says.slow { 5.0 } else { 0.5 }, says.slow),
         ],
+        budgets: Vec::new(),
     }
 }
 

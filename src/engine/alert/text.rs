@@ -1,5 +1,6 @@
 //! What an alert says to people. Values live here, never in labels.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::AlertKind;
@@ -77,17 +78,32 @@ fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
             }
             _ => format!("{subject} burns its error budget faster than allowed"),
         },
-        AlertKind::Budget => match status.budget_remaining {
-            Some(left) if left > 0.0 => format!("{subject} has {} of its error budget left", percent(left)),
-            Some(left) => format!("{subject} has spent its error budget ({} left)", percent(left)),
-            None => format!("{subject} has little error budget left"),
-        },
+        AlertKind::Budget => {
+            let whose = which_budget(status);
+            match status.least_budget() {
+                Some(left) if left > 0.0 => format!("{subject} has {} of its error budget{whose} left", percent(left)),
+                Some(left) => format!("{subject} has spent its error budget{whose} ({} left)", percent(left)),
+                None => format!("{subject} has little error budget left"),
+            }
+        }
         AlertKind::DataMissing => format!("{subject} has no data: {}", cause(status.data.reason)),
     }
 }
 
+/// ` of the month`: where there are several windows, the one whose budget an alert is about.
+fn which_budget(status: &SeriesStatus) -> String {
+    let known = status.budgets.iter().filter(|budget| budget.budget_remaining.is_some());
+    match known.min_by(|a, b| a.budget_remaining.partial_cmp(&b.budget_remaining).unwrap_or(Ordering::Equal)) {
+        Some(least) if status.budgets.len() > 1 => format!(" of the window {}", least.name),
+        _ => String::new(),
+    }
+}
+
 fn description(slo: &Slo, status: &SeriesStatus) -> String {
-    let window = duration(status.window.window_s as f64);
+    let window = match &slo.terms.calendar {
+        None => duration(slo.window_s as f64),
+        Some(_) => slo.period().spoken(),
+    };
     let mut text = format!("The objective is {}% good events over {window}.", slo.objective);
     match status.window.error_ratio {
         Some(ratio) => {

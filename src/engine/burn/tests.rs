@@ -44,6 +44,7 @@ pub(crate) fn slo(objective: f64) -> Slo {
         owner: "team-checkout".to_owned(),
         objective,
         window_s: 30 * DAY,
+        terms: Default::default(),
         unit: Unit::Events,
         burn: DEFAULTS.map(|(speed, long_s, short_s, factor)| clause(speed, long_s, short_s, factor)).into(),
         confidence: Some(1e-3),

@@ -15,6 +15,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             owner: "team".into(),
             objective: 99.9,
             window_s: 30 * 86_400,
+            terms: Default::default(),
             unit: Unit::Events,
             burn: vec![],
             confidence: None,

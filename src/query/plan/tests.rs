@@ -12,6 +12,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             owner: "team".into(),
             objective: 99.9,
             window_s: 30 * 86_400,
+            terms: Default::default(),
             unit: Unit::Events,
             burn: vec![],
             confidence: None,

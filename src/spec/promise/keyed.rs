@@ -75,7 +75,7 @@ fn scalar_form<'a>(
     };
     let common = Common {
         objective,
-        window: None,
+        windows: Vec::new(),
         confidence: Confidence::Default,
         by: Vec::new(),
         clauses: None,

@@ -23,7 +23,7 @@ function h(tag, props, ...children) {
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  for (const child of children.flat()) if (child !== null && child !== undefined) node.append(child);
+  for (const child of children.flat(2)) if (child !== null && child !== undefined) node.append(child);
   return node;
 }
 
@@ -92,7 +92,17 @@ function budget(slo, series) {
   return h("div", { class: "budget" },
     h("span", { class: out ? "percent out" : "percent" }, percent(left)), h("span", { class: "dim" }, " left"),
     h("div", { class: "bar" + (out ? " out" : low ? " low" : ""), role: "img", "aria-label": percent(left) + " of the error budget left" }, fill),
-    ends && h("div", { class: "sub" }, ends));
+    ends && h("div", { class: "sub" }, ends), series.budgets.map((one, i) => budgetOf(one, i === 0)));
+}
+
+// A window beside the main one, and what is to be known of its period.
+function budgetOf(one, isMain) {
+  const left = one.budget_remaining;
+  const says = [];
+  if (!isMain) says.push(left === null ? "unknown over " + one.name : percent(left) + " left over " + one.name);
+  if (one.resets_at !== null) says.push((isMain ? one.name + " " : "") + "until " + clock(one.resets_at) + (one.time_zone === "UTC" ? "" : " (" + one.time_zone + ")"));
+  const reset = one.reset && "reset " + clock(one.reset.at) + " by " + one.reset.author + ": " + one.reset.reason;
+  return [says.length ? h("div", { class: "sub" }, says.join(", ")) : null, reset ? h("div", { class: "sub" }, reset) : null];
 }
 
 function burns(series) {
@@ -140,7 +150,7 @@ function drawSlo(slo) {
   const what = (slo.quantile ? "p" + +(slo.quantile * 100).toFixed(2) + " " : "") + slo.unit;
   const who = h("div", { class: "who" },
     h("a", { class: "name", href: "/v1/slos/" + encodeURIComponent(slo.id), title: slo.id }, slo.name),
-    h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + windowText(slo.window_s)),
+    h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + slo.window),
     shown && Object.keys(shown.labels).length ? h("div", { class: "sub" }, (many ? "worst: " : "") + labelText(shown.labels)) : null,
     many ? h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
       isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
