@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod eval;
 mod presence;
+mod presets;
 mod run;
 mod table;
 mod wiring;
@@ -54,6 +55,11 @@ enum Command {
         64 bad rules or settings"
     )]
     Eval(eval::EvalArgs),
+    /// List the stacks whose metrics are known, or explain one of them
+    #[command(after_help = "Examples:\n  slowburn presets\n  slowburn presets vllm\n  \
+        slowburn presets --format json | jq -r '.[].name'\n  slowburn presets our-gateway --presets rules/presets\n\n\
+        Exit codes: 0 shown, 2 no such preset, 64 a preset of your own has errors")]
+    Presets(presets::PresetsArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -71,9 +77,20 @@ struct SourceArgs {
     /// Files or directories of services (repeatable)
     #[arg(long, value_name = "PATH", required = true)]
     rules: Vec<PathBuf>,
+    /// Files or directories of presets of your own, which win over the compiled-in ones; presets among the rules are
+    /// read as well (repeatable)
+    #[arg(long, value_name = "PATH")]
+    presets: Vec<PathBuf>,
     /// Daemon settings: authentication, headers, timeouts
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    /// Everything that is loaded.
+    fn paths(&self) -> Vec<PathBuf> {
+        self.rules.iter().chain(&self.presets).cloned().collect()
+    }
 }
 
 /// Form of what is printed.
@@ -117,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(run::run(*args)),
         Command::Check(args) => block_on(check::check(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
+        Command::Presets(args) => presets::presets(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "slowburn", &mut script);

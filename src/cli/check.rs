@@ -22,6 +22,10 @@ pub struct CheckArgs {
     /// Also ask this Prometheus whether the series exist
     #[arg(long, value_name = "URL")]
     prometheus_url: Option<String>,
+    /// Files or directories of presets of your own, which win over the compiled-in ones; presets among the files are
+    /// read as well (repeatable)
+    #[arg(long, value_name = "PATH")]
+    presets: Vec<PathBuf>,
     /// Daemon settings: authentication, headers, timeouts
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -50,7 +54,8 @@ pub async fn check(args: CheckArgs) -> Exit {
         Ok(settings) => settings,
         Err(text) => return usage(&text),
     };
-    if let Some(path) = args.paths.iter().find(|path| !path.exists()) {
+    let paths: Vec<PathBuf> = args.paths.iter().chain(&args.presets).cloned().collect();
+    if let Some(path) = paths.iter().find(|path| !path.exists()) {
         return usage(&format!("{}: there is no such file or directory", path.display()));
     }
     if let Some(url) = &args.prometheus_url {
@@ -59,7 +64,7 @@ pub async fn check(args: CheckArgs) -> Exit {
             Err(text) => return usage(&text),
         }
     }
-    let loaded = wiring::rules(&args.paths, &settings);
+    let loaded = wiring::rules(&paths, &settings);
     let wanted = args.prometheus_url.is_some() && !loaded.is_fatal();
     let found = if wanted { Some(ask(&settings, &loaded.model).await) } else { None };
     let explained: Vec<Explained> = loaded.model.slos.iter().map(spec::explain).collect();

@@ -77,6 +77,7 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
     match source {
         SliSource::Ratio { total, part: Part::Bad(bad) } => vec![one("total", total, None), one("bad", bad, None)],
         SliSource::Ratio { total, part: Part::Good(good) } => vec![one("total", total, None), one("good", good, None)],
+        SliSource::Ratio { total, part: Part::Beside(bad) } => vec![one("good", total, None), one("bad", bad, None)],
         SliSource::Gauge { expr, .. } => vec![one("value", expr, None)],
         SliSource::Histogram { selector, threshold } => histogram(selector, *threshold),
         SliSource::Queue { histogram: selector, threshold, waiting } => {

@@ -161,7 +161,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
     let (clock, to_compare) = args.clock();
     let config = Failure::Config;
     let metrics = telemetry::install_recorder().map_err(|error| Failure::Start(error.to_string()))?;
-    let paths = args.source.rules.clone();
+    let paths = args.source.paths();
     let for_rules = settings.clone();
     let options = Options {
         clock,

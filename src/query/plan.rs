@@ -248,10 +248,17 @@ fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sour
             let (role, part) = match part {
                 Part::Bad(text) => (Role::Bad, Selector::parse(text)?),
                 Part::Good(text) => (Role::Good, Selector::parse(text)?),
+                Part::Beside(text) => (Role::Bad, Selector::parse(text)?),
             };
+            let beside = matches!(source, SliSource::Ratio { part: Part::Beside(_), .. });
             meta.paired = !total.contains(&part);
             meta.good_part = role == Role::Good;
-            Ok(Sourced::Uses(vec![on(Role::Total, total, None), on(role, part, None)]))
+            let mut uses = vec![on(Role::Total, total, None)];
+            if beside {
+                uses.push(on(Role::Total, part.clone(), None));
+            }
+            uses.push(on(role, part, None));
+            Ok(Sourced::Uses(uses))
         }
         SliSource::Histogram { selector, threshold } => {
             let base = Selector::parse(selector)?;

@@ -91,6 +91,7 @@ fn source_text(source: &SliSource) -> String {
     match source {
         SliSource::Ratio { total, part: Part::Bad(bad) } => format!("bad {bad} of {total}"),
         SliSource::Ratio { total, part: Part::Good(good) } => format!("all but {good} of {total}"),
+        SliSource::Ratio { total, part: Part::Beside(bad) } => format!("bad {bad} beside {total}"),
         SliSource::Histogram { selector, threshold } => format!("over {} in {selector}", shown(*threshold)),
         SliSource::Gauge { expr, bound: Bound::Max(max), .. } => format!("over {}: {expr}", shown(*max)),
         SliSource::Gauge { expr, bound: Bound::Min(min), .. } => format!("under {}: {expr}", shown(*min)),

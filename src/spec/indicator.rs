@@ -1,18 +1,27 @@
 //! Which SLI a key under `slo:` names, and what the key itself says: quantile and unit.
 
+use serde::Serialize;
+
 use super::selector::TimeUnit;
 
 /// What is measured; also the keys of a preset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Family {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Requests that are no errors.
     Availability,
+    /// Time of whole requests.
     Latency,
+    /// Time to the first byte or token.
     Ttfb,
+    /// Time waited for a GPU.
     GpuQueueTime,
+    /// Age of features.
     FeatureFreshness,
 }
 
 impl Family {
+    /// Every family with its word.
     pub const ALL: [(&'static str, Family); 5] = [
         ("availability", Family::Availability),
         ("latency", Family::Latency),
@@ -21,6 +30,7 @@ impl Family {
         ("feature_freshness", Family::FeatureFreshness),
     ];
 
+    /// Its word.
     pub fn as_str(self) -> &'static str {
         Family::ALL.iter().find(|(_, family)| *family == self).map_or("", |(word, _)| *word)
     }

@@ -1,4 +1,4 @@
-//! Files to model: every document of every file, then what only all of them together can show.
+//! Files to model: presets, every other document of every file, then what only all of them together can show.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use super::duration::TimeSpan;
 use super::files::{self, LoadedFile};
 use super::model::Model;
 use super::policy::{self, PlacedPolicy};
+use super::preset::{self, Presets};
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Report};
 use super::service::{self, PlacedService};
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// The files that were read, by path.
     pub files: Vec<LoadedFile>,
+    /// The presets that services can name: the compiled-in ones and those of the files.
+    pub presets: Presets,
     /// SHA-256 of the resolved model and policies, hexadecimal: what `config hash` shows. Comments, file names and
     /// the order of files do not change it.
     pub digest: String,
@@ -104,22 +107,27 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
 struct Documents {
     services: Vec<(usize, PlacedService)>,
     policies: Vec<(usize, PlacedPolicy)>,
+    /// How many presets there are.
+    presets: usize,
     /// A service or a whole file could not be read, so a name that is not there may be in it.
     incomplete: bool,
 }
 
 impl Documents {
     fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.policies.is_empty()
+        self.services.is_empty() && self.policies.is_empty() && self.presets == 0
     }
 }
 
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut documents = Documents { incomplete: !problems.is_empty(), ..Documents::default() };
+    let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, &mut documents, &mut problems)).collect();
+    // Presets first: a service may name one of a later file.
+    let presets = read_presets(&files, &trees, &mut documents, &mut problems);
     for (index, file) in files.iter().enumerate() {
         let mut report = Report::new(&file.path, &file.text);
-        read_file(index, file, options, &mut documents, &mut report);
+        read_file((index, file), &trees[index], options, &presets, &mut documents, &mut report);
         problems.append(&mut report.problems);
     }
     if documents.is_empty() && problems.is_empty() {
@@ -151,7 +159,7 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     policies.sort_by(|a, b| a.service.cmp(&b.service));
     problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.what).cmp(&(&b.file, b.line, b.column, &b.what)));
     let digest = digest(&model, &policies);
-    Loaded { model, policies, problems, files, digest }
+    Loaded { model, policies, problems, files, presets, digest }
 }
 
 fn digest(model: &Model, policies: &[Policy]) -> String {
@@ -159,28 +167,67 @@ fn digest(model: &Model, policies: &[Policy]) -> String {
     Sha256::digest(resolved).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn read_file(index: usize, file: &LoadedFile, options: &Options, documents: &mut Documents, report: &mut Report<'_>) {
-    let nodes = match tree::parse(&file.text) {
-        Ok(nodes) => nodes,
-        Err(fault) => {
-            report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
-            documents.incomplete = true;
-            return;
-        }
-    };
-    if nodes.is_empty() {
+/// The documents of a file; none where it is not YAML.
+fn parse(file: &LoadedFile, documents: &mut Documents, problems: &mut Vec<Problem>) -> Vec<Node> {
+    let mut report = Report::new(&file.path, &file.text);
+    let nodes = tree::parse(&file.text).unwrap_or_else(|fault| {
+        report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
+        documents.incomplete = true;
+        Vec::new()
+    });
+    if nodes.is_empty() && report.problems.is_empty() {
         let place = Place { line: 1, column: 1, length: 1 };
         report.error_at(place, "", Code::UnknownShape, "this file has no document").write(EITHER);
     }
-    for node in &nodes {
+    problems.append(&mut report.problems);
+    nodes
+}
+
+/// The user's presets: unique over all files.
+fn read_presets(
+    files: &[LoadedFile],
+    trees: &[Vec<Node>],
+    documents: &mut Documents,
+    problems: &mut Vec<Problem>,
+) -> Presets {
+    let mut presets = Presets::default();
+    for (file, nodes) in files.iter().zip(trees) {
+        let mut report = Report::new(&file.path, &file.text);
+        for node in nodes.iter().filter(|node| matches!(shape(node), Shape::Preset)) {
+            report.subject.clear();
+            documents.presets += 1;
+            let Some(preset) = preset::read(&At::root(node), &mut report) else { continue };
+            if let Some(earlier) = presets.own(&preset.name).and_then(|earlier| earlier.file.as_deref()) {
+                let what = format!("the preset {:?} is defined twice, first in {earlier}", preset.name);
+                let place = node.get("preset").map_or(node.place, |name| name.place);
+                report.error_at(place, "", Code::DuplicateId, what).write("another name, or one of them");
+                continue;
+            }
+            drop(presets.add(preset));
+        }
+        problems.append(&mut report.problems);
+    }
+    presets
+}
+
+fn read_file<'a>(
+    (index, file): (usize, &LoadedFile),
+    nodes: &'a [Node],
+    options: &Options,
+    presets: &'a Presets,
+    documents: &mut Documents,
+    report: &mut Report<'_>,
+) {
+    for node in nodes {
         report.subject.clear();
         let root = At::root(node);
         match shape(node) {
-            Shape::Service => match service::read(&root, options.resolution, report) {
+            Shape::Service => match service::read(&root, presets, options.resolution, report) {
                 Some(found) => documents.services.push((index, found)),
                 None => documents.incomplete = true,
             },
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            Shape::Preset => {}
             Shape::Elsewhere(_) if !file.named => {}
             Shape::Elsewhere(what) => {
                 report.error(&root, Code::UnknownShape, what).write(EITHER);
@@ -198,6 +245,7 @@ const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed
 enum Shape {
     Service,
     Policy,
+    Preset,
     /// Known, and read by somebody else: passed over in a folder.
     Elsewhere(&'static str),
     Unknown(String, &'static str),
@@ -212,8 +260,11 @@ fn shape(node: &Node) -> Shape {
     if has("groups") || has("rule_files") {
         return Shape::Elsewhere("this is a file of Prometheus rules or of tests of them");
     }
-    if has("preset") && has("slis") || has("objective_of_slices") {
-        return Shape::Elsewhere("presets and defaults are compiled in, not loaded");
+    if has("preset") || has("slis") {
+        return Shape::Preset;
+    }
+    if has("objective_of_slices") {
+        return Shape::Elsewhere("defaults are compiled in, not loaded");
     }
     if has("apiVersion") || has("version") && has("slos") {
         let what = "this is a document of another tool (Sloth, Pyrra, OpenSLO or Kubernetes)";

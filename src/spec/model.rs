@@ -121,6 +121,8 @@ pub enum Part {
     Bad(String),
     /// Good events; bad = total - good.
     Good(String),
+    /// Bad events that `total` does not hold: all events are both together.
+    Beside(String),
 }
 
 /// A bound on a gauge. With several series in a slice the worst one decides.
@@ -141,6 +143,9 @@ impl SloSpec {
             Err(_) => vec!["none".into()],
             Ok(SliSource::Ratio { total, part: Part::Bad(bad) }) => vec!["bad".into(), total.clone(), bad.clone()],
             Ok(SliSource::Ratio { total, part: Part::Good(good) }) => vec!["good".into(), total.clone(), good.clone()],
+            Ok(SliSource::Ratio { total, part: Part::Beside(bad) }) => {
+                vec!["beside".into(), total.clone(), bad.clone()]
+            }
             Ok(SliSource::Histogram { selector, threshold }) => {
                 vec!["histogram".into(), selector.clone(), threshold.to_string()]
             }

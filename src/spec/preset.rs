@@ -1,120 +1,230 @@
 //! Presets: the metric names of common stacks, so that a service needs to say only which workload it is.
 //!
-//! They are data (`rules/presets/*.yaml`), compiled in. A preset that cannot measure something says so with the
-//! reason, which becomes the reason of an SLO without a source. Deliberately absent: guesses of metric names.
+//! They are data: `rules/presets/*.yaml`, compiled in, and documents of the same form among the user's rules, which win
+//! over a compiled-in preset of the same name. A preset that cannot measure something says so with the reason, which
+//! becomes the reason of an SLO without a source. Deliberately absent: guesses of metric names.
+
+mod read;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use serde::Serialize;
+
 use super::indicator::Family;
-use super::reader::{At, Report};
-use super::selector;
-use super::tree;
+use super::model::{Part, Trust};
+use super::selector::TimeUnit;
+
+pub(crate) use read::read;
 
 /// The metric names of one stack.
-#[derive(Debug)]
-pub(crate) struct Preset {
-    /// Labels that can be matched on; others are probably typos.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preset {
+    /// What a service's `telemetry.preset` says.
+    pub name: String,
+    /// The stack in one sentence.
+    pub about: String,
+    /// Where its names were read.
+    pub source: Option<String>,
+    /// Why it is not to be relied on yet; `None` where its names were read in the stack's own source.
+    pub experimental: Option<String>,
+    /// Labels that tell one service or model from another, the usual one first.
+    pub workload: Vec<String>,
+    /// All labels that can be matched on; others are probably typos.
     pub labels: Vec<String>,
+    /// What to know before relying on it.
+    pub traps: Vec<String>,
+    /// How it measures each family.
     pub slis: BTreeMap<Family, PresetSli>,
+    /// The user's file it is from; `None` where it is compiled in.
+    pub file: Option<String>,
 }
 
 /// How a stack measures one family.
-#[derive(Debug, Clone)]
-pub(crate) enum PresetSli {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PresetSli {
+    /// Why this one is not to be relied on yet.
+    pub experimental: Option<String>,
+    /// What is read.
+    pub measure: Measure,
+}
+
+/// What is read for one family. Selectors are PromQL, parsed once and printed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Two counters.
     Ratio {
+        /// All events.
         total: String,
-        bad: String,
+        /// The bad or the good ones.
+        part: Part,
     },
-    Histogram(String),
-    Gauge(String),
-    /// Why it does not.
-    Absent(String),
+    /// A histogram of times.
+    Histogram(Times),
+    /// A histogram of waits, and a gauge of those who wait.
+    Queue {
+        /// Waits of those who got through.
+        times: Times,
+        /// Those who wait.
+        waiting: String,
+    },
+    /// A value in a unit of time, good while it is not over the bound.
+    Gauge {
+        /// PromQL.
+        expr: String,
+        /// Unit of the value.
+        unit: TimeUnit,
+        /// Which of its values are no values.
+        trust: Trust,
+    },
+    /// One SLI under several names, of which the first that exists is read.
+    Generations(Vec<PresetGeneration>),
+    /// Why it is not measured.
+    None(String),
 }
 
-const FILES: [(&str, &str); 7] = [
-    ("feast", include_str!("../../rules/presets/feast.yaml")),
-    ("ingress-nginx", include_str!("../../rules/presets/ingress-nginx.yaml")),
-    ("istio", include_str!("../../rules/presets/istio.yaml")),
-    ("kueue", include_str!("../../rules/presets/kueue.yaml")),
-    ("linkerd", include_str!("../../rules/presets/linkerd.yaml")),
-    ("otel-http", include_str!("../../rules/presets/otel-http.yaml")),
-    ("vllm", include_str!("../../rules/presets/vllm.yaml")),
-];
-
-static PRESETS: LazyLock<BTreeMap<&'static str, Preset>> = LazyLock::new(|| {
-    let load = |(name, text)| (name, read(name, text).expect("presets are compiled in and tested"));
-    FILES.into_iter().map(load).collect()
-});
-
-/// The preset of this name.
-pub(crate) fn preset(name: &str) -> Option<&'static Preset> {
-    PRESETS.get(name)
+/// A histogram of times.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Times {
+    /// Selector with the base name.
+    pub histogram: String,
+    /// Unit of its bounds.
+    pub unit: TimeUnit,
+    /// Its finite bounds.
+    pub buckets: Buckets,
 }
 
-/// Names of all presets, sorted.
-pub fn names() -> Vec<&'static str> {
-    FILES.iter().map(|(name, _)| *name).collect()
+/// What is known of a histogram's finite bounds, in its unit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Buckets {
+    /// These, in every installation.
+    Fixed(Vec<f64>),
+    /// These, unless somebody has configured others.
+    Usual(Vec<f64>),
+    /// Nothing.
+    Unknown,
 }
 
-fn read(name: &str, text: &str) -> Result<Preset, Vec<super::Problem>> {
-    let mut report = Report::new(name, text);
-    let preset = read_document(name, text, &mut report);
-    match preset {
-        Some(preset) if report.problems.is_empty() => Ok(preset),
-        _ => Err(report.problems),
-    }
+/// One of several names for the same events.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PresetGeneration {
+    /// What the stack calls it.
+    pub name: String,
+    /// Labels that this generation calls otherwise: the preset's name, then this generation's.
+    pub labels: BTreeMap<String, String>,
+    /// What is read; never generations again.
+    pub measure: Measure,
 }
 
-fn read_document(name: &str, text: &str, report: &mut Report<'_>) -> Option<Preset> {
-    let documents = tree::parse(text).ok()?;
-    let root = At::root(documents.first()?);
-    let mut fields = root.map(report)?;
-    let named = fields.get("preset")?.text(report)?;
-    let labels = fields.get("labels")?.list(report)?;
-    let labels = labels.iter().filter_map(|at| at.text(report)).map(str::to_string).collect();
-    let mut slis = BTreeMap::new();
-    for (key, at) in fields.get("slis")?.map(report)?.entries() {
-        let (_, family) = Family::ALL.into_iter().find(|(word, _)| *word == key.name)?;
-        slis.insert(family, read_sli(&at, report)?);
-    }
-    fields.finish(report);
-    (named == name).then_some(Preset { labels, slis })
-}
-
-fn read_sli(at: &At<'_>, report: &mut Report<'_>) -> Option<PresetSli> {
-    let mut fields = at.map(report)?;
-    let mut text = |key| fields.get(key).and_then(|at| at.text(report)).map(str::to_string);
-    let plain = |text: &String| selector::selector(text).ok().map(|found| found.to_string());
-    let sli = match (text("total"), text("bad"), text("histogram"), text("gauge"), text("none")) {
-        (Some(total), Some(bad), None, None, None) => PresetSli::Ratio { total: plain(&total)?, bad: plain(&bad)? },
-        (None, None, Some(metric), None, None) => PresetSli::Histogram(plain(&metric)?),
-        (None, None, None, Some(expr), None) => PresetSli::Gauge(selector::gauge(&expr).ok()?.to_string()),
-        (None, None, None, None, Some(reason)) => PresetSli::Absent(reason),
-        _ => return None,
-    };
-    fields.finish(report);
-    Some(sli)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::selector::TimeUnit;
-
-    #[test]
-    fn every_preset_loads_and_answers_for_every_family() {
-        for name in names() {
-            let preset = preset(name).expect(name);
-            assert!(!preset.labels.is_empty(), "{name}");
-            for (word, family) in Family::ALL {
-                let sli = preset.slis.get(&family);
-                assert!(sli.is_some(), "{name} says nothing of {word}");
-                if let Some(PresetSli::Histogram(metric)) = sli {
-                    let metric = selector::selector(metric).expect("a selector");
-                    assert!(metric.name.as_deref().and_then(TimeUnit::of_metric).is_some(), "{name} {word}: no unit");
-                }
+impl Measure {
+    /// Metrics that are read, with base names for histograms, in the order they are named.
+    pub fn metrics(&self) -> Vec<String> {
+        let name = |text: &str| text.split('{').next().unwrap_or_default().to_owned();
+        match self {
+            Measure::Ratio { total, part: Part::Bad(part) | Part::Good(part) | Part::Beside(part) } => {
+                let mut names = vec![name(total), name(part)];
+                names.dedup();
+                names
             }
+            Measure::Histogram(times) => vec![name(&times.histogram)],
+            Measure::Queue { times, waiting } => vec![name(&times.histogram), name(waiting)],
+            Measure::Gauge { expr, .. } => super::selector::metrics(expr),
+            Measure::Generations(all) => all.iter().flat_map(|one| one.measure.metrics()).collect(),
+            Measure::None(_) => Vec::new(),
         }
     }
 }
+
+impl Buckets {
+    /// The bounds, ascending.
+    pub fn bounds(&self) -> &[f64] {
+        match self {
+            Buckets::Fixed(bounds) | Buckets::Usual(bounds) => bounds,
+            Buckets::Unknown => &[],
+        }
+    }
+}
+
+/// Presets by name: the compiled-in ones, and the user's own before them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Presets {
+    own: BTreeMap<String, Preset>,
+}
+
+impl Presets {
+    /// The preset of this name.
+    pub fn get(&self, name: &str) -> Option<&Preset> {
+        self.own.get(name).or_else(|| BUILT_IN.get(name))
+    }
+
+    /// All presets, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Preset> {
+        let names: std::collections::BTreeSet<&str> =
+            BUILT_IN.keys().copied().chain(self.own.keys().map(String::as_str)).collect();
+        names.into_iter().filter_map(|name| self.get(name))
+    }
+
+    /// Names of all presets, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        self.all().map(|preset| preset.name.as_str()).collect()
+    }
+
+    /// Takes in a preset of the user's; the one of that name that was taken in before is handed back.
+    pub(crate) fn add(&mut self, preset: Preset) -> Option<Preset> {
+        self.own.insert(preset.name.clone(), preset)
+    }
+
+    /// A preset of the user's.
+    pub(crate) fn own(&self, name: &str) -> Option<&Preset> {
+        self.own.get(name)
+    }
+}
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        const FILES: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../rules/presets/", $name, ".yaml")))),*];
+    };
+}
+
+built_in!(
+    "envoy",
+    "fastapi",
+    "feast",
+    "flink",
+    "gateway-inference",
+    "gen-ai",
+    "grpc-go",
+    "haproxy",
+    "ingress-nginx",
+    "istio",
+    "kafka-lag",
+    "knative",
+    "kserve",
+    "kueue",
+    "last-success",
+    "linkerd",
+    "litellm",
+    "materialize",
+    "micrometer",
+    "otel-http",
+    "ray-serve",
+    "sglang",
+    "tgi",
+    "traefik",
+    "triton",
+    "vllm",
+    "volcano",
+);
+
+static BUILT_IN: LazyLock<BTreeMap<&'static str, Preset>> = LazyLock::new(|| {
+    let load = |&(name, text)| {
+        let preset = read::from_text(name, text).unwrap_or_else(|problems| panic!("preset {name}: {problems:#?}"));
+        (name, preset)
+    };
+    FILES.iter().map(load).collect()
+});
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, VectorSelector, value::ValueType};
 use promql_parser::util::visitor::{ExprVisitor, ExprVisitorMut, walk_expr, walk_expr_mut};
+use serde::Serialize;
 
 /// Why a text is not the PromQL that is needed.
 #[derive(Debug, Clone, PartialEq)]
@@ -221,15 +222,40 @@ pub(crate) fn narrow_selector(selector: &mut VectorSelector, labels: &[(String, 
     }
 }
 
+/// Names of the metrics an expression reads, sorted; none where it cannot be parsed.
+pub(crate) fn metrics(text: &str) -> Vec<String> {
+    let mut found = Selectors(Vec::new());
+    if let Ok(expr) = gauge(text) {
+        let _ = walk_expr(&mut found, &expr);
+    }
+    let names: std::collections::BTreeSet<String> = found.0.into_iter().filter_map(|selector| selector.name).collect();
+    names.into_iter().collect()
+}
+
 /// A unit of time of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TimeUnit {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum TimeUnit {
+    /// `s`
+    #[serde(rename = "s")]
     Seconds,
+    /// `ms`
+    #[serde(rename = "ms")]
     Milliseconds,
+    /// `us`
+    #[serde(rename = "us")]
     Microseconds,
 }
 
 impl TimeUnit {
+    /// `s`, `ms` or `us`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimeUnit::Seconds => "s",
+            TimeUnit::Milliseconds => "ms",
+            TimeUnit::Microseconds => "us",
+        }
+    }
+
     /// How many of it a second has.
     pub fn per_second(self) -> f64 {
         match self {

@@ -7,6 +7,7 @@ use super::defaults::defaults;
 use super::duration::TimeSpan;
 use super::indicator::{EXAMPLES, Indicator};
 use super::model;
+use super::preset::Presets;
 use super::problem::{Code, Place};
 use super::promise::{self, PlacedSlo};
 use super::reader::{At, Fields, Report, nearest, unknown_key};
@@ -24,7 +25,12 @@ pub(crate) struct PlacedService {
 const SLOS_MAX: usize = 200;
 
 /// Reads a service document.
-pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>) -> Option<PlacedService> {
+pub(crate) fn read<'a>(
+    root: &At<'a>,
+    presets: &'a Presets,
+    resolution: TimeSpan,
+    report: &mut Report<'_>,
+) -> Option<PlacedService> {
     let errors = report.errors();
     let mut fields = root.map(report)?;
     let name_at = fields.need(report, "name", "checkout");
@@ -54,7 +60,7 @@ pub(crate) fn read(root: &At<'_>, resolution: TimeSpan, report: &mut Report<'_>)
     let incident = fields.get("incident").and_then(|at| read_incident(&at, report)).unwrap_or_default();
     let mapping_at = one_of(fields.get("severity_mapping"), incident.severity_mapping, "severity_mapping", report);
     let severity = mapping_at.as_ref().map(|at| alerting::severities(at, report)).unwrap_or_default();
-    let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, report));
+    let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, presets, report));
     fields.finish(report);
 
     let mut annotations = BTreeMap::new();

@@ -1,6 +1,7 @@
 //! Where the events of one SLO come from, said by an explicit `sli:`.
 //!
-//! `sli:` has four forms: `{total, bad}`, `{total, good}`, `{histogram}` and `{gauge}`. A threshold in the key
+//! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}`, `{histogram}` (with `waiting`, the gauge of those who wait,
+//! for queues) and `{gauge}` (with `frozen_after` and `sentinel_over` where it may lie). A threshold in the key
 //! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
 //! comparing seconds with milliseconds is the quietest way to be wrong.
 
@@ -95,6 +96,9 @@ pub(crate) fn ratio(
     good: Option<At<'_>>,
     report: &mut Report<'_>,
 ) -> Option<SliSource> {
+    if let (None, Some(bad), Some(good)) = (&total, &bad, &good) {
+        return beside(bad, good, report);
+    }
     if total.is_none() {
         report
             .error(at, Code::MissingKey, "`total` is missing: an error ratio needs the count of all events")
@@ -125,6 +129,7 @@ pub(crate) fn ratio(
     let (word, text) = match &part {
         Part::Bad(text) => ("bad", text),
         Part::Good(text) => ("good", text),
+        Part::Beside(_) => return None,
     };
     if *text == total_text {
         let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
@@ -136,7 +141,21 @@ pub(crate) fn ratio(
     Some(SliSource::Ratio { total: total_text, part })
 }
 
-fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser::VectorSelector> {
+/// Two counters that together are all events.
+fn beside(bad: &At<'_>, good: &At<'_>, report: &mut Report<'_>) -> Option<SliSource> {
+    let (bad_found, good_found) = (read_selector(bad, report), read_selector(good, report));
+    let (bad_text, good_text) = (bad_found?.to_string(), good_found?.to_string());
+    if bad_text == good_text {
+        report
+            .error(bad, Code::InvalidSli, "`bad` selects the same events as `good`")
+            .write("bad: the bad events alone, by a label such as code");
+        return None;
+    }
+    Some(SliSource::Ratio { total: good_text, part: Part::Beside(bad_text) })
+}
+
+/// Reads a bare selector, `at` pointing at its text.
+pub(crate) fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser::VectorSelector> {
     let text = at.text(report)?;
     match selector::selector(text) {
         Ok(found) => Some(found),
@@ -182,7 +201,13 @@ fn from_histogram(
     let name = found.name.as_deref().unwrap_or_default();
     let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
     let threshold = convert(bound?, indicator.unit()?, unit);
-    Some(SliSource::Histogram { selector: found.to_string(), threshold })
+    match fields.get("waiting") {
+        None => Some(SliSource::Histogram { selector: found.to_string(), threshold }),
+        Some(at) => {
+            let waiting = read_selector(&at, report)?.to_string();
+            Some(SliSource::Queue { histogram: found.to_string(), threshold, waiting })
+        }
+    }
 }
 
 /// Reads the selector of a histogram: its base name, and no `le`.
@@ -219,6 +244,24 @@ pub(crate) fn read_query(at: &At<'_>, report: &mut Report<'_>) -> Option<String>
             None
         }
     }
+}
+
+/// The unit of a metric: what `unit:` beside it says, or what its name shows.
+pub(crate) fn unit(
+    at: &At<'_>,
+    named: Option<TimeUnit>,
+    fields: &mut Fields<'_>,
+    report: &mut Report<'_>,
+) -> Option<TimeUnit> {
+    let said = unit_at(fields, report);
+    metric_unit(at, named, said, report)
+}
+
+/// Reads which values of a gauge are no values: `frozen_after` and `sentinel_over`.
+pub(crate) fn trust(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Trust {
+    let frozen_after = fields.get("frozen_after").and_then(|at| at.whole(report, 2..=1_000));
+    let sentinel_over = fields.get("sentinel_over").and_then(|at| at.number(report));
+    Trust { frozen_after: frozen_after.and_then(|slices| u32::try_from(slices).ok()), sentinel_over }
 }
 
 /// The unit of a metric: what its name shows, or what the user says.
@@ -265,7 +308,8 @@ fn from_gauge(
             Some(Bound::Max(convert(bound?, indicator.unit()?, unit)))
         }
     };
-    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust: Trust::default() })
+    let trust = trust(fields, report);
+    Some(SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust })
 }
 
 /// Reads a gauge expression, `at` pointing at its text.

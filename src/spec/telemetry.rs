@@ -1,9 +1,10 @@
 //! Where the events of SLOs come from that have no `sli:`: the service's `telemetry:` names a preset and narrows it to
 //! the service's own series.
 
+use super::burn::shown;
 use super::indicator::Indicator;
-use super::model::{Bound, Part, SliSource, Trust};
-use super::preset::{Preset, PresetSli};
+use super::model::{Bound, Generation, Part, SliSource};
+use super::preset::{Buckets, Measure, Preset, PresetGeneration, Presets, Times};
 use super::problem::Code;
 use super::reader::{At, Fields, Report, nearest};
 use super::selector::{self, TimeUnit};
@@ -15,25 +16,28 @@ use super::tree::Value;
 pub(crate) struct Telemetry<'a> {
     /// A preset is named that does not exist: said once, not for each SLO.
     pub broken: bool,
-    pub preset: Option<(&'a str, &'static Preset)>,
+    pub preset: Option<&'a Preset>,
+    /// The one generation that is read, where the user does not leave the choice to what exists.
+    pub generation: Option<&'a str>,
     pub labels: Vec<(String, String)>,
     pub target_labels: Option<Vec<String>>,
 }
 
 /// Reads `telemetry:`.
-pub(crate) fn read<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Telemetry<'a>> {
+pub(crate) fn read<'a>(at: &At<'a>, presets: &'a Presets, report: &mut Report<'_>) -> Option<Telemetry<'a>> {
     let mut fields = at.map(report)?;
     let preset_at = fields.get("preset");
     let match_at = fields.get("match");
+    let generation_at = fields.get("generation");
     let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
     let mut preset = None;
     if let Some(at) = &preset_at {
         let name = at.text(report).unwrap_or_default();
-        match super::preset::preset(name) {
-            Some(found) => preset = Some((name, found)),
+        match presets.get(name) {
+            Some(found) => preset = Some(found),
             None if name.is_empty() => {}
             None => {
-                let names = super::preset::names();
+                let names = presets.names();
                 let instead = match nearest(name, &names) {
                     Some(word) => format!("preset: {word}"),
                     None => format!("one of {}, or an sli: for each SLO", names.join(", ")),
@@ -41,21 +45,49 @@ pub(crate) fn read<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Telemetry
                 report.error(at, Code::UnknownReference, format!("there is no preset {name:?}")).write(instead);
             }
         }
-    } else if let Some(at) = &match_at {
-        report
-            .error(at, Code::MissingKey, "`match` narrows a preset, and no preset is named")
-            .write("preset: istio, or another of the presets");
+        if let Some(why) = preset.and_then(|preset| preset.experimental.as_ref()) {
+            report
+                .warn(at, Code::InvalidSli, format!("the preset {name} is experimental: {why}"))
+                .write("an sli: for each SLO once you have seen its metrics on a live scrape");
+        }
+    } else if let Some(at) = match_at.as_ref().or(generation_at.as_ref()) {
+        let what = format!("`{}` narrows a preset, and no preset is named", at.key());
+        report.error(at, Code::MissingKey, what).write("preset: istio, or another of the presets");
     }
     let labels = match_at.as_ref().map(|at| super::alerting::labels(at, report)).unwrap_or_default();
-    if let Some((name, known)) = preset {
-        check_match(&fields, name, known, &labels, report);
+    let mut generation = None;
+    if let Some(known) = preset {
+        check_match(&fields, known, &labels, report);
+        generation = generation_at.as_ref().and_then(|at| read_generation(at, known, report));
     }
     fields.finish(report);
     let broken = preset_at.is_some() && preset.is_none();
-    Some(Telemetry { broken, preset, labels, target_labels })
+    Some(Telemetry { broken, preset, generation, labels, target_labels })
 }
 
-fn check_match(fields: &Fields<'_>, name: &str, preset: &Preset, labels: &[(String, String)], report: &mut Report<'_>) {
+fn read_generation<'a>(at: &At<'a>, preset: &Preset, report: &mut Report<'_>) -> Option<&'a str> {
+    let name = at.text(report)?;
+    let of = |measure: &Measure| match measure {
+        Measure::Generations(all) => all.iter().map(|one| one.name.clone()).collect(),
+        _ => Vec::new(),
+    };
+    let mut known: Vec<String> = preset.slis.values().flat_map(|sli| of(&sli.measure)).collect();
+    known.sort();
+    known.dedup();
+    if known.iter().any(|one| one == name) {
+        return Some(name);
+    }
+    let problem =
+        report.error(at, Code::UnknownReference, format!("the preset {} has no generation {name:?}", preset.name));
+    problem.write(match known.is_empty() {
+        true => "leave generation out".to_string(),
+        false => format!("one of {}, or leave it out: the first that exists is read", known.join(", ")),
+    });
+    None
+}
+
+fn check_match(fields: &Fields<'_>, preset: &Preset, labels: &[(String, String)], report: &mut Report<'_>) {
+    let name = &preset.name;
     let Some((_, at)) = fields.entries().find(|(key, _)| key.name == "match") else {
         let what = format!("without `match` this service is judged by all traffic that {name} sees");
         report
@@ -80,44 +112,151 @@ fn check_match(fields: &Fields<'_>, name: &str, preset: &Preset, labels: &[(Stri
     }
 }
 
+/// Why a preset gives no source.
+#[derive(Debug)]
+pub(crate) struct NoSource {
+    pub reason: String,
+    /// The bound cannot be judged at all, so the file is refused; what to write as the bound, in the unit of the key.
+    pub refused: Option<f64>,
+}
+
+impl From<String> for NoSource {
+    fn from(reason: String) -> Self {
+        NoSource { reason, refused: None }
+    }
+}
+
+/// A source, and what its reader should know of it.
+#[derive(Debug)]
+pub(crate) struct FromPreset {
+    pub source: SliSource,
+    pub warnings: Vec<String>,
+}
+
 /// The source that a preset gives, or why it gives none.
 pub(crate) fn from_preset(
     telemetry: Option<&Telemetry<'_>>,
     indicator: Indicator,
     bound: KeyBound,
-) -> Result<SliSource, String> {
-    let Some((name, preset)) = telemetry.and_then(|telemetry| telemetry.preset) else {
-        return Err("no sli: and no telemetry preset says where its events come from".into());
+) -> Result<FromPreset, NoSource> {
+    let Some((telemetry, preset)) = telemetry.and_then(|telemetry| Some((telemetry, telemetry.preset?))) else {
+        return Err("no sli: and no telemetry preset says where its events come from".to_string().into());
     };
-    let labels = telemetry.map(|telemetry| telemetry.labels.as_slice()).unwrap_or_default();
-    let narrowed = |text: &str| {
+    let missing = || format!("the preset {} does not measure {}", preset.name, indicator.family().as_str());
+    let sli = preset.slis.get(&indicator.family()).ok_or_else(missing)?;
+    let mut narrowed = Narrowed { labels: &telemetry.labels, indicator, bound, warnings: Vec::new() };
+    let source = match &sli.measure {
+        Measure::Generations(all) => match telemetry.generation {
+            Some(name) => {
+                let lacks = || format!("the generation {name} of {} does not measure it", preset.name);
+                narrowed.generation(all.iter().find(|one| one.name == name).ok_or_else(lacks)?)?.source
+            }
+            None => {
+                let each: Result<Vec<Generation>, NoSource> = all.iter().map(|one| narrowed.generation(one)).collect();
+                SliSource::Generations(each?)
+            }
+        },
+        measure => narrowed.source(measure)?,
+    };
+    if let Some(why) = &sli.experimental {
+        narrowed.warnings.push(format!("{} from the preset {} is experimental: {why}", indicator.name(), preset.name));
+    }
+    Ok(FromPreset { source, warnings: narrowed.warnings })
+}
+
+/// A preset narrowed to one service and one bound.
+struct Narrowed<'t> {
+    labels: &'t [(String, String)],
+    indicator: Indicator,
+    bound: KeyBound,
+    warnings: Vec<String>,
+}
+
+impl Narrowed<'_> {
+    fn generation(&mut self, generation: &PresetGeneration) -> Result<Generation, NoSource> {
+        let rename =
+            |(name, value): &(String, String)| (generation.labels.get(name).unwrap_or(name).clone(), value.clone());
+        let labels: Vec<(String, String)> = self.labels.iter().map(rename).collect();
+        let mut own = Narrowed { labels: &labels, indicator: self.indicator, bound: self.bound, warnings: Vec::new() };
+        let source = own.source(&generation.measure)?;
+        self.warnings.append(&mut own.warnings);
+        Ok(Generation { name: generation.name.clone(), source })
+    }
+
+    fn source(&mut self, measure: &Measure) -> Result<SliSource, NoSource> {
+        Ok(match measure {
+            Measure::Ratio { total, part } => {
+                let part = match part {
+                    Part::Bad(bad) => Part::Bad(self.selector(bad)?),
+                    Part::Good(good) => Part::Good(self.selector(good)?),
+                    Part::Beside(bad) => Part::Beside(self.selector(bad)?),
+                };
+                SliSource::Ratio { total: self.selector(total)?, part }
+            }
+            Measure::Histogram(times) => {
+                SliSource::Histogram { selector: self.selector(&times.histogram)?, threshold: self.threshold(times)? }
+            }
+            Measure::Queue { times, waiting } => SliSource::Queue {
+                histogram: self.selector(&times.histogram)?,
+                threshold: self.threshold(times)?,
+                waiting: self.selector(waiting)?,
+            },
+            Measure::Gauge { expr, unit, trust } => {
+                let mut expr = selector::gauge(expr).map_err(|fault| fault.what)?;
+                selector::narrow(&mut expr, self.labels);
+                let bound = Bound::Max(self.converted(*unit)?);
+                SliSource::Gauge { expr: expr.to_string(), bound, trust: *trust }
+            }
+            Measure::Generations(_) => return Err("generations within generations are not read".to_string().into()),
+            Measure::None(reason) => return Err(reason.clone().into()),
+        })
+    }
+
+    fn selector(&self, text: &str) -> Result<String, NoSource> {
         let mut found = selector::selector(text).map_err(|fault| fault.what)?;
-        selector::narrow_selector(&mut found, labels);
-        Ok::<_, String>(found)
-    };
-    let missing = || format!("the preset {name} does not measure {}", indicator.family().as_str());
-    match preset.slis.get(&indicator.family()).ok_or_else(missing)? {
-        PresetSli::Ratio { total, bad } => {
-            let part = Part::Bad(narrowed(bad)?.to_string());
-            Ok(SliSource::Ratio { total: narrowed(total)?.to_string(), part })
+        selector::narrow_selector(&mut found, self.labels);
+        Ok(found.to_string())
+    }
+
+    /// The bound in the unit of the metric.
+    fn converted(&self, unit: TimeUnit) -> Result<f64, NoSource> {
+        let of_key = self.indicator.unit();
+        let (bound, of_key) = self.bound.zip(of_key).ok_or_else(|| "it has no bound of time".to_string())?;
+        Ok(convert(bound, of_key, unit))
+    }
+
+    /// The bound as a bucket of a histogram: refused over its last one, warned of between two that cannot move.
+    fn threshold(&mut self, times: &Times) -> Result<f64, NoSource> {
+        let threshold = self.converted(times.unit)?;
+        let bounds = times.buckets.bounds();
+        let Some(&top) = bounds.last() else { return Ok(threshold) };
+        let of_key = self.indicator.unit().unwrap_or(times.unit);
+        let back = |bound: f64| convert(bound, times.unit, of_key);
+        let metric = times.histogram.split('{').next().unwrap_or_default();
+        let unit = of_key.as_str();
+        let fixed = matches!(times.buckets, Buckets::Fixed(_));
+        if threshold > top {
+            let (said, ends) = (shown(back(threshold)), shown(back(top)));
+            if fixed {
+                let reason = format!(
+                    "{metric} has no bucket over {ends} {unit}: of a bound of {said} {unit} it can say nothing"
+                );
+                return Err(NoSource { reason, refused: Some(back(top)) });
+            }
+            self.warnings.push(format!(
+                "{metric} usually has no bucket over {ends} {unit}, so a bound of {said} {unit} cannot be judged: \
+                 configure its buckets, or choose {ends} {unit}"
+            ));
+        } else if fixed && !bounds.contains(&threshold) {
+            let below = bounds.iter().rev().find(|bound| **bound < threshold);
+            let above = bounds.iter().find(|bound| **bound > threshold);
+            let near: Vec<String> = below.into_iter().chain(above).map(|bound| shown(back(*bound))).collect();
+            self.warnings.push(format!(
+                "{metric} has no bucket at {} {unit}: choose {} {unit} to be exact",
+                shown(back(threshold)),
+                near.join(" or ")
+            ));
         }
-        PresetSli::Histogram(metric) => {
-            let found = narrowed(metric)?;
-            let unit = found.name.as_deref().and_then(TimeUnit::of_metric).ok_or_else(missing)?;
-            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
-            Ok(SliSource::Histogram { selector: found.to_string(), threshold: convert(bound, key_unit, unit) })
-        }
-        PresetSli::Gauge(expr) => {
-            let mut expr = selector::gauge(expr).map_err(|fault| fault.what)?;
-            selector::narrow(&mut expr, labels);
-            let unit = TimeUnit::of_expr(&expr).ok_or_else(missing)?;
-            let (bound, key_unit) = (bound.ok_or_else(missing)?, indicator.unit().ok_or_else(missing)?);
-            Ok(SliSource::Gauge {
-                expr: expr.to_string(),
-                bound: Bound::Max(convert(bound, key_unit, unit)),
-                trust: Trust::default(),
-            })
-        }
-        PresetSli::Absent(reason) => Err(reason.clone()),
+        Ok(threshold)
     }
 }

@@ -152,6 +152,18 @@ fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
             r#"a-availability 99.9 GaugeSlices Ok(Gauge { expr: "up", bound: Min(1.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
         (
+            "  availability: {objective: 99.9, sli: {good: g, bad: b}}\n",
+            r#"a-availability 99.9 Events Ok(Ratio { total: "g", part: Beside("b") })"#,
+        ),
+        (
+            "  gpu_queue_time_p95_s: {max: 10, sli: {histogram: wait_seconds, waiting: waiting}}\n",
+            r#"a-gpu-queue-time-p95 99 QuantileSlices { quantile: 0.95 } Ok(Queue { histogram: "wait_seconds", threshold: 10.0, waiting: "waiting" })"#,
+        ),
+        (
+            "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: age_seconds, frozen_after: 3, sentinel_over: 1e9}}\n",
+            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "age_seconds", bound: Max(60.0), trust: Trust { frozen_after: Some(3), sentinel_over: Some(1000000000.0) } })"#,
+        ),
+        (
             "  custom: [{name: q, objective: 95, slices: {query: depth, max: 3}}]\n",
             r#"a-q 95 GaugeSlices Ok(Gauge { expr: "depth", bound: Max(3.0), trust: Trust { frozen_after: None, sentinel_over: None } })"#,
         ),
@@ -191,12 +203,54 @@ fn the_long_form_sets_what_it_says_and_nothing_else() {
 fn the_examples_in_rules_load_clean() {
     let loaded = load(&[root("rules/services"), root("rules/policies")]);
     assert_eq!(loaded.render(false), "");
-    assert_eq!(load(&[root("rules")]).render(false), "", "presets and defaults beside them are passed over");
-    assert!(load(&[root("rules/presets")]).is_fatal(), "no service");
-    assert!(load(&[root("rules/presets/istio.yaml"), root("rules/services")]).is_fatal(), "named itself");
+    assert_eq!(load(&[root("rules")]).render(false), "", "presets are read, defaults beside them passed over");
+    assert_eq!(load(&[root("rules/presets")]).render(false), "", "presets alone");
+    assert!(load(&[root("rules/defaults.yaml"), root("rules/services")]).is_fatal(), "named itself");
     assert_eq!(loaded.model.services.len(), 4);
     assert_eq!(loaded.policies.len(), 1);
     assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
+}
+
+/// The preset of `tests/configs/good/preset-of-ones-own.yaml` under this name.
+fn own_preset(name: &str) -> String {
+    let text = include_str!("../../tests/configs/good/preset-of-ones-own.yaml");
+    text.split("---").next().unwrap_or_default().replace("our-gateway", name)
+}
+
+#[test]
+fn a_preset_among_the_rules_wins_over_the_compiled_in_one_wherever_it_stands() {
+    let service = "name: a\nowner: x\nslo: {availability: 99.9}\ntelemetry: {preset: istio, match: {service: a}}\n";
+    let source = |texts: &[(&str, &str)]| {
+        let loaded = load_texts(texts, &Options::default());
+        assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+        format!("{:?}", loaded.model.slos[0].source)
+    };
+    let own = own_preset("istio");
+    assert!(source(&[("a.yaml", service)]).contains("istio_requests_total"));
+    assert!(source(&[("a.yaml", service), ("z/istio.yaml", &own)]).contains("gateway_ok_total"));
+}
+
+#[test]
+fn a_match_names_labels_as_the_generation_does() {
+    let service = |generation: &str| {
+        format!(
+            "name: a\nowner: x\nslo: {{availability: 99.9}}\n\
+             telemetry: {{preset: knative, {generation}match: {{kn_service_name: a}}}}\n"
+        )
+    };
+    let source = |text: &str| format!("{:?}", load_text("a.yaml", text).model.slos[0].source);
+    let pinned = source(&service("generation: opencensus, "));
+    assert!(pinned.contains(r#"total: "revision_request_count{service_name=\"a\"}""#), "{pinned}");
+    let all = source(&service(""));
+    assert!(all.contains("Generations") && all.contains("kn_service_name") && all.contains("{service_name"), "{all}");
+}
+
+#[test]
+fn a_bound_over_the_last_usual_bucket_is_warned_of() {
+    let text = "name: a\nowner: x\nslo: {latency_p95_s: 30}\ntelemetry: {preset: traefik, match: {service: a}}\n";
+    let loaded = load_text("a.yaml", text);
+    let shown = loaded.render(false);
+    assert!(!loaded.is_fatal() && shown.contains("usually has no bucket over 5 s"), "{shown}");
 }
 
 #[test]

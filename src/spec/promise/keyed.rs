@@ -46,11 +46,8 @@ pub(crate) fn read(
     };
     let source = match &said.explicit {
         Some(found) => Ok(found.source.clone()),
-        None => telemetry::from_preset(service.telemetry.as_ref(), indicator, said.bound),
+        None => from_preset(key, indicator, objective, said.bound, service, report)?,
     };
-    if let Err(reason) = &source {
-        warn_of_no_source(key, indicator, objective, said.bound, reason, service, report);
-    }
     let unit = match (indicator, &source) {
         (_, Ok(SliSource::Gauge { .. })) | (Indicator::Freshness { .. }, _) => Unit::GaugeSlices,
         (Indicator::Quantile { per_mille, .. }, _) if !said.events => {
@@ -116,6 +113,35 @@ fn long_form<'a>(
     }
     fields.finish(report);
     whole.then_some(Said { common, bound, events, explicit })
+}
+
+/// The source that the service's preset gives; `None` where the bound is refused.
+fn from_preset(
+    key: &Key,
+    indicator: Indicator,
+    objective: f64,
+    bound: Option<f64>,
+    service: &Service<'_>,
+    report: &mut Report<'_>,
+) -> Option<Result<SliSource, String>> {
+    let path = format!("slo.{}", key.name);
+    match telemetry::from_preset(service.telemetry.as_ref(), indicator, bound) {
+        Ok(found) => {
+            for what in found.warnings {
+                report.warn_at(key.place, &path, Code::InvalidSli, what);
+            }
+            Some(Ok(found.source))
+        }
+        Err(telemetry::NoSource { reason, refused: Some(instead) }) => {
+            let instead = format!("{}: {}", key.name, crate::spec::shown(instead));
+            report.error_at(key.place, &path, Code::InvalidSli, reason).write(instead);
+            None
+        }
+        Err(telemetry::NoSource { reason, refused: None }) => {
+            warn_of_no_source(key, indicator, objective, bound, &reason, service, report);
+            Some(Err(reason))
+        }
+    }
 }
 
 fn warn_of_no_source(
