@@ -78,8 +78,13 @@ pub fn init_logging(format: LogFormat, level: &str) -> Result<(), StartError> {
 /// Bucket bounds of durations, seconds: a poll takes milliseconds when all is well and its deadline when it is not.
 const DURATION_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// Bucket bounds of disk writes, seconds: a good disk takes one millisecond, and whoever asks the gate waits for it.
+const SYNC_BUCKETS: &[f64] = &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), DURATION_BUCKETS)
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(names::AUDIT_SYNC_DURATION_SECONDS.to_owned()), SYNC_BUCKETS)
 }
 
 /// Installs the process-wide recorder and describes every metric; a process has one.

@@ -50,7 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["engine", "spec", "telemetry"]),
     ("prometheus", &["engine", "spec", "query", "clock", "telemetry"]),
     ("store", &["engine", "gate", "spec", "telemetry"]),
-    ("audit", &["engine", "gate", "telemetry"]),
+    ("audit", &["engine", "gate", "clock", "telemetry"]),
     ("notify", &["engine", "clock", "telemetry"]),
     ("web", &["engine", "gate", "spec", "query", "prometheus", "store", "audit", "notify", "clock", "telemetry"]),
     ("demo", &["engine", "clock"]),

@@ -94,6 +94,22 @@ table! {
     HTTP_REQUESTS_TOTAL: Counter Count = "slowburn_http_requests_total";
     /// HTTP connections open now.
     HTTP_CONNECTIONS: Gauge Count = "slowburn_http_connections";
+    /// Audit records that are on disk, by kind.
+    AUDIT_RECORDS_TOTAL: Counter Count = "slowburn_audit_records_total";
+    /// Audit records that were refused, by reason; the gate denies what cannot be recorded.
+    AUDIT_REFUSED_TOTAL: Counter Count = "slowburn_audit_refused_total";
+    /// Wall time of writing a group of audit records and making it durable.
+    AUDIT_SYNC_DURATION_SECONDS: Histogram Seconds = "slowburn_audit_sync_duration_seconds";
+    /// Audit records waiting to be written.
+    AUDIT_QUEUE_LENGTH: Gauge Count = "slowburn_audit_queue_length";
+    /// Whether the audit log can be written (1) or refuses every record (0).
+    AUDIT_WRITABLE: Gauge Count = "slowburn_audit_writable";
+    /// Unix time of the last signed checkpoint of the audit log.
+    AUDIT_LAST_CHECKPOINT_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_audit_last_checkpoint_timestamp_seconds";
+    /// Checkpoints handed to sinks outside the log, by sink (stdout, file, webhook) and outcome (delivered, failed).
+    AUDIT_CHECKPOINTS_TOTAL: Counter Count = "slowburn_audit_checkpoints_total";
+    /// Share of the audit log's disk that is used.
+    AUDIT_DISK_USED_RATIO: Gauge Percent = "slowburn_audit_disk_used_ratio";
 
     // Rendered from the snapshot.
 

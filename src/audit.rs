@@ -1,0 +1,30 @@
+//! The audit log: who did what, when and why, in files that cannot be edited quietly.
+//!
+//! ```text
+//! DIR/00000000000000000000.jsonl   records, one JSON object a line, chained by SHA-256; a new file after 64 MiB
+//! DIR/checkpoints                  signed statements "the log has N records and this Merkle root"
+//! DIR/signing.key  DIR/key.pub     what signs them (0600), and what checks them
+//! DIR/hashes                       the Merkle tree's hashes; can be made again from the records
+//! DIR/lock                         held by the one process that writes
+//! ```
+//!
+//! [`Log::append`] answers when the record is on disk (`fdatasync`, shared by all who wait), or refuses: the gate turns a
+//! refusal into a deny. What a log alone cannot show, that its end is missing or that all of it was written anew, is
+//! shown by the checkpoints that were sent elsewhere.
+//!
+//! Deliberately absent: deleting records. What has to be forgotten is kept outside and named by its digest.
+
+pub mod canonical;
+pub mod checkpoint;
+mod hashes;
+pub mod key;
+mod log;
+pub mod merkle;
+pub mod record;
+mod segment;
+pub mod sink;
+
+pub use checkpoint::{Anchor, Checkpoint};
+pub use log::{Log, OpenError, Options, Proof, Receipt, Refused};
+pub use merkle::Hash;
+pub use record::{Kind, Record};

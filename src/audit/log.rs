@@ -1,0 +1,348 @@
+//! The log as those see it who append to it: one queue, one writing thread, an answer when the record is on disk.
+//!
+//! Whoever appends waits for `fdatasync`; all that wait together share one. A record is refused, never dropped: when the
+//! queue is full, when the disk does not take it, when the log is closed. After a refusal nothing of the record is in
+//! the log, but for [`Refused::Late`], where it may come to be there although nobody was told so.
+
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpoint;
+use super::hashes::Hashes;
+use super::key::{KeyFault, PublicKey};
+use super::merkle::{self, Hash};
+use super::record::Record;
+use super::sink::Sink;
+use crate::clock::Clock;
+use crate::telemetry::names;
+
+/// How a log is kept.
+pub struct Options {
+    /// Its directory; made where it is missing.
+    pub dir: PathBuf,
+    /// Its name in records and checkpoints; `None`: that of its key, or a new one.
+    pub origin: Option<String>,
+    /// The signing key; `None`: `DIR/signing.key`.
+    pub key_file: Option<PathBuf>,
+    /// A file of records is followed by a new one after so many bytes.
+    pub segment_bytes: u64,
+    /// Most records that wait; further ones are refused.
+    pub queue: usize,
+    /// Longest wait for an answer.
+    pub answer_within: Duration,
+    /// A checkpoint is signed after so many records.
+    pub checkpoint_records: u64,
+    /// A checkpoint is signed after this time when there is something new.
+    pub checkpoint_every: Duration,
+    /// Where checkpoints go besides the log's directory.
+    pub sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Options {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Options {
+            dir: dir.into(),
+            origin: None,
+            key_file: None,
+            segment_bytes: 64 << 20,
+            queue: 4096,
+            answer_within: Duration::from_secs(5),
+            checkpoint_records: 64,
+            checkpoint_every: Duration::from_secs(60),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+/// Why a record is not in the log. The gate denies then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many wait already.
+    Full,
+    /// It is longer than a record may be.
+    TooLarge,
+    /// It holds a number that JSON cannot carry.
+    Number(String),
+    /// The disk is full.
+    DiskFull,
+    /// The disk does not take it; why.
+    Disk(String),
+    /// The answer did not come in time; the record may be in the log.
+    Late,
+    /// The log was closed.
+    Closed,
+}
+
+impl Refused {
+    /// As a metric label and a reason code.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Refused::Full => "queue_full",
+            Refused::TooLarge => "too_large",
+            Refused::Number(_) => "number",
+            Refused::DiskFull => "disk_full",
+            Refused::Disk(_) => "disk",
+            Refused::Late => "late",
+            Refused::Closed => "closed",
+        }
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the audit log does not take the record: ")?;
+        match self {
+            Refused::Full => f.write_str("too many wait to be written"),
+            Refused::TooLarge => f.write_str("it is over 256 KiB"),
+            Refused::Number(what) => f.write_str(what),
+            Refused::DiskFull => f.write_str("the disk is full"),
+            Refused::Disk(why) => f.write_str(why),
+            Refused::Late => f.write_str("the disk did not answer in time"),
+            Refused::Closed => f.write_str("it is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Why a log cannot be opened for writing.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A file or directory cannot be used; which, and why.
+    File(PathBuf, std::io::Error),
+    /// Another process writes this log.
+    InUse(PathBuf),
+    /// The key cannot be used.
+    Key(KeyFault),
+    /// The log is not what its own checkpoints say.
+    Damaged(PathBuf, String),
+    /// The first record could not be written.
+    Refused(Refused),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::File(path, error) => write!(f, "audit log {}: {error}", path.display()),
+            OpenError::InUse(dir) => {
+                write!(f, "audit log {}: another process writes it; two daemons need a directory each", dir.display())
+            }
+            OpenError::Key(fault) => write!(f, "audit log: {fault}"),
+            OpenError::Damaged(dir, what) => write!(
+                f,
+                "audit log {}: {what}. Nothing was changed. See `slowburn audit verify --dir {0}`; keep the directory as \
+                 evidence and move it away to begin a new log",
+                dir.display()
+            ),
+            OpenError::Refused(refused) => write!(f, "{refused}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What the caller may keep: it shows later that the record was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The log.
+    pub origin: Arc<str>,
+    /// The record's number in it; the first is 0.
+    pub seq: u64,
+    /// The record's leaf.
+    #[serde(serialize_with = "shown")]
+    pub leaf: Hash,
+    /// Size of the last signed checkpoint before it.
+    pub checkpoint: u64,
+}
+
+/// That a record is in the log of a signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// The record's number.
+    pub seq: u64,
+    /// Its leaf.
+    #[serde(serialize_with = "shown")]
+    pub leaf: Hash,
+    /// The checkpoint whose root the path leads to.
+    pub checkpoint: Checkpoint,
+    /// Siblings from the leaf up.
+    #[serde(serialize_with = "all_shown")]
+    pub path: Vec<Hash>,
+}
+
+impl Proof {
+    /// Whether the path leads where it should.
+    pub fn holds(&self) -> bool {
+        merkle::included(&self.leaf, self.seq, self.checkpoint.size, &self.checkpoint.root, &self.path)
+    }
+}
+
+fn shown<S: serde::Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(hash)
+}
+
+fn all_shown<S: serde::Serializer>(hashes: &[Hash], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(hashes.iter().map(Hash::to_string))
+}
+
+type Answer = Result<Receipt, Refused>;
+
+/// What the writing thread is asked.
+enum Request {
+    Append(Box<Record>, oneshot::Sender<Answer>),
+    Close,
+}
+
+/// What the writing thread lets others see.
+#[derive(Debug, Clone)]
+struct Seen {
+    checkpoint: Checkpoint,
+    /// The signed note of it.
+    note: String,
+    /// Why the last group was refused; `None` while all is well.
+    refusing: Option<Refused>,
+}
+
+/// The log, open for appending; clones append to the same one.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    public: PublicKey,
+    queue: SyncSender<Request>,
+    waiting: Arc<AtomicUsize>,
+    answer_within: Duration,
+    seen: Arc<Mutex<Seen>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens the log, or begins it, and writes that this process does so. What a crash left half written at its end is
+    /// dropped, which a `gap` record tells.
+    ///
+    /// # Errors
+    /// When the directory or key cannot be used, another process has it, or the log is not what its checkpoints say.
+    pub fn open(options: Options, clock: Clock) -> Result<Self, OpenError> {
+        let (queue, requests) = sync_channel(options.queue.max(1));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (dir, answer_within) = (options.dir.clone(), options.answer_within);
+        let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
+        let (seen, public) = (writer.seen(), writer.public().clone());
+        let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
+        let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
+        Ok(Log(Arc::new(Shared { dir, public, queue, waiting, answer_within, seen, thread })))
+    }
+
+    /// Appends a record and waits until it is on disk.
+    ///
+    /// # Errors
+    /// Why it is not. Whoever asked must be told no.
+    pub async fn append(&self, record: Record) -> Answer {
+        let answer = self.submit(record)?;
+        match tokio::time::timeout(self.0.answer_within, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Refused::Closed)),
+            Err(_) => Err(refused(Refused::Late)),
+        }
+    }
+
+    /// [`Log::append`] for threads that may block; it waits as long as the disk takes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_blocking(&self, record: Record) -> Answer {
+        self.submit(record)?.blocking_recv().unwrap_or(Err(Refused::Closed))
+    }
+
+    fn submit(&self, record: Record) -> Result<oneshot::Receiver<Answer>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = self.0.queue.try_send(Request::Append(Box::new(record), reply));
+        let Err(error) = sent else { return Ok(answer) };
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        Err(refused(match error {
+            TrySendError::Full(_) => Refused::Full,
+            TrySendError::Disconnected(_) => Refused::Closed,
+        }))
+    }
+
+    fn seen(&self) -> Seen {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the last records could be written; why not.
+    ///
+    /// # Errors
+    /// What the last record was refused for.
+    pub fn health(&self) -> Result<(), Refused> {
+        self.seen().refusing.map_or(Ok(()), Err)
+    }
+
+    /// The last signed checkpoint.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.seen().checkpoint
+    }
+
+    /// The last signed checkpoint, as the note that was signed.
+    pub fn note(&self) -> String {
+        self.seen().note
+    }
+
+    /// What checks the log's signatures.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.public
+    }
+
+    /// The proof that record `seq` is in the log of the last checkpoint; `None` while that does not cover it.
+    ///
+    /// # Errors
+    /// When the stored hashes cannot be read, or do not give the signed root.
+    pub fn prove(&self, seq: u64) -> std::io::Result<Option<Proof>> {
+        prove(&self.0.dir, seq, self.seen().checkpoint)
+    }
+
+    /// Writes that the process stops, signs a last checkpoint, waits for the sinks (5 s at most) and ends the thread.
+    /// Blocks. Later records are refused.
+    pub fn close(&self) {
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        drop(self.0.queue.send(Request::Close));
+        drop(thread.join());
+    }
+}
+
+/// Counts it.
+fn refused(why: Refused) -> Refused {
+    metrics::counter!(names::AUDIT_REFUSED_TOTAL, "reason" => why.as_str()).increment(1);
+    why
+}
+
+/// The proof of record `seq` under `checkpoint`, from the stored hashes in `dir`; `None` when that does not cover it.
+pub(super) fn prove(dir: &std::path::Path, seq: u64, checkpoint: Checkpoint) -> std::io::Result<Option<Proof>> {
+    if seq >= checkpoint.size {
+        return Ok(None);
+    }
+    let hashes = Hashes::read_only(dir)?;
+    let mut read = |level, index| hashes.read(level, index);
+    let path = merkle::inclusion(seq, checkpoint.size, &mut read)?;
+    let proof = Proof { seq, leaf: read(0, seq)?, checkpoint, path };
+    if proof.holds() {
+        Ok(Some(proof))
+    } else {
+        Err(std::io::Error::other("the stored hashes do not give the signed root; a restart makes them again"))
+    }
+}

@@ -1,0 +1,235 @@
+//! Tests of the log itself: what is answered is on disk, what is not was never answered, and a start finds it again.
+
+use serde_json::json;
+
+use super::super::record::{Entry, Kind};
+use super::super::segment::{Next, Segment};
+use super::*;
+
+fn open(options: Options) -> Log {
+    Log::open(options, Clock::wall()).expect("it opens")
+}
+
+fn decision(n: u64) -> Record {
+    Record {
+        reason: Some(format!("reason {n}")),
+        decision: Some(json!({"id": format!("dec_{n}"), "result": "allow"})),
+        ..Record::new(Kind::Decision, "robot", "scale", Clock::wall().now_ms())
+    }
+}
+
+fn entries(dir: &std::path::Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for segment in Segment::list(dir).expect("a directory") {
+        let mut lines = segment.lines(0).expect("a file");
+        while let Some(next) = lines.next().expect("it can be read") {
+            let Next::Line(_, line) = next else { panic!("torn: {next:?}") };
+            entries.push(Entry::read(&line).expect("a record"));
+        }
+    }
+    entries
+}
+
+fn kinds(dir: &std::path::Path) -> Vec<String> {
+    entries(dir).iter().map(|entry| entry.text("kind").expect("each has one").to_owned()).collect()
+}
+
+/// The file of the first records.
+fn first_file(dir: &std::path::Path) -> PathBuf {
+    Segment::new(dir, 0).path
+}
+
+#[test]
+fn what_is_answered_stands_in_the_file_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    let receipts: Vec<Receipt> = (0..5).map(|n| log.append_blocking(decision(n)).expect("written")).collect();
+    let entries = entries(folder.path());
+    assert_eq!(kinds(folder.path()), ["boot", "decision", "decision", "decision", "decision", "decision"]);
+    for (receipt, entry) in receipts.iter().zip(&entries[1..]) {
+        assert_eq!((receipt.seq, receipt.leaf), (entry.seq, entry.leaf));
+    }
+    assert!(entries.windows(2).all(|pair| pair[1].prev == Some(pair[0].leaf)));
+    log.close();
+    assert_eq!(kinds(folder.path()).last().map(String::as_str), Some("shutdown"));
+    assert_eq!(log.append_blocking(decision(9)), Err(Refused::Closed));
+}
+
+#[test]
+fn the_chain_goes_on_over_restarts_and_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for round in 0..3 {
+        let log = open(Options { segment_bytes: 2_000, ..Options::new(folder.path()) });
+        for n in 0..10 {
+            log.append_blocking(decision(round * 10 + n)).expect("written");
+        }
+        log.close();
+    }
+    let entries = entries(folder.path());
+    assert_eq!(entries.len(), 3 * 12);
+    assert!(entries.windows(2).all(|pair| pair[1].prev == Some(pair[0].leaf) && pair[1].seq == pair[0].seq + 1));
+    assert!(Segment::list(folder.path()).expect("a directory").len() > 5);
+}
+
+#[test]
+fn many_share_a_sync_and_each_gets_its_own_receipt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    let threads: Vec<_> = (0..8_u64)
+        .map(|client| {
+            let log = log.clone();
+            let receipt = move |n| log.append_blocking(decision(client * 100 + n)).expect("written");
+            std::thread::spawn(move || (0..20).map(receipt).collect::<Vec<_>>())
+        })
+        .collect();
+    let mut receipts: Vec<Receipt> = threads.into_iter().flat_map(|t| t.join().expect("no panic")).collect();
+    receipts.sort_by_key(|receipt| receipt.seq);
+    let entries = entries(folder.path());
+    assert!(receipts.iter().map(|r| (r.seq, r.leaf)).eq(entries[1..].iter().map(|e| (e.seq, e.leaf))));
+}
+
+#[test]
+fn half_a_record_at_the_end_is_dropped_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    log.append_blocking(decision(0)).expect("written");
+    log.close();
+    drop(log);
+    for torn in [&b"{\"actor\":\"ro"[..], b"\0\0\0\0\n{\"actor\"", b"x"] {
+        let file = OpenAppend(first_file(folder.path()));
+        let whole = file.append(torn);
+        let log = open(Options::new(folder.path()));
+        log.close();
+        drop(log);
+        let entries = entries(folder.path());
+        let gap = entries.iter().rev().find(|entry| entry.text("kind") == Some("gap")).expect("it is told");
+        assert_eq!(gap.members["event"]["bytes"], torn.len());
+        assert_eq!(gap.text("event.digest"), Some(Hash::of(torn).to_string().as_str()));
+        assert_eq!(entries.iter().filter(|entry| (entry.seq as usize) < whole).count(), whole);
+    }
+}
+
+struct OpenAppend(PathBuf);
+
+impl OpenAppend {
+    /// Appends bytes; how many lines there were before.
+    fn append(&self, bytes: &[u8]) -> usize {
+        let before = std::fs::read(&self.0).expect("there");
+        std::fs::write(&self.0, [&before[..], bytes].concat()).expect("written");
+        before.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+#[test]
+fn a_log_that_does_not_fit_its_checkpoint_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    for n in 0..10 {
+        log.append_blocking(decision(n)).expect("written");
+    }
+    log.close();
+    drop(log);
+    let path = first_file(folder.path());
+    let whole = std::fs::read_to_string(&path).expect("there");
+    let cut: String = whole.lines().take(8).flat_map(|line| [line, "\n"]).collect();
+    let edited = whole.replacen("reason 3", "reason 8", 1);
+    std::fs::write(&path, &cut).expect("written");
+    let error = Log::open(Options::new(folder.path()), Clock::wall()).expect_err("truncated").to_string();
+    assert!(error.contains("8 records") && error.contains("12"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), cut, "evidence is not changed");
+    // Before the checkpoint an edit is found when the log is read whole.
+    std::fs::write(&path, &edited).expect("written");
+    std::fs::remove_file(folder.path().join("hashes")).expect("removed");
+    let error = Log::open(Options::new(folder.path()), Clock::wall()).expect_err("edited").to_string();
+    assert!(error.contains("record 5") && error.contains("does not follow"), "{error}");
+    std::fs::write(&path, &whole).expect("written");
+    open(Options::new(folder.path())).close();
+}
+
+#[test]
+fn stored_hashes_that_are_lost_or_wrong_are_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options { segment_bytes: 3_000, ..Options::new(folder.path()) });
+    for n in 0..30 {
+        log.append_blocking(decision(n)).expect("written");
+    }
+    log.close();
+    let hashes = folder.path().join("hashes");
+    let right = std::fs::read(&hashes).expect("there");
+    drop(log);
+    let first = decision(30);
+    for wrong in [Vec::new(), right[..100].to_vec(), vec![0; right.len()], right.repeat(2)] {
+        std::fs::write(&hashes, wrong).expect("written");
+        let log = open(Options::new(folder.path()));
+        let receipt = log.append_blocking(first.clone()).expect("written");
+        log.close();
+        assert!(std::fs::read(&hashes).expect("there").starts_with(&right));
+        let proof = log.prove(receipt.seq).expect("readable").expect("covered");
+        assert!(proof.holds() && proof.leaf == receipt.leaf);
+    }
+}
+
+#[test]
+fn a_clock_that_goes_back_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::open(Options::new(folder.path()), Clock::scaled(1_000_000, 1e-9)).expect("it opens");
+    let at = |time_ms| Record::new(Kind::Halt, "a", "halt", time_ms);
+    for time_ms in [1_000_000, 2_000_000, 1_999_500, 1_500_000, 1_600_000] {
+        log.append_blocking(at(time_ms)).expect("written");
+    }
+    drop(log);
+    let kinds = kinds(folder.path());
+    assert_eq!(kinds[..7], ["boot", "halt", "halt", "halt", "clock_step", "halt", "halt"]);
+}
+
+#[test]
+fn what_cannot_be_a_record_is_refused_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    let with = |event| Record { event: Some(event), ..decision(0) };
+    assert!(matches!(log.append_blocking(with(json!(u64::MAX))), Err(Refused::Number(_))));
+    let long: Vec<String> = (0..100).map(|_| "x".repeat(4000)).collect();
+    assert_eq!(log.append_blocking(with(json!(long))), Err(Refused::TooLarge));
+    assert_eq!(log.append_blocking(decision(1)).map(|receipt| receipt.seq), Ok(1));
+    assert_eq!(log.health(), Ok(()));
+}
+
+#[test]
+fn two_processes_do_not_write_one_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options::new(folder.path()));
+    assert!(matches!(Log::open(Options::new(folder.path()), Clock::wall()), Err(OpenError::InUse(_))));
+    log.close();
+    open(Options::new(folder.path())).close();
+}
+
+#[test]
+fn a_checkpoint_of_another_key_stops_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    open(Options::new(folder.path())).close();
+    std::fs::remove_file(folder.path().join("signing.key")).expect("removed");
+    let error = Log::open(Options::new(folder.path()), Clock::wall()).expect_err("another key").to_string();
+    assert!(error.contains("not by the key"), "{error}");
+}
+
+#[test]
+fn checkpoints_are_signed_after_records_and_at_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = open(Options { checkpoint_records: 4, ..Options::new(folder.path()) });
+    assert_eq!(log.checkpoint().size, 1, "the boot is signed at once");
+    for n in 0..9 {
+        log.append_blocking(decision(n)).expect("written");
+    }
+    log.close();
+    let text = std::fs::read_to_string(folder.path().join("checkpoints")).expect("there");
+    let sizes: Vec<u64> = super::super::checkpoint::notes(&text)
+        .iter()
+        .map(|note| {
+            let anchor = super::super::checkpoint::Anchor::parse(note).expect("a note");
+            anchor.check(log.public_key()).expect("by our key");
+            anchor.checkpoint.size
+        })
+        .collect();
+    assert_eq!(sizes, [1, 5, 9, 11]);
+    assert_eq!(log.checkpoint().size, 11);
+}
