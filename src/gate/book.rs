@@ -7,6 +7,12 @@
 //! Commands (`record`, `approve`, `redeem`, ...) change nothing. They answer with events; the caller writes those down
 //! and then applies them.
 
+mod approving;
+mod halting;
+mod judging;
+mod recording;
+mod redeeming;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +28,8 @@ use super::permit::{Permit, PermitState};
 use super::principal::ActorClass;
 use super::verdict::{Outcome, TrustRecord, Verdict};
 use crate::engine::Seconds;
+
+pub use recording::Ids;
 
 /// How long closed permits, closed approvals and decisions are remembered, seconds.
 const KEPT_S: i64 = 24 * 3600;
@@ -214,6 +222,15 @@ impl Book {
         slice.verdicts.extend(self.verdicts.get(service).map(|rows| (one(service), rows.clone())));
         slice.denials.extend(self.denials.get(sub).map(|rows| (one(sub), rows.clone())));
         slice
+    }
+
+    /// Yeses that were given under one policy, as if they had been given under another: to ask what that one would have
+    /// decided, and for nothing else.
+    pub(super) fn under(mut self, was: Digest, is: Digest) -> Book {
+        for approval in self.approvals.values_mut().filter(|approval| approval.policy_digest == was) {
+            approval.policy_digest = is;
+        }
+        self
     }
 
     // === The fold

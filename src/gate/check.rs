@@ -208,6 +208,72 @@ pub struct Decision {
     pub retry_after_s: Option<i64>,
 }
 
+impl Check {
+    /// A check that holds.
+    pub(super) fn holds(id: &str, message: impl Into<String>) -> Self {
+        Check::new(id, Effect::Allow, ReasonCode::Holds, message)
+    }
+
+    /// A check and what it comes to.
+    pub(super) fn new(id: &str, effect: Effect, code: ReasonCode, message: impl Into<String>) -> Self {
+        Check {
+            id: id.to_string(),
+            effect,
+            code,
+            message: message.into(),
+            observed: BTreeMap::new(),
+            bound: None,
+            clear_by: None,
+            clears_at: None,
+            flip: None,
+            covered_by: None,
+        }
+    }
+
+    pub(super) fn observed(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.observed.insert(name.to_string(), value.into());
+        self
+    }
+
+    pub(super) fn bound(self, bound: impl Into<String>) -> Self {
+        Check { bound: Some(bound.into()), ..self }
+    }
+
+    pub(super) fn clear(self, by: ClearBy) -> Self {
+        Check { clear_by: Some(by), ..self }
+    }
+
+    pub(super) fn at(self, at: Seconds) -> Self {
+        Check { clears_at: Some(at), ..self }
+    }
+
+    pub(super) fn flip(self, flip: impl Into<String>) -> Self {
+        Check { flip: Some(flip.into()), ..self }
+    }
+
+    pub(super) fn flips(self, flip: Option<String>) -> Self {
+        Check { flip, ..self }
+    }
+
+    /// Whether it stands in the way: it asks or denies, and nothing covers it.
+    pub fn stops(&self) -> bool {
+        self.effect > Effect::Warn && self.covered_by.is_none()
+    }
+}
+
+/// A length of time as people write it: `90s`, `23m`, `6h`, `3d 4h`.
+pub(super) fn span(seconds: i64) -> String {
+    let s = seconds.max(0);
+    match s {
+        0..120 if s % 60 != 0 || s == 0 => format!("{s}s"),
+        0..7200 if s % 3600 != 0 => format!("{}m", s / 60),
+        0..172_800 if s % 3600 == 0 && s % 86_400 != 0 => format!("{}h", s / 3600),
+        0..172_800 if s % 86_400 != 0 => format!("{}h {}m", s / 3600, s % 3600 / 60),
+        _ if s % 86_400 / 3600 == 0 => format!("{}d", s / 86_400),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
 impl Decision {
     /// Checks that do not hold, strictest first.
     pub fn reasons(&self) -> Vec<&Check> {

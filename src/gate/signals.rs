@@ -3,7 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionClass;
+use super::book::Book;
+use super::check::Effect;
+use super::decide::Case;
+use super::halt::HaltScope;
+use super::permit::PermitState;
+use super::policy::Policy;
+use super::principal::ActorClass;
 use super::reason::ReasonCode;
+use super::view::View;
 use crate::engine::Seconds;
 
 /// `slowburn_safe_to_act{service,class}`. Only a present 1 means yes.
@@ -68,4 +76,92 @@ impl ChangeState {
             ChangeState::Halted { .. } => "halted",
         }
     }
+}
+
+/// What a robot would be told that asks for anything of `class`: the checks that do not depend on the act. Approvals
+/// that a policy asks for by action are left out; a check that would ask a person is no yes.
+pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, book: &Book, now: Seconds) -> Signal {
+    let service = view.service.clone();
+    let Some(policy) = policy.filter(|policy| policy.service == service) else {
+        return Signal { service, class, value: 0, codes: vec![ReasonCode::NoPolicy] };
+    };
+    let case = Case {
+        service: &service,
+        action: None,
+        class,
+        request: None,
+        sub: "",
+        actor: ActorClass::Robot,
+        policy,
+        row: None,
+        view,
+        book,
+        now,
+        permit: None,
+    };
+    let mut codes = Vec::new();
+    let (mut refused, mut unknown) = (false, false);
+    for check in case.checks().iter().filter(|check| check.effect > Effect::Warn) {
+        let blind = matches!(
+            check.code,
+            ReasonCode::DataAbsent
+                | ReasonCode::DataStale
+                | ReasonCode::DataPartial
+                | ReasonCode::LowTraffic
+                | ReasonCode::NotWarm
+        );
+        unknown |= blind;
+        refused |= !blind && check.code != ReasonCode::NotNecessary;
+        if !codes.contains(&check.code) {
+            codes.push(check.code);
+        }
+    }
+    // Nothing to cure is a no to cures, but without data nobody knows that.
+    let value = match (refused, unknown, codes.is_empty()) {
+        (_, _, true) => 1,
+        (false, true, _) => -1,
+        _ => 0,
+    };
+    Signal { service, class, value, codes }
+}
+
+/// Whether the service is being changed, the strongest first: halted, frozen, in flight, settling.
+pub fn change_state(policy: Option<&Policy>, service: &str, book: &Book, now: Seconds) -> ChangeState {
+    let stops = |halt: &&super::halt::Halt| {
+        halt.actors.contains(&ActorClass::Robot)
+            && match &halt.scope {
+                HaltScope::Global => true,
+                HaltScope::Service(halted) => halted == service,
+                HaltScope::Actor(_) | HaltScope::Action(_) => false,
+            }
+    };
+    if let Some(halt) = book.halts(now).filter(stops).max_by_key(|halt| halt.until) {
+        return ChangeState::Halted {
+            id: halt.id.clone(),
+            reason: halt.reason.clone(),
+            by: halt.owner.clone(),
+            until: halt.until,
+        };
+    }
+    let windows = policy.into_iter().flat_map(|policy| &policy.freeze);
+    let held = windows.filter(|window| window.actors.contains(&ActorClass::Robot));
+    let held = held.filter_map(|window| window.until(now).map(|until| (until, window)));
+    if let Some((until, window)) = held.max_by_key(|(until, _)| *until) {
+        return ChangeState::Frozen { reason: window.reason.clone(), until };
+    }
+    let mut settling = None;
+    for permit in book.open_permits_of(service) {
+        match &permit.state {
+            PermitState::Live if permit.is_live(now) => return ChangeState::InFlight { permit: permit.id.clone() },
+            PermitState::Redeemed { reported_at: None, .. } => {
+                return ChangeState::InFlight { permit: permit.id.clone() };
+            }
+            PermitState::Redeemed { reported_at: Some(done), .. } => {
+                let until = done + permit.settle_s;
+                settling = Some(ChangeState::Settling { permit: permit.id.clone(), until });
+            }
+            _ => {}
+        }
+    }
+    settling.unwrap_or(ChangeState::Idle)
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind};
-use crate::engine::Seconds;
+use super::permit::{Permit, PermitState};
+use super::view::{SloView, View};
+use crate::engine::{DataState, Seconds};
 
 /// How things stood when a permit was redeemed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -118,4 +120,146 @@ pub struct TrustRecord {
     pub not_applied: u64,
     /// Last time it asked.
     pub last_at: Seconds,
+}
+
+/// A burn under this is within its budget.
+const WITHIN: f64 = 1.0;
+/// A burn that changed by less than this factor did not change.
+const CHANGED: f64 = 2.0;
+/// What was redeemed and not reported is judged so long after it was redeemed, beyond the time to settle. Seconds.
+const UNREPORTED_S: i64 = 120;
+/// Data that does not come back makes a verdict inconclusive after this, beyond the time to settle. Seconds.
+const PATIENCE_S: i64 = 900;
+
+impl Baseline {
+    /// How things stand in this view.
+    pub fn of(view: &View, resource: &str) -> Self {
+        let slo = |slo: &SloView| BaselineSlo {
+            id: slo.id.clone(),
+            burn: slo.shortest().and_then(|window| window.burn),
+            burning: slo.burns(),
+        };
+        Baseline {
+            slos: view.slos.iter().map(slo).collect(),
+            peers: view.peers,
+            generation: view.observed.workload(resource).and_then(|workload| workload.generation),
+        }
+    }
+}
+
+impl Verdict {
+    /// A verdict that no burn rate decided.
+    pub(super) fn without(permit: &Permit, outcome: Outcome, message: impl Into<String>, now: Seconds) -> Self {
+        Verdict {
+            permit: permit.id.clone(),
+            service: permit.request.service.clone(),
+            action: permit.request.action,
+            class: permit.class,
+            sub: permit.sub.clone(),
+            actor: permit.actor.clone(),
+            at: now,
+            outcome,
+            slo: None,
+            before: None,
+            after: None,
+            peers_before: None,
+            peers_after: None,
+            message: message.into(),
+            alert: outcome == Outcome::Worse,
+        }
+    }
+}
+
+/// The verdict on a redeemed permit, once its act has settled; `None` before.
+pub fn judge(permit: &Permit, view: &View, now: Seconds) -> Option<Verdict> {
+    let PermitState::Redeemed { at, baseline, reported_at } = &permit.state else { return None };
+    let acted = match reported_at {
+        Some(reported) => *reported,
+        // Nobody said that it is done. A new generation says when something was; else time does.
+        None => at + UNREPORTED_S,
+    };
+    let settled = acted + permit.settle_s;
+    if now < settled || view.at < settled {
+        return None;
+    }
+    if let Some(what) = not_applied(permit, baseline, view, acted) {
+        return Some(Verdict::without(permit, Outcome::NotApplied, what, now));
+    }
+    let mut rows: Vec<Verdict> =
+        baseline.slos.iter().filter_map(|before| compare(permit, before, baseline, view, now)).collect();
+    // What burned before says whether it helped; any of them whether it harmed.
+    rows.sort_by_key(|verdict| weight(verdict.outcome));
+    match rows.pop() {
+        Some(verdict) => Some(verdict),
+        None if now < settled + PATIENCE_S => None,
+        None => Some(Verdict::without(permit, Outcome::Inconclusive, "no data says what became of it", now)),
+    }
+}
+
+/// Harm counts more than help, help more than nothing, and what is known more than what is not.
+fn weight(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Worse => 4,
+        Outcome::Improved => 3,
+        Outcome::NoEffect => 2,
+        Outcome::NotApplied => 1,
+        Outcome::Inconclusive => 0,
+    }
+}
+
+/// What runs is not what was promised.
+fn not_applied(permit: &Permit, baseline: &Baseline, view: &View, acted: Seconds) -> Option<String> {
+    let request = &permit.request;
+    let workload = view.observed.workload(&request.resource).filter(|workload| workload.seen_at >= acted)?;
+    match request.action {
+        ActionKind::Scale => {
+            let (has, wants) = (workload.replicas?, request.replicas?);
+            (has != wants).then(|| format!("{} has {has} replicas, not {wants}", request.resource))
+        }
+        ActionKind::Restart | ActionKind::Config => {
+            let (was, is) = (baseline.generation?, workload.generation?);
+            (was == is).then(|| format!("{} is the same as before", request.resource))
+        }
+        ActionKind::Rollback | ActionKind::Deploy => {
+            let (runs, to) = (workload.version.as_deref()?, request.to_version.as_deref()?);
+            (runs != to).then(|| format!("{} runs {runs}, not {to}", request.resource))
+        }
+    }
+}
+
+/// One SLO before and after, beside the services that nobody touched. `None` where its data is not there.
+fn compare(permit: &Permit, before: &BaselineSlo, baseline: &Baseline, view: &View, now: Seconds) -> Option<Verdict> {
+    let slo = view.slo(&before.id).filter(|slo| matches!(slo.data, DataState::Fresh | DataState::Partial))?;
+    let (was, is) = (before.burn?, slo.shortest()?.burn?);
+    // The same happened to those whom nobody touched: it was not this act.
+    let common = |rose: bool| {
+        baseline.peers.zip(view.peers).is_some_and(|(was, is)| match rose {
+            true => is > WITHIN && is > was * CHANGED,
+            false => was > WITHIN && is * CHANGED < was,
+        })
+    };
+    let rose = is > WITHIN && is > was * CHANGED;
+    let fell = was > WITHIN && (is <= WITHIN || is * CHANGED < was);
+    let outcome = match (rose, fell) {
+        (true, _) if common(true) => Outcome::Inconclusive,
+        (true, _) => Outcome::Worse,
+        (_, true) if common(false) => Outcome::Inconclusive,
+        (_, true) => Outcome::Improved,
+        // What did not burn and does not burn says nothing of a cure.
+        _ if !before.burning && was <= WITHIN && permit.class == ActionClass::Mitigate => return None,
+        _ => Outcome::NoEffect,
+    };
+    let peers = match outcome {
+        Outcome::Inconclusive => ", and so do services that nobody touched",
+        _ => "",
+    };
+    let message = format!("{} burned {was:.2} before and burns {is:.2} now{peers}", before.id);
+    Some(Verdict {
+        slo: Some(before.id.clone()),
+        before: Some(was),
+        after: Some(is),
+        peers_before: baseline.peers,
+        peers_after: view.peers,
+        ..Verdict::without(permit, outcome, message, now)
+    })
 }

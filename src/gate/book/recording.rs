@@ -1,0 +1,148 @@
+//! What a decision leaves behind: a permit, a question to people, or the denial alone.
+
+use super::Book;
+use crate::engine::Seconds;
+use crate::gate::approval::{APPROVAL_TTL_S, Approval, ApprovalState};
+use crate::gate::check::{Answer, Decision};
+use crate::gate::event::{Event, EventKind};
+use crate::gate::permit::{BREAK_GLASS_TTL_S, Permit, PermitState};
+use crate::gate::policy::{PERMIT_TTL_MAX_S, Policy};
+use crate::gate::principal::Principal;
+use crate::gate::reason::{ReasonCode, Refusal};
+use crate::gate::request::Request;
+
+/// Fresh ids, each unlike every other one and not to be guessed: chance comes in as an argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// Of the decision.
+    pub decision: String,
+    /// Of the permit, where there will be one.
+    pub permit: String,
+    /// Of the approval, where one is asked for.
+    pub approval: String,
+}
+
+impl Book {
+    /// What to do with an idempotency key before deciding: `None` = decide, `Some` = give this decision back.
+    ///
+    /// # Errors
+    /// The key was used for something else.
+    pub fn repeated(&self, principal: &Principal, request: &Request) -> Result<Option<&super::Decided>, Refusal> {
+        let Some(key) = request.idempotency_key.as_deref() else { return Ok(None) };
+        match self.decided(&principal.sub, key) {
+            Some(decided) if decided.action_digest != request.digest() => Err(Refusal::new(
+                ReasonCode::DigestDiffers,
+                format!("the idempotency key {key} was used for another request, decision {}", decided.id),
+            )),
+            decided => Ok(decided),
+        }
+    }
+
+    /// The events of a decision that was made on this very book: write them down, apply them, then answer.
+    pub fn record(
+        &self,
+        ids: &Ids,
+        request: &Request,
+        principal: &Principal,
+        policy: Option<&Policy>,
+        decision: &Decision,
+    ) -> Vec<Event> {
+        let at = decision.at;
+        let mut events = vec![EventKind::Decided {
+            id: ids.decision.clone(),
+            sub: principal.sub.clone(),
+            actor: decision.actor.clone(),
+            service: request.service.clone(),
+            action: request.action,
+            class: decision.class,
+            action_digest: decision.action_digest,
+            answer: decision.answer,
+            reasons: decision.codes(),
+            idempotency_key: request.idempotency_key.clone(),
+        }];
+        match decision.answer {
+            Answer::Allow => {
+                let permit = permit(ids, request, principal, policy, decision);
+                let consumed = permit.approval.clone();
+                events.push(EventKind::PermitIssued { permit: Box::new(permit) });
+                let permit = ids.permit.clone();
+                events.extend(consumed.map(|id| EventKind::ApprovalConsumed { id, permit }));
+            }
+            Answer::NeedsApproval => {
+                events.extend(self.question(ids, request, principal, decision));
+            }
+            Answer::Deny => {}
+        }
+        events.into_iter().map(|kind| Event { at, kind }).collect()
+    }
+
+    /// A question to people, unless it is asked already. It takes the place of older ones about the same action.
+    fn question(&self, ids: &Ids, request: &Request, principal: &Principal, decision: &Decision) -> Vec<EventKind> {
+        let (Some(need), Some(policy_digest)) = (&decision.approval, decision.policy_digest) else { return Vec::new() };
+        if need.id.is_some() {
+            return Vec::new();
+        }
+        let approval = Approval {
+            id: ids.approval.clone(),
+            decision_id: ids.decision.clone(),
+            sub: principal.sub.clone(),
+            actor: decision.actor.clone(),
+            delegation: principal.delegation.clone(),
+            request: request.clone(),
+            action_digest: decision.action_digest,
+            policy_digest,
+            generation: decision.generation,
+            covers: need.covers.clone(),
+            from: need.from.clone(),
+            need: need.need,
+            votes: Vec::new(),
+            asked_at: decision.at,
+            expires_at: decision.at + APPROVAL_TTL_S,
+            state: ApprovalState::Pending,
+        };
+        let older = self.open_approvals_of(&request.service).filter(|older| {
+            older.sub == principal.sub
+                && older.request.action == request.action
+                && older.request.resource == request.resource
+        });
+        let superseded =
+            older.map(|older| EventKind::ApprovalSuperseded { id: older.id.clone(), by: approval.id.clone() });
+        let mut events: Vec<EventKind> = superseded.collect();
+        events.push(EventKind::ApprovalAsked { approval: Box::new(approval) });
+        events
+    }
+}
+
+fn permit(ids: &Ids, request: &Request, principal: &Principal, policy: Option<&Policy>, decision: &Decision) -> Permit {
+    let ttl_s = match decision.break_glass {
+        true => BREAK_GLASS_TTL_S,
+        false => policy.map_or(0, |policy| policy.permit_ttl_s).clamp(0, PERMIT_TTL_MAX_S),
+    };
+    let covered = |check: &&crate::gate::Check| check.covered_by.is_some();
+    let rests_on =
+        decision.approval.as_ref().filter(|_| !decision.break_glass && decision.checks.iter().any(|c| covered(&c)));
+    Permit {
+        id: ids.permit.clone(),
+        decision_id: ids.decision.clone(),
+        sub: principal.sub.clone(),
+        actor_class: principal.class,
+        actor: decision.actor.clone(),
+        request: request.clone(),
+        action_digest: decision.action_digest,
+        policy_digest: decision.policy_digest,
+        generation: decision.generation,
+        class: decision.class,
+        group: policy.and_then(|policy| policy.dependency_group.clone()),
+        approval: rests_on.and_then(|need| need.id.clone()),
+        break_glass: decision.break_glass,
+        issued_at: decision.at,
+        expires_at: decision.at + ttl_s,
+        settle_s: policy.map_or(300, |policy| policy.settle_s),
+        state: PermitState::Live,
+    }
+}
+
+/// The time an event carries, for the modules beside this one.
+pub(super) fn at(at: Seconds, kind: EventKind) -> Event {
+    Event { at, kind }
+}

@@ -1,0 +1,109 @@
+//! Whose yes is needed, and whether it is there.
+//!
+//! A yes covers the reasons there were when it was asked for, on the same request, policy and generation. A reason that
+//! came later asks again, and a denial is never covered.
+
+use super::Case;
+use crate::gate::action::ActionClass;
+use crate::gate::approval::{Approval, ApprovalState};
+use crate::gate::check::{ApprovalNeed, Check, ClearBy, Decision, Effect};
+use crate::gate::policy::Approver;
+use crate::gate::principal::Principal;
+use crate::gate::reason::ReasonCode;
+
+/// Adds the policy's own demand, and marks what a live yes covers.
+pub(super) fn consent(
+    case: &Case<'_>,
+    principal: &Principal,
+    decision: &Decision,
+    checks: &mut Vec<Check>,
+) -> Option<ApprovalNeed> {
+    let from = approvers(case);
+    let need = quorum(case);
+    if let Some(row) = case.row
+        && case.class != ActionClass::Observe
+        && (row.require_approval || row.four_eyes)
+    {
+        let names: Vec<String> = from.iter().map(Approver::to_string).collect();
+        let what = format!("{} needs the yes of {need} of {}", row.action.kind().as_str(), names.join(", "));
+        let check = Check::new("approval", Effect::NeedsApproval, ReasonCode::ApprovalRequired, what);
+        checks.push(check.clear(ClearBy::Approval).bound(format!("{need} distinct people")));
+    }
+    let asks = |check: &&Check| check.effect == Effect::NeedsApproval;
+    let mut covers: Vec<ReasonCode> = checks.iter().filter(asks).map(|check| check.code).collect();
+    covers.sort();
+    covers.dedup();
+    if covers.is_empty() {
+        return None;
+    }
+    let fits = |approval: &&Approval| {
+        same_question(case, principal, decision, approval) && covers.iter().all(|code| approval.covers.contains(code))
+    };
+    let given = match case.permit {
+        // The yes it was issued on was consumed by it.
+        Some(permit) => permit.approval.as_deref().and_then(|id| case.book.approval(id)).filter(|approval| {
+            approval.state == ApprovalState::Consumed { permit: permit.id.clone() }
+                && approval.action_digest == decision.action_digest
+                && covers.iter().all(|code| approval.covers.contains(code))
+        }),
+        None => case
+            .book
+            .open_approvals_of(case.service)
+            .find(|approval| fits(approval) && *approval.state_at(case.now) == ApprovalState::Granted),
+    };
+    // A policy that asks for more people by now is not content with fewer.
+    if let Some(approval) = given.filter(|approval| approval.have() >= need) {
+        for check in checks.iter_mut().filter(|check| check.effect == Effect::NeedsApproval) {
+            check.covered_by = Some(approval.id.clone());
+        }
+        let id = Some(approval.id.clone());
+        return Some(ApprovalNeed { need, have: approval.have(), from, covers, id });
+    }
+    let enough = from.iter().any(|approver| matches!(approver, Approver::Team(_))) || from.len() >= need as usize;
+    if from.is_empty() || !enough || !case.view.health.can_ask {
+        let what = match from.is_empty() || !enough {
+            true => "a yes is needed, and the policy names too few who could give it",
+            false => "a yes is needed, and no channel to the approvers works",
+        };
+        checks.push(Check::new("approval.channel", Effect::Deny, ReasonCode::NobodyToAsk, what).clear(ClearBy::Policy));
+    }
+    let pending =
+        case.book.open_approvals_of(case.service).find(|approval| fits(approval) && approval.is_open(case.now));
+    Some(ApprovalNeed {
+        need,
+        have: pending.map_or(0, Approval::have),
+        from,
+        covers,
+        id: pending.map(|approval| approval.id.clone()),
+    })
+}
+
+/// Asked by the same one, for the same act, under the same policy, on the same generation.
+fn same_question(case: &Case<'_>, principal: &Principal, decision: &Decision, approval: &Approval) -> bool {
+    approval.sub == principal.sub
+        && approval.action_digest == decision.action_digest
+        && Some(approval.policy_digest) == decision.policy_digest
+        && approval.generation == decision.generation
+        && approval.request.service == case.service
+}
+
+/// How many people must say yes. With four eyes two people look at every act: the one who asks is one of them, a robot
+/// is none.
+fn quorum(case: &Case<'_>) -> u32 {
+    let Some(row) = case.row else { return 1 };
+    let eyes = if row.four_eyes && !case.actor.is_human() { 2 } else { 1 };
+    row.quorum.max(eyes)
+}
+
+/// Those of the action; where it names nobody, those of the other actions.
+fn approvers(case: &Case<'_>) -> Vec<Approver> {
+    let own = case.row.map(|row| row.approvers.clone()).unwrap_or_default();
+    if !own.is_empty() {
+        return own;
+    }
+    let mut all: Vec<Approver> =
+        case.policy.allowed_actions.iter().flat_map(|row| row.approvers.iter().cloned()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
