@@ -25,6 +25,7 @@ use crate::notify::{self, Destination, Notifier};
 use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::Loaded;
+use crate::telemetry::compat::Compat;
 use crate::web;
 
 pub use daemon::Daemon;
@@ -53,6 +54,8 @@ pub struct Options {
     pub limits: web::Limits,
     /// Where people reach the page.
     pub external_url: Option<String>,
+    /// Which series of other tools `/metrics` shows.
+    pub compat: Compat,
     /// The process's own metrics.
     pub metrics: PrometheusHandle,
     /// Told how far history has been read.

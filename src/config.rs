@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::engine::severity::Sev;
 use crate::spec::TimeSpan;
+use crate::telemetry::compat::Compat;
 
 pub use check::Fault;
 pub use endpoint::{EndpointFault, endpoint};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub resend: TimeSpan,
     /// Where people reach this daemon, for links in alerts; `None`: no links.
     pub external_url: Option<String>,
+    /// Which series of other tools `/metrics` shows. Default none.
+    pub compat: Compat,
     /// What the log looks like.
     pub log: Log,
 }
@@ -220,6 +223,7 @@ impl Default for Settings {
             raw_series_max: 20_000,
             resend: seconds(60),
             external_url: None,
+            compat: Compat::default(),
             log: Log { format: LogFormat::Text, level: LogLevel::Info },
         }
     }

@@ -17,6 +17,7 @@ pub mod severity;
 pub mod slo;
 pub mod snapshot;
 pub mod status;
+pub mod whole;
 
 pub use alert::{Alert, AlertBook, AlertKind};
 pub use budget::BudgetStatus;
@@ -26,6 +27,7 @@ pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};
 pub use slo::{BurnClause, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
 pub use status::{DataReason, DataState, SeriesStatus, SloState};
+pub use whole::Whole;
 
 /// Seconds since the Unix epoch. Slices, windows and alert times use it; samples keep milliseconds.
 pub type Seconds = i64;

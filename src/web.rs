@@ -37,6 +37,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::clock::Clock;
 use crate::engine::{Seconds, Snapshot};
 use crate::spec::model::Service;
+use crate::telemetry::compat::Compat;
 use crate::telemetry::names;
 
 mod api;
@@ -90,6 +91,8 @@ pub struct Info {
     pub loaded_at: Seconds,
     /// Whether the last attempt to load rules failed, so that older ones are in force.
     pub last_reload_failed: bool,
+    /// Which series of other tools `/metrics` shows.
+    pub compat: Compat,
 }
 
 /// [`App`] and what the server itself adds: the state of every handler.

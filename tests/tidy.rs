@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use slowburn::telemetry::compat::Foreign;
 use slowburn::telemetry::names::{Kind, Metric};
 
 /// Modules that hold no clock and do no I/O.
@@ -232,7 +233,16 @@ fn metric_names(path: &str, text: &str) -> Vec<String> {
             || of_histogram.and_then(Metric::named).is_some_and(|metric| metric.kind == Kind::Histogram)
     };
     let unknown = used.into_iter().filter(|name| !known(name));
-    unknown.map(|name| format!("{path}: no metric is called {name} (src/telemetry/names.rs)")).collect()
+    let own = unknown.map(|name| format!("{path}: no metric is called {name} (src/telemetry/names.rs)"));
+    // What other tools call theirs: colons are part of these names.
+    static FOREIGN: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?:^|[^\w:])(slo:[a-z_]+(?::\w+)?|sloth_slo_\w+|pyrra_\w+(?::\w+)?)").expect("a valid pattern")
+    });
+    let used: BTreeSet<&str> =
+        FOREIGN.captures_iter(text).map(|hit| hit.get(1).map_or("", |hit| hit.as_str())).collect();
+    let unknown = used.into_iter().filter(|name| Foreign::named(name).is_none());
+    let foreign = unknown.map(|name| format!("{path}: no series is called {name} (src/telemetry/compat.rs)"));
+    own.chain(foreign).collect()
 }
 
 /// Nothing tells of the machine it was written on.
@@ -424,6 +434,8 @@ fn metrics_that_do_not_exist_are_seen() {
     assert_eq!(complaints("expr: rate(slowburn_poll_total[5m]) > 0"), 1);
     assert_eq!(complaints("slowburn_polls_total_bucket"), 1, "a counter has no buckets");
     assert_eq!(complaints("slowburn_poll_duration_seconds > 1"), 1, "a histogram has only its parts");
+    assert_eq!(complaints("slo:period_burn_rate:ratios + pyrra_requests:rate6m / slo:sli_error:ratio_rate"), 3);
+    assert_eq!(complaints("slo:period_burn_rate:ratio + pyrra_requests:rate5m / slo:sli_error:ratio_rate30d"), 0);
     assert_eq!(complaints("slowburn_poll_duration_seconds_bucket{le=\"1\"} slowburn_slo_state slowburn_test.yaml"), 0);
 }
 

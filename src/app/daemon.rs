@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::evaluation::{Health, Statuses, evaluate};
+use super::evaluation::{Health, Statuses, add_wholes, evaluate};
 use super::history::{Filling, Unfilled, join};
 use super::{Options, StartError};
 use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
@@ -53,6 +54,8 @@ pub struct Daemon {
     way: Way,
     cold: bool,
     /// The hour in which forgotten series were last looked for.
+    /// Events read of each SLO, where the series of other tools are exposed.
+    counted: BTreeMap<String, Counted>,
     swept_hour: i64,
     snapshot: watch::Sender<Arc<Snapshot>>,
     readiness: watch::Sender<Readiness>,
@@ -122,6 +125,7 @@ impl Daemon {
             unfilled: Unfilled::default(),
             way: Way::RemoteRead,
             cold: saved.is_none(),
+            counted: BTreeMap::new(),
             swept_hour: 0,
             rules,
             snapshot,
@@ -238,6 +242,9 @@ impl Daemon {
                 debug!(slo = slo.id, corrected = applied.corrected, "late samples corrected slices");
                 metrics::counter!(names::SLICES_CORRECTED_TOTAL).increment(applied.corrected);
             }
+            if !self.options.compat.windows_s().is_empty() {
+                self.counted.entry(slo.id.clone()).or_default().add(&harvest.deltas);
+            }
             let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };
             booked.push((key, harvest.deltas.clone()));
         }
@@ -258,7 +265,13 @@ impl Daemon {
         let unseen = |sli| self.source.health_unseen(sli, at_s);
         let health = Health { seen: self.source.health(at_s), unseen: &unseen, filling: &filling };
         let slos = &self.rules.slos;
-        evaluate(slos, &notes, &self.ledger, &health, at_s, &mut self.statuses, &mut self.book)
+        let (mut snapshot, transitions) =
+            evaluate(slos, &notes, &self.ledger, &health, at_s, &mut self.statuses, &mut self.book);
+        let windows_s = self.options.compat.windows_s();
+        if !windows_s.is_empty() {
+            add_wholes(&mut snapshot, &self.ledger, windows_s, &self.counted);
+        }
+        (snapshot, transitions)
     }
 
     fn save(&mut self, at_s: i64, booked: &[(SeriesKey, Vec<SliceDelta>)], rewritten: &[SeriesKey]) {
@@ -456,6 +469,7 @@ impl Daemon {
         let same = |id: &str| after.contains_key(id) && before.get(id) == after.get(id);
         self.ledger.retain_slos(same);
         self.statuses.retain(|id, _| same(id));
+        self.counted.retain(|id, _| same(id));
         let position = self.source.position();
         if let Some(filling) = self.filling.take() {
             filling.abort();
@@ -534,6 +548,7 @@ fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
         services: rules.model.services.clone(),
         loaded_at: options.clock.now(),
         last_reload_failed: failed,
+        compat: options.compat,
     }
 }
 

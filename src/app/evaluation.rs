@@ -7,6 +7,7 @@ use crate::engine::alert::{AlertBook, Transition};
 use crate::engine::burn;
 use crate::engine::ledger::SeriesLedger;
 use crate::engine::status::{DataHealth, DataReason, DataState};
+use crate::engine::whole::{Counted, whole};
 use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, Slo, SloSnapshot, Snapshot};
 
 /// A child of a fan-out (a model, a tier) that has been gone this long, seconds, is no longer shown.
@@ -62,13 +63,22 @@ pub fn evaluate(
         }
         next.insert(slo.id.clone(), series.iter().map(|status| (status.labels.clone(), status.clone())).collect());
         let notes = notes.get(&slo.id).cloned().unwrap_or_default();
-        snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes });
+        snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes, whole: None });
     }
     transitions.extend(book.retain(|slo_id, labels| next.get(slo_id).is_some_and(|of| of.contains_key(labels)), at));
     book.prune(at);
     snapshot.alerts = book.active().into_iter().cloned().collect();
     *statuses = next;
     (snapshot, transitions)
+}
+
+/// Adds what other tools' series are made of: every SLO as a whole, over `windows_s`.
+pub fn add_wholes(snapshot: &mut Snapshot, ledger: &Ledger, windows_s: &[i64], counted: &BTreeMap<String, Counted>) {
+    for entry in &mut snapshot.slos {
+        let mut whole = whole(&entry.slo, ledger, &entry.series, windows_s, snapshot.at);
+        whole.counted = counted.get(&entry.slo.id).copied().unwrap_or_default();
+        entry.whole = Some(whole);
+    }
 }
 
 /// While history is being read, nothing of the SLO is called fresh.

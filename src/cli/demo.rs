@@ -21,6 +21,7 @@ use crate::demo::{self, fleet};
 use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Endpoint};
 use crate::prometheus::{ClientOptions, SourceOptions};
+use crate::telemetry::compat::Compat;
 use crate::{spec, telemetry, web};
 
 /// Simulated seconds from the start to the incident: time to read the past and show a quiet fleet.
@@ -143,6 +144,7 @@ fn options(
         notify: notify::Settings::new(url(page)?),
         destinations: vec![webhook],
         limits: web::Limits::default(),
+        compat: Compat::default(),
         external_url: Some(page.trim_end_matches('/').to_owned()),
         metrics,
         progress: Arc::new(|_| {}),

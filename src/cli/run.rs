@@ -15,6 +15,7 @@ use crate::app::{self, Handle, Options, StartError};
 use crate::clock::Clock;
 use crate::config::{Auth, LogFormat, Settings};
 use crate::prometheus::backfill::Progress;
+use crate::telemetry::compat::Switch;
 use crate::{telemetry, web};
 
 /// Flags of `slowburn run`; they win over the settings file.
@@ -46,6 +47,9 @@ pub struct RunArgs {
     /// How long after a slice's end it is read, seconds [default: 5]
     #[arg(long, value_name = "SECONDS")]
     evaluation_delay: Option<f64>,
+    /// Series of other tools in /metrics, for dashboards made for them: sloth, sloth-alerts, pyrra [default: none]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    compat: Vec<Switch>,
     /// URL under which people reach the page, for links in alerts
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -114,6 +118,7 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     if let Some(delay) = args.evaluation_delay {
         settings.evaluation_delay = Duration::try_from_secs_f64(delay).map_err(|error| error.to_string())?;
     }
+    args.compat.iter().for_each(|switch| settings.compat.switch_on(*switch));
     settings.external_url = args.external_url.clone().or(settings.external_url);
     settings.backfill.enabled &= !args.no_backfill;
     wiring::judge(&settings)?;
@@ -174,6 +179,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         notify: wiring::notify(settings).map_err(config)?,
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),
+        compat: settings.compat,
         external_url: settings.external_url.clone(),
         metrics: metrics.clone(),
         progress: progress(),

@@ -60,6 +60,10 @@ impl Settings {
         if !(10..=3_600).contains(&self.resend.seconds()) {
             error("resend", format!("resend is {}", self.resend), Some("10s to 1h"));
         }
+        if self.compat.sloth_alerts && !self.compat.sloth {
+            let what = "sloth-alerts shows alerts of SLOs that only sloth describes".to_owned();
+            error("compat", what, Some("[sloth, sloth-alerts]"));
+        }
         let mut warn = |key, what: String, instead: Option<&str>| {
             let instead = instead.map(str::to_string);
             faults.push(Fault { key, severity: Severity::Warning, what, instead });

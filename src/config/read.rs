@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::spec::files::FILE_BYTES_MAX;
 use crate::spec::reader::{At, Fields, Report};
 use crate::spec::{Code, Place, Problem, Severity, tree};
+use crate::telemetry::compat::{Compat, Switch};
 
 use super::{Alertmanager, Auth, LogFormat, LogLevel, Prometheus, SecretFile, Settings, Webhook, endpoint};
 
@@ -138,6 +139,9 @@ impl Reader<'_> {
         set(&mut settings.raw_series_max, series);
         set(&mut settings.resend, fields.get("resend").and_then(|at| at.duration(report)));
         settings.external_url = fields.get("external_url").and_then(|at| url(&at, report));
+        if let Some(at) = fields.get("compat") {
+            settings.compat = compat(&at, report);
+        }
         if let Some(mut inner) = fields.get("log").and_then(|at| at.map(report)) {
             let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
             let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
@@ -229,6 +233,16 @@ impl Reader<'_> {
         let text = at.text(report)?;
         Some(self.folder.join(text))
     }
+}
+
+fn compat(at: &At<'_>, report: &mut Report<'_>) -> Compat {
+    let mut compat = Compat::default();
+    for item in at.list(report).unwrap_or_default() {
+        if let Some(switch) = item.choice(report, &Switch::WRITTEN) {
+            compat.switch_on(switch);
+        }
+    }
+    compat
 }
 
 fn url(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {

@@ -108,3 +108,16 @@ fn a_secret_file_is_trimmed_bounded_and_never_shown() {
     assert!(SecretFile::new(folder.join("none")).read().is_err());
     std::fs::remove_dir_all(&folder).expect("removed");
 }
+
+#[test]
+fn series_of_other_tools_are_asked_for_by_name() {
+    let loaded = load_text("slowburn.yaml", "compat: [sloth, sloth-alerts]\n");
+    assert_eq!(loaded.render(false), "");
+    assert_eq!(loaded.settings.compat, Compat { sloth: true, sloth_alerts: true, pyrra: false });
+    let text = problems("compat: [sloht]\n");
+    assert!(text.contains("\"sloht\" is not one of sloth, sloth-alerts, pyrra"), "{text}");
+    assert!(text.contains("slowburn.yaml:1:10"), "{text}");
+    let text = problems("compat: [sloth-alerts, pyrra]\n");
+    assert!(text.contains("write: compat: [sloth, sloth-alerts]") || text.contains("[sloth, sloth-alerts]"), "{text}");
+    problems("compat: sloth\n");
+}

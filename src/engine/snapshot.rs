@@ -6,6 +6,7 @@ use super::Seconds;
 use super::alert::Alert;
 use super::slo::Slo;
 use super::status::SeriesStatus;
+use super::whole::Whole;
 
 /// All SLOs and alerts at one slice.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct SloSnapshot {
     pub series: Vec<SeriesStatus>,
     /// Remarks on how its numbers come about: `aggregated`, why there is no source, ...
     pub notes: Vec<String>,
+    /// All series together, where the series of other tools are exposed.
+    pub whole: Option<Whole>,
 }
 
 impl Snapshot {

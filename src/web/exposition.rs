@@ -3,8 +3,11 @@
 //! The gauges of SLOs are written from the snapshot at each scrape and are not kept anywhere: they are exact, in the
 //! same order every time, and an SLO that was deleted is gone with the next scrape (the `metrics` crate cannot delete).
 //! **A value that is not known has no sample**; a 0 would be read as "fine". What is then known (state `unknown`, the
-//! data state, the fault) has its own series.
+//! data state, the fault) has its own series. The series of other tools (`peers`) keep to the customs of those.
 
+mod peers;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -20,6 +23,7 @@ use crate::engine::period::rolling_label;
 use crate::engine::severity::Sev;
 use crate::engine::status::{DataReason, WindowStatus};
 use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, SloState, Snapshot};
+use crate::telemetry::compat::Foreign;
 use crate::telemetry::names::{self, Metric};
 
 /// `GET /metrics`.
@@ -51,6 +55,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
             status(&mut page, &entry.slo, series, now);
         }
     }
+    peers::render(&mut page, snapshot, info);
     page.finish()
 }
 
@@ -138,12 +143,7 @@ fn series_labels<'a>(slo: &'a Slo, labels: &'a Labels) -> Vec<(String, &'a str)>
     let mut own: Vec<(String, &str)> =
         vec![("slo_id".to_owned(), &slo.id), ("service".to_owned(), &slo.service), ("slo".to_owned(), &slo.name)];
     for (name, value) in labels.iter() {
-        let legal = |(i, c): (usize, char)| match c {
-            'a'..='z' | 'A'..='Z' | '_' => c,
-            '0'..='9' if i > 0 => c,
-            _ => '_',
-        };
-        let mut name: String = name.chars().enumerate().map(legal).collect();
+        let mut name = label_name(name);
         while name.starts_with("__")
             || OWN_LABELS.contains(&name.as_str())
             || own.iter().any(|(taken, _)| *taken == name)
@@ -155,10 +155,20 @@ fn series_labels<'a>(slo: &'a Slo, labels: &'a Labels) -> Vec<(String, &'a str)>
     own
 }
 
+/// A label name that Prometheus accepts.
+fn label_name(name: &str) -> String {
+    let legal = |(i, c): (usize, char)| match c {
+        'a'..='z' | 'A'..='Z' | '_' => c,
+        '0'..='9' if i > 0 => c,
+        _ => '_',
+    };
+    name.chars().enumerate().map(legal).collect()
+}
+
 /// Samples by metric name; HELP and TYPE are written once for each.
 #[derive(Default)]
 struct Exposition {
-    families: BTreeMap<&'static str, String>,
+    families: BTreeMap<Cow<'static, str>, String>,
 }
 
 impl Exposition {
@@ -183,9 +193,17 @@ impl Exposition {
         }
     }
 
-    fn sample(&mut self, name: &'static str, own: &[(String, &str)], more: &[(&str, &str)], value: f64) {
+    fn sample(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        own: &[(String, &str)],
+        more: &[(&str, &str)],
+        value: f64,
+    ) {
+        let name = name.into();
+        let start = name.clone();
         let lines = self.families.entry(name).or_default();
-        lines.push_str(name);
+        lines.push_str(&start);
         let labels = own.iter().map(|(name, value)| (name.as_str(), *value)).chain(more.iter().copied());
         let mut open = '{';
         for (name, value) in labels {
@@ -205,9 +223,11 @@ impl Exposition {
     fn finish(self) -> String {
         let mut text = String::new();
         for (name, lines) in self.families {
-            let metric = Metric::named(name).expect("a name from the table");
-            writeln!(text, "# HELP {name} {}\n# TYPE {name} {}", metric.help(), metric.kind.word())
-                .expect("a String takes every write");
+            let (help, kind) = match (Metric::named(&name), Foreign::named(&name)) {
+                (Some(metric), _) => (metric.help(), metric.kind),
+                (None, foreign) => foreign.map(|foreign| (foreign.help, foreign.kind)).expect("a name from a table"),
+            };
+            writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.word()).expect("a String takes every write");
             text.push_str(&lines);
         }
         text

@@ -16,6 +16,7 @@ use crate::engine::{
     Slo, SloSnapshot, SloState, Snapshot, Speed, Unit,
 };
 use crate::spec::model::Service;
+use crate::telemetry::compat::Compat;
 
 /// 2026-03-02 09:30:00 UTC: the slice everything is evaluated at.
 pub const AT: Seconds = 1_772_443_800;
@@ -240,7 +241,7 @@ pub fn fleet() -> Snapshot {
     slos.push((odd, vec![with_data(partial, DataState::Partial, DataReason::SourceWarning, 31)], vec![]));
 
     alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let entry = |(slo, series, notes)| SloSnapshot { slo: Arc::new(slo), series, notes };
+    let entry = |(slo, series, notes)| SloSnapshot { slo: Arc::new(slo), series, notes, whole: None };
     Snapshot { at: AT, slos: slos.into_iter().map(entry).collect(), alerts }
 }
 
@@ -260,6 +261,7 @@ pub fn info() -> Info {
         services: ["checkout", "feature-store", "llm-gateway", "search"].map(service).into(),
         loaded_at: AT - DAY,
         last_reload_failed: false,
+        compat: Compat::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use slowburn::clock::Clock;
 use slowburn::engine::Snapshot;
 use slowburn::notify::{self, Destination, Notifier};
 use slowburn::prometheus::{ClientOptions, SourceOptions};
+use slowburn::telemetry::compat::Compat;
 use slowburn::{spec, telemetry, web};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -35,6 +36,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         destinations: Vec::new(),
         limits: web::Limits::default(),
         external_url: None,
+        compat: Compat::default(),
         metrics: metrics(),
         progress: Arc::new(|_| {}),
     }
