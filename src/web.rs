@@ -20,6 +20,7 @@
 //! Deliberately absent: state of its own. What is shown was decided elsewhere; what changes something goes through a
 //! channel to whoever owns it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,7 +37,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::clock::Clock;
 use crate::engine::{Seconds, Snapshot};
-use crate::spec::model::Service;
+use crate::spec::model::{Origin, Service};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::names;
 
@@ -93,6 +94,8 @@ pub struct Info {
     pub last_reload_failed: bool,
     /// Which series of other tools `/metrics` shows.
     pub compat: Compat,
+    /// What other tools call the SLOs that were imported, by id.
+    pub origins: BTreeMap<String, Origin>,
 }
 
 /// [`App`] and what the server itself adds: the state of every handler.

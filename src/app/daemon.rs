@@ -541,6 +541,7 @@ async fn filled(filling: &mut Option<Filling>) -> Result<backfill::Older, Fault>
 }
 
 fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
+    let origins = rules.model.slos.iter().filter_map(|spec| Some((spec.slo.id.clone(), spec.origin.clone()?)));
     Info {
         version: env!("CARGO_PKG_VERSION").into(),
         config_hash: rules.digest.clone(),
@@ -549,6 +550,7 @@ fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
         loaded_at: options.clock.now(),
         last_reload_failed: failed,
         compat: options.compat,
+        origins: origins.collect(),
     }
 }
 

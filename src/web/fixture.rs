@@ -1,6 +1,7 @@
 //! A canned fleet for the tests of this module: every state and every data state, and names and values chosen to
 //! break what is careless with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -262,6 +263,7 @@ pub fn info() -> Info {
         loaded_at: AT - DAY,
         last_reload_failed: false,
         compat: Compat::default(),
+        origins: BTreeMap::new(),
     }
 }
 

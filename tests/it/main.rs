@@ -15,5 +15,6 @@ mod harness_works;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
+mod series;
 mod survival;
 mod transport;

@@ -10,58 +10,92 @@
 //! What the numbers mean is ours: a ratio is the sum of bad by the sum of all, over any window. The length of a calendar
 //! window in a name is that of the longest such period without leap days: a month ends in `30d`, as their menus have it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Exposition, label_name};
 use crate::engine::alert::AlertKind;
 use crate::engine::{Slo, SloSnapshot, Snapshot, Whole};
+use crate::spec::model::{Origin, OriginFormat};
 use crate::telemetry::compat::{self, Compat, PYRRA_RATE_S, window_name};
 use crate::web::Info;
 
-/// What an SLO is called over there.
+/// What an SLO is called over there: by the file it was imported from, else by its own names.
 struct Identity<'a> {
-    id: &'a str,
+    id: String,
     service: &'a str,
     slo: &'a str,
-    /// Labels that its file gave to every series.
-    labels: Vec<(String, &'a str)>,
     /// `sloth_spec`.
-    spec: &'a str,
+    spec: &'static str,
+    /// The label `slo` of Pyrra.
+    pyrra: &'a str,
+    /// Labels that its file gave to every series.
+    sloth_labels: Option<&'a BTreeMap<String, String>>,
+    pyrra_labels: Option<&'a BTreeMap<String, String>>,
 }
 
 impl<'a> Identity<'a> {
-    fn of(slo: &'a Slo) -> Self {
-        Identity { id: &slo.id, service: &slo.service, slo: &slo.name, labels: Vec::new(), spec: "slowburn/v1" }
+    fn of(slo: &'a Slo, origin: Option<&'a Origin>) -> Self {
+        let own = Identity {
+            id: slo.id.clone(),
+            service: &slo.service,
+            slo: &slo.name,
+            spec: "slowburn/v1",
+            pyrra: &slo.id,
+            sloth_labels: None,
+            pyrra_labels: None,
+        };
+        let Some(origin) = origin else { return own };
+        let spec = match origin.format {
+            OriginFormat::Sloth => "prometheus/v1",
+            OriginFormat::SlothResource => "sloth.slok.dev/v1",
+            OriginFormat::Openslo => "openslo/v1",
+            OriginFormat::Pyrra => return Identity { pyrra: &origin.slo, pyrra_labels: Some(&origin.labels), ..own },
+            OriginFormat::SloGenerator => return own,
+        };
+        let service = origin.service.as_deref().unwrap_or(&slo.service);
+        let id = format!("{service}-{}", origin.slo);
+        Identity { id, service, slo: &origin.slo, spec, sloth_labels: Some(&origin.labels), ..own }
     }
 
-    fn sloth(&self) -> Vec<(String, &'a str)> {
-        let own = [("sloth_id", self.id), ("sloth_service", self.service), ("sloth_slo", self.slo)];
-        self.with_labels(own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), "sloth_")
+    fn sloth(&self) -> Vec<(String, &str)> {
+        let own = [("sloth_id", self.id.as_str()), ("sloth_service", self.service), ("sloth_slo", self.slo)];
+        with_labels(own.to_vec(), self.sloth_labels, "sloth_")
     }
 
-    fn pyrra(&self) -> Vec<(String, &'a str)> {
-        self.with_labels(vec![("slo".to_owned(), self.id)], "slo")
+    fn pyrra(&self) -> Vec<(String, &str)> {
+        with_labels(vec![("slo", self.pyrra)], self.pyrra_labels, "__")
     }
+}
 
-    /// The labels of its file after `own`, but for those that would hide one of these.
-    fn with_labels(&self, mut own: Vec<(String, &'a str)>, reserved: &str) -> Vec<(String, &'a str)> {
-        for (name, value) in &self.labels {
-            let name = label_name(name);
-            let taken =
-                name.starts_with("__") || name.starts_with(reserved) || own.iter().any(|(other, _)| *other == name);
-            if !taken {
-                own.push((name, value));
-            }
+/// `own`, the labels of its file but for those that would hide one of these, and an empty `instance` and `job`: a server
+/// that scrapes with `honor_labels: true` then adds none, and the series are as its own rules would have recorded them.
+/// Pyrra's dashboards need that, for they match on all labels.
+fn with_labels<'a>(
+    own: Vec<(&str, &'a str)>,
+    labels: Option<&'a BTreeMap<String, String>>,
+    reserved: &str,
+) -> Vec<(String, &'a str)> {
+    let mut all: Vec<(String, &str)> = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let more = labels.into_iter().flatten().map(|(name, value)| (label_name(name), value.as_str()));
+    for (name, value) in more.chain(["instance", "job"].map(|name| (name.to_owned(), ""))) {
+        let taken = all.iter().any(|(other, _)| *other == name);
+        if !taken && !name.starts_with("__") && !name.starts_with(reserved) {
+            all.push((name, value));
         }
-        own
     }
+    all
 }
 
 /// Everything that is switched on.
 pub(super) fn render(page: &mut Exposition, snapshot: &Snapshot, info: &Info) {
     let Compat { sloth, sloth_alerts, pyrra } = info.compat;
+    let mut taken = BTreeSet::new();
     for entry in &snapshot.slos {
-        let identity = Identity::of(&entry.slo);
+        let mut identity = Identity::of(&entry.slo, info.origins.get(&entry.slo.id));
+        // Two files may have called theirs the same; the second one keeps its own name.
+        if !taken.insert(identity.id.clone()) | !taken.insert(format!("{}\n", identity.pyrra)) {
+            identity = Identity::of(&entry.slo, None);
+        }
         let period = Period::of(entry);
         if sloth {
             sloth_slo(page, entry, &identity, &period, &info.version);

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::engine::whole::{Counted, WholeWindow};
 use crate::engine::{Snapshot, Whole};
+use crate::spec::model::{Origin, OriginFormat};
 use crate::telemetry::compat::{self, Compat, Foreign, SLOTH_WINDOWS_S};
 use crate::web::exposition::render;
 use crate::web::fixture::{self, AT};
@@ -123,7 +124,7 @@ fn numbers_are_those_of_the_snapshot() {
         (value(&page, compat::PYRRA_REQUESTS_TOTAL, id), value(&page, compat::PYRRA_ERRORS_TOTAL, id)),
         (12.0, 3.0)
     );
-    let labels = r#"{sloth_id="checkout-availability",sloth_service="checkout",sloth_slo="availability",sloth_version="0.1.0",sloth_mode="slowburn",sloth_spec="slowburn/v1",sloth_objective="99.9"}"#;
+    let labels = r#"{sloth_id="checkout-availability",sloth_service="checkout",sloth_slo="availability",instance="",job="",sloth_version="0.1.0",sloth_mode="slowburn",sloth_spec="slowburn/v1",sloth_objective="99.9"}"#;
     assert!(page.contains(&format!("sloth_slo_info{labels} 1\n")), "{page}");
 }
 
@@ -140,7 +141,8 @@ fn an_slo_that_fans_out_is_one_set() {
 fn alerts_fire_as_a_server_with_the_rules_would_show_them() {
     let page = page(ALL);
     let alerts = samples(&page, compat::ALERTS, "checkout-availability");
-    let labels = r#"sloth_id="checkout-availability",sloth_service="checkout",sloth_slo="availability","#;
+    let labels =
+        r#"sloth_id="checkout-availability",sloth_service="checkout",sloth_slo="availability",instance="",job="","#;
     assert_eq!(
         alerts,
         [
@@ -180,4 +182,38 @@ fn every_name_is_in_the_table_with_its_help_once() {
         assert!(line.ends_with(Foreign::named(name).expect(name).help));
     }
     assert_eq!(described.len(), 15 + 1 + 7);
+}
+
+#[test]
+fn an_imported_slo_keeps_the_name_and_labels_of_its_file() {
+    let labels = [("team", "pay"), ("sloth_id", "x"), ("job", "mine")];
+    let labels: std::collections::BTreeMap<String, String> =
+        labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let of = |format, service: &str, slo: &str| Origin {
+        format,
+        service: Some(service.to_owned()),
+        slo: slo.to_owned(),
+        namespace: None,
+        labels: labels.clone(),
+    };
+    let origins = [
+        ("checkout-availability".to_owned(), of(OriginFormat::Sloth, "shop", "errors")),
+        ("checkout-latency-p95".to_owned(), of(OriginFormat::Pyrra, "", "shop-latency")),
+        // The same name again: it keeps its own.
+        ("feature-store-freshness".to_owned(), of(OriginFormat::SlothResource, "shop", "errors")),
+    ];
+    let info = crate::web::Info { compat: ALL, origins: origins.into(), ..fixture::info() };
+    let page = render(&fleet(), &info, AT);
+    let own = r#"{sloth_id="shop-errors",sloth_service="shop",sloth_slo="errors",job="mine",team="pay",instance=""}"#;
+    assert!(
+        page.contains(&format!("slo:objective:ratio{own} 0.999\n")),
+        "{:?}",
+        samples(&page, "slo:objective:ratio", "shop")
+    );
+    assert!(
+        page.contains(r#"pyrra_objective{slo="shop-latency",job="mine",sloth_id="x",team="pay",instance=""} 0.99"#),
+        "{page}"
+    );
+    assert_eq!(value(&page, compat::SLOTH_OBJECTIVE, "feature-store-freshness"), 0.99);
+    assert_eq!(samples(&page, "sloth_slo_info", "prometheus/v1").len(), 1);
 }
