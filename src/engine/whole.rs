@@ -7,16 +7,20 @@
 
 use super::Seconds;
 use super::ledger::{Ledger, SeriesLedger, SliceDelta};
+use super::period::Period;
 use super::slo::{Slo, Unit};
 use super::status::{DataReason, SeriesStatus};
 
 /// What is known of all series of one SLO together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Whole {
     /// The windows asked for, in the order they were asked for.
     pub windows: Vec<WholeWindow>,
-    /// The SLO's own window.
+    /// The SLO's main window; of a calendar one what there was of it so far.
     pub period: WholeWindow,
+    /// Share of its budget that is left, if that is known. Of a calendar window the events of the last as many seconds
+    /// stand for the whole. Budget resets are decided of series and do not count here.
+    pub remaining: Option<f64>,
     /// Events read since the process began; bad ones among them.
     pub counted: Counted,
 }
@@ -112,9 +116,26 @@ pub fn whole(slo: &Slo, ledger: &Ledger, series: &[SeriesStatus], windows_s: &[i
         }
         window
     };
+    let (so_far_s, length_s) = match slo.period() {
+        Period::Rolling(length_s) => (length_s, length_s),
+        Period::Calendar(calendar) => {
+            let (start, end) = calendar.around(at - 1);
+            (at - start, end - start)
+        }
+    };
+    let period = WholeWindow { window_s: slo.window_s, ..window(so_far_s) };
+    let length = window(length_s);
+    let spent = |bad: u64| bad as f64 / (slo.budget() * length.total as f64);
+    let remaining = match (period.error_ratio(), length.total) {
+        (None, _) => None,
+        (Some(_), _) if length.unread => None,
+        (Some(_), 0) => Some(1.0),
+        (Some(_), _) => Some(1.0 - spent(period.bad)),
+    };
     Whole {
         windows: windows_s.iter().map(|window_s| window(*window_s)).collect(),
-        period: window(slo.window_s),
+        period,
+        remaining,
         counted: Counted::default(),
     }
 }

@@ -126,7 +126,7 @@ impl Period {
             }
             (_, Some(whole)) => {
                 let ratio = whole.period.error_ratio();
-                Period { window_s, ratio, remaining: ratio.map(|ratio| 1.0 - ratio / entry.slo.budget()) }
+                Period { window_s, ratio, remaining: whole.remaining }
             }
             (_, None) => Period { window_s, ratio: None, remaining: None },
         }

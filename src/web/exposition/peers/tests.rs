@@ -27,6 +27,7 @@ fn fleet() -> Snapshot {
         entry.whole = Some(Whole {
             windows: SLOTH_WINDOWS_S.into_iter().map(of).collect(),
             period: of(entry.slo.window_s),
+            remaining: (!unknown).then(|| 1.0 - 0.01 / entry.slo.budget()),
             counted: Counted { total: 12, bad: 3 },
         });
     }
