@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod eval;
+mod import;
 mod presence;
 mod presets;
 mod run;
@@ -60,6 +61,14 @@ enum Command {
         slowburn presets --format json | jq -r '.[].name'\n  slowburn presets our-gateway --presets rules/presets\n\n\
         Exit codes: 0 shown, 2 no such preset, 64 a preset of your own has errors")]
     Presets(presets::PresetsArgs),
+    /// Turn SLO files of Sloth, Pyrra, OpenSLO or slo-generator into service.yaml files
+    #[command(after_help = "Examples:\n  slowburn import slos/sloth.yaml\n  \
+        slowburn import slos/ --owner team-checkout --out rules/services\n  \
+        slowburn import slos/ alert-windows.yaml --slo-period 28d --format json\n\n\
+        The same files can be given to check, run and eval as they are. What each key becomes, and what is refused:\n\
+        docs/import.md.\n\n\
+        Exit codes: 0 imported, 1 something was refused and nothing written, 2 wrong usage")]
+    Import(import::ImportArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -74,7 +83,7 @@ struct SourceArgs {
     /// Prometheus, or what speaks its query API
     #[arg(long, value_name = "URL")]
     prometheus_url: Option<String>,
-    /// Files or directories of services (repeatable)
+    /// Files or directories of services, or of SLO files of other tools (repeatable)
     #[arg(long, value_name = "PATH", required = true)]
     rules: Vec<PathBuf>,
     /// Files or directories of presets of your own, which win over the compiled-in ones; presets among the rules are
@@ -84,6 +93,25 @@ struct SourceArgs {
     /// Daemon settings: authentication, headers, timeouts
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    import: ImportFlags,
+}
+
+/// What SLO files of other tools do not say.
+#[derive(Debug, Clone, Default, Args)]
+struct ImportFlags {
+    /// Owner of the SLOs in files of other tools whose labels name none
+    #[arg(long, value_name = "TEAM")]
+    owner: Option<String>,
+    /// Window of the SLOs in files of other tools that name none [default: 30d]
+    #[arg(long, value_name = "DURATION", value_parser = run::duration)]
+    slo_period: Option<crate::spec::TimeSpan>,
+}
+
+impl ImportFlags {
+    fn options(&self, options: crate::spec::Options) -> crate::spec::Options {
+        crate::spec::Options { owner: self.owner.clone(), slo_period: self.slo_period, ..options }
+    }
 }
 
 impl SourceArgs {
@@ -135,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => block_on(check::check(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
         Command::Presets(args) => presets::presets(&args),
+        Command::Import(args) => import::import(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "slowburn", &mut script);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::presence::{self, Found};
 use super::table::{Table, counted};
-use super::{Exit, colour_on, complain, endpoint, print_out, wiring};
+use super::{Exit, ImportFlags, colour_on, complain, endpoint, print_out, wiring};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::Speed;
@@ -35,6 +35,8 @@ pub struct CheckArgs {
     /// Warnings count as errors
     #[arg(long)]
     strict: bool,
+    #[command(flatten)]
+    import: ImportFlags,
 }
 
 /// Form of what is printed.
@@ -64,7 +66,7 @@ pub async fn check(args: CheckArgs) -> Exit {
             Err(text) => return usage(&text),
         }
     }
-    let loaded = wiring::rules(&paths, &settings);
+    let loaded = wiring::rules(&paths, &settings, &args.import);
     let wanted = args.prometheus_url.is_some() && !loaded.is_fatal();
     let found = if wanted { Some(ask(&settings, &loaded.model).await) } else { None };
     let explained: Vec<Explained> = loaded.model.slos.iter().map(spec::explain).collect();

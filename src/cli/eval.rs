@@ -57,7 +57,7 @@ async fn evaluated(args: &EvalArgs) -> Result<Snapshot, (Exit, String)> {
         settings.prometheus.url = Some(super::endpoint(url).map_err(|text| (Exit::BadConfig, text))?);
     }
     wiring::judge(&settings).map_err(|text| (Exit::BadConfig, text))?;
-    let loaded = wiring::rules(&args.source.paths(), &settings);
+    let loaded = wiring::rules(&args.source.paths(), &settings, &args.source.import);
     if loaded.is_fatal() {
         return Err((Exit::BadConfig, loaded.render(super::colour_on(&std::io::stderr()))));
     }

@@ -79,7 +79,7 @@ impl RunArgs {
     }
 }
 
-fn duration(text: &str) -> Result<crate::spec::TimeSpan, String> {
+pub(super) fn duration(text: &str) -> Result<crate::spec::TimeSpan, String> {
     crate::spec::TimeSpan::parse(text).map_err(|fault| fault.what)
 }
 
@@ -168,6 +168,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
     let metrics = telemetry::install_recorder().map_err(|error| Failure::Start(error.to_string()))?;
     let paths = args.source.paths();
     let for_rules = settings.clone();
+    let flags = args.source.import.clone();
     let options = Options {
         clock,
         client: wiring::client(settings).map_err(config)?,
@@ -175,7 +176,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
         data_dir: settings.data_dir.clone(),
         backfill: settings.backfill.enabled,
-        rules: Box::new(move || wiring::rules(&paths, &for_rules)),
+        rules: Box::new(move || wiring::rules(&paths, &for_rules, &flags)),
         notify: wiring::notify(settings).map_err(config)?,
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ImportFlags;
 use crate::clock::Clock;
 use crate::config::{self, Auth, Settings};
 use crate::notify::{self, Destination, Endpoint, SigningKey};
@@ -37,8 +38,11 @@ pub fn judge(settings: &Settings) -> Result<(), String> {
 }
 
 /// Reads rules as the settings want them read.
-pub fn rules(paths: &[PathBuf], settings: &Settings) -> Loaded {
-    spec::load_with(paths, &spec::Options { resolution: settings.resolution })
+pub(super) fn rules(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags) -> Loaded {
+    spec::load_with(
+        paths,
+        &flags.options(spec::Options { resolution: settings.resolution, ..spec::Options::default() }),
+    )
 }
 
 /// How to reach Prometheus.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::defaults::defaults;
 use super::duration::TimeSpan;
 use super::files::{self, LoadedFile};
+use super::import::{self, Draft};
 use super::model::Model;
 use super::policy::{self, PlacedPolicy};
 use super::preset::{self, Presets};
@@ -33,6 +34,8 @@ pub struct Loaded {
     /// SHA-256 of the resolved model and policies, hexadecimal: what `config hash` shows. Comments, file names and
     /// the order of files do not change it.
     pub digest: String,
+    /// What foreign files became, in the order of the files.
+    pub(crate) drafts: Vec<Draft>,
 }
 
 impl Loaded {
@@ -54,15 +57,19 @@ impl Loaded {
 }
 
 /// What loading needs to know of the daemon.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Length of a slice; windows of burn clauses are not shorter.
     pub resolution: TimeSpan,
+    /// Owner of imported SLOs whose files name none.
+    pub owner: Option<String>,
+    /// Window of imported SLOs whose files name none.
+    pub slo_period: Option<TimeSpan>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { resolution: defaults().resolution }
+        Options { resolution: defaults().resolution, owner: None, slo_period: None }
     }
 }
 
@@ -104,32 +111,36 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
 
 /// Documents of all files, with the index of their file.
 #[derive(Default)]
-struct Documents {
+struct Documents<'a> {
     services: Vec<(usize, PlacedService)>,
     policies: Vec<(usize, PlacedPolicy)>,
     /// How many presets there are.
     presets: usize,
+    foreign: Vec<import::Document<'a>>,
     /// A service or a whole file could not be read, so a name that is not there may be in it.
     incomplete: bool,
 }
 
-impl Documents {
+impl Documents<'_> {
     fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.policies.is_empty() && self.presets == 0
+        let none = self.services.is_empty() && self.policies.is_empty();
+        none && self.presets == 0 && self.foreign.is_empty()
     }
 }
 
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut documents = Documents { incomplete: !problems.is_empty(), ..Documents::default() };
-    let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, &mut documents, &mut problems)).collect();
+    let mut incomplete = !problems.is_empty();
+    let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, &mut incomplete, &mut problems)).collect();
+    let mut documents = Documents { incomplete, ..Documents::default() };
     // Presets first: a service may name one of a later file.
     let presets = read_presets(&files, &trees, &mut documents, &mut problems);
+    let mut reports: Vec<Report<'_>> = files.iter().map(|file| Report::new(&file.path, &file.text)).collect();
     for (index, file) in files.iter().enumerate() {
-        let mut report = Report::new(&file.path, &file.text);
-        read_file((index, file), &trees[index], options, &presets, &mut documents, &mut report);
-        problems.append(&mut report.problems);
+        read_file((index, file), &trees[index], options, &presets, &mut documents, &mut reports[index]);
     }
+    let drafts = read_foreign(options, &presets, &mut documents, &mut reports);
+    problems.extend(reports.into_iter().flat_map(|report| report.problems));
     if documents.is_empty() && problems.is_empty() {
         let mut problem = files::unreadable("the files given".as_ref(), "there is no service in them");
         problem.write("the folder of your services, such as rules/services");
@@ -159,7 +170,7 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     policies.sort_by(|a, b| a.service.cmp(&b.service));
     problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.what).cmp(&(&b.file, b.line, b.column, &b.what)));
     let digest = digest(&model, &policies);
-    Loaded { model, policies, problems, files, presets, digest }
+    Loaded { model, policies, problems, files, presets, digest, drafts }
 }
 
 fn digest(model: &Model, policies: &[Policy]) -> String {
@@ -168,11 +179,11 @@ fn digest(model: &Model, policies: &[Policy]) -> String {
 }
 
 /// The documents of a file; none where it is not YAML.
-fn parse(file: &LoadedFile, documents: &mut Documents, problems: &mut Vec<Problem>) -> Vec<Node> {
+fn parse(file: &LoadedFile, incomplete: &mut bool, problems: &mut Vec<Problem>) -> Vec<Node> {
     let mut report = Report::new(&file.path, &file.text);
     let nodes = tree::parse(&file.text).unwrap_or_else(|fault| {
         report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
-        documents.incomplete = true;
+        *incomplete = true;
         Vec::new()
     });
     if nodes.is_empty() && report.problems.is_empty() {
@@ -187,7 +198,7 @@ fn parse(file: &LoadedFile, documents: &mut Documents, problems: &mut Vec<Proble
 fn read_presets(
     files: &[LoadedFile],
     trees: &[Vec<Node>],
-    documents: &mut Documents,
+    documents: &mut Documents<'_>,
     problems: &mut Vec<Problem>,
 ) -> Presets {
     let mut presets = Presets::default();
@@ -215,13 +226,14 @@ fn read_file<'a>(
     nodes: &'a [Node],
     options: &Options,
     presets: &'a Presets,
-    documents: &mut Documents,
+    documents: &mut Documents<'a>,
     report: &mut Report<'_>,
 ) {
     for node in nodes {
         report.subject.clear();
         let root = At::root(node);
         match shape(node) {
+            Shape::Foreign(format) => documents.foreign.push(import::Document { file: index, node, format }),
             Shape::Service => match service::read(&root, presets, options.resolution, report) {
                 Some(found) => documents.services.push((index, found)),
                 None => documents.incomplete = true,
@@ -242,10 +254,34 @@ fn read_file<'a>(
 /// What belongs into a folder of rules.
 const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
 
+/// Reads what other tools wrote, all of it together: their documents name each other.
+fn read_foreign(
+    options: &Options,
+    presets: &Presets,
+    documents: &mut Documents<'_>,
+    reports: &mut [Report<'_>],
+) -> Vec<Draft> {
+    let before: usize = reports.iter().map(Report::errors).sum();
+    let owner = options.owner.as_deref();
+    let drafts = import::drafts(&documents.foreign, owner, options.slo_period, options.resolution, reports);
+    let services: Vec<(usize, Option<PlacedService>)> = drafts
+        .iter()
+        .map(|draft| (draft.file, import::service(draft, presets, options.resolution, &mut reports[draft.file])))
+        .collect();
+    documents.services.extend(services.into_iter().filter_map(|(file, found)| Some((file, found?))));
+    documents.incomplete |= reports.iter().map(Report::errors).sum::<usize>() > before;
+    drafts
+}
+
+/// What is read of other tools.
+const SLO_FILES: &str = "a file of Sloth, Pyrra, OpenSLO v1 or slo-generator v2, or a service (name, owner, slo)";
+
 enum Shape {
     Service,
     Policy,
     Preset,
+    /// A document of another tool.
+    Foreign(import::Format),
     /// Known, and read by somebody else: passed over in a folder.
     Elsewhere(&'static str),
     Unknown(String, &'static str),
@@ -266,9 +302,14 @@ fn shape(node: &Node) -> Shape {
     if has("objective_of_slices") {
         return Shape::Elsewhere("defaults are compiled in, not loaded");
     }
-    if has("apiVersion") || has("version") && has("slos") {
-        let what = "this is a document of another tool (Sloth, Pyrra, OpenSLO or Kubernetes)";
-        return Shape::Unknown(what.into(), EITHER);
+    match import::format(node) {
+        Some(Ok(format)) => return Shape::Foreign(format),
+        Some(Err((what, instead))) => return Shape::Unknown(what, instead),
+        None => {}
+    }
+    if has("apiVersion") {
+        let what = "this is a document of Kubernetes, and none that holds SLOs";
+        return Shape::Unknown(what.into(), SLO_FILES);
     }
     if has("prometheus") || has("alertmanagers") || has("listen") {
         let what = "these are daemon settings, not a service or a policy";
@@ -285,32 +326,53 @@ fn shape(node: &Node) -> Shape {
 }
 
 /// Services, SLO ids and policies are unique over all files.
-fn refuse_duplicates(files: &[LoadedFile], documents: &Documents, problems: &mut Vec<Problem>) {
-    let mut names: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
+fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: &mut Vec<Problem>) {
+    let mut names: BTreeMap<&str, (usize, &PlacedService)> = BTreeMap::new();
     let mut ids: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
-    let mut see = |seen: (usize, Place), earlier: Option<(usize, Place)>, what: String| {
-        let Some((file, place)) = earlier else { return };
-        let what = format!("{what} is defined twice, first at {}:{}:{}", files[file].path, place.line, place.column);
-        let mut report = Report::new(&files[seen.0].path, &files[seen.0].text);
-        report.error_at(seen.1, "", Code::DuplicateId, what).write("another name, or one of them");
+    let at = |file: usize, place: Place| format!("{}:{}:{}", files[file].path, place.line, place.column);
+    let mut refuse = |file: usize, place: Place, what: String, instead: &str| {
+        let mut report = Report::new(&files[file].path, &files[file].text);
+        report.error_at(place, "", Code::DuplicateId, what).write(instead);
         problems.append(&mut report.problems);
     };
+    let either = "another name, or one of them";
     for (file, placed) in &documents.services {
-        let name = placed.service.name.as_str();
-        match names.get(name) {
-            Some(earlier) => see((*file, placed.place), Some(*earlier), format!("the service {name:?}")),
-            None => {
-                names.insert(name, (*file, placed.place));
-                for slo in &placed.slos {
-                    let earlier = ids.insert(&slo.spec.slo.id, (*file, slo.place));
-                    see((*file, slo.place), earlier, format!("the SLO id {:?}", slo.spec.slo.id));
-                }
+        let service = &placed.service;
+        match names.get(service.name.as_str()) {
+            // Files of other tools have some of a service's SLOs each.
+            Some((_, first)) if placed.imported && first.imported && service.owner == first.service.owner => {}
+            Some((other, first)) if placed.imported && first.imported => {
+                let what = format!(
+                    "the service {:?} is owned by {} here and by {} at {}",
+                    service.name,
+                    service.owner,
+                    first.service.owner,
+                    at(*other, first.place)
+                );
+                let place = placed.slos.first().map_or(placed.place, |slo| slo.place);
+                refuse(*file, place, what, "one owner for all SLOs of a service");
+            }
+            Some((other, first)) => {
+                let first = at(*other, first.place);
+                let what = format!("the service {:?} is defined twice, first at {first}", service.name);
+                refuse(*file, placed.place, what, either);
+                continue;
+            }
+            None => drop(names.insert(&service.name, (*file, placed))),
+        }
+        for slo in &placed.slos {
+            if let Some((other, place)) = ids.insert(&slo.spec.slo.id, (*file, slo.place)) {
+                let what = format!("the SLO id {:?} is defined twice, first at {}", slo.spec.slo.id, at(other, place));
+                refuse(*file, slo.place, what, either);
             }
         }
     }
     for (file, placed) in &documents.policies {
-        let earlier = governed.insert(&placed.policy.service, (*file, placed.place));
-        see((*file, placed.place), earlier, format!("a policy of the service {:?}", placed.policy.service));
+        let service = &placed.policy.service;
+        if let Some((other, place)) = governed.insert(service, (*file, placed.place)) {
+            let what = format!("a policy of the service {service:?} is defined twice, first at {}", at(other, place));
+            refuse(*file, placed.place, what, either);
+        }
     }
 }

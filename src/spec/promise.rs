@@ -42,7 +42,7 @@ pub(crate) struct PlacedSlo {
 }
 
 /// Labels of an alert's own identity: a series label of that name would be lost.
-const RESERVED_LABELS: [&str; 10] =
+pub(crate) const RESERVED_LABELS: [&str; 10] =
     ["alertname", "service", "slo", "slo_id", "owner", "severity", "sev", "kind", "le", "quantile"];
 
 /// The parts of the long form that every SLO has.

@@ -16,6 +16,8 @@ pub(crate) struct Report<'f> {
     pub source: &'f str,
     /// `service checkout`, once it is known.
     pub subject: String,
+    /// Said of every fault instead of its path and subject, where those would lead into a document nobody wrote.
+    pub context: Option<String>,
     pub problems: Vec<Problem>,
     errors: usize,
     /// Where faults go that are too many to be shown.
@@ -41,7 +43,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'f> Report<'f> {
     pub fn new(file: &'f str, source: &'f str) -> Self {
-        Report { file, source, subject: String::new(), problems: Vec::new(), errors: 0, overflow: None }
+        Report { file, source, subject: String::new(), context: None, problems: Vec::new(), errors: 0, overflow: None }
     }
 
     pub fn error(&mut self, at: &At<'_>, code: Code, what: impl Into<String>) -> &mut Problem {
@@ -70,6 +72,7 @@ impl<'f> Report<'f> {
     /// The same fault at the same place is said once, however many SLOs it touches.
     fn at(&mut self, severity: Severity, place: Place, path: &str, code: Code, what: String) -> &mut Problem {
         let context = match (path.is_empty(), self.subject.is_empty()) {
+            _ if self.context.is_some() => format!(" (in {})", self.context.as_deref().unwrap_or_default()),
             (true, true) => String::new(),
             (true, false) => format!(" (in {})", self.subject),
             (false, true) => format!(" (in {path})"),

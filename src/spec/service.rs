@@ -20,6 +20,8 @@ pub(crate) struct PlacedService {
     pub slos: Vec<PlacedSlo>,
     /// Nothing of it was refused, so what it does not have does not exist.
     pub whole: bool,
+    /// It was made of a foreign file, each of which has some of its SLOs.
+    pub imported: bool,
 }
 
 const SLOS_MAX: usize = 200;
@@ -99,7 +101,7 @@ pub(crate) fn read<'a>(
         channel: incident.channel,
         runbook: incident.runbook,
     };
-    Some(PlacedService { service, place, slos, whole: report.errors() == errors })
+    Some(PlacedService { service, place, slos, whole: report.errors() == errors, imported: false })
 }
 
 /// Whether a `slo:` map names no SLO.

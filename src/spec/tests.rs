@@ -17,7 +17,7 @@ fn root(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
 
-fn yaml_files(folder: &str) -> Vec<PathBuf> {
+pub(super) fn yaml_files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root(folder)).expect(folder);
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
@@ -34,7 +34,7 @@ fn rendered(path: &Path) -> (Loaded, String) {
 }
 
 /// Compares with the text beside `path`, or writes it; says what differs.
-fn compare(path: &Path, actual: &str) -> Option<String> {
+pub(super) fn compare(path: &Path, actual: &str) -> Option<String> {
     let expected_path = path.with_extension("txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         match actual.is_empty() {

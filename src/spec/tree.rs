@@ -51,6 +51,11 @@ impl Node {
         }
     }
 
+    /// A node that stands for something else at `place` and has no spelling of its own.
+    pub fn made(value: Value, place: Place) -> Node {
+        Node { value, place, bytes: (0, 0) }
+    }
+
     /// A scalar as it is spelled in `source`: `1.0` stays `1.0`.
     pub fn spelling<'s>(&self, source: &'s str) -> Option<&'s str> {
         source.get(self.bytes.0..self.bytes.1).map(str::trim).filter(|text| !text.is_empty())

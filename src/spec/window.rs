@@ -19,7 +19,7 @@ const WORDS: [(&str, CalendarUnit); 4] = [
 /// Monday is 1.
 pub(crate) const WEEKDAYS: [(&str, i8); 7] =
     [("monday", 1), ("tuesday", 2), ("wednesday", 3), ("thursday", 4), ("friday", 5), ("saturday", 6), ("sunday", 7)];
-const MONTHS: [(&str, i8); 12] = [
+pub(crate) const MONTHS: [(&str, i8); 12] = [
     ("january", 1),
     ("february", 2),
     ("march", 3),
