@@ -12,6 +12,7 @@ mod exactness;
 mod faults;
 mod fleet;
 mod harness_works;
+mod import;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;

@@ -101,7 +101,7 @@ fn stripped(labels: &[Label]) -> Vec<Label> {
 /// The service and the SLO within it. Pyrra has one name for both.
 fn names(metadata: &Metadata, own: At<String>, kind: &'static str) -> (At<String>, At<String>) {
     let of_label = |name: &&str| metadata.labels.iter().find(|label| label.name == **name).map(|label| &label.value);
-    match SERVICE_LABELS.iter().find_map(|name| of_label(&name).filter(|value| !value.it.is_empty())) {
+    match SERVICE_LABELS.iter().find_map(|name| of_label(name).filter(|value| !value.it.is_empty())) {
         Some(service) if service.it != own.it => {
             let rest = own.it.strip_prefix(&service.it).map(|rest| rest.trim_start_matches(['-', '_', '.']));
             let name = rest.filter(|rest| !rest.is_empty()).unwrap_or(&own.it).to_string();

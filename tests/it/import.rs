@@ -1,0 +1,109 @@
+//! SLO files of other tools on a real Prometheus: loaded as they are, imported, or written by hand, the numbers are the
+//! same to the byte.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::fleet::{self, REQUESTS};
+use crate::harness::prometheus::Prometheus;
+
+const SLOWBURN: &str = env!("CARGO_BIN_EXE_slowburn");
+const T0: i64 = 1_760_054_400;
+const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+
+/// One SLO of each tool, all of the service `pay`.
+fn foreign() -> [(&'static str, String); 4] {
+    let sloth = format!(
+        "version: prometheus/v1\nservice: pay\nlabels: {{owner: team-pay}}\nslos:\n  - name: sloth\n    objective: 99.9\n    \
+         sli:\n      events:\n        error_query: sum(rate({REQUESTS}{{service=\"pay\",code=~\"5..\"}}[{{{{.window}}}}])) or \
+         vector(0)\n        total_query: (sum(rate({REQUESTS}{{service=\"pay\"}}[{{{{.window}}}}])) > 0)\n"
+    );
+    let pyrra = "apiVersion: pyrra.dev/v1alpha1\nkind: ServiceLevelObjective\nmetadata: {name: pay-pyrra, labels: \
+                 {pyrra.dev/owner: team-pay, pyrra.dev/service: pay}}\nspec:\n  target: \"95\"\n  window: 4w\n  indicator:\n    \
+                 latency:\n      success: {metric: 'http_request_duration_seconds_bucket{service=\"pay\",le=\"0.10\"}'}\n      \
+                 total: {metric: 'http_request_duration_seconds_count{service=\"pay\"}'}\n      grouping: [instance]\n";
+    let openslo = "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: pay-openslo, labels: {owner: team-pay}}\nspec:\n  service: \
+                   pay\n  indicatorRef: p95\n  timeWindow: [{duration: 1w, isRolling: true}]\n  budgetingMethod: Occurrences\n  \
+                   objectives: [{target: 0.98, op: lte, value: 0.1}]\n  alertPolicies: [{alertPolicyRef: fast}]\n---\n\
+                   apiVersion: openslo/v1\nkind: SLI\nmetadata: {name: p95}\nspec: {thresholdMetric: {metricSource: {type: \
+                   Prometheus, spec: {query: 'histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{\
+                   service=\"pay\"}[5m])))'}}}}\n---\napiVersion: openslo/v1\nkind: AlertPolicy\nmetadata: {name: fast}\nspec: \
+                   {conditions: [{kind: AlertCondition, metadata: {name: c}, spec: {severity: page, condition: {kind: burnrate, \
+                   op: gte, threshold: 10, lookbackWindow: 1h}}}]}\n";
+    let generator = format!(
+        "apiVersion: sre.google.com/v2\nkind: ServiceLevelObjective\nmetadata: {{name: generator, labels: {{service_name: pay, \
+         owner: team-pay}}}}\nspec:\n  goal: 0.995\n  backend: prometheus\n  method: query_sli\n  service_level_indicator:\n    \
+         expression: 'sum(increase({REQUESTS}{{service=\"pay\",code=\"200\"}}[window])) / sum(increase({REQUESTS}{{\
+         service=\"pay\"}}[window]))'\n---\nerror_budget_policies: {{default: {{steps: [{{name: a, window: 3600, \
+         burn_rate_threshold: 9, alert: true}}, {{name: b, window: 604800, burn_rate_threshold: 1.5, alert: true}}]}}}}\n"
+    );
+    [
+        ("sloth.yaml", sloth),
+        ("pyrra.yaml", pyrra.into()),
+        ("openslo.yaml", openslo.into()),
+        ("generator.yaml", generator),
+    ]
+}
+
+/// The same four, as somebody would write them here.
+fn by_hand() -> String {
+    let all = format!("{REQUESTS}{{service=\"pay\"}}");
+    let histogram = "http_request_duration_seconds{service=\"pay\"}";
+    format!(
+        "name: pay\nowner: team-pay\nslo:\n  custom:\n    - name: sloth\n      objective: 99.9\n      events: {{total: '{all}', bad: \
+         '{REQUESTS}{{service=\"pay\",code=~\"5..\"}}'}}\n      alert_policies: [{{type: burn_rate, fast_burn: [1h/5m > 2%, 6h/30m \
+         > 5%], slow_burn: [1d/2h > 10%, 3d/6h > 10%]}}]\n    - name: pyrra\n      objective: 95\n      window: 28d\n      events: \
+         {{histogram: '{histogram}', max: 0.1}}\n      by: [instance]\n      alert_policies: [{{type: burn_rate, fast_burn: \
+         [1h/5m > 14x, 6h/30m > 7x], slow_burn: [1d/2h > 2x, 4d/6h > 1x]}}]\n    - name: openslo\n      objective: 98\n      window: \
+         7d\n      slices: {{histogram: '{histogram}', max: 0.1, quantile: 0.95}}\n      alert_policies: [{{type: burn_rate, \
+         fast_burn: 1h > 10x}}]\n    - name: generator\n      objective: 99.5\n      window: 7d\n      events: {{total: '{all}', good: \
+         '{REQUESTS}{{service=\"pay\",code=\"200\"}}'}}\n      alert_policies: [{{type: burn_rate, fast_burn: 1h > 9x, slow_burn: \
+         7d > 1.5x}}]\n"
+    )
+}
+
+/// What `slowburn eval` prints as JSON.
+fn eval(prometheus: &Prometheus, rules: &Path) -> String {
+    let output = Command::new(SLOWBURN)
+        .args(["eval", "--format", "json", "--at", &T0.to_string(), "--prometheus-url", &prometheus.url(), "--rules"])
+        .arg(rules)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1), "something burns\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("JSON is UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same_bytes() {
+    let start = T0 - 2 * DAY;
+    let scenario = fleet::scenario(start, T0, &[(T0 - 20 * HOUR, T0 - 19 * HOUR), (T0 - HOUR, T0)]);
+    let prometheus = fleet::prometheus(&scenario, start, T0).await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| dir.path().join(name);
+    fleet::write_rules(&at("foreign"), &foreign());
+    fleet::write_rules(&at("hand"), &[("pay.yaml", by_hand())]);
+    let output = Command::new(SLOWBURN)
+        .args(["import", "foreign", "--out", "imported"])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("4 SLOs of 1 service from 4 files"), "{said}");
+
+    let [foreign, imported, hand] = ["foreign", "imported", "hand"].map(|name| eval(&prometheus, &at(name)));
+    let views: Vec<Value> = serde_json::from_str(&hand).expect("JSON");
+    let ids: Vec<&str> = views.iter().filter_map(|view| view["id"].as_str()).collect();
+    assert_eq!(ids, ["pay-generator", "pay-openslo", "pay-pyrra", "pay-sloth"]);
+    assert_eq!(views[2]["series"].as_array().map(Vec::len), Some(3), "one for each instance");
+    for series in views.iter().flat_map(|view| view["series"].as_array().expect("series")) {
+        let count = |key: &str| series["window"][key].as_u64().unwrap_or(0);
+        assert!(count("total") > 100 && count("bad") > 0, "{series:#}");
+    }
+    assert_eq!(foreign, hand);
+    assert_eq!(imported, hand);
+}
