@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod eval;
+mod export;
 mod import;
 mod presence;
 mod presets;
@@ -69,6 +70,12 @@ enum Command {
         docs/import.md.\n\n\
         Exit codes: 0 imported, 1 something was refused and nothing written, 2 wrong usage")]
     Import(import::ImportArgs),
+    /// Write SLOs in the form another program reads
+    Export {
+        /// Which program
+        #[command(subcommand)]
+        what: export::Export,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -162,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(run::run(*args)),
         Command::Check(args) => block_on(check::check(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
+        Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
         Command::Import(args) => import::import(&args),
         Command::Completions { shell } => {

@@ -10,6 +10,8 @@
 pub mod grid;
 pub mod increment;
 pub mod plan;
+pub mod promql;
+pub mod rules;
 pub mod samples;
 pub mod selector;
 

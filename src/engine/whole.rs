@@ -5,11 +5,11 @@
 //!
 //! Deliberately absent: clauses and states. An alert belongs to a series.
 
-use super::Seconds;
 use super::ledger::{Ledger, SeriesLedger, SliceDelta};
 use super::period::Period;
 use super::slo::{Slo, Unit};
 use super::status::{DataReason, SeriesStatus};
+use super::{Labels, Seconds};
 
 /// What is known of all series of one SLO together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,13 +107,16 @@ impl WholeWindow {
 /// say whether history is still being read.
 pub fn whole(slo: &Slo, ledger: &Ledger, series: &[SeriesStatus], windows_s: &[i64], at: Seconds) -> Whole {
     let filling = series.iter().any(|status| status.data.reason == DataReason::Filling);
-    let oldest = ledger.of(&slo.id).filter_map(|(_, series)| series.oldest()).min();
+    // Where the whole is counted as a series of its own, that says more than the children that are left.
+    let parts: Vec<&SeriesLedger> = match ledger.get(&slo.id, &Labels::new()) {
+        Some(whole) => vec![whole],
+        None => ledger.of(&slo.id).map(|(_, series)| series).collect(),
+    };
+    let oldest = parts.iter().filter_map(|series| series.oldest()).min();
     let read_from = if filling { oldest.unwrap_or(at) } else { Seconds::MIN };
     let window = |window_s: i64| {
         let mut window = WholeWindow { window_s, unread: at - window_s < read_from, ..WholeWindow::default() };
-        for (_, series) in ledger.of(&slo.id) {
-            window.add(slo.unit, series, at);
-        }
+        parts.iter().for_each(|series| window.add(slo.unit, series, at));
         window
     };
     let (so_far_s, length_s) = match slo.period() {
@@ -144,7 +147,7 @@ pub fn whole(slo: &Slo, ledger: &Ledger, series: &[SeriesStatus], windows_s: &[i
 mod tests {
     use super::*;
     use crate::engine::burn::tests::{FRESH, slo as promising};
-    use crate::engine::{Coverage, Labels, burn};
+    use crate::engine::{Coverage, burn};
 
     const AT: Seconds = 1_790_000_000 / 3600 * 3600;
 

@@ -9,6 +9,7 @@ mod alerting;
 mod conformance;
 mod daemon_faults;
 mod exactness;
+mod export;
 mod faults;
 mod fleet;
 mod harness_works;

@@ -120,10 +120,9 @@ impl Period {
     /// Of one series what its status says; of several their sum.
     fn of(entry: &SloSnapshot) -> Self {
         let window_s = entry.slo.window_s;
-        match (entry.series.as_slice(), &entry.whole) {
-            ([one], _) if one.labels.is_empty() && one.window.total > 0 => {
-                Period { window_s, ratio: one.window.error_ratio, remaining: one.budget_remaining }
-            }
+        let unlabelled = entry.series.iter().find(|series| series.labels.is_empty() && series.window.total > 0);
+        match (unlabelled, &entry.whole) {
+            (Some(one), _) => Period { window_s, ratio: one.window.error_ratio, remaining: one.budget_remaining },
             (_, Some(whole)) => {
                 let ratio = whole.period.error_ratio();
                 Period { window_s, ratio, remaining: whole.remaining }

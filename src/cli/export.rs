@@ -1,0 +1,77 @@
+//! `slowburn export`: an SLO in the form another program reads.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::table::counted;
+use super::{Exit, colour_on, complain, print_out, wiring};
+use crate::config::Settings;
+use crate::query::rules;
+
+/// What `slowburn export` writes.
+#[derive(Debug, Subcommand)]
+pub enum Export {
+    /// Recording and alerting rules, for a Prometheus that watches as well
+    #[command(after_help = "Examples:\n  slowburn export prometheus --rules rules/services > slowburn-slos.yaml\n  \
+        slowburn export prometheus --rules rules/services --out /etc/prometheus/rules/slos.yaml\n\n\
+        The alerts carry watcher=\"prometheus\". What they cannot know is said in the file.\n\
+        Exit codes: 0 written, 1 some SLO could not be written (the file says which), 2 the file cannot be written,\n\
+        64 bad rules")]
+    Prometheus(PrometheusArgs),
+}
+
+/// Flags of `slowburn export prometheus`.
+#[derive(Debug, Args)]
+pub struct PrometheusArgs {
+    /// Files or directories of services (repeatable)
+    #[arg(long, value_name = "PATH", required = true)]
+    rules: Vec<PathBuf>,
+    /// Where to write it [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Daemon settings; of them only the length of a slice counts here
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Writes it.
+pub fn export(what: &Export) -> Exit {
+    let Export::Prometheus(args) = what;
+    match prometheus(args) {
+        Ok(exit) => exit,
+        Err((exit, text)) => {
+            complain(text.trim_end());
+            exit
+        }
+    }
+}
+
+fn prometheus(args: &PrometheusArgs) -> Result<Exit, (Exit, String)> {
+    let settings: Settings = wiring::settings(args.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
+    let loaded = wiring::rules(&args.rules, &settings);
+    if loaded.is_fatal() {
+        return Err((Exit::BadConfig, loaded.render(colour_on(&std::io::stderr()))));
+    }
+    let (mut groups, mut left_out) = (Vec::new(), Vec::new());
+    for spec in &loaded.model.slos {
+        match rules::groups(spec, settings.resolution) {
+            Ok(of_slo) => groups.extend(of_slo),
+            Err(why) => left_out.push((spec.slo.id.clone(), why)),
+        }
+    }
+    let text = rules::file(&groups, &left_out);
+    match &args.out {
+        None => print_out(&text),
+        Some(path) => {
+            std::fs::write(path, text).map_err(|error| (Exit::Usage, format!("{}: {error}", path.display())))?;
+            let written = loaded.model.slos.len() - left_out.len();
+            let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
+            complain(&format!("{}: {} in {}", path.display(), counted(rules, "rule"), counted(written, "SLO")));
+        }
+    }
+    for (id, why) in &left_out {
+        complain(&format!("{id} is left out: {why}"));
+    }
+    Ok(if left_out.is_empty() { Exit::Ok } else { Exit::Findings })
+}
