@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::table::counted;
-use super::{Exit, colour_on, complain, print_out, wiring};
+use super::{Exit, ImportFlags, colour_on, complain, print_out, wiring};
 use crate::config::Settings;
 use crate::query::rules;
 
@@ -33,6 +33,11 @@ pub struct PrometheusArgs {
     /// Daemon settings; of them only the length of a slice counts here
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Presets of your own: files or directories
+    #[arg(long, value_name = "PATH")]
+    presets: Vec<PathBuf>,
+    #[command(flatten)]
+    import: ImportFlags,
 }
 
 /// Writes it.
@@ -49,7 +54,8 @@ pub fn export(what: &Export) -> Exit {
 
 fn prometheus(args: &PrometheusArgs) -> Result<Exit, (Exit, String)> {
     let settings: Settings = wiring::settings(args.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
-    let loaded = wiring::rules(&args.rules, &settings);
+    let paths: Vec<PathBuf> = args.rules.iter().chain(&args.presets).cloned().collect();
+    let loaded = wiring::rules(&paths, &settings, &args.import);
     if loaded.is_fatal() {
         return Err((Exit::BadConfig, loaded.render(colour_on(&std::io::stderr()))));
     }
