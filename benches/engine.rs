@@ -40,6 +40,7 @@ fn slo(id: usize, unit: Unit) -> Slo {
         confidence: Some(1e-3),
         severity: Vec::new(),
         by: Vec::new(),
+        series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),

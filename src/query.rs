@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: clocks, sockets, retries. Those are `prometheus`.
 
+pub mod fanout;
 pub mod grid;
 pub mod increment;
 pub mod plan;
@@ -15,6 +16,7 @@ pub mod rules;
 pub mod samples;
 pub mod selector;
 
+pub use fanout::Fanout;
 pub use increment::{Harvest, Tracker};
 pub use plan::{Fetch, Plan, Role};
 pub use samples::{RawSeries, Samples};

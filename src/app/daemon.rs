@@ -13,12 +13,13 @@ use super::history::{Filling, Unfilled, join};
 use super::{Options, StartError};
 use crate::engine::alert::{AlertBook, Transition};
 use crate::engine::whole::Counted;
-use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
+use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
 use crate::prometheus::source::Position;
 use crate::prometheus::{Client, Fault, Poll, Source};
 use crate::query::Plan;
+use crate::query::fanout::{OTHER, child_key};
 use crate::spec::Loaded;
 use crate::spec::Model;
 use crate::store::{Commit, Piece, Saved, SeriesKey, Store, StoreError, definitions};
@@ -27,6 +28,9 @@ use crate::web::{Info, Readiness, Reload, Reloaded};
 
 /// A series without data for this long after its longest window is forgotten, seconds.
 const FORGOTTEN_AFTER_S: i64 = 2 * 86_400;
+
+/// Series of a fan-out that are kept at most, with those of children that are gone: so many times `series_max`.
+const CHILDREN_KEPT: usize = 3;
 
 /// What readers see of a daemon.
 pub struct Views {
@@ -262,8 +266,19 @@ impl Daemon {
             let note = "aggregated: the server sums its raw series, which loses more in crash loops and does not bridge holes in the scrapes";
             notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
         }
+        for (sli, slo) in self.rules.slos.iter().enumerate().filter(|(_, slo)| !slo.by.is_empty()) {
+            let (known, own) = self.source.fanout().extent(sli);
+            if known > own {
+                let note = format!(
+                    "{own} of {known} children have rows of their own (series_max: {}); the others are counted in {OTHER:?}",
+                    slo.series_max
+                );
+                notes.entry(slo.id.clone()).or_default().push(note);
+            }
+        }
         let unseen = |sli| self.source.health_unseen(sli, at_s);
-        let health = Health { seen: self.source.health(at_s), unseen: &unseen, filling: &filling };
+        let folded = |sli: usize, labels: &Labels| self.source.is_folded(sli, labels);
+        let health = Health { seen: self.source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
         let slos = &self.rules.slos;
         let (mut snapshot, transitions) =
             evaluate(slos, &notes, &self.ledger, &health, at_s, &mut self.statuses, &mut self.book);
@@ -298,12 +313,15 @@ impl Daemon {
         }
     }
 
-    /// Once an hour: forgets series that are in no window any more, such as those of a label value that is gone.
+    /// Once an hour: lets the busiest children have rows, and forgets series that are in no window any more, such as
+    /// those of a label value that is gone. Of a fan-out whose children came and went in numbers those that are silent
+    /// the longest are forgotten sooner: their events stay in the whole.
     fn sweep(&mut self, at_s: i64) {
         if std::mem::replace(&mut self.swept_hour, at_s.div_euclid(3600)) == self.swept_hour {
             return;
         }
         let resolution_s = self.options.source.resolution_s;
+        self.source.reconsider_children(&self.loud_children());
         for slo in &self.rules.slos {
             let oldest = (at_s - slo.longest_s() - FORGOTTEN_AFTER_S).div_euclid(resolution_s);
             let silent = |series: &crate::engine::SeriesLedger| series.newest().is_none_or(|newest| newest < oldest);
@@ -316,7 +334,18 @@ impl Daemon {
             for labels in gone {
                 self.ledger.remove(&slo.id, &labels);
             }
+            self.ledger.keep_newest(&slo.id, CHILDREN_KEPT * slo.series_max as usize);
         }
+    }
+
+    /// Children on which something fires, or may: they keep their rows.
+    fn loud_children(&self) -> BTreeSet<(usize, u128)> {
+        let of = |(sli, slo): (usize, &Arc<Slo>)| {
+            let statuses = self.statuses.get(&slo.id).into_iter().flatten();
+            let loud = statuses.filter(|(labels, status)| !labels.is_empty() && status.state != SloState::Ok);
+            loud.map(move |(labels, _)| (sli, child_key(labels))).collect::<Vec<_>>()
+        };
+        self.rules.slos.iter().enumerate().filter(|(_, slo)| !slo.by.is_empty()).flat_map(of).collect()
     }
 
     /// Starts to read older history for SLOs that have none.
@@ -352,6 +381,7 @@ impl Daemon {
         let progress = Arc::clone(&self.options.progress);
         let backfill = Backfill {
             client: self.client.clone(),
+            fanout: self.source.fanout().moved(&self.rules.plan, &plan),
             plan: Arc::new(plan),
             slos: order,
             options: self.options.source.clone(),

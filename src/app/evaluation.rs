@@ -19,6 +19,8 @@ pub struct Health<'a> {
     pub seen: BTreeMap<(usize, Labels), DataHealth>,
     /// SLOs of which no series was ever seen.
     pub unseen: &'a dyn Fn(usize) -> DataHealth,
+    /// Children (SLO index, labels) that lost their row: what they counted since is in `other`.
+    pub folded: &'a dyn Fn(usize, &Labels) -> bool,
     /// SLOs whose history is still being read.
     pub filling: &'a BTreeSet<String>,
 }
@@ -43,12 +45,14 @@ pub fn evaluate(
         let before = statuses.get(&slo.id);
         let mut series: Vec<SeriesStatus> = Vec::new();
         for (labels, slices) in ledger.of(&slo.id) {
+            if !labels.is_empty() && !slo.by.is_empty() && (health.folded)(index, labels) {
+                continue;
+            }
             let data = health.seen.get(&(index, labels.clone())).copied();
             let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
-            let previous = before.and_then(|of| of.get(labels));
-            let status = burn::evaluate(slo, slices, labels, data, at, previous);
-            if !gone(slo, &status, book) {
-                series.push(status);
+            if !gone(slo, labels, data, at, book) {
+                let previous = before.and_then(|of| of.get(labels));
+                series.push(burn::evaluate(slo, slices, labels, data, at, previous));
             }
         }
         if series.is_empty() {
@@ -58,9 +62,7 @@ pub fn evaluate(
             let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));
             series.push(burn::evaluate(slo, &none, &labels, data, at, previous));
         }
-        for status in &series {
-            transitions.extend(book.step(slo, status, at));
-        }
+        transitions.extend(book.step_all(slo, &series, at));
         next.insert(slo.id.clone(), series.iter().map(|status| (status.labels.clone(), status.clone())).collect());
         let notes = notes.get(&slo.id).cloned().unwrap_or_default();
         snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes, whole: None });
@@ -89,15 +91,17 @@ fn doubted(data: DataHealth, filling: bool) -> DataHealth {
     }
 }
 
-fn gone(slo: &Slo, status: &SeriesStatus, book: &AlertBook) -> bool {
+/// Whether a child has left the page: nothing was seen of it for an hour, and nothing fires on it.
+fn gone(slo: &Slo, labels: &Labels, data: DataHealth, at: Seconds, book: &AlertBook) -> bool {
     use crate::engine::alert::AlertKind;
     let burning = || {
         [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget]
             .iter()
-            .any(|&kind| book.get(&slo.id, &status.labels, kind).is_some_and(|alert| alert.resolved_at.is_none()))
+            .any(|&kind| book.get(&slo.id, labels, kind).is_some_and(|alert| alert.resolved_at.is_none()))
     };
     !slo.by.is_empty()
-        && status.data.state == DataState::Absent
-        && status.data.newest.is_none_or(|newest| status.at - newest > CHILD_GONE_S)
+        && !slo.is_whole(labels)
+        && data.state == DataState::Absent
+        && data.newest.is_none_or(|newest| at - newest > CHILD_GONE_S)
         && !burning()
 }

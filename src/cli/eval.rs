@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::alert::AlertBook;
 use crate::engine::status::{DataState, SloState, WindowStatus};
-use crate::engine::{BudgetStatus, Ledger, SeriesStatus, Slo, Snapshot};
+use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, RECENT_S};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
@@ -112,6 +112,7 @@ async fn evaluate_at(
         plan,
         slos: slos.clone(),
         options,
+        fanout: source.fanout().clone(),
         starts: source.starts(),
         way,
         scrape_s,
@@ -123,7 +124,8 @@ async fn evaluate_at(
     join(&mut ledger, older, &slos);
     let filling = BTreeSet::new();
     let unseen = |sli| source.health_unseen(sli, at_s);
-    let health = Health { seen: source.health(at_s), unseen: &unseen, filling: &filling };
+    let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
+    let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
     let notes: BTreeMap<String, Vec<String>> = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
     let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
     Ok(evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0)

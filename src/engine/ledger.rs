@@ -149,6 +149,15 @@ impl Ledger {
         removed.map(|series| *series)
     }
 
+    /// Keeps the `most` series of an SLO that have the newest slices, and the whole of a fan-out.
+    pub fn keep_newest(&mut self, slo_id: &str, most: usize) {
+        let Some(of_slo) = self.series.get_mut(slo_id).filter(|of_slo| of_slo.len() > most) else { return };
+        let mut newest: Vec<Option<i64>> = of_slo.values().map(|series| series.newest()).collect();
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        let least = newest[most];
+        of_slo.retain(|labels, series| labels.is_empty() || series.newest() > least);
+    }
+
     /// Forgets every SLO that `keep` does not name.
     pub fn retain_slos(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.series.retain(|slo_id, _| keep(slo_id));

@@ -81,6 +81,8 @@ pub struct Slo {
     pub severity: Vec<SeverityRule>,
     /// Labels the SLO fans out to; empty = one series.
     pub by: Vec<String>,
+    /// Most children of a fan-out that have rows of their own; the others are counted in `other`.
+    pub series_max: u32,
     /// Alert annotations from the user: `runbook`, `channel`, `description`, ...
     pub annotations: BTreeMap<String, String>,
     /// Labels from the user on every alert of the SLO; never one of those an alert has of its own.
@@ -90,6 +92,12 @@ pub struct Slo {
 }
 
 impl Slo {
+    /// Whether `labels` is the whole of a fan-out: the series without labels, which counts what the SLO would count
+    /// without `by`.
+    pub fn is_whole(&self, labels: &super::Labels) -> bool {
+        !self.by.is_empty() && labels.is_empty()
+    }
+
     /// Error budget as a ratio: `1 - objective/100`. Never 0: an objective of 100 is refused when it is loaded.
     /// Rounded to 1e-12, so that 99.9 gives the double nearest to 0.001 and not 0.00099999999999994.
     pub fn budget(&self) -> f64 {

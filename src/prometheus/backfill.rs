@@ -20,7 +20,7 @@ use crate::engine::{Coverage, Ledger, Slo};
 use crate::query::grid;
 use crate::query::increment::{Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
-use crate::query::{Fetch, Plan, RawSeries, Selector, Tracker};
+use crate::query::{Fanout, Fetch, Plan, RawSeries, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
 pub const RECENT_S: i64 = 6 * 3600 + 600;
@@ -76,6 +76,8 @@ pub struct Backfill {
     pub slos: Vec<Arc<Slo>>,
     /// Resolution and concurrency.
     pub options: SourceOptions,
+    /// Which children have rows; those that only the past knows get the free ones.
+    pub fanout: Fanout,
     /// Where the polls began.
     pub starts: Starts,
     /// How to read.
@@ -189,6 +191,7 @@ impl Backfill {
     /// Raw history in time order, span by span out of one long answer. What breaks off is asked for again from there.
     async fn raw(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
         let mut walked = Walked { tracker: Tracker::new(self.options.resolution_s), from_s, at_s: from_s, to_s };
+        *walked.tracker.fanout_mut() = self.fanout.clone();
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
         let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
@@ -272,6 +275,7 @@ impl Backfill {
     async fn coarse(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
         let five_from = from_s.max((to_s - FIVE_MINUTES_FOR_S).div_euclid(3600) * 3600);
         let mut harvests = Vec::new();
+        let mut fanout = self.fanout.clone();
         for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
             if from >= to {
                 continue;
@@ -293,7 +297,10 @@ impl Backfill {
             let scale = span_s as f64 / window_s as f64;
             let rows: Vec<(&Fetch, &[RawSeries])> =
                 answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
-            harvests.push((span_s, grid::coarse(&self.plan, &rows, span_s, scale)));
+            for (fetch, rows) in &rows {
+                grid::meet(&self.plan, &mut fanout, fetch, rows);
+            }
+            harvests.push((span_s, grid::coarse(&self.plan, &fanout, &rows, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
         }
         for (span_s, harvest) in harvests.into_iter().rev() {
@@ -310,13 +317,16 @@ impl Backfill {
     /// Gauges on the slice grid, in as few requests as the limit on points allows.
     async fn gauges(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
         let resolution = self.options.resolution_s;
+        let mut fanout = self.fanout.clone();
         for fetch in self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Gauge) {
             let mut at = from_s - from_s.rem_euclid(resolution);
             while at < to_s {
                 let end = to_s.min(at + POINTS_MAX * resolution);
                 older.requests += 1;
                 let answer = retried(|| client.query_range(&fetch.expr, at + resolution, end, resolution)).await?;
-                for harvest in grid::gauge(&self.plan, fetch, &older.take(answer), resolution * 1000) {
+                let rows = older.take(answer);
+                grid::meet(&self.plan, &mut fanout, fetch, &rows);
+                for harvest in grid::gauge(&self.plan, &fanout, fetch, &rows, resolution * 1000) {
                     let harvest = harvest.whole();
                     older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
                 }

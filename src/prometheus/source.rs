@@ -25,7 +25,7 @@ use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest};
 use crate::query::increment::{Cursors, Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
-use crate::query::{Harvest, Plan, RawSeries, Selector, Tracker};
+use crate::query::{Fanout, Fetch, Harvest, Plan, RawSeries, Selector, Tracker};
 
 /// An answer is asked for again from this far back at most, seconds.
 const REREAD_MAX_S: i64 = 1800;
@@ -234,6 +234,21 @@ impl Source {
         }
     }
 
+    /// Which children of fan-outs have rows of their own.
+    pub fn fanout(&self) -> &Fanout {
+        self.tracker.fanout()
+    }
+
+    /// Whether what this series once counted is now counted in `other`.
+    pub fn is_folded(&self, sli: usize, labels: &Labels) -> bool {
+        self.fanout().is_folded(&self.plan, sli, labels)
+    }
+
+    /// Once an hour: lets the busiest children have rows. Who is in `kept` (SLI, `fanout::child_key`) keeps its own.
+    pub fn reconsider_children(&mut self, kept: &BTreeSet<(usize, u128)>) {
+        self.tracker.reconsider(&self.plan, kept);
+    }
+
     /// Where the polls began, for a backfill to join on to.
     pub fn starts(&self) -> Starts {
         self.tracker.starts()
@@ -391,7 +406,13 @@ impl Source {
                 }
             }
         }
-        read.into_iter().flatten().collect()
+        let read: Vec<Answered> = read.into_iter().flatten().collect();
+        for answered in read.iter().filter(|answered| self.groups[answered.span.group].on_grid()) {
+            for (i, rows) in &answered.series {
+                grid::meet(&self.plan, self.tracker.fanout_mut(), &self.plan.fetches[*i], rows);
+            }
+        }
+        read
     }
 
     /// Where a group must be read again from, if its answers do not join on to what was read before.
@@ -428,9 +449,12 @@ impl Source {
         let fetches: Vec<_> =
             answered.series.iter().map(|(i, series)| (&self.plan.fetches[*i], series.as_slice())).collect();
         let mut harvests = match self.groups[answered.span.group].aggregated {
-            true => grid::aggregated(&self.plan, &fetches, resolution_ms),
+            true => grid::aggregated(&self.plan, self.fanout(), &fetches, resolution_ms),
             false => {
-                fetches.iter().flat_map(|(fetch, rows)| grid::gauge(&self.plan, fetch, rows, resolution_ms)).collect()
+                let judged = |(fetch, rows): &(&Fetch, &[RawSeries])| {
+                    grid::gauge(&self.plan, self.fanout(), fetch, rows, resolution_ms)
+                };
+                fetches.iter().flat_map(judged).collect()
             }
         };
         for harvest in &mut harvests {
@@ -529,7 +553,8 @@ impl Source {
         let mut doubted: BTreeSet<usize> = BTreeSet::new();
         for (sli, labels, live, on_grid) in raw.chain(grid) {
             let Some(group) = group_of(sli).filter(|&i| self.groups[i].on_grid() == on_grid) else { continue };
-            if self.watch.note_live(&(sli, labels.clone()), at_s, live) {
+            if self.watch.note_live(&(sli, labels.clone()), at_s, live) && labels.is_empty() {
+                // Children come and go; of a whole that lost a tenth the poll is in doubt.
                 doubted.insert(group);
             }
         }

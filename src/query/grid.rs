@@ -10,6 +10,7 @@ use crate::engine::status::DataReason;
 use crate::engine::{Coverage, Labels, SliceDelta};
 use crate::spec::model::Bound;
 
+use super::fanout::{Fanout, Met, child_key};
 use super::increment::SeriesHarvest;
 use super::plan::{Fetch, Plan, Role};
 use super::samples::RawSeries;
@@ -51,6 +52,37 @@ fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
             plan.uses_of(&labels)
         }
         Some(_) => plan.uses_of(&series.labels),
+    }
+}
+
+/// Lets the fan-out know which children an answer holds, and how busy they are.
+pub fn meet(plan: &Plan, fanout: &mut Fanout, fetch: &Fetch, answer: &[RawSeries]) {
+    if fetch.slis.iter().all(|&sli| plan.slis[sli].by.is_empty()) {
+        return;
+    }
+    let mut met = Vec::new();
+    for series in distinct(answer) {
+        let Some(&(at_ms, _)) = series.samples.as_slice().last() else { continue };
+        for (sli, role) in uses(plan, fetch, series) {
+            let child = plan.series_labels(sli, &series.labels);
+            let events = match role {
+                Role::Total => series.samples.iter().map(|(_, value)| value).filter(|value| value.is_finite()).sum(),
+                Role::Value => series.samples.len() as f64,
+                Role::Bad | Role::Good => continue,
+            };
+            if !child.is_empty() {
+                met.push(Met { sli, child: child_key(&child), events, at_ms });
+            }
+        }
+    }
+    fanout.meet(plan, met);
+}
+
+/// The series that a row of an answer is booked to.
+fn rows_of(plan: &Plan, fanout: &Fanout, sli: usize, series: &RawSeries) -> Vec<Labels> {
+    match plan.slis[sli].by.is_empty() {
+        true => vec![Labels::new()],
+        false => fanout.bookings(plan, sli, &series.labels).into_iter().map(|booking| booking.labels).collect(),
     }
 }
 
@@ -100,23 +132,31 @@ fn distinct(answer: &[RawSeries]) -> impl Iterator<Item = &RawSeries> {
 
 /// Judges a gauge on the slice grid: the value at the end of a slice stands for it, the worst of several series
 /// decides, and a slice without a number stays unknown.
-pub fn gauge(plan: &Plan, fetch: &Fetch, answer: &[RawSeries], resolution_ms: i64) -> Vec<GridHarvest> {
+pub fn gauge(
+    plan: &Plan,
+    fanout: &Fanout,
+    fetch: &Fetch,
+    answer: &[RawSeries],
+    resolution_ms: i64,
+) -> Vec<GridHarvest> {
     let mut worst: BTreeMap<(usize, Labels), (BTreeMap<i64, Cell>, bool)> = BTreeMap::new();
     for series in distinct(answer) {
         for (sli, _) in uses(plan, fetch, series) {
             let Some(bound) = plan.slis[sli].bound else { continue };
-            let entry = worst.entry((sli, plan.series_labels(sli, &series.labels))).or_default();
-            for (at, value) in series.samples.iter() {
-                if !value.is_finite() {
-                    entry.1 = true;
-                    continue;
+            for labels in rows_of(plan, fanout, sli, series) {
+                let entry = worst.entry((sli, labels)).or_default();
+                for (at, value) in series.samples.iter() {
+                    if !value.is_finite() {
+                        entry.1 = true;
+                        continue;
+                    }
+                    let bad = match bound {
+                        Bound::Max(max) => value > max,
+                        Bound::Min(min) => value < min,
+                    };
+                    let cell = entry.0.entry(at.div_euclid(resolution_ms) - 1).or_default();
+                    *cell = Cell { total: 1, bad: cell.bad.max(u64::from(bad)), rows: cell.rows + 1 };
                 }
-                let bad = match bound {
-                    Bound::Max(max) => value > max,
-                    Bound::Min(min) => value < min,
-                };
-                let cell = entry.0.entry(at.div_euclid(resolution_ms) - 1).or_default();
-                *cell = Cell { total: 1, bad: cell.bad.max(u64::from(bad)), rows: cell.rows + 1 };
             }
         }
     }
@@ -146,7 +186,7 @@ type Sums = BTreeMap<i64, Sum>;
 /// The largest sum that still counts single events.
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
-fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
+fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
     // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
     let mut rows: BTreeMap<(usize, Labels, Labels), (Sums, bool)> = BTreeMap::new();
     for (fetch, answer) in answers {
@@ -158,16 +198,18 @@ fn sums(plan: &Plan, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Lab
                     }
                     false => Labels::new(),
                 };
-                let of = rows.entry((sli, plan.series_labels(sli, &series.labels), row)).or_default();
-                for (at, value) in series.samples.iter() {
-                    if !(0.0..=COUNT_MAX).contains(&value) {
-                        of.1 = true;
-                        continue;
+                for labels in rows_of(plan, fanout, sli, series) {
+                    let of = rows.entry((sli, labels, row.clone())).or_default();
+                    for (at, value) in series.samples.iter() {
+                        if !(0.0..=COUNT_MAX).contains(&value) {
+                            of.1 = true;
+                            continue;
+                        }
+                        let moment = of.0.entry(at).or_default();
+                        let side = if role == Role::Total { &mut moment.total } else { &mut moment.part };
+                        *side = Some(side.unwrap_or(0.0) + value);
+                        moment.rows += 1;
                     }
-                    let moment = of.0.entry(at).or_default();
-                    let side = if role == Role::Total { &mut moment.total } else { &mut moment.part };
-                    *side = Some(side.unwrap_or(0.0) + value);
-                    moment.rows += 1;
                 }
             }
         }
@@ -209,8 +251,13 @@ fn whole(good_part: bool, sum: Sum, scale: f64, rest: &mut (f64, f64)) -> Option
 }
 
 /// Increments that the server summed over one slice each.
-pub fn aggregated(plan: &Plan, answers: &[(&Fetch, &[RawSeries])], resolution_ms: i64) -> Vec<GridHarvest> {
-    sums(plan, answers)
+pub fn aggregated(
+    plan: &Plan,
+    fanout: &Fanout,
+    answers: &[(&Fetch, &[RawSeries])],
+    resolution_ms: i64,
+) -> Vec<GridHarvest> {
+    sums(plan, fanout, answers)
         .into_iter()
         .map(|((sli, labels), (sums, not_a_number))| {
             let mut rest = (0.0, 0.0);
@@ -226,8 +273,14 @@ pub fn aggregated(plan: &Plan, answers: &[(&Fetch, &[RawSeries])], resolution_ms
 }
 
 /// Increases over `span_s` each, already scaled to tile (`increase[span + scrape] × span / (span + scrape)`).
-pub fn coarse(plan: &Plan, answers: &[(&Fetch, &[RawSeries])], span_s: i64, scale: f64) -> Vec<CoarseHarvest> {
-    sums(plan, answers)
+pub fn coarse(
+    plan: &Plan,
+    fanout: &Fanout,
+    answers: &[(&Fetch, &[RawSeries])],
+    span_s: i64,
+    scale: f64,
+) -> Vec<CoarseHarvest> {
+    sums(plan, fanout, answers)
         .into_iter()
         .map(|((sli, labels), (sums, _))| {
             let mut rest = (0.0, 0.0);

@@ -23,10 +23,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::engine::status::DataReason;
 use crate::engine::{Labels, SliceDelta};
 
+use super::fanout::Fanout;
 use super::plan::{Plan, Role};
-use super::samples::RawSeries;
+use super::samples::{RawSeries, key_of};
 use accrual::Accrual;
-use cursors::Raw;
+use cursors::{Feed, Raw};
 use place::{Place, Tracks};
 use target::Target;
 use track::Track;
@@ -97,6 +98,8 @@ pub struct Tracker {
     target_ids: HashMap<u128, u32>,
     series: Vec<Series>,
     series_ids: HashMap<(usize, Labels), u32>,
+    /// Which children have rows.
+    fanout: Fanout,
     /// Since when each SLI is read, milliseconds; an SLI that is not named was read from the very start.
     since_ms: HashMap<usize, i64>,
     /// Raw series whose first sample only set their start, and its time: where older history is joined on.
@@ -189,7 +192,7 @@ impl Tracker {
             let raw = &self.raws[track.id as usize];
             let feeds = raw.feeds.as_deref().unwrap_or(&[]);
             let target = raw.target;
-            let since = |&(series, _): &(u32, Role)| self.since_ms.get(&self.series[series as usize].sli).copied();
+            let since = |feed: &Feed| self.since_ms.get(&self.series[feed.series as usize].sli).copied();
             let mut walk = Walk {
                 target: &self.targets[target as usize],
                 target_id: target,
@@ -200,21 +203,29 @@ impl Tracker {
                 harvest: &mut harvest,
                 start_ms: None,
             };
-            let limits = feeds.iter().filter_map(|&(series, _)| pairs.get(&(series, target)));
+            let pair_of = |feed: &Feed| pairs.get(&(feed.series, target));
+            let limits = feeds.iter().filter_map(pair_of);
             let until_ms = limits.map(|pair| pair.limit_ms).min().map_or(read.until_ms, |at| at.min(read.until_ms));
+            let sli_of = |feed: &Feed| self.series[feed.series as usize].sli;
+            // What a child cannot say of its events its whole cannot say either.
+            let widowed: Vec<usize> =
+                feeds.iter().filter(|feed| pair_of(feed).is_some_and(|pair| pair.widowed)).map(sli_of).collect();
             let mut last = raw.last;
             walk.walk(track, until_ms, &mut last, |gain| {
-                for &(series, role) in feeds {
-                    let accrual = accruals.entry(series).or_insert_with(|| Accrual::new(resolution_ms));
-                    match pairs.get(&(series, target)) {
-                        Some(pair) if pair.widowed => accrual.fault(DataReason::NoBucket),
-                        _ if raw.pair => accrual.book_pair(&gain),
-                        _ => accrual.book(role, &gain),
+                for feed in feeds {
+                    let accrual = accruals.entry(feed.series).or_insert_with(|| Accrual::new(resolution_ms));
+                    match () {
+                        () if widowed.contains(&sli_of(feed)) => accrual.fault(DataReason::NoBucket),
+                        () if raw.pair => accrual.book_pair(&gain),
+                        () => accrual.book(feed.role, &gain),
+                    }
+                    if let Some(child) = feed.child.filter(|_| raw.pair || feed.role == Role::Total) {
+                        self.fanout.note(sli_of(feed), child, gain.events.whole, gain.at_ms);
                     }
                 }
             });
             if let Some(start_ms) = walk.start_ms {
-                let keys = [Some(track.whole), track.part].into_iter().flatten().map(|raw| place::key_of(&raw.labels));
+                let keys = [Some(track.whole), track.part].into_iter().flatten().map(|raw| key_of(&raw.labels));
                 self.starts.extend(keys.map(|key| (key, start_ms)));
             }
             let seen_ms = track.points(read.until_ms).last().map(|point| point.at_ms);
@@ -275,10 +286,36 @@ impl Tracker {
         self.series_ids = self.series.iter().zip(0..).map(|(s, id)| ((s.sli, s.labels.clone()), id)).collect();
         for raw in &mut self.raws {
             raw.target = moved[&raw.target];
-            for (series, _) in raw.feeds.iter_mut().flatten() {
-                *series = moved_series[series];
+            for feed in raw.feeds.iter_mut().flatten() {
+                feed.series = moved_series[&feed.series];
             }
         }
+    }
+
+    /// The children of all fan-outs.
+    pub fn fanout(&self) -> &Fanout {
+        &self.fanout
+    }
+
+    /// Lets answers that have no cursors be counted for the children they hold, or takes the children from elsewhere.
+    pub fn fanout_mut(&mut self) -> &mut Fanout {
+        &mut self.fanout
+    }
+
+    /// Once an hour: lets the busiest children have rows. Who is in `kept` keeps its own.
+    pub fn reconsider(&mut self, plan: &Plan, kept: &BTreeSet<(usize, u128)>) {
+        let moved = self.fanout.reconsider(plan, kept);
+        if moved.is_empty() {
+            return;
+        }
+        for raw in &mut self.raws {
+            let of = |feed: &Feed| moved.binary_search(&self.series[feed.series as usize].sli).is_ok();
+            if raw.feeds.iter().flatten().any(of) {
+                raw.feeds = None;
+            }
+        }
+        // Found again, with their new rows, when they are seen next.
+        self.places.clear();
     }
 
     /// Whether a series is followed.
@@ -396,7 +433,7 @@ impl Tracker {
         let mut newest_part: HashMap<u32, i64> = HashMap::new();
         for track in tracks {
             let raw = &self.raws[track.id as usize];
-            for &(series, role) in raw.feeds.as_deref().unwrap_or(&[]) {
+            for &Feed { series, role, .. } in raw.feeds.as_deref().unwrap_or(&[]) {
                 let sli = &plan.slis[self.series[series as usize].sli];
                 if sli.histogram || !sli.paired {
                     continue;

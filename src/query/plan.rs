@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use promql_parser::label::MatchOp;
 
-use crate::engine::Labels;
+use crate::engine::{Labels, Slo};
 use crate::spec::model::{Bound, Part};
 use crate::spec::{Model, SliSource};
 
@@ -76,6 +76,10 @@ pub struct Sli {
     pub id: String,
     /// Labels it fans out to.
     pub by: Vec<String>,
+    /// Most children with rows of their own.
+    pub series_max: usize,
+    /// The values of `by` labels that a `when` of the severities names.
+    pub told: BTreeMap<String, BTreeSet<String>>,
     /// Labels naming a scraped target.
     pub target_labels: Vec<String>,
     /// Total and part come in different requests, so a moment counts only when both have been seen.
@@ -118,6 +122,8 @@ impl Plan {
             let mut sli = Sli {
                 id: spec.slo.id.clone(),
                 by: spec.slo.by.clone(),
+                series_max: spec.slo.series_max as usize,
+                told: told(&spec.slo),
                 target_labels: spec.target_labels.clone(),
                 paired: false,
                 good_part: false,
@@ -204,10 +210,24 @@ impl Plan {
         found
     }
 
+    /// Whether any SLI fans out.
+    pub fn fans_out(&self) -> bool {
+        self.slis.iter().any(|sli| !sli.by.is_empty())
+    }
+
     /// The series of an SLI that a raw label set belongs to: its `by` labels.
     pub fn series_labels(&self, sli: usize, labels: &[(String, String)]) -> Labels {
         self.slis[sli].by.iter().map(|name| (name.as_str(), label_of(labels, name))).collect()
     }
+}
+
+/// The label values that severities tell apart.
+fn told(slo: &Slo) -> BTreeMap<String, BTreeSet<String>> {
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, value) in slo.severity.iter().flat_map(|rule| &rule.when) {
+        told.entry(name.clone()).or_default().insert(value.clone());
+    }
+    told
 }
 
 /// `le` as a number; `None` where it is none. `+Inf` is infinite.

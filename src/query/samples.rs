@@ -61,3 +61,22 @@ impl RawSeries {
 pub fn label_of<'a>(labels: &'a [(String, String)], name: &str) -> &'a str {
     labels.binary_search_by(|(n, _)| n.as_str().cmp(name)).map_or("", |i| labels[i].1.as_str())
 }
+
+/// A stable 128-bit key of a label set (FNV-1a): the same in every version and on every machine, because it is stored.
+pub(super) fn key_of(labels: &[(String, String)]) -> u128 {
+    key_of_pairs(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+pub(super) fn key_of_pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u128 {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let mut eat = |bytes: &[u8]| {
+        for &byte in bytes.iter().chain(&[0xff]) {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    };
+    for (name, value) in labels {
+        eat(name.as_bytes());
+        eat(value.as_bytes());
+    }
+    hash
+}

@@ -26,6 +26,8 @@ pub struct Defaults {
     pub objective_of_slices: f64,
     /// Chance guard.
     pub confidence: f64,
+    /// Most children of a fan-out with rows of their own.
+    pub series_max: u32,
     /// Labels that name one scraped target.
     pub target_labels: Vec<String>,
     /// Severities after the user's own mapping.
@@ -49,6 +51,7 @@ fn read() -> Option<Defaults> {
     let (window, resolution) = (span("window"), span("resolution"));
     let mut number = |key| fields.get(key).and_then(|at| at.number(report));
     let (objective_of_slices, confidence) = (number("objective_of_slices"), number("confidence"));
+    let series_max = fields.get("series_max").and_then(|at| at.whole(report, 1..=1_000));
     let labels = fields.get("target_labels").and_then(|at| at.list(report)).unwrap_or_default();
     let target_labels = labels.iter().filter_map(|at| at.text(report)).map(str::to_string).collect();
     let clauses = fields.get("alert_policies").map(|at| alerting::policies(&at, report)).unwrap_or_default();
@@ -59,6 +62,7 @@ fn read() -> Option<Defaults> {
         resolution: resolution?,
         objective_of_slices: objective_of_slices?,
         confidence: confidence?,
+        series_max: u32::try_from(series_max?).ok()?,
         target_labels,
         severity,
         clauses: clauses.into_iter().map(|placed| (placed.speed, placed.clause)).collect(),
@@ -77,6 +81,7 @@ mod tests {
         assert_eq!(defaults.resolution.to_string(), "30s");
         assert_eq!(defaults.objective_of_slices, 99.0);
         assert_eq!(defaults.confidence, 0.001);
+        assert_eq!(defaults.series_max, 100);
         assert_eq!(defaults.target_labels, ["job", "instance"]);
         let clauses: Vec<_> = defaults.clauses.iter().map(|(speed, clause)| (*speed, clause.text.as_str())).collect();
         assert_eq!(

@@ -45,6 +45,9 @@ pub(crate) struct PlacedSlo {
 pub(crate) const RESERVED_LABELS: [&str; 10] =
     ["alertname", "service", "slo", "slo_id", "owner", "severity", "sev", "kind", "le", "quantile"];
 
+/// Largest `series_max`: each child costs as much memory and evaluation as an SLO.
+const SERIES_MAX: u64 = 1_000;
+
 /// The parts of the long form that every SLO has.
 struct Common<'a> {
     objective: Option<At<'a>>,
@@ -52,6 +55,7 @@ struct Common<'a> {
     windows: Vec<Period>,
     confidence: Confidence,
     by: Vec<String>,
+    series_max: Option<u32>,
     clauses: Option<Vec<PlacedClause<'a>>>,
     /// Rows of its own, above those of the service.
     severity: Vec<SeverityRule>,
@@ -73,6 +77,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let windows = window::windows(fields, report);
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
+    let series_max = fields.get("series_max").and_then(|at| series_max(&at, &by, report));
     let clauses = fields.get("alert_policies").map(|at| alerting::policies(&at, report));
     let severity = fields.get("severity_mapping").map(|at| alerting::severities(&at, report)).unwrap_or_default();
     let mut annotations = service.annotations.clone();
@@ -87,7 +92,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let labels = fields.get("labels").map(|at| own_labels(&at, &by, report)).unwrap_or_default();
     let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
     let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
-    Common { objective, windows, confidence, by, clauses, severity, annotations, labels, mute, origin }
+    Common { objective, windows, confidence, by, series_max, clauses, severity, annotations, labels, mute, origin }
 }
 
 /// Reads the labels that all alerts of an SLO carry.
@@ -131,6 +136,17 @@ fn by(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
         }
     }
     Some(names)
+}
+
+/// Reads how many children have rows of their own.
+fn series_max(at: &At<'_>, by: &[String], report: &mut Report<'_>) -> Option<u32> {
+    let max = at.whole(report, 1..=SERIES_MAX)?;
+    if by.is_empty() {
+        let what = "`series_max` bounds the children of `by`, and there is no `by`";
+        report.error(at, Code::InvalidValue, what).write("by: [model], or leave series_max out");
+        return None;
+    }
+    u32::try_from(max).ok()
 }
 
 /// Reads an objective in percent.
@@ -211,6 +227,7 @@ impl Parts<'_> {
                 .cloned()
                 .collect(),
             by: self.said.by,
+            series_max: self.said.series_max.unwrap_or(service.defaults.series_max),
             annotations: self.said.annotations,
             labels: self.said.labels,
             mute: self.said.mute,

@@ -26,6 +26,7 @@ fn slo(id: &str, unit: Unit) -> Slo {
         confidence: None,
         severity: Vec::new(),
         by: Vec::new(),
+        series_max: 100,
         annotations: Default::default(),
         labels: Default::default(),
         mute: Vec::new(),

@@ -54,6 +54,7 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
         confidence: Some(0.001),
         severity: Vec::new(),
         by: by.iter().map(|&name| name.to_owned()).collect(),
+        series_max: 100,
         annotations: [
             ("runbook".to_owned(), format!("https://runbooks.example.com/{service}")),
             ("channel".to_owned(), format!("#incidents-{service}")),

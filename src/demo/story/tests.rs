@@ -25,6 +25,7 @@ fn slo(id: &str) -> Arc<Slo> {
         confidence: None,
         severity: vec![],
         by: vec![],
+        series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),

@@ -116,10 +116,40 @@ impl AlertBook {
         Self::default()
     }
 
+    /// Takes in the newest evaluation of every series of an SLO; see [`AlertBook::step`].
+    ///
+    /// Of a fan-out a person is told once: the whole waits while a child says the same or worse, and children that have
+    /// no data are silent while the whole has none either.
+    pub fn step_all(&mut self, slo: &Slo, statuses: &[SeriesStatus], at: Seconds) -> Vec<Transition> {
+        let (wholes, children): (Vec<_>, Vec<_>) = statuses.iter().partition(|status| slo.is_whole(&status.labels));
+        let whole_blind = wholes.iter().any(|status| has_no_data(status));
+        let mut transitions = Vec::new();
+        for status in children {
+            transitions.extend(self.take(&Step { whole_blind, ..Step::new(slo, status, at) }));
+        }
+        if let Some(status) = wholes.first() {
+            let covered_by = self.strongest_of_children(&slo.id);
+            transitions.extend(self.take(&Step { covered_by, ..Step::new(slo, status, at) }));
+        }
+        transitions
+    }
+
+    /// The strongest alert that goes out for a child of a fan-out.
+    fn strongest_of_children(&self, slo_id: &str) -> Option<AlertKind> {
+        let children = self.series.get(slo_id)?.values().filter(|entry| !entry.series.is_empty());
+        let alerts = children.flat_map(|entry| &entry.alerts);
+        let out = alerts.filter(|alert| alert.resolved_at.is_none() && alert.inhibited_by.is_none());
+        out.map(|alert| alert.kind).filter(|kind| strength(*kind) > 0).max_by_key(|kind| strength(*kind))
+    }
+
     /// Takes in the newest evaluation of one series; `at` is its slice time and never runs backwards. Answers what
     /// changed, strongest kind first.
     pub fn step(&mut self, slo: &Slo, status: &SeriesStatus, at: Seconds) -> Vec<Transition> {
-        let step = Step::new(slo, status, at);
+        self.take(&Step::new(slo, status, at))
+    }
+
+    fn take(&mut self, step: &Step<'_>) -> Vec<Transition> {
+        let Step { slo, status, .. } = *step;
         if step.is_quiet() && self.entry(&slo.id, &status.labels).is_none() {
             return Vec::new();
         }
@@ -129,7 +159,7 @@ impl AlertBook {
             series: status.labels.clone(),
             ..SeriesAlerts::default()
         });
-        let transitions = entry.step(&step);
+        let transitions = entry.step(step);
         if entry.is_empty() {
             of_slo.remove(&status.labels);
             if of_slo.is_empty() {
@@ -195,16 +225,34 @@ struct Step<'a> {
     at: Seconds,
     /// Nothing can be judged: everything that fires is held.
     blind: bool,
+    /// Of the whole of a fan-out: the strongest alert of a child.
+    covered_by: Option<AlertKind>,
+    /// Of a child of a fan-out: the whole has no data.
+    whole_blind: bool,
+}
+
+fn has_no_data(status: &SeriesStatus) -> bool {
+    matches!(status.data.state, DataState::Stale | DataState::Absent)
+}
+
+/// Which of the alerts that hang on data says more; 0 for the one that says there is none.
+fn strength(kind: AlertKind) -> u8 {
+    match kind {
+        AlertKind::FastBurn => 3,
+        AlertKind::SlowBurn => 2,
+        AlertKind::Budget => 1,
+        AlertKind::DataMissing => 0,
+    }
 }
 
 impl<'a> Step<'a> {
     fn new(slo: &'a Slo, status: &'a SeriesStatus, at: Seconds) -> Self {
-        let no_data = matches!(status.data.state, DataState::Stale | DataState::Absent);
-        Step { slo, status, at, blind: no_data || status.state == SloState::Unknown }
+        let blind = has_no_data(status) || status.state == SloState::Unknown;
+        Step { slo, status, at, blind, covered_by: None, whole_blind: false }
     }
 
     fn no_data(&self) -> bool {
-        matches!(self.status.data.state, DataState::Stale | DataState::Absent)
+        has_no_data(self.status)
     }
 
     /// Why an alert of `kind` should fire by what this evaluation says; `DataMissing` is not decided here.
@@ -314,7 +362,8 @@ impl SeriesAlerts {
             AlertKind::SlowBurn => self.firing(AlertKind::FastBurn),
             AlertKind::Budget => self.firing(AlertKind::FastBurn).or(self.firing(AlertKind::SlowBurn)),
         };
-        let inhibited_by = inhibitor.map(|alert| alert.kind);
+        let covered_by = step.covered_by.filter(|&by| strength(by) >= strength(kind));
+        let inhibited_by = inhibitor.map(|alert| alert.kind).or(covered_by);
         match condition {
             Some(reason) => self.fire(kind, reason, inhibited_by, step, transitions),
             None => self.resolve(kind, ResolveReason::ConditionEnded, step.at, transitions),
@@ -332,7 +381,7 @@ impl SeriesAlerts {
         let since = *self.no_data_since.get_or_insert(step.at);
         if self.alerts.iter().any(|alert| alert.held) {
             self.fire(kind, FireReason::NoDataWhileFiring, None, step, transitions);
-        } else if step.at - since >= DATA_MISSING_AFTER_S || self.firing(kind).is_some() {
+        } else if step.at - since >= DATA_MISSING_AFTER_S && !step.whole_blind || self.firing(kind).is_some() {
             self.fire(kind, FireReason::NoData, None, step, transitions);
         }
     }

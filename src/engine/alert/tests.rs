@@ -477,3 +477,90 @@ fn labels_of_the_slo_are_on_every_alert_and_replace_none_of_its_own() {
     let alert = book.active()[0].labels.clone();
     assert_eq!((alert.get("routing_key"), alert.get("severity")), (Some("pay"), Some("critical")));
 }
+
+mod fanned_out {
+    use super::*;
+
+    /// One evaluation of a fan-out: what the whole says, and what each child says.
+    fn statuses(whole: Says, children: &[(&str, Says)], at: Seconds) -> Vec<SeriesStatus> {
+        let child = |&(model, says): &(&str, Says)| {
+            let labels = [("model", model)].into_iter().collect();
+            SeriesStatus { labels, ..status(says, at) }
+        };
+        [status(whole, at)].into_iter().chain(children.iter().map(child)).collect()
+    }
+
+    /// What goes out, as `kind of whose`.
+    fn out(book: &AlertBook) -> Vec<String> {
+        let firing = book.active().into_iter().filter(|alert| alert.resolved_at.is_none());
+        let whose = |alert: &&Alert| alert.inhibited_by.is_none();
+        let mut out: Vec<String> = firing
+            .filter(whose)
+            .map(|alert| format!("{} of {}", alert.kind.as_str(), alert.series.get("model").unwrap_or("all")))
+            .collect();
+        out.sort();
+        out
+    }
+
+    fn check(rows: &[(i64, Says, &[(&str, Says)], &[&str])]) {
+        let mut slo = slo();
+        slo.by = vec!["model".into()];
+        let mut book = AlertBook::new();
+        for (after, whole, children, expected) in rows {
+            book.step_all(&slo, &statuses(*whole, children, T0 + after), T0 + after);
+            assert_eq!(out(&book), *expected, "at +{after}");
+        }
+    }
+
+    #[test]
+    fn the_whole_waits_while_a_child_says_the_same_or_worse() {
+        check(&[
+            (0, FAST, &[("x", FAST), ("y", CALM)], &["fast_burn of x"]),
+            // The child is well again and the whole is not: now it speaks.
+            (30, FAST, &[("x", CALM), ("y", CALM)], &["fast_burn of all"]),
+            // It goes on speaking: nobody is told twice that it began, nor that it ended when it did not.
+            (60, FAST, &[("x", FAST), ("y", CALM)], &["fast_burn of all", "fast_burn of x"]),
+            (90, CALM, &[("x", CALM), ("y", CALM)], &[]),
+        ]);
+    }
+
+    #[test]
+    fn a_weaker_alert_of_a_child_does_not_silence_the_whole() {
+        check(&[
+            (0, FAST, &[("x", SLOW)], &["fast_burn of all", "slow_burn of x"]),
+            (30, CALM, &[("x", CALM)], &[]),
+            (60, SPENT, &[("x", SLOW)], &["slow_burn of x"]),
+            (90, SPENT, &[("x", CALM)], &["budget of all"]),
+        ]);
+    }
+
+    #[test]
+    fn what_no_child_explains_is_an_alert_of_the_whole() {
+        check(&[(0, SLOW, &[("x", CALM), ("y", CALM)], &["slow_burn of all"])]);
+    }
+
+    #[test]
+    fn without_any_data_the_whole_speaks_for_its_children() {
+        let blind = CALM.blind();
+        check(&[
+            (0, blind, &[("x", blind), ("y", blind)], &[]),
+            (150, blind, &[("x", blind), ("y", blind)], &["data_missing of all"]),
+            // One is still blind when the others are back: that is its own news.
+            (300, CALM, &[("x", CALM), ("y", blind)], &["data_missing of y"]),
+        ]);
+    }
+
+    #[test]
+    fn a_page_of_a_child_is_held_beside_the_missing_data_of_the_whole() {
+        let blind = FAST.blind();
+        check(&[
+            (0, FAST, &[("x", FAST), ("y", CALM)], &["fast_burn of x"]),
+            (
+                30,
+                blind,
+                &[("x", blind), ("y", CALM.blind())],
+                &["data_missing of all", "data_missing of x", "fast_burn of x"],
+            ),
+        ]);
+    }
+}

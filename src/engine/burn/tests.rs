@@ -50,6 +50,7 @@ pub(crate) fn slo(objective: f64) -> Slo {
         confidence: Some(1e-3),
         severity: Vec::new(),
         by: Vec::new(),
+        series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),

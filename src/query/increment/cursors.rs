@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tracker;
-use super::place::key_of;
 use super::target::Target;
 use super::track::Count;
 use crate::engine::Labels;
+use crate::query::fanout::{Fanout, SavedFanout};
 use crate::query::plan::{Plan, Role};
-use crate::query::samples::{RawSeries, Samples};
+use crate::query::samples::{RawSeries, Samples, key_of};
 
 /// Where one track was read to.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub(super) struct Raw {
     pub key: u128,
     pub target: u32,
     /// Which series it feeds; `None` after a restart until its labels are seen again.
-    pub feeds: Option<Box<[(u32, Role)]>>,
+    pub feeds: Option<Box<[Feed]>>,
     pub last: Option<Last>,
     /// Time of the newest sample in any answer, whatever it said.
     pub seen_ms: Option<i64>,
@@ -28,8 +28,17 @@ pub(super) struct Raw {
 
 impl Raw {
     pub fn series(&self) -> impl Iterator<Item = u32> + '_ {
-        self.feeds.iter().flatten().map(|&(series, _)| series)
+        self.feeds.iter().flatten().map(|feed| feed.series)
     }
+}
+
+/// A series that a raw series counts for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Feed {
+    pub series: u32,
+    pub role: Role,
+    /// The child of a fan-out that it is booked for.
+    pub child: Option<u128>,
 }
 
 /// The last count that was taken.
@@ -63,6 +72,7 @@ pub struct Cursors {
     targets: Vec<(u128, Target)>,
     series: Vec<SeriesCursor>,
     starts: Vec<(u128, i64)>,
+    fanout: SavedFanout,
 }
 
 /// One series of an SLI: what was not booked yet, and how far it was seen.
@@ -103,6 +113,7 @@ impl Tracker {
                 })
                 .collect(),
             starts: self.starts.iter().map(|(&key, &at)| (key, at)).collect(),
+            fanout: self.fanout.saved(plan),
         }
     }
 
@@ -110,6 +121,7 @@ impl Tracker {
     /// are dropped.
     pub fn restore(resolution_s: i64, plan: &Plan, cursors: Cursors) -> Self {
         let mut tracker = Tracker::new(resolution_s);
+        tracker.fanout = Fanout::restore(plan, cursors.fanout);
         tracker.targets = cursors.targets.into_iter().map(|(key, target)| Target { key, ..target }).collect();
         tracker.target_ids = tracker.targets.iter().zip(0..).map(|(target, id)| (target.key, id)).collect();
         let targets = tracker.targets.len();

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Tracker;
-use super::cursors::Raw;
+use super::cursors::{Feed, Raw};
 use super::target::Target;
 use super::track::Track;
+use super::{Series, Tracker};
 use crate::engine::Labels;
+use crate::query::fanout::{Met, child_key};
 use crate::query::plan::{Plan, Role, parse_le};
-use crate::query::samples::RawSeries;
+use crate::query::samples::{RawSeries, key_of, key_of_pairs};
 
 /// Label sets remembered beyond four for each cursor.
 const PLACES_SPARE: usize = 10_000;
@@ -39,6 +40,8 @@ impl Tracker {
         if self.places.len() > 4 * self.raws.len() + PLACES_SPARE {
             self.places.clear();
         }
+        let counters: Vec<&RawSeries> = counters.into_iter().collect();
+        self.meet(plan, &counters);
         let mut tracks = Vec::new();
         let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();
         let mut buckets = Vec::new();
@@ -66,6 +69,13 @@ impl Tracker {
         let mut without_bucket: BTreeSet<u32> =
             counts.values().flat_map(|(key, _)| self.places[key].count_of.iter().copied()).collect();
         without_bucket.retain(|series| !with_bucket.contains(series));
+        // What a child lacks its whole lacks, too.
+        let whole = |&series: &u32| {
+            let Series { sli, labels, .. } = &self.series[series as usize];
+            (!labels.is_empty()).then(|| self.series_ids.get(&(*sli, Labels::new())).copied()).flatten()
+        };
+        let wholes: Vec<u32> = without_bucket.iter().filter_map(whole).collect();
+        without_bucket.extend(wholes);
         Tracks { tracks, without_bucket }
     }
 
@@ -80,21 +90,53 @@ impl Tracker {
             place.histogram = Some(histogram_of(raw));
         }
         let (counts, buckets): (Vec<_>, Vec<_>) = paired.into_iter().partition(|&(_, role)| role == Role::Total);
-        place.count_of =
-            counts.into_iter().map(|(sli, _)| self.series_id(sli, plan.series_labels(sli, &raw.labels))).collect();
+        let counted = self.feeds(plan, raw, &counts);
+        place.count_of = counted.iter().map(|feed| feed.series).collect();
         if !buckets.is_empty() {
             place.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &buckets, true));
         }
         place
     }
 
+    /// The series that these uses of a raw series are booked to.
+    fn feeds(&mut self, plan: &Plan, raw: &RawSeries, uses: &[(usize, Role)]) -> Vec<Feed> {
+        let mut feeds = Vec::with_capacity(uses.len());
+        for &(sli, role) in uses {
+            for booking in self.fanout.bookings(plan, sli, &raw.labels) {
+                feeds.push(Feed { series: self.series_id(sli, booking.labels), role, child: booking.child });
+            }
+        }
+        feeds
+    }
+
+    /// Lets the fan-out know which children there are, before any of their series is placed: of many new ones those with
+    /// the most traffic get rows.
+    fn meet(&mut self, plan: &Plan, counters: &[&RawSeries]) {
+        if !plan.fans_out() {
+            return;
+        }
+        let mut met = Vec::new();
+        for raw in counters.iter().filter(|raw| !self.places.contains_key(&key_of(&raw.labels))) {
+            let uses = plan.uses_of(&raw.labels).into_iter();
+            for (sli, _) in uses.filter(|&(sli, role)| role == Role::Total && !plan.slis[sli].by.is_empty()) {
+                let child = plan.series_labels(sli, &raw.labels);
+                let samples = raw.samples.as_slice();
+                let (Some(&(_, first)), Some(&(at_ms, last))) = (samples.first(), samples.last()) else { continue };
+                let (none, child) = (child.is_empty(), child_key(&child));
+                if !none && !self.fanout.knows(sli, child) {
+                    met.push(Met { sli, child, events: last - first, at_ms });
+                }
+            }
+        }
+        self.fanout.meet(plan, met);
+    }
+
     /// The cursor `key`, made if it is new.
     fn cursor(&mut self, plan: &Plan, raw: &RawSeries, key: u128, uses: &[(usize, Role)], pair: bool) -> u32 {
-        let feeds =
-            uses.iter().map(|&(sli, role)| (self.series_id(sli, plan.series_labels(sli, &raw.labels)), role)).collect();
+        let feeds = Some(self.feeds(plan, raw, uses).into_boxed_slice());
         if let Some(&id) = self.raw_ids.get(&key) {
             let known = &mut self.raws[id as usize];
-            (known.feeds, known.pair) = (Some(feeds), pair);
+            (known.feeds, known.pair) = (feeds, pair);
             return id;
         }
         let (target_key, _) = target_of(plan, uses[0].0, raw);
@@ -103,29 +145,10 @@ impl Tracker {
             (self.targets.len() - 1) as u32
         });
         let id = self.raws.len() as u32;
-        self.raws.push(Raw { key, target, feeds: Some(feeds), last: None, seen_ms: None, pair });
+        self.raws.push(Raw { key, target, feeds, last: None, seen_ms: None, pair });
         self.raw_ids.insert(key, id);
         id
     }
-}
-
-/// A stable 128-bit key of a label set (FNV-1a): the same in every version and on every machine, because it is stored.
-pub(super) fn key_of(labels: &[(String, String)]) -> u128 {
-    key_of_pairs(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-}
-
-fn key_of_pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u128 {
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    let mut eat = |bytes: &[u8]| {
-        for &byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-    };
-    for (name, value) in labels {
-        eat(name.as_bytes());
-        eat(value.as_bytes());
-    }
-    hash
 }
 
 /// The histogram that a count or a bucket belongs to: its labels without `le`, and its base name.

@@ -18,6 +18,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             confidence: None,
             severity: vec![],
             by: vec![],
+            series_max: 100,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
             mute: Vec::new(),

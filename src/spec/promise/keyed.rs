@@ -75,6 +75,7 @@ fn scalar_form<'a>(
         windows: Vec::new(),
         confidence: Confidence::Default,
         by: Vec::new(),
+        series_max: None,
         clauses: None,
         severity: Vec::new(),
         annotations: service.annotations.clone(),

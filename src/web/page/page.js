@@ -69,6 +69,8 @@ function percent(ratio) {
 }
 
 const labelText = (labels) => Object.entries(labels).map(([name, value]) => name + "=" + value).join(" ");
+// The series without labels is the whole of a fan-out.
+const seriesText = (slo, labels) => slo.by.length && !Object.keys(labels).length ? "all " + slo.by.join(", ") + " together" : labelText(labels);
 const pill = (state) => h("span", { class: "pill " + state }, WORDS[state] || state);
 const words = (reason) => reason.replaceAll("_", " ");
 
@@ -151,14 +153,14 @@ function drawSlo(slo) {
   const who = h("div", { class: "who" },
     h("a", { class: "name", href: "/v1/slos/" + encodeURIComponent(slo.id), title: slo.id }, slo.name),
     h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + slo.window),
-    shown && Object.keys(shown.labels).length ? h("div", { class: "sub" }, (many ? "worst: " : "") + labelText(shown.labels)) : null,
+    shown && seriesText(slo, shown.labels) ? h("div", { class: "sub" }, (many ? "worst: " : "") + seriesText(slo, shown.labels)) : null,
     many ? h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
       isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
   return h("div", { class: "slo", id: "slo-" + slo.id },
     shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
     slo.notes.map((note) => h("div", { class: "note" }, note)),
     many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
-      row(slo, h("div", { class: "who" }, labelText(series.labels)), series))) : null);
+      row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null);
 }
 
 function toggle(id) {
