@@ -12,6 +12,7 @@ mod group;
 mod health;
 pub mod remote_read;
 pub mod source;
+mod split;
 pub mod xor;
 
 pub use client::{Client, ClientOptions};

@@ -267,14 +267,7 @@ impl Daemon {
             notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
         }
         for (sli, slo) in self.rules.slos.iter().enumerate().filter(|(_, slo)| !slo.by.is_empty()) {
-            let (known, own) = self.source.fanout().extent(sli);
-            if known > own {
-                let note = format!(
-                    "{own} of {known} children have rows of their own (series_max: {}); the others are counted in {OTHER:?}",
-                    slo.series_max
-                );
-                notes.entry(slo.id.clone()).or_default().push(note);
-            }
+            notes.entry(slo.id.clone()).or_default().extend(self.note_of_children(sli, slo));
         }
         let unseen = |sli| self.source.health_unseen(sli, at_s);
         let folded = |sli: usize, labels: &Labels| self.source.is_folded(sli, labels);
@@ -335,6 +328,24 @@ impl Daemon {
                 self.ledger.remove(&slo.id, &labels);
             }
             self.ledger.keep_newest(&slo.id, CHILDREN_KEPT * slo.series_max as usize);
+        }
+    }
+
+    /// What must be said of the children of a fan-out.
+    fn note_of_children(&self, sli: usize, slo: &Slo) -> Option<String> {
+        let (known, own) = self.source.fanout().extent(sli);
+        if self.source.is_undivided(sli) {
+            Some("it has so many children that Prometheus is not asked for them: only the whole is counted".into())
+        } else if known > own {
+            Some(format!(
+                "{own} of {known} children have rows of their own (series_max: {}); the others are counted in {OTHER:?}",
+                slo.series_max
+            ))
+        } else if known == 0 && self.ledger.get(&slo.id, &Labels::new()).is_some() {
+            let by = slo.by.join(", ");
+            Some(format!("none of its series has a label of `by` ({by}): there are no children"))
+        } else {
+            None
         }
     }
 

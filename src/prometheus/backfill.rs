@@ -2,7 +2,7 @@
 //!
 //! The last hours come raw, so that alerts are right within seconds. What is older is read beside the polls: raw by
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
-//! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`). `benches/cost.rs` measures both ways.
+//! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`; VictoriaMetrics tiles without). `benches/cost.rs` measures both ways.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -276,11 +276,12 @@ impl Backfill {
         let five_from = from_s.max((to_s - FIVE_MINUTES_FOR_S).div_euclid(3600) * 3600);
         let mut harvests = Vec::new();
         let mut fanout = self.fanout.clone();
+        let overlap_s = if tiles_by_itself(client, to_s).await { 0 } else { self.scrape_s };
         for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
             if from >= to {
                 continue;
             }
-            let window_s = span_s + self.scrape_s;
+            let window_s = span_s + overlap_s;
             let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).collect();
             older.requests += fetches.len();
             let asked: Vec<_> = fetches
@@ -335,6 +336,12 @@ impl Backfill {
         }
         Ok(())
     }
+}
+
+/// Whether `increase` of this server looks at the sample before its window, as MetricsQL does: then windows tile as they
+/// are, and scaling them would be wrong. Only MetricsQL knows `now()`.
+async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
+    client.query("now()", at_s).await.is_ok()
 }
 
 /// How far raw history was walked.

@@ -120,9 +120,13 @@ impl Client {
         Ok(Client { inner, http, base, timeout: options.timeout, max_response_bytes: options.max_response_bytes })
     }
 
+    // `nocache=1` in all of them: without it VictoriaMetrics hides its newest 30 s from everything but raw samples, and
+    // shifts ranges to multiples of the step. Prometheus does not know the parameter and ignores it.
+
     /// An instant query at `at_s`. `SELECTOR[90s]` answers with the raw samples of the last 90 s.
     pub async fn query(&self, expr: &str, at_s: i64) -> Result<Answer, Fault> {
-        let request = self.inner.query(expr).at(at_s).timeout(self.server_timeout_ms()).post_raw();
+        let request =
+            self.inner.query(expr).at(at_s).timeout(self.server_timeout_ms()).query("nocache", "1").post_raw();
         self.answer(request).await
     }
 
@@ -132,7 +136,6 @@ impl Client {
             .inner
             .query_range(expr, start_s, end_s, step_s as f64)
             .timeout(self.server_timeout_ms())
-            // VictoriaMetrics shifts ranges to multiples of the step and hides its newest 30 s unless told not to.
             .query("nocache", "1")
             .post_raw();
         self.answer(request).await

@@ -20,6 +20,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it says something of the query, and not of the server: asked again, it would fail again.
+    pub fn is_of_the_query(&self) -> bool {
+        match self {
+            Fault::TooLarge(_) => true,
+            // Prometheus has words, VictoriaMetrics the number of the HTTP status.
+            Fault::Refused(kind, _) => ["execution", "bad_data", "400", "422"].contains(&kind.as_str()),
+            Fault::Status(status, _) => [400, 413, 414, 422, 431].contains(status),
+            Fault::Unreachable(_) | Fault::Timeout | Fault::NotAnAnswer(_) => false,
+        }
+    }
+
     /// A stable word for labels.
     pub fn code(&self) -> &'static str {
         match self {

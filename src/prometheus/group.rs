@@ -18,9 +18,13 @@ const GRID_OVERLAP_MAX_S: i64 = 120;
 /// The state of a group of requests: all of its answers are taken, or none.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    /// Indices into `Plan::fetches`, all of one kind.
-    pub fetches: Vec<usize>,
+    /// Its requests, all of one kind.
+    pub fetches: Vec<Fetch>,
     pub ask: Ask,
+    /// The SLIs that they answer for, ascending.
+    pub slis: Vec<usize>,
+    /// The group of the plan that it is, or is a part of.
+    pub origin: usize,
     /// Everything up to here was read; the next read begins here.
     pub read_s: Option<i64>,
     /// The end of the last read that answered; `None` before the first.
@@ -29,6 +33,8 @@ pub(super) struct Group {
     pub warned: bool,
     /// Its raw series are so many that the server sums them.
     pub aggregated: bool,
+    /// Its children are so many that the server does not tell them apart either.
+    pub undivided: bool,
     /// Slices up to here are not taken from the slice grid: they were counted in another way.
     pub floor: i64,
     /// Raw series in the last answers.
@@ -39,6 +45,8 @@ pub(super) struct Group {
     in_parts: bool,
     /// When a read that went further back brought nothing.
     pub fruitless_s: Option<i64>,
+    /// Polls in a row in which it failed.
+    pub failures: u32,
 }
 
 /// One read of one group: `(from_s, to_s]`, and what lies before is asked for again.
@@ -65,7 +73,7 @@ pub(super) struct Answered {
     /// What was to be read before it showed that more must be.
     pub asked: Span,
     pub warned: bool,
-    /// Index into `Plan::fetches`, and the series of its answer.
+    /// Index into the group's requests, and the series of its answer.
     pub series: Vec<(usize, Vec<RawSeries>)>,
 }
 
@@ -88,20 +96,44 @@ pub(super) enum Query {
 }
 
 impl Group {
-    pub fn new(ask: Ask, fetches: Vec<usize>) -> Self {
+    pub fn new(origin: usize, fetches: Vec<Fetch>) -> Self {
+        let mut slis: Vec<usize> = fetches.iter().flat_map(|fetch| fetch.slis.iter().copied()).collect();
+        slis.sort_unstable();
+        slis.dedup();
         Group {
+            ask: fetches.first().map_or(Ask::Counter, |fetch| fetch.ask),
             fetches,
-            ask,
+            slis,
+            origin,
             read_s: None,
             answered_s: None,
             warned: false,
             aggregated: false,
+            undivided: false,
             floor: i64::MIN,
             raw_series: 0,
             step_s: STEP_MAX_S,
             in_parts: false,
             fruitless_s: None,
+            failures: 0,
         }
+    }
+
+    /// A part of it, which stands where it stands.
+    pub fn part(&self, fetches: Vec<Fetch>) -> Self {
+        let part = Group::new(self.origin, fetches);
+        let (step_s, in_parts) = (STEP_MAX_S, false);
+        Group { fetches: part.fetches, slis: part.slis, step_s, in_parts, ..self.clone() }
+    }
+
+    /// What it stands for, in one line.
+    pub fn name(&self) -> &str {
+        self.fetches.first().map_or("", |fetch| &fetch.expr)
+    }
+
+    /// Whether an answer that is too large, or too late, can be cut shorter still.
+    pub fn can_ask_less(&self, span: &Span) -> bool {
+        span.to_s - span.from_s > STEP_MIN_S
     }
 
     /// Whether its answers come on the slice grid.
@@ -127,7 +159,7 @@ impl Group {
     /// An answer was too large, or too late: the next one covers less. Too large a one is asked for in parts at once.
     pub fn ask_less(&mut self, span: &Span, fault: &Fault) {
         let asked_s = span.to_s - span.from_s;
-        if asked_s > STEP_MIN_S && matches!(fault, Fault::TooLarge(_) | Fault::Timeout) {
+        if self.can_ask_less(span) && matches!(fault, Fault::TooLarge(_) | Fault::Timeout) {
             self.step_s = (asked_s / 2).max(STEP_MIN_S);
             self.in_parts = matches!(fault, Fault::TooLarge(_));
         }
@@ -137,7 +169,7 @@ impl Group {
     pub fn note(&mut self, answered: &Answered) {
         let to_s = answered.span.to_s;
         (self.read_s, self.answered_s, self.warned) = (Some(to_s), Some(to_s), answered.warned);
-        (self.step_s, self.in_parts) = ((self.step_s * 2).min(STEP_MAX_S), false);
+        (self.step_s, self.in_parts, self.failures) = ((self.step_s * 2).min(STEP_MAX_S), false, 0);
         if !self.on_grid() {
             self.raw_series = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
         }
@@ -161,22 +193,23 @@ impl Group {
             let window_s = (span.to_s - span.begins_s()).max(1);
             return (format!("{}[{window_s}s]", fetch.expr), Query::Raw);
         }
-        let text = if self.aggregated { aggregate(fetch, resolution_s) } else { fetch.expr.clone() };
+        let text = if self.aggregated { self.aggregate(fetch, resolution_s) } else { fetch.expr.clone() };
         let start_s = (first_slice(span, resolution_s) + 1) * resolution_s;
         (text, Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s })
+    }
+
+    /// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
+    /// value itself, if its target was there before.
+    fn aggregate(&self, fetch: &Fetch, slice_s: i64) -> String {
+        let keep = if self.undivided { &fetch.keep_undivided } else { &fetch.keep };
+        let (m, keep) = (&fetch.expr, keep.join(", "));
+        format!(
+            "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
+        )
     }
 }
 
 /// The first slice that a span on the slice grid asks for.
 pub(super) fn first_slice(span: &Span, resolution_s: i64) -> i64 {
     span.begins_s().div_euclid(resolution_s)
-}
-
-/// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
-/// value itself, if its target was there before.
-fn aggregate(fetch: &Fetch, slice_s: i64) -> String {
-    let (m, keep) = (&fetch.expr, fetch.keep.join(", "));
-    format!(
-        "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
-    )
 }

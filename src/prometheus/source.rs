@@ -5,7 +5,8 @@
 //! Cursors, and a book of the slices that have none, keep it from counting twice. The age of data never hides behind a
 //! poll that merely succeeded.
 //!
-//! Requests are read in groups (those that an SLI needs together); a group that fails holds up no other.
+//! Requests are read in groups (those that an SLI needs together); a group that fails holds up no other, and is split
+//! (`split`) until those that do not fail are rid of the one that does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::group::{Answered, Group, Query, Span, first_slice};
 use super::health::{Answering, Key, Lately, Watch};
+use super::split::{self, Origin};
 use crate::clock::Clock;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
@@ -73,9 +75,11 @@ pub struct Position {
     raw: Cursors,
     /// How far everything was read, seconds; `None` when nothing was.
     until_s: Option<i64>,
-    /// Requests that the server sums.
+    /// SLOs whose raw series the server sums.
     aggregated: BTreeSet<String>,
-    /// Requests that were not read as far as the others, and how far, seconds.
+    /// SLOs whose children the server does not tell apart.
+    undivided: BTreeSet<String>,
+    /// SLOs that were not read as far as the others, and how far, seconds.
     behind: BTreeMap<String, i64>,
     /// With how many raw series each series answered lately, by SLO.
     live: Vec<(String, Labels, Lately)>,
@@ -123,8 +127,10 @@ pub struct Source {
     client: Client,
     pub(super) plan: Arc<Plan>,
     tracker: Tracker,
-    options: SourceOptions,
-    groups: Vec<Group>,
+    pub(super) options: SourceOptions,
+    pub(super) groups: Vec<Group>,
+    /// The groups of the plan, which `groups` are parts of.
+    pub(super) origins: Vec<Origin>,
     /// The group that answers for each SLI; `None` for one without a source.
     group_of: Vec<Option<usize>>,
     grid: GridBook,
@@ -134,8 +140,10 @@ pub struct Source {
 impl Source {
     /// A source that continues from a saved position, or starts from nothing.
     pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position>) -> Self {
+        let fetches = |members: Vec<usize>| members.into_iter().map(|i| plan.fetches[i].clone()).collect();
         let mut groups: Vec<Group> =
-            plan.groups().into_iter().map(|members| Group::new(plan.fetches[members[0]].ask, members)).collect();
+            plan.groups().into_iter().zip(0..).map(|(members, i)| Group::new(i, fetches(members))).collect();
+        let origins: Vec<Origin> = groups.iter().map(|group| Origin::new(group.fetches.clone())).collect();
         let mut tracker = Tracker::new(options.resolution_s);
         let mut watch = Watch::new(options.poll_interval_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
@@ -146,31 +154,45 @@ impl Source {
                     watch.remember((sli, labels), lately);
                 }
             }
+            // SLOs that did not stand alike were apart, and are again.
+            let stand = |sli: &usize| {
+                let id = &plan.slis[*sli].id;
+                let read_s = saved.behind.get(id).copied().unwrap_or(until_s);
+                (read_s, saved.aggregated.contains(id), saved.undivided.contains(id))
+            };
+            groups = groups.into_iter().flat_map(|group| split::by(&plan, group, stand)).collect();
             for group in &mut groups {
-                let of = |i: &usize| &plan.fetches[*i].expr;
-                let read_s = group.fetches.iter().filter_map(|i| saved.behind.get(of(i))).min().copied();
-                (group.read_s, group.answered_s) = (Some(read_s.unwrap_or(until_s)), Some(read_s.unwrap_or(until_s)));
+                let stands = group.slis.iter().map(stand).min();
+                let (read_s, aggregated, undivided) = stands.unwrap_or((until_s, false, false));
+                (group.read_s, group.answered_s) = (Some(read_s), Some(read_s));
                 group.raw_series = tracker.raw_series();
-                if group.fetches.iter().any(|i| saved.aggregated.contains(of(i))) {
+                group.undivided = undivided;
+                if aggregated {
                     group.sum_from(until_s, options.resolution_s);
                 }
             }
         }
-        let mut group_of = vec![None; plan.slis.len()];
-        for (i, group) in groups.iter().enumerate() {
-            for &sli in group.fetches.iter().flat_map(|&fetch| &plan.fetches[fetch].slis) {
-                group_of[sli] = Some(i);
-            }
-        }
-        Source {
+        let mut source = Source {
             client,
             tracker,
             groups,
-            group_of,
+            origins,
+            group_of: vec![None; plan.slis.len()],
             grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
             watch,
             plan,
             options,
+        };
+        source.find_groups();
+        source
+    }
+
+    /// Finds again which group answers for each SLI.
+    pub(super) fn find_groups(&mut self) {
+        for (i, group) in self.groups.iter().enumerate() {
+            for &sli in &group.slis {
+                self.group_of[sli] = Some(i);
+            }
         }
     }
 
@@ -184,13 +206,15 @@ impl Source {
         live.sort();
         let mut position = Position { raw, until_s: newest_s, live, ..Position::default() };
         for group in &self.groups {
-            for &i in &group.fetches {
-                let expr = &self.plan.fetches[i].expr;
+            for id in group.slis.iter().map(|&sli| &self.plan.slis[sli].id) {
                 if group.aggregated {
-                    position.aggregated.insert(expr.clone());
+                    position.aggregated.insert(id.clone());
+                }
+                if group.undivided {
+                    position.undivided.insert(id.clone());
                 }
                 if let Some(read_s) = group.read_s.filter(|_| group.read_s < newest_s) {
-                    position.behind.insert(expr.clone(), read_s);
+                    position.behind.insert(id.clone(), read_s);
                 }
             }
         }
@@ -239,9 +263,14 @@ impl Source {
         self.tracker.fanout()
     }
 
-    /// Whether what this series once counted is now counted in `other`.
+    /// Whether what this child once counted is now counted elsewhere: in `other`, or in the whole alone.
     pub fn is_folded(&self, sli: usize, labels: &Labels) -> bool {
-        self.fanout().is_folded(&self.plan, sli, labels)
+        self.is_undivided(sli) || self.fanout().is_folded(&self.plan, sli, labels)
+    }
+
+    /// Whether the children of an SLI are so many that the server is not asked for them.
+    pub fn is_undivided(&self, sli: usize) -> bool {
+        self.group_of[sli].is_some_and(|group| self.groups[group].undivided)
     }
 
     /// Once an hour: lets the busiest children have rows. Who is in `kept` (SLI, `fanout::child_key`) keeps its own.
@@ -274,7 +303,7 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         for group in self.groups.iter_mut().filter(|group| group.ask == Ask::Counter) {
             (group.read_s, group.answered_s) = (Some(until_s), Some(until_s));
-            for &sli in group.fetches.iter().flat_map(|&i| &plan.fetches[i].slis) {
+            for &sli in &group.slis {
                 self.tracker.begin(sli, i64::MIN);
             }
         }
@@ -321,6 +350,7 @@ impl Source {
 
     async fn poll_until(&mut self, at_s: i64, wanted: impl Fn(&Group) -> bool, deadline: Instant) -> Poll {
         let mut poll = Poll::default();
+        self.merge_healed(at_s);
         self.watch.retain(|key| self.tracker.follows(key) || self.grid.follows(key));
         let mut behind: Vec<usize> = (0..self.groups.len()).filter(|&i| wanted(&self.groups[i])).collect();
         while !behind.is_empty() && Instant::now() < deadline {
@@ -337,32 +367,41 @@ impl Source {
     /// Reads the next stretch of some groups. Answers which of them have more to read.
     async fn step(&mut self, groups: &[usize], at_s: i64, deadline: Instant, poll: &mut Poll) -> Vec<usize> {
         let spans: Vec<Span> = groups.iter().map(|&i| self.groups[i].next_span(i, at_s, &self.options)).collect();
-        let mut read = self.ask(&spans, deadline, poll).await;
+        let (mut read, failed) = self.ask(&spans, deadline, poll).await;
+        let others = !read.is_empty();
         let again: Vec<Span> = read.iter().filter_map(|answered| self.gap(answered)).collect();
-        for wider in self.ask(&again, deadline, poll).await {
+        for wider in self.ask(&again, deadline, poll).await.0 {
             let narrow = read.iter_mut().find(|answered| answered.span.group == wider.span.group);
             let narrow = narrow.expect("only what answered is asked for again");
             let found = self.brings_news(&wider, narrow);
             self.groups[wider.span.group].fruitless_s = (!found).then_some(at_s);
             *narrow = Answered { asked: narrow.span, ..wider };
         }
-        self.book(read, at_s, deadline, poll).await;
+        let grown = self.book(read, at_s, deadline, poll).await;
+        let mut parts: Vec<usize> = Vec::new();
+        for (span, fault) in failed {
+            // Parts are asked at once, as far as there is time.
+            parts.extend(self.split_failed(&span, &fault, others, at_s));
+        }
+        for (group, largest) in grown {
+            self.split_grown(group, largest, at_s);
+        }
         let more = |&i: &usize| match spans.iter().find(|span| span.group == i) {
             Some(span) => self.groups[i].has_more(span, at_s),
             None => false,
         };
-        groups.iter().copied().filter(more).collect()
+        let more: Vec<usize> = groups.iter().copied().filter(|i| !parts.contains(i)).filter(more).collect();
+        parts.into_iter().chain(more).collect()
     }
 
-    /// Sends the requests of these spans. Groups of which one failed are left out.
-    async fn ask(&mut self, spans: &[Span], deadline: Instant, poll: &mut Poll) -> Vec<Answered> {
+    /// Sends the requests of these spans: those that answered whole, and those of which a request failed.
+    async fn ask(&mut self, spans: &[Span], deadline: Instant, poll: &mut Poll) -> (Vec<Answered>, Vec<(Span, Fault)>) {
         let client = &self.client;
         let mut requests = Vec::new();
         for (place, span) in spans.iter().enumerate() {
             let group = &self.groups[span.group];
-            let question =
-                |&i: &usize| (place, i, group.question(&self.plan.fetches[i], span, self.options.resolution_s));
-            requests.extend(group.fetches.iter().map(question));
+            let question = |(i, fetch)| (place, i, group.question(fetch, span, self.options.resolution_s));
+            requests.extend(group.fetches.iter().enumerate().map(question));
         }
         let asked = requests.into_iter().map(|(place, i, (text, query))| async move {
             let to_s = spans[place].to_s;
@@ -377,10 +416,11 @@ impl Source {
         let mut answers: Vec<_> = stream::iter(asked).buffer_unordered(self.options.concurrency.max(1)).collect().await;
         answers.sort_by_key(|&(place, i, _)| (place, i));
 
+        let mut failed = Vec::new();
         let mut read: Vec<Option<Answered>> = spans.iter().map(|&span| Some(Answered::new(span))).collect();
         for (place, i, answer) in answers {
             poll.requests += 1;
-            let expr = &self.plan.fetches[i].expr;
+            let expr = self.groups[spans[place].group].fetches[i].expr.clone();
             match answer {
                 Ok(answer) => {
                     poll.samples += answer.samples();
@@ -400,19 +440,24 @@ impl Source {
                     }
                 }
                 Err(fault) => {
-                    self.groups[spans[place].group].ask_less(&spans[place], &fault);
-                    poll.faults.push((expr.clone(), fault));
-                    read[place] = None;
+                    poll.faults.push((expr, fault.clone()));
+                    if read[place].take().is_some() {
+                        let group = &mut self.groups[spans[place].group];
+                        group.ask_less(&spans[place], &fault);
+                        group.failures += 1;
+                        failed.push((spans[place], fault));
+                    }
                 }
             }
         }
         let read: Vec<Answered> = read.into_iter().flatten().collect();
         for answered in read.iter().filter(|answered| self.groups[answered.span.group].on_grid()) {
             for (i, rows) in &answered.series {
-                grid::meet(&self.plan, self.tracker.fanout_mut(), &self.plan.fetches[*i], rows);
+                let fetch = &self.groups[answered.span.group].fetches[*i];
+                grid::meet(&self.plan, self.tracker.fanout_mut(), fetch, rows);
             }
         }
-        read
+        (read, failed)
     }
 
     /// Where a group must be read again from, if its answers do not join on to what was read before.
@@ -446,9 +491,10 @@ impl Source {
 
     fn grid_harvests(&self, answered: &Answered) -> Vec<GridHarvest> {
         let resolution_ms = self.options.resolution_s * 1000;
+        let group = &self.groups[answered.span.group];
         let fetches: Vec<_> =
-            answered.series.iter().map(|(i, series)| (&self.plan.fetches[*i], series.as_slice())).collect();
-        let mut harvests = match self.groups[answered.span.group].aggregated {
+            answered.series.iter().map(|(i, series)| (&group.fetches[*i], series.as_slice())).collect();
+        let mut harvests = match group.aggregated {
             true => grid::aggregated(&self.plan, self.fanout(), &fetches, resolution_ms),
             false => {
                 let judged = |(fetch, rows): &(&Fetch, &[RawSeries])| {
@@ -464,16 +510,27 @@ impl Source {
         harvests
     }
 
-    /// Takes the answers of one step.
-    async fn book(&mut self, read: Vec<Answered>, at_s: i64, deadline: Instant, poll: &mut Poll) {
+    /// Takes the answers of one step. Says which groups answered with more series than one request should, and with how
+    /// many.
+    async fn book(
+        &mut self,
+        read: Vec<Answered>,
+        at_s: i64,
+        deadline: Instant,
+        poll: &mut Poll,
+    ) -> Vec<(usize, usize)> {
         let plan = Arc::clone(&self.plan);
         let resolution_s = self.options.resolution_s;
         let started = self.started_targets(&read, deadline).await;
         let mut counters: Vec<RawSeries> = Vec::new();
-        let mut outgrown: Vec<(usize, i64)> = Vec::new();
+        let mut outgrown: Vec<(usize, usize)> = Vec::new();
         let mut booked: Vec<SeriesHarvest> = Vec::new();
         for answered in read {
             let (i, span) = (answered.span.group, answered.span);
+            let largest = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
+            if largest > self.options.raw_series_max {
+                outgrown.push((i, largest));
+            }
             if self.groups[i].on_grid() {
                 let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
                 for harvest in self.grid_harvests(&answered) {
@@ -482,11 +539,7 @@ impl Source {
                     self.grid.settle(&key, from, to);
                 }
             } else {
-                let largest = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
-                if largest > self.options.raw_series_max {
-                    outgrown.push((i, span.to_s));
-                }
-                for &sli in self.groups[i].fetches.iter().flat_map(|&fetch| &plan.fetches[fetch].slis) {
+                for &sli in &self.groups[i].slis {
                     self.tracker.begin(sli, span.begins_s() * 1000);
                 }
             }
@@ -501,14 +554,15 @@ impl Source {
         self.watch.note_faults(&harvest.series);
         poll.series.extend(booked);
         poll.take(harvest);
-        for (i, to_s) in outgrown {
-            // All that these answers hold is booked; from their end on the server adds up.
-            self.groups[i].sum_from(to_s, resolution_s);
-            let slis: Vec<usize> =
-                self.groups[i].fetches.iter().flat_map(|&fetch| plan.fetches[fetch].slis.iter().copied()).collect();
-            self.tracker.forget_slis(&slis);
-            self.watch.count_anew(&slis);
-        }
+        outgrown
+    }
+
+    /// From `from_s` on the server sums the series of a group; up to there everything is booked.
+    pub(super) fn sum_from(&mut self, group: usize, from_s: i64) {
+        self.groups[group].sum_from(from_s, self.options.resolution_s);
+        let slis = self.groups[group].slis.clone();
+        self.tracker.forget_slis(&slis);
+        self.watch.count_anew(&slis);
     }
 
     /// Targets that were never seen before and started since their group was last read: what they count is news.
@@ -558,8 +612,8 @@ impl Source {
                 doubted.insert(group);
             }
         }
-        let exprs = doubted.iter().map(|&i| &self.plan.fetches[self.groups[i].fetches[0]].expr);
-        poll.doubts.extend(exprs.map(|expr| (expr.clone(), DataReason::SeriesMissing)));
+        let names = doubted.iter().map(|&i| self.groups[i].name().to_owned());
+        poll.doubts.extend(names.map(|name| (name, DataReason::SeriesMissing)));
     }
 
     fn answering(&self, sli: usize) -> Answering {

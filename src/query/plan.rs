@@ -57,6 +57,8 @@ pub struct Fetch {
     pub metric: Option<String>,
     /// Labels an aggregation must keep so that the answer can still be told apart.
     pub keep: Vec<String>,
+    /// The same where children are not told apart.
+    pub keep_undivided: Vec<String>,
 }
 
 /// One way an SLI uses a metric.
@@ -159,6 +161,7 @@ impl Plan {
             slis,
             metric: None,
             keep: Vec::new(),
+            keep_undivided: Vec::new(),
         }));
         (Plan { fetches, slis, by_metric: index(uses) }, refused)
     }
@@ -185,6 +188,29 @@ impl Plan {
         let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(members, _)| members).collect();
         groups.sort();
         groups
+    }
+
+    /// The requests that answer for some of the SLIs of `fetches` alone; `None` where they cannot be told apart.
+    pub fn narrowed(&self, fetches: &[Fetch], slis: &BTreeSet<usize>) -> Option<Vec<Fetch>> {
+        let mut narrowed: Vec<Fetch> = Vec::new();
+        for fetch in fetches {
+            let of: Vec<usize> = fetch.slis.iter().copied().filter(|sli| slis.contains(sli)).collect();
+            match &fetch.metric {
+                _ if of.is_empty() => {}
+                None => narrowed.push(Fetch { slis: of, ..fetch.clone() }),
+                Some(metric) => {
+                    let of_fetch =
+                        |u: &&Use| of.contains(&u.sli) && (u.role == Role::Value) == (fetch.ask == Ask::Gauge);
+                    let uses: Vec<&Use> = self.by_metric.get(metric)?.uses.iter().filter(of_fetch).collect();
+                    for one in merge(fetch.ask, &uses, &self.slis).ok()? {
+                        if narrowed.iter().all(|known| known.expr != one.expr) {
+                            narrowed.push(one);
+                        }
+                    }
+                }
+            }
+        }
+        Some(narrowed)
     }
 
     /// The SLIs that count a raw series, and as what. `labels` are sorted and hold `__name__`.
@@ -385,11 +411,13 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
     let mut of: Vec<usize> = uses.iter().map(|u| u.sli).collect();
     of.sort_unstable();
     of.dedup();
+    let mut keep_undivided = keep.clone();
     for &sli in &of {
         keep.extend(slis[sli].by.iter().cloned());
     }
     for rider in riders.iter().filter(|r| of.binary_search(&r.sli).is_ok() && r.selector.metric == key.metric) {
         keep.extend(rider.selector.matchers.iter().map(|m| m.name.clone()));
+        keep_undivided.extend(rider.selector.matchers.iter().map(|m| m.name.clone()));
     }
     Ok(Fetch {
         ask,
@@ -397,6 +425,7 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
         slis: of,
         metric: Some(key.metric.clone()),
         keep: keep.into_iter().collect(),
+        keep_undivided: keep_undivided.into_iter().collect(),
     })
 }
 

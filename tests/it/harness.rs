@@ -6,7 +6,8 @@
 //! ```
 //!
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
-//! - [`prometheus`], [`alertmanager`]: the real servers.
+//! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
+//! - [`liar`]: a server that says what the test makes up.
 //! - [`exporter`]: something to scrape whose counters the test moves.
 //! - [`fault_proxy`]: stands before a Prometheus, breaks its answers, counts what they cost.
 //! - [`receiver`]: an HTTP server that answers as told and hands over what it got.
@@ -19,9 +20,13 @@ pub mod alertmanager;
 pub mod exporter;
 #[path = "harness/fault_proxy.rs"]
 pub mod fault_proxy;
+#[path = "harness/liar.rs"]
+pub mod liar;
 #[path = "harness/parts.rs"]
 pub mod parts;
 #[path = "harness/prometheus.rs"]
 pub mod prometheus;
 #[path = "harness/receiver.rs"]
 pub mod receiver;
+#[path = "harness/victoria.rs"]
+pub mod victoria;

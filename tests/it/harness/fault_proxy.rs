@@ -38,6 +38,18 @@ pub enum Fault {
     Infinite,
     /// Every second series is missing, without a word.
     Shrunken,
+    /// Every series stands twice.
+    Twice,
+    /// Samples of raw series come newest first.
+    Backwards,
+    /// Raw series hold a sample an hour ahead.
+    Future,
+    /// Every raw sample is negative.
+    Negative,
+    /// Every raw sample is 1e300.
+    Huge,
+    /// Samples are numbers where strings belong.
+    WrongTypes,
     /// There is no remote read (404); everything else works.
     NoRemoteRead,
 }
@@ -142,6 +154,18 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
                 place % 2 == 1
             });
         }),
+        Fault::Twice => replaced(&body, |series| series.extend(series.clone())),
+        Fault::WrongTypes => replaced(&body, |series| set_values(series, 5)),
+        Fault::Negative if path == "/api/v1/query" => replaced(&body, |series| set_values(series, "-5")),
+        Fault::Huge if path == "/api/v1/query" => replaced(&body, |series| set_values(series, "1e300")),
+        Fault::Backwards => replaced(&body, |series| each_raw(series, |samples| samples.reverse())),
+        Fault::Future => replaced(&body, |series| {
+            each_raw(series, |samples| {
+                if let Some(at) = samples.last().and_then(|sample| sample[0].as_f64()) {
+                    samples.push(serde_json::json!([at + 3600.0, "123456789"]));
+                }
+            });
+        }),
         _ => body,
     };
     shared.traffic.lock().expect("not poisoned").bytes += body.len() as u64;
@@ -208,13 +232,19 @@ fn replaced(body: &Bytes, change: impl FnOnce(&mut Vec<Value>)) -> Bytes {
     answer.to_string().into()
 }
 
-fn set_values(series: &mut [Value], value: &str) {
+/// The samples of each series that has several.
+fn each_raw(series: &mut [Value], mut change: impl FnMut(&mut Vec<Value>)) {
+    series.iter_mut().filter_map(|series| series.get_mut("values")?.as_array_mut()).for_each(|samples| change(samples));
+}
+
+fn set_values(series: &mut [Value], value: impl Into<Value>) {
+    let value = value.into();
     for series in series {
         if let Some(sample) = series.pointer_mut("/value/1") {
-            *sample = value.into();
+            *sample = value.clone();
         }
         for sample in series.get_mut("values").and_then(Value::as_array_mut).into_iter().flatten() {
-            sample[1] = value.into();
+            sample[1] = value.clone();
         }
     }
 }

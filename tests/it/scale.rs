@@ -1,0 +1,170 @@
+//! Many SLOs on one real Prometheus: how few requests they take, and that one of them never blinds the others.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use slowburn::engine::Snapshot;
+use slowburn::engine::status::DataState;
+
+use crate::daemon::{Driven, options};
+use crate::harness::fault_proxy::FaultProxy;
+use crate::harness::prometheus::{Past, PromOptions, Prometheus};
+
+/// On the slice grid, and on no grid of minutes or hours.
+const T0: i64 = 1_790_000_010;
+
+/// Counters that rise by one each 30 s, [T0 - 10 min, until), for one label set.
+fn counter(text: &mut String, series: &str, until: i64) {
+    for (n, at) in (T0 - 590..until).step_by(30).enumerate() {
+        writeln!(text, "{series} {n} {at}").expect("a String grows");
+    }
+}
+
+async fn prometheus(text: String, flags: &[&str]) -> Prometheus {
+    let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    Prometheus::start(PromOptions { past: Some(Past::Text(text + "# EOF\n")), flags, ..PromOptions::default() }).await
+}
+
+fn availability(service: &str) -> (String, String) {
+    let text = format!(
+        "name: {service}\nowner: t\nslo:\n  availability:\n    objective: 99\n    sli: {{total: \
+         'r_total{{service=\"{service}\"}}', bad: 'r_total{{service=\"{service}\",code=\"500\"}}'}}\n"
+    );
+    (format!("{service}.yaml"), text)
+}
+
+fn driven(url: &str, files: &[(String, String)], change: impl FnOnce(&mut slowburn::app::Options)) -> Driven {
+    let rules: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let mut options = options(url, &rules, None);
+    options.backfill = false;
+    change(&mut options);
+    Driven::new(options)
+}
+
+/// The services whose data is fresh.
+fn fresh(snapshot: &Arc<Snapshot>) -> Vec<&str> {
+    let slos = snapshot.slos.iter().filter(|slo| slo.series[0].data.state == DataState::Fresh);
+    slos.map(|slo| slo.slo.service.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_services_with_three_slos_each_take_ten_queries_a_poll_at_most() {
+    let until = T0 + 90;
+    let mut text = String::new();
+    let mut files = Vec::new();
+    for family in ["r", "d_bucket", "d_count", "age"] {
+        for n in 0..200 {
+            let pod = format!("service=\"s{n}\",job=\"j\",instance=\"i{n}\"");
+            match family {
+                "r" => ["200", "500"].iter().for_each(|code| {
+                    counter(&mut text, &format!("r_total{{{pod},code=\"{code}\"}}"), until);
+                }),
+                "d_bucket" => ["0.25", "+Inf"].iter().for_each(|le| {
+                    counter(&mut text, &format!("d_seconds_bucket{{{pod},le=\"{le}\"}}"), until);
+                }),
+                "d_count" => counter(&mut text, &format!("d_seconds_count{{{pod}}}"), until),
+                _ => counter(&mut text, &format!("age_seconds{{{pod}}}"), until),
+            }
+        }
+    }
+    for n in 0..200 {
+        let (name, text) = availability(&format!("s{n}"));
+        let more = format!(
+            "  latency_p95_ms: {{max: 250, sli: {{histogram: 'd_seconds{{service=\"s{n}\"}}'}}}}\n  \
+             feature_freshness_max_delay_s: {{max: 60, sli: {{gauge: 'age_seconds{{service=\"s{n}\"}}'}}}}\n"
+        );
+        files.push((name, text + &more));
+    }
+    let prometheus = prometheus(text, &[]).await;
+    let proxy = FaultProxy::start(&prometheus.url()).await;
+    let mut driven = driven(&proxy.url(), &files, |_| {});
+    driven.live(T0 - 30, T0).await;
+    proxy.take_traffic();
+    let snapshot = driven.live(T0, T0 + 60).await;
+    let traffic = proxy.take_traffic();
+    println!("{} queries and {} samples in 2 polls of {} SLOs", traffic.queries(), traffic.samples, snapshot.slos.len());
+    assert_eq!((snapshot.slos.len(), fresh(&snapshot).len()), (600, 600));
+    assert!(traffic.queries() <= 2 * 10, "{:?}", traffic.requests);
+}
+
+/// Twenty services, of which `s7` has so many series that the server refuses a query which reads them, until they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_slo_that_the_server_refuses_blinds_no_other_and_is_well_again_when_it_can_be() {
+    let until = T0 + 3600;
+    let mut text = String::new();
+    let files: Vec<(String, String)> = (0..20).map(|n| availability(&format!("s{n}"))).collect();
+    for n in 0..20 {
+        let pods = if n == 7 { 400 } else { 1 };
+        for pod in 0..pods {
+            let series = format!("r_total{{service=\"s{n}\",job=\"j\",instance=\"i{pod}\",code=\"200\"}}");
+            counter(&mut text, &series, if pod < 1 { until } else { T0 + 600 });
+        }
+    }
+    let prometheus = prometheus(text, &["--query.max-samples=500"]).await;
+    let proxy = FaultProxy::start(&prometheus.url()).await;
+    let mut driven = driven(&proxy.url(), &files, |_| {});
+    let all: Vec<String> = (0..20).map(|n| format!("s{n}")).filter(|name| name != "s7").collect();
+    let is_all_but_one = |snapshot: &Arc<Snapshot>| {
+        let mut fresh = fresh(snapshot);
+        fresh.sort_unstable();
+        let mut all: Vec<&str> = all.iter().map(String::as_str).collect();
+        all.sort_unstable();
+        let says: Vec<_> = snapshot.slos.iter().map(|slo| (&slo.slo.service, slo.series[0].data)).collect();
+        assert_eq!(fresh, all, "{says:?}");
+        let bad = snapshot.slo("s7-availability").expect("the SLO");
+        assert_eq!(bad.series[0].data.reason.as_str(), "source_unreachable");
+    };
+    // Already the first poll finds the one that fails.
+    let snapshot = driven.live(T0 - 30, T0).await;
+    is_all_but_one(&snapshot);
+    proxy.take_traffic();
+    let snapshot = driven.live(T0, T0 + 300).await;
+    is_all_but_one(&snapshot);
+    let queries = proxy.take_traffic().queries();
+    println!("{queries} queries in 10 polls with one SLO that fails");
+    assert!(queries <= 10 * 8, "halves, not singles: {queries}");
+    // Its pods are gone: it is read again, and by and by all is one request.
+    let snapshot = driven.live(T0 + 300, T0 + 2400).await;
+    assert_eq!(fresh(&snapshot).len(), 20);
+    let total = |id: &str| snapshot.slo(id).expect("the SLO").series[0].window.total;
+    assert_eq!(total("s3-availability"), total("s12-availability"));
+    assert!(total("s7-availability") > 50, "it counts from when its pods were gone");
+    proxy.take_traffic();
+    driven.live(T0 + 2400, T0 + 2700).await;
+    assert_eq!(proxy.take_traffic().queries(), 10, "one query a poll again");
+}
+
+/// An answer over the cap: the SLO that makes it so large is summed by the server, and nobody else is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_over_the_cap_is_split_and_then_summed_by_the_server() {
+    let mut text = String::new();
+    let files: Vec<(String, String)> = (0..4).map(|n| availability(&format!("s{n}"))).collect();
+    for n in 0..4 {
+        for pod in 0..if n == 2 { 1500 } else { 3 } {
+            for code in ["200", "500"].iter().take(if pod == 0 { 2 } else { 1 }) {
+                let series = format!("r_total{{service=\"s{n}\",job=\"j\",instance=\"i{pod}\",code=\"{code}\"}}");
+                counter(&mut text, &series, T0 + 330);
+            }
+        }
+    }
+    let prometheus = prometheus(text, &[]).await;
+    for cap in ["bytes", "series"] {
+        let mut driven = driven(&prometheus.url(), &files, |options| match cap {
+            "bytes" => options.client.max_response_bytes = 100_000,
+            _ => options.source.raw_series_max = 1000,
+        });
+        driven.live(T0 - 30, T0).await;
+        let snapshot = driven.live(T0, T0 + 300).await;
+        assert_eq!(fresh(&snapshot).len(), 4, "{cap}");
+        for slo in &snapshot.slos {
+            let (total, bad) = (slo.series[0].window.total, slo.series[0].window.bad);
+            let summed = slo.notes.iter().any(|note| note.starts_with("aggregated"));
+            println!("{cap}: {} counted {total} events, {bad} of them bad", slo.slo.id);
+            assert_eq!(summed, slo.slo.service == "s2", "{cap}: {:?}", slo.notes);
+            // Each of its series gains one in each of the ten slices since the first poll, and maybe one in that.
+            let pods = if summed { 1501 } else { 4 };
+            assert!((10 * pods..=11 * pods).contains(&total), "{cap}: {} counted {total}", slo.slo.id);
+            assert!((10..=11).contains(&bad), "{cap}: {} counted {bad} bad", slo.slo.id);
+        }
+    }
+}
