@@ -104,7 +104,12 @@ async fn services(services: usize, quick: bool, table: &mut Table) {
                 let at = format!("service=\"s{service}\",job=\"j\",instance=\"s{service}-{pod}\"");
                 match metric {
                     "http_requests_total" => ["200", "201", "404", "500", "503"].iter().for_each(|code| {
-                        series(out, &format!("{metric}{{{at},code=\"{code}\"}}"), i64::from(code.starts_with('2')), span);
+                        series(
+                            out,
+                            &format!("{metric}{{{at},code=\"{code}\"}}"),
+                            i64::from(code.starts_with('2')),
+                            span,
+                        );
                     }),
                     "d_seconds_bucket" => LES.iter().for_each(|le| {
                         series(out, &format!("{metric}{{{at},le=\"{le}\"}}"), 1, span);
@@ -129,11 +134,11 @@ async fn services(services: usize, quick: bool, table: &mut Table) {
     table.part(&format!("{services} services × 3 SLOs, {} raw series, polls each {POLL} s", services * 2 * 9));
     let proxy = FaultProxy::start(&prometheus.url()).await;
     let mut counted = driven(&proxy.url(), &rules);
-    counted.live(T0 - POLL, T0).await;
+    counted.tick(T0).await;
     proxy.take_traffic();
     let snapshot = counted.live(T0, T0 + 10 * POLL).await;
     let fresh = snapshot.slos.iter().filter(|slo| slo.series[0].data.state == DataState::Fresh).count();
-    assert_eq!(fresh, 3 * services, "every SLO has data");
+    table.at_least("SLOs with fresh data", fresh as f64, 3.0 * services as f64, "");
     let traffic = proxy.take_traffic();
     table.at_most("queries per poll", traffic.queries() as f64 / 10.0, 10.0, "");
     table.say("samples read per poll", number(traffic.samples as f64 / 10.0, ""));
@@ -183,7 +188,8 @@ async fn ten_thousand(slos: usize, quick: bool, table: &mut Table) {
     let prometheus = prometheus(|out| {
         for service in 0..slos {
             for code in ["200", "500"] {
-                let labels = format!("service=\"s{service}\",job=\"j\",instance=\"i{}\",code=\"{code}\"", service % 500);
+                let labels =
+                    format!("service=\"s{service}\",job=\"j\",instance=\"i{}\",code=\"{code}\"", service % 500);
                 let gain = i64::from(code == "200");
                 series(out, &format!("http_requests_total{{{labels}}}"), gain, (T0 - 120 + 7, T0 + POLL * (POLLS + 2)));
             }

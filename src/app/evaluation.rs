@@ -12,15 +12,17 @@ use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, Slo, SloSnapshot, Sna
 
 /// A child of a fan-out (a model, a tier) that has been gone this long, seconds, is no longer shown.
 const CHILD_GONE_S: i64 = 3600;
+/// SLOs that one core evaluates at least: starting another costs as much as some hundred.
+const PART_MIN: usize = 1000;
 
 /// What is known of each series beside its slices.
 pub struct Health<'a> {
     /// Series that were seen, by (SLO index, labels).
     pub seen: BTreeMap<(usize, Labels), DataHealth>,
     /// SLOs of which no series was ever seen.
-    pub unseen: &'a dyn Fn(usize) -> DataHealth,
+    pub unseen: &'a (dyn Fn(usize) -> DataHealth + Sync),
     /// Children (SLO index, labels) that lost their row: what they counted since is in `other`.
-    pub folded: &'a dyn Fn(usize, &Labels) -> bool,
+    pub folded: &'a (dyn Fn(usize, &Labels) -> bool + Sync),
     /// SLOs whose history is still being read.
     pub filling: &'a BTreeSet<String>,
 }
@@ -41,29 +43,15 @@ pub fn evaluate(
     let mut snapshot = Snapshot { at, ..Snapshot::default() };
     let mut transitions = Vec::new();
     let mut next = Statuses::with_capacity(slos.len());
-    for (index, slo) in slos.iter().enumerate() {
-        let before = statuses.get(&slo.id);
-        let mut series: Vec<SeriesStatus> = Vec::new();
-        for (labels, slices) in ledger.of(&slo.id) {
-            if !labels.is_empty() && !slo.by.is_empty() && (health.folded)(index, labels) {
-                continue;
-            }
-            let data = health.seen.get(&(index, labels.clone())).copied();
-            let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
-            if !gone(slo, labels, data, at, book) {
-                let previous = before.and_then(|of| of.get(labels));
-                series.push(burn::evaluate(slo, slices, labels, data, at, previous));
-            }
-        }
-        if series.is_empty() {
-            let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s);
-            let labels = Labels::new();
-            let previous = before.and_then(|of| of.get(&labels));
-            let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));
-            series.push(burn::evaluate(slo, &none, &labels, data, at, previous));
-        }
+    let look = |(index, slo): (usize, &Arc<Slo>)| {
+        let series = series_of(index, slo, ledger, health, at, statuses.get(&slo.id), book);
+        let kept: BTreeMap<Labels, SeriesStatus> =
+            series.iter().map(|status| (status.labels.clone(), status.clone())).collect();
+        (series, kept)
+    };
+    for (slo, (series, kept)) in slos.iter().zip(in_parallel(slos, look)) {
         transitions.extend(book.step_all(slo, &series, at));
-        next.insert(slo.id.clone(), series.iter().map(|status| (status.labels.clone(), status.clone())).collect());
+        next.insert(slo.id.clone(), kept);
         let notes = notes.get(&slo.id).cloned().unwrap_or_default();
         snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes, whole: None });
     }
@@ -81,6 +69,61 @@ pub fn add_wholes(snapshot: &mut Snapshot, ledger: &Ledger, windows_s: &[i64], c
         whole.counted = counted.get(&entry.slo.id).copied().unwrap_or_default();
         entry.whole = Some(whole);
     }
+}
+
+/// Every series of one SLO.
+fn series_of(
+    index: usize,
+    slo: &Slo,
+    ledger: &Ledger,
+    health: &Health<'_>,
+    at: Seconds,
+    before: Option<&BTreeMap<Labels, SeriesStatus>>,
+    book: &AlertBook,
+) -> Vec<SeriesStatus> {
+    let mut series: Vec<SeriesStatus> = Vec::new();
+    for (labels, slices) in ledger.of(&slo.id) {
+        if !labels.is_empty() && !slo.by.is_empty() && (health.folded)(index, labels) {
+            continue;
+        }
+        let data = health.seen.get(&(index, labels.clone())).copied();
+        let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
+        if !gone(slo, labels, data, at, book) {
+            let previous = before.and_then(|of| of.get(labels));
+            series.push(burn::evaluate(slo, slices, labels, data, at, previous));
+        }
+    }
+    if series.is_empty() {
+        let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s);
+        let labels = Labels::new();
+        let previous = before.and_then(|of| of.get(&labels));
+        let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));
+        series.push(burn::evaluate(slo, &none, &labels, data, at, previous));
+    }
+    series
+}
+
+/// Does `work` for each SLO, in order. Of very many each core takes a part: what they wait for is memory, and no SLO
+/// depends on another.
+fn in_parallel<T: Send>(slos: &[Arc<Slo>], work: impl Fn((usize, &Arc<Slo>)) -> T + Sync) -> Vec<T> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let part = slos.len().div_ceil(cores).max(PART_MIN);
+    if slos.len() <= part {
+        return slos.iter().enumerate().map(work).collect();
+    }
+    std::thread::scope(|scope| {
+        let work = &work;
+        let parts: Vec<_> = slos
+            .chunks(part)
+            .enumerate()
+            .map(|(n, slos)| scope.spawn(move || (n * part..).zip(slos).map(work).collect::<Vec<T>>()))
+            .collect();
+        let done = |part: std::thread::ScopedJoinHandle<'_, Vec<T>>| match part.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        parts.into_iter().flat_map(done).collect()
+    })
 }
 
 /// While history is being read, nothing of the SLO is called fresh.

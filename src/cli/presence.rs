@@ -16,6 +16,11 @@ use crate::spec::{Model, SliSource, SloSpec, shown};
 /// Queries under way at once.
 const CONCURRENCY: usize = 4;
 
+/// Parts that must be counters.
+const COUNTERS: [&str; 4] = ["total", "bad", "good", "count"];
+/// A counter falls when its process restarts; one that falls in more than this share of its samples is none.
+const FALLS_MAX: f64 = 0.4;
+
 /// What one selector of an SLO finds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Found {
@@ -132,11 +137,24 @@ impl Wanted {
             (_, 0, _) => Some("no series".to_owned()),
             _ => unlabelled(&self.by, &groups),
         };
+        if found.problem.is_none() && found.raw_series > 0 && COUNTERS.contains(&found.part) {
+            found.problem = no_counter(client, &found.selector, at_s).await?;
+        }
         if found.part == "bad" && found.raw_series == 0 {
             found.note = Some("none yet: counts as no bad events".to_owned());
         }
         Ok(found)
     }
+}
+
+/// Says so when a metric falls as often as only a gauge does.
+async fn no_counter(client: &Client, selector: &str, at_s: i64) -> Result<Option<String>, Fault> {
+    let falls = format!("max(resets({selector}[30m]) / count_over_time({selector}[30m]))");
+    let answer = client.query(&falls, at_s).await?;
+    let share = answer.series.first().and_then(|series| series.samples.iter().last()).map_or(0.0, |(_, share)| share);
+    let percent = (share * 100.0).round();
+    Ok((share > FALLS_MAX)
+        .then(|| format!("it falls in {percent} % of its samples, and a counter only rises: it is a gauge")))
 }
 
 /// A label of `by` that no series carries.

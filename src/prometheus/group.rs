@@ -159,7 +159,7 @@ impl Group {
     /// An answer was too large, or too late: the next one covers less. Too large a one is asked for in parts at once.
     pub fn ask_less(&mut self, span: &Span, fault: &Fault) {
         let asked_s = span.to_s - span.from_s;
-        if self.can_ask_less(span) && matches!(fault, Fault::TooLarge(_) | Fault::Timeout) {
+        if self.can_ask_less(span) && (fault.is_of_the_query() || *fault == Fault::Timeout) {
             self.step_s = (asked_s / 2).max(STEP_MIN_S);
             self.in_parts = matches!(fault, Fault::TooLarge(_));
         }

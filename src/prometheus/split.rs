@@ -21,6 +21,8 @@ use crate::query::{Fetch, Plan};
 const PATIENCE: u32 = 2;
 /// ... and where no other group answers to show that the server is well.
 const PATIENCE_ALONE: u32 = 10;
+/// A stretch that a request fails on alone is tried for this long, seconds.
+const GIVEN_UP_AFTER_S: i64 = 1800;
 /// Parts are merged again after this long, seconds, and at most so long.
 const HEAL_S: i64 = 900;
 const HEAL_MAX_S: i64 = 86_400;
@@ -99,7 +101,16 @@ impl Source {
                 self.groups[i].undivided = true;
                 vec![i]
             }
-            _ => Vec::new(),
+            _ => {
+                // What cannot be read is left behind: cursors bridge it, and the newest may be less.
+                let newest_s = at_s - self.options.poll_interval_s;
+                let group = &mut self.groups[i];
+                if group.read_s.is_some_and(|read_s| read_s < at_s - GIVEN_UP_AFTER_S) {
+                    warn!(query = group.name(), to_s = newest_s, "a stretch that cannot be read is left behind");
+                    group.read_s = Some(newest_s);
+                }
+                Vec::new()
+            }
         }
     }
 

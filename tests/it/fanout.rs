@@ -32,7 +32,8 @@ fn past() -> String {
                     let failing = model == 7 && tier == "realtime" && at > T0 + 3 * HOUR;
                     count += if fails == failing { rate } else { 0 };
                     let labels = format!("job=\"llm\",instance=\"{model}-{tier}\",model=\"m{model}\",tier=\"{tier}\"");
-                    writeln!(text, "llm_requests_total{{{labels},code=\"{code}\"}} {count} {at}").expect("a String grows");
+                    writeln!(text, "llm_requests_total{{{labels},code=\"{code}\"}} {count} {at}")
+                        .expect("a String grows");
                 }
             }
         }
@@ -114,7 +115,9 @@ async fn children_come_and_go_and_with_other_they_add_up_to_the_whole() {
     let firing: Vec<_> = snapshot
         .alerts
         .iter()
-        .filter(|alert| alert.kind == AlertKind::FastBurn && alert.resolved_at.is_none() && alert.inhibited_by.is_none())
+        .filter(|alert| {
+            alert.kind == AlertKind::FastBurn && alert.resolved_at.is_none() && alert.inhibited_by.is_none()
+        })
         .map(|alert| (alert.series.clone(), alert.sev.to_string()))
         .collect();
     assert_eq!(firing, [(child("other", "realtime"), "SEV-1".to_owned())], "{:#?}", snapshot.slos[0].series);

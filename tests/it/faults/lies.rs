@@ -103,16 +103,16 @@ const T0: i64 = 1_790_000_010;
 async fn a_hundred_thousand_children_cost_a_bounded_amount_and_lose_no_event() {
     const CHILDREN: i64 = 100_000;
     let liar = Liar::start(|asked: &Asked| match asked.query.as_str() {
-        query if query.starts_with("sum by (code, model)") => matrix((0..CHILDREN).map(|n| {
-            format!(r#"{{"metric":{{"code":"200","model":"m{n}"}},"values":[[{},"1"]]}}"#, asked.at_s)
-        })),
-        query if query.starts_with("sum by (code)") => matrix([format!(
-            r#"{{"metric":{{"code":"200"}},"values":[[{},"{CHILDREN}"]]}}"#,
-            asked.at_s
-        )]),
-        query if query.starts_with("r_total") => matrix((0..CHILDREN).map(|n| {
-            row(&format!(r#""code":"200","instance":"i","model":"m{n}""#), asked.at_s)
-        })),
+        query if query.starts_with("sum by (code, model)") => matrix(
+            (0..CHILDREN)
+                .map(|n| format!(r#"{{"metric":{{"code":"200","model":"m{n}"}},"values":[[{},"1"]]}}"#, asked.at_s)),
+        ),
+        query if query.starts_with("sum by (code)") => {
+            matrix([format!(r#"{{"metric":{{"code":"200"}},"values":[[{},"{CHILDREN}"]]}}"#, asked.at_s)])
+        }
+        query if query.starts_with("r_total") => {
+            matrix((0..CHILDREN).map(|n| row(&format!(r#""code":"200","instance":"i","model":"m{n}""#), asked.at_s)))
+        }
         _ => matrix([]),
     })
     .await;
@@ -149,10 +149,9 @@ async fn an_answer_of_fifty_megabytes_is_read_under_the_cap_and_not_over_it() {
     let bodies: Vec<_> = (0..3).map(|poll| body(T0 + 60 * poll)).collect();
     assert!(bodies.iter().all(|body| body.len() > 50_000_000));
     let liar = Liar::start(move |asked: &Asked| match asked.query.as_str() {
-        query if query.starts_with("sum by (code)") => matrix([format!(
-            r#"{{"metric":{{"code":"200"}},"values":[[{},"20000"]]}}"#,
-            asked.at_s
-        )]),
+        query if query.starts_with("sum by (code)") => {
+            matrix([format!(r#"{{"metric":{{"code":"200"}},"values":[[{},"20000"]]}}"#, asked.at_s)])
+        }
         query if query.starts_with("r_total") => bodies[((asked.at_s - T0) / 60) as usize].clone(),
         _ => matrix([]),
     })

@@ -37,7 +37,9 @@ async fn disturbed(kill: bool) -> Vec<String> {
             wrong.push(format!("poll {poll}: the page is {page:?}"));
         }
         if !gone && poll != BEFORE + GONE {
-            wrong.extend(differences(&slices(&daemon), &twin.0[poll].0).into_iter().map(|d| format!("poll {poll}: {d}")));
+            wrong.extend(
+                differences(&slices(&daemon), &twin.0[poll].0).into_iter().map(|d| format!("poll {poll}: {d}")),
+            );
         }
     }
     wrong
