@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::engine::alert::Alert;
 use crate::engine::severity::Sev;
 use crate::engine::status::{ClauseStatus, DataReason, SeriesStatus};
-use crate::engine::{Labels, Seconds, Slo, SloState, Snapshot, Speed};
+use crate::engine::{Labels, Seconds, Slo, SloSnapshot, SloState, Snapshot, Speed};
 
 /// What a line is about; decides its word and its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +99,7 @@ pub fn tell(previous: &Snapshot, next: &Snapshot, deliveries: &[Delivery]) -> Ve
     let mut events = Vec::new();
     if has_begun(previous) {
         for slo in &next.slos {
-            let known = slo.series.iter().filter_map(|now| Some((series_of(previous, &slo.slo.id, &now.labels)?, now)));
+            let known = told(slo).filter_map(|now| Some((series_of(previous, &slo.slo.id, &now.labels)?, now)));
             events.extend(known.filter_map(|(before, now)| change(&slo.slo, before, now)));
         }
     } else if has_begun(next) {
@@ -148,10 +148,15 @@ fn series_of<'a>(snapshot: &'a Snapshot, slo_id: &str, labels: &Labels) -> Optio
     snapshot.slo(slo_id)?.series.iter().find(|series| series.labels == *labels)
 }
 
+/// The series that are told of: of a fan-out its children, which say more than the whole of them.
+fn told(slo: &SloSnapshot) -> impl Iterator<Item = &SeriesStatus> {
+    slo.series.iter().filter(|series| slo.series.len() == 1 || !slo.slo.is_whole(&series.labels))
+}
+
 /// One line for the fleet, and one for each series that is not well.
 fn baseline(snapshot: &Snapshot, lines: &mut Vec<Line>) {
     let all: Vec<(&Slo, &SeriesStatus)> =
-        snapshot.slos.iter().flat_map(|slo| slo.series.iter().map(|series| (&*slo.slo, series))).collect();
+        snapshot.slos.iter().flat_map(|slo| told(slo).map(|series| (&*slo.slo, series))).collect();
     let mut services: Vec<&str> = snapshot.slos.iter().map(|slo| slo.slo.service.as_str()).collect();
     services.dedup();
     let well = all.iter().filter(|(_, series)| series.state == SloState::Ok).count();

@@ -562,7 +562,12 @@ impl Source {
         self.groups[group].sum_from(from_s, self.options.resolution_s);
         let slis = self.groups[group].slis.clone();
         self.tracker.forget_slis(&slis);
-        self.watch.count_anew(&slis);
+        self.count_anew(&slis);
+    }
+
+    /// These SLIs answer with another number of rows from now on.
+    pub(super) fn count_anew(&mut self, slis: &[usize]) {
+        self.watch.count_anew(slis);
     }
 
     /// Targets that were never seen before and started since their group was last read: what they count is news.

@@ -23,6 +23,8 @@ const PATIENCE: u32 = 2;
 const PATIENCE_ALONE: u32 = 10;
 /// A stretch that a request fails on alone is tried for this long, seconds.
 const GIVEN_UP_AFTER_S: i64 = 1800;
+/// Sums by child are never too many while they are fewer than this, whatever `raw_series_max` says.
+const CHILD_ROWS_MIN: usize = 2_000;
 /// Parts are merged again after this long, seconds, and at most so long.
 const HEAL_S: i64 = 900;
 const HEAL_MAX_S: i64 = 86_400;
@@ -98,14 +100,15 @@ impl Source {
                     query = group.name(),
                     "the answer is too large even as sums: children are not told apart any more"
                 );
-                self.groups[i].undivided = true;
+                self.divide_no_more(i);
                 vec![i]
             }
             _ => {
                 // What cannot be read is left behind: cursors bridge it, and the newest may be less.
                 let newest_s = at_s - self.options.poll_interval_s;
                 let group = &mut self.groups[i];
-                if group.read_s.is_some_and(|read_s| read_s < at_s - GIVEN_UP_AFTER_S) {
+                let long_ago = group.read_s.is_some_and(|read_s| read_s < at_s - GIVEN_UP_AFTER_S);
+                if long_ago && fault.is_of_the_query() {
                     warn!(query = group.name(), to_s = newest_s, "a stretch that cannot be read is left behind");
                     group.read_s = Some(newest_s);
                 }
@@ -143,16 +146,23 @@ impl Source {
                 info!(query = group.name(), raw_series = largest, "the server sums it from now on");
                 self.sum_from(i, read_s);
             }
-            (Ask::Counter, true, false, _) => {
+            (Ask::Counter, true, false, _) if largest > CHILD_ROWS_MIN => {
                 warn!(
                     query = group.name(),
                     rows = largest,
                     "children are so many that they are not told apart any more"
                 );
-                self.groups[i].undivided = true;
+                self.divide_no_more(i);
             }
             _ => {}
         }
+    }
+
+    /// From now on the children of a group are not asked for.
+    fn divide_no_more(&mut self, i: usize) {
+        self.groups[i].undivided = true;
+        let slis = self.groups[i].slis.clone();
+        self.count_anew(&slis);
     }
 
     fn split(&mut self, i: usize, parts: Vec<Vec<usize>>, at_s: i64, why: &str) -> Vec<usize> {

@@ -129,17 +129,23 @@ impl AlertBook {
         }
         if let Some(status) = wholes.first() {
             let covered_by = self.strongest_of_children(&slo.id);
-            transitions.extend(self.take(&Step { covered_by, ..Step::new(slo, status, at) }));
+            let missing_said = self.children_out(&slo.id).any(|kind| kind == AlertKind::DataMissing);
+            transitions.extend(self.take(&Step { covered_by, missing_said, ..Step::new(slo, status, at) }));
         }
         transitions
     }
 
     /// The strongest alert that goes out for a child of a fan-out.
     fn strongest_of_children(&self, slo_id: &str) -> Option<AlertKind> {
-        let children = self.series.get(slo_id)?.values().filter(|entry| !entry.series.is_empty());
-        let alerts = children.flat_map(|entry| &entry.alerts);
+        self.children_out(slo_id).filter(|kind| strength(*kind) > 0).max_by_key(|kind| strength(*kind))
+    }
+
+    /// The kinds of all alerts that go out for children of a fan-out.
+    fn children_out(&self, slo_id: &str) -> impl Iterator<Item = AlertKind> + '_ {
+        let entries = self.series.get(slo_id).into_iter().flat_map(BTreeMap::values);
+        let alerts = entries.filter(|entry| !entry.series.is_empty()).flat_map(|entry| &entry.alerts);
         let out = alerts.filter(|alert| alert.resolved_at.is_none() && alert.inhibited_by.is_none());
-        out.map(|alert| alert.kind).filter(|kind| strength(*kind) > 0).max_by_key(|kind| strength(*kind))
+        out.map(|alert| alert.kind)
     }
 
     /// Takes in the newest evaluation of one series; `at` is its slice time and never runs backwards. Answers what
@@ -227,6 +233,8 @@ struct Step<'a> {
     blind: bool,
     /// Of the whole of a fan-out: the strongest alert of a child.
     covered_by: Option<AlertKind>,
+    /// Of the whole of a fan-out: a child says already that data is missing.
+    missing_said: bool,
     /// Of a child of a fan-out: the whole has no data.
     whole_blind: bool,
 }
@@ -248,7 +256,7 @@ fn strength(kind: AlertKind) -> u8 {
 impl<'a> Step<'a> {
     fn new(slo: &'a Slo, status: &'a SeriesStatus, at: Seconds) -> Self {
         let blind = has_no_data(status) || status.state == SloState::Unknown;
-        Step { slo, status, at, blind, covered_by: None, whole_blind: false }
+        Step { slo, status, at, blind, covered_by: None, missing_said: false, whole_blind: false }
     }
 
     fn no_data(&self) -> bool {
@@ -379,10 +387,11 @@ impl SeriesAlerts {
             return;
         }
         let since = *self.no_data_since.get_or_insert(step.at);
+        let said_by = step.missing_said.then_some(kind);
         if self.alerts.iter().any(|alert| alert.held) {
-            self.fire(kind, FireReason::NoDataWhileFiring, None, step, transitions);
+            self.fire(kind, FireReason::NoDataWhileFiring, said_by, step, transitions);
         } else if step.at - since >= DATA_MISSING_AFTER_S && !step.whole_blind || self.firing(kind).is_some() {
-            self.fire(kind, FireReason::NoData, None, step, transitions);
+            self.fire(kind, FireReason::NoData, said_by, step, transitions);
         }
     }
 
