@@ -246,7 +246,8 @@ impl Daemon {
                 debug!(slo = slo.id, corrected = applied.corrected, "late samples corrected slices");
                 metrics::counter!(names::SLICES_CORRECTED_TOTAL).increment(applied.corrected);
             }
-            if !self.options.compat.windows_s().is_empty() {
+            // Of a fan-out the whole counts everything once.
+            if !self.options.compat.windows_s().is_empty() && (slo.by.is_empty() || slo.is_whole(&harvest.labels)) {
                 self.counted.entry(slo.id.clone()).or_default().add(&harvest.deltas);
             }
             let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };

@@ -251,7 +251,7 @@ impl Pages {
 /// The evaluation of a past moment, as a daemon of that moment had it.
 fn past(slos: &[std::sync::Arc<Slo>], ledger: &Ledger, at: i64) -> Snapshot {
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(at) };
-    let health = Health { seen: BTreeMap::new(), unseen: &|_| fresh, filling: &BTreeSet::new() };
+    let health = Health { seen: BTreeMap::new(), unseen: &|_| fresh, folded: &|_, _| false, filling: &BTreeSet::new() };
     let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
     let mut snapshot = evaluate(slos, &BTreeMap::new(), ledger, &health, at, &mut statuses, &mut book).0;
     add_wholes(&mut snapshot, ledger, &SLOTH_WINDOWS_S, &BTreeMap::new());
