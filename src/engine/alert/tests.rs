@@ -502,7 +502,10 @@ mod fanned_out {
         out
     }
 
-    fn check(rows: &[(i64, Says, &[(&str, Says)], &[&str])]) {
+    /// Seconds after T0, what the whole says, what each child says, and what goes out then.
+    type Row<'a> = (i64, Says, &'a [(&'a str, Says)], &'a [&'a str]);
+
+    fn check(rows: &[Row<'_>]) {
         let mut slo = slo();
         slo.by = vec!["model".into()];
         let mut book = AlertBook::new();

@@ -233,8 +233,8 @@ fn replaced(body: &Bytes, change: impl FnOnce(&mut Vec<Value>)) -> Bytes {
 }
 
 /// The samples of each series that has several.
-fn each_raw(series: &mut [Value], mut change: impl FnMut(&mut Vec<Value>)) {
-    series.iter_mut().filter_map(|series| series.get_mut("values")?.as_array_mut()).for_each(|samples| change(samples));
+fn each_raw(series: &mut [Value], change: impl FnMut(&mut Vec<Value>)) {
+    series.iter_mut().filter_map(|series| series.get_mut("values")?.as_array_mut()).for_each(change);
 }
 
 fn set_values(series: &mut [Value], value: impl Into<Value>) {
