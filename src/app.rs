@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, Log};
 use crate::clock::Clock;
 use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Notifier};
@@ -42,6 +43,8 @@ pub struct Options {
     pub evaluation_delay_s: i64,
     /// Where state is kept; `None` keeps none.
     pub data_dir: Option<PathBuf>,
+    /// How the audit log is kept; `None` keeps none.
+    pub audit: Option<audit::Options>,
     /// Whether history is read at a cold start.
     pub backfill: bool,
     /// Reads the rules; called at the start and at each reload.
@@ -92,6 +95,8 @@ pub struct Handle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Ask for a reload.
     pub reload: mpsc::Sender<web::Reload>,
+    /// The audit log; `None` where none is kept, or it cannot be written.
+    pub audit: Option<Log>,
 }
 
 /// Runs a daemon until `stop`: server, poll loop and notifiers, then drains them. `started` gets its handles.
@@ -108,8 +113,13 @@ pub async fn run(
     let notify_stop = CancellationToken::new();
     let mut options = options;
     let destinations = std::mem::take(&mut options.destinations);
+    let audit = options.audit.take();
     let settings = options.notify.clone();
     let (mut daemon, views) = Daemon::new(options)?;
+    let audit = match audit {
+        Some(audit) => open_log(audit, clock.clone()).await,
+        None => None,
+    };
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),
@@ -121,11 +131,36 @@ pub async fn run(
         limits,
     };
     let server = tokio::spawn(web::serve(listener, app, stop.clone()));
-    started(Handle { snapshots: views.snapshot, reload });
+    started(Handle { snapshots: views.snapshot, reload, audit: audit.clone() });
     daemon.run(&notifier, reloads, &stop).await;
     // The last state is stored and published: let the couriers say it, and the readers finish.
     notify_stop.cancel();
     notifier.drained().await;
     drop(server.await);
+    if let Some(log) = audit {
+        drop(tokio::task::spawn_blocking(move || log.close()).await);
+    }
     Ok(())
+}
+
+/// Opens the audit log. Where it cannot be opened the daemon runs on without: nothing is allowed then, but alerts go out.
+async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
+    if options.sinks.is_empty() {
+        tracing::info!("audit checkpoints are kept beside the log only (audit.checkpoints sends them elsewhere)");
+    }
+    match tokio::task::spawn_blocking(move || Log::open(options, clock)).await {
+        Ok(Ok(log)) => {
+            tracing::info!(origin = log.public_key().name(), records = log.checkpoint().size, "the audit log is open");
+            Some(log)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
+            metrics::gauge!(crate::telemetry::names::AUDIT_WRITABLE).set(0.0);
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
+            None
+        }
+    }
 }

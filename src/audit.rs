@@ -5,6 +5,8 @@
 //! DIR/checkpoints                  signed statements "the log has N records and this Merkle root"
 //! DIR/signing.key  DIR/key.pub     what signs them (0600), and what checks them
 //! DIR/hashes                       the Merkle tree's hashes; can be made again from the records
+//! DIR/index.db                     what records are found by; can be made again from the records
+//! DIR/bodies/                      what decisions were made from, by digest
 //! DIR/lock                         held by the one process that writes
 //! ```
 //!
@@ -14,17 +16,22 @@
 //!
 //! Deliberately absent: deleting records. What has to be forgotten is kept outside and named by its digest.
 
+pub mod bodies;
 pub mod canonical;
 pub mod checkpoint;
+pub mod export;
 mod hashes;
+pub mod index;
 pub mod key;
 mod log;
 pub mod merkle;
 pub mod record;
 mod segment;
 pub mod sink;
+pub mod verify;
 
+pub use bodies::Bodies;
 pub use checkpoint::{Anchor, Checkpoint};
-pub use log::{Log, OpenError, Options, Proof, Receipt, Refused};
+pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, prove};
 pub use merkle::Hash;
 pub use record::{Kind, Record};

@@ -2,6 +2,7 @@
 //!
 //! stdout is data, stderr is log and progress. A pipe that closes early is no error.
 
+mod audit;
 mod check;
 mod demo;
 mod eval;
@@ -76,6 +77,8 @@ enum Command {
         #[command(subcommand)]
         what: export::Export,
     },
+    /// Search the audit log, verify it, export it
+    Audit(audit::AuditArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
         Command::Import(args) => import::import(&args),
+        Command::Audit(args) => audit::audit(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "slowburn", &mut script);

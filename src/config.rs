@@ -45,6 +45,8 @@ pub struct Settings {
     pub listen_anywhere: bool,
     /// Where the ledger and alert states survive a restart; `None`: memory only, and a restart fills them again.
     pub data_dir: Option<PathBuf>,
+    /// How the audit log is kept.
+    pub audit: Audit,
     /// Length of a slice; divides 5 minutes. Default 30 s.
     pub resolution: TimeSpan,
     /// Time between polls; a multiple of `resolution`. Default 30 s.
@@ -146,6 +148,74 @@ impl std::fmt::Debug for Webhook {
     }
 }
 
+/// How the audit log is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audit {
+    /// Its directory; `None`: `audit` in `data_dir`.
+    pub dir: Option<PathBuf>,
+    /// Its name in records and checkpoints; `None`: that of its key, or a new one.
+    pub origin: Option<String>,
+    /// The key that signs checkpoints; `None`: `signing.key` in its directory.
+    pub key_file: Option<PathBuf>,
+    /// A file of records is followed by a new one after so many bytes. 1 MiB to 1 GiB, default 64 MiB.
+    pub segment_bytes: u64,
+    /// Most bytes of inputs that are kept beside it; the oldest go first. Default 1 GiB.
+    pub bodies_bytes_max: u64,
+    /// Where checkpoints go besides its directory.
+    pub checkpoints: Vec<CheckpointSink>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Audit {
+            dir: None,
+            origin: None,
+            key_file: None,
+            segment_bytes: 64 << 20,
+            bodies_bytes_max: 1 << 30,
+            checkpoints: Vec::new(),
+        }
+    }
+}
+
+/// One place that checkpoints of the audit log go to.
+#[derive(Clone, PartialEq)]
+pub enum CheckpointSink {
+    /// A line of JSON on stdout.
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+    /// A URL that is posted to.
+    Webhook {
+        /// The whole URL; its path is often a secret.
+        url: String,
+        /// Token of the `Authorization` header.
+        bearer: Option<SecretFile>,
+        /// PEM file of the certificate authority.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl std::fmt::Debug for CheckpointSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CheckpointSink::Stdout => f.write_str("Stdout"),
+            CheckpointSink::File(path) => f.debug_tuple("File").field(path).finish(),
+            CheckpointSink::Webhook { url, .. } => {
+                let shown = url.split('/').take(3).collect::<Vec<_>>().join("/");
+                f.debug_tuple("Webhook").field(&shown).finish()
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// Where the audit log is; `None` where nothing is kept.
+    pub fn audit_dir(&self) -> Option<PathBuf> {
+        self.audit.dir.clone().or_else(|| Some(self.data_dir.as_ref()?.join("audit")))
+    }
+}
+
 /// How the past is filled at a cold start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backfill {
@@ -215,6 +285,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9595)),
             listen_anywhere: false,
             data_dir: None,
+            audit: Audit::default(),
             resolution: crate::spec::defaults().resolution,
             poll_interval: seconds(30),
             evaluation_delay: Duration::from_secs(5),

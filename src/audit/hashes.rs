@@ -60,6 +60,15 @@ impl Hashes {
         Ok(())
     }
 
+    /// How many records it has hashes of.
+    pub(super) fn records(&self) -> u64 {
+        let mut records = self.count / 2;
+        while merkle::stored_for(records + 1) <= self.count {
+            records += 1;
+        }
+        records
+    }
+
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

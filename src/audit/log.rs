@@ -9,6 +9,8 @@ mod recovery;
 mod tests;
 mod writer;
 
+pub(super) use writer::STEP_MS;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -332,7 +334,10 @@ fn refused(why: Refused) -> Refused {
 }
 
 /// The proof of record `seq` under `checkpoint`, from the stored hashes in `dir`; `None` when that does not cover it.
-pub(super) fn prove(dir: &std::path::Path, seq: u64, checkpoint: Checkpoint) -> std::io::Result<Option<Proof>> {
+///
+/// # Errors
+/// When the stored hashes cannot be read, or do not give the signed root.
+pub fn prove(dir: &std::path::Path, seq: u64, checkpoint: Checkpoint) -> std::io::Result<Option<Proof>> {
     if seq >= checkpoint.size {
         return Ok(None);
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::record::LINE_BYTES_MAX;
@@ -40,6 +41,15 @@ impl Segment {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Lines { file: BufReader::with_capacity(256 * 1024, file), offset })
+    }
+}
+
+impl Segment {
+    /// One line: where it begins, and its length without its end.
+    pub(super) fn line(&self, begins: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut line = vec![0; length.min(LINE_BYTES_MAX)];
+        File::open(&self.path)?.read_exact_at(&mut line, begins)?;
+        Ok(line)
     }
 }
 

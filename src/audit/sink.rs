@@ -3,6 +3,8 @@
 //! A sink gets the newest checkpoint, and again until it has it: each one covers all before it, so one that was missed
 //! is no loss. Each sink has a thread of its own; a slow one holds up neither the log nor the others.
 
+mod webhook;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::telemetry::names;
+
+pub use webhook::Webhook;
 
 /// Takes checkpoints.
 pub trait Sink: Send + 'static {

@@ -139,6 +139,7 @@ fn options(
         // Simulated scrapes arrive at once; on the wall this is a fraction of a second.
         evaluation_delay_s: if args.speed > 10.0 { 1 } else { 5 },
         data_dir: None,
+        audit: None,
         backfill: true,
         rules: Box::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),
         notify: notify::Settings::new(url(page)?),

@@ -175,6 +175,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         source: wiring::source(settings, to_compare),
         evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
         data_dir: settings.data_dir.clone(),
+        audit: wiring::audit(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
         rules: Box::new(move || wiring::rules(&paths, &for_rules, &flags)),
         notify: wiring::notify(settings).map_err(config)?,

@@ -7,8 +7,9 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ImportFlags;
+use crate::audit;
 use crate::clock::Clock;
-use crate::config::{self, Auth, Settings};
+use crate::config::{self, Auth, CheckpointSink, Settings};
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
@@ -138,4 +139,39 @@ fn endpoint(url: &str, ca_file: Option<&Path>, auth: &Auth) -> Result<Endpoint, 
         }
     };
     endpoint.authorization(&header).map_err(|_| format!("the credentials for {origin} cannot stand in a header"))
+}
+
+/// The audit log; `None` where the settings keep nothing.
+pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
+    let Some(dir) = settings.audit_dir() else { return Ok(None) };
+    let mut options = audit::Options::new(dir);
+    options.origin = settings.audit.origin.clone();
+    options.key_file = settings.audit.key_file.clone();
+    options.segment_bytes = settings.audit.segment_bytes;
+    for place in &settings.audit.checkpoints {
+        options.sinks.push(match place {
+            CheckpointSink::Stdout => Box::new(audit::sink::Stdout),
+            CheckpointSink::File(path) => Box::new(audit::sink::NoteFile(path.clone())),
+            CheckpointSink::Webhook { url, bearer, ca_file } => {
+                Box::new(checkpoint_webhook(url, bearer.as_ref(), ca_file.as_deref())?)
+            }
+        });
+    }
+    Ok(Some(options))
+}
+
+fn checkpoint_webhook(
+    url: &str,
+    bearer: Option<&config::SecretFile>,
+    ca_file: Option<&Path>,
+) -> Result<audit::sink::Webhook, String> {
+    let url = Url::parse(url).map_err(|error| format!("audit.checkpoints: a webhook's URL cannot be used: {error}"))?;
+    let ca = ca_file.map(|path| std::fs::read(path).map_err(|error| format!("ca_file {}: {error}", path.display())));
+    let client = notify::client(&url, ca.transpose()?.as_deref()).map_err(|error| {
+        let origin = url.origin().ascii_serialization();
+        format!("audit.checkpoints: no client for {origin}: {error}. Is there a CA store? Give a ca_file")
+    })?;
+    let token = bearer.map(|file| file.read().map_err(|error| error.to_string())).transpose()?;
+    let header = token.map(|token| format!("Bearer {}", token.expose_secret()));
+    audit::sink::Webhook::new(url, client, header.as_deref())
 }

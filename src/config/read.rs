@@ -12,7 +12,9 @@ use crate::spec::reader::{At, Fields, Report};
 use crate::spec::{Code, Place, Problem, Severity, tree};
 use crate::telemetry::compat::{Compat, Switch};
 
-use super::{Alertmanager, Auth, LogFormat, LogLevel, Prometheus, SecretFile, Settings, Webhook, endpoint};
+use super::{
+    Alertmanager, Audit, Auth, CheckpointSink, LogFormat, LogLevel, Prometheus, SecretFile, Settings, Webhook, endpoint,
+};
 
 /// What came of reading a settings file.
 #[derive(Debug, Clone)]
@@ -126,6 +128,9 @@ impl Reader<'_> {
         set(&mut settings.listen, fields.get("listen").and_then(|at| listen(&at, report)));
         set(&mut settings.listen_anywhere, fields.get("listen_anywhere").and_then(|at| at.flag(report)));
         settings.data_dir = self.path(&mut fields, "data_dir", report);
+        if let Some(at) = fields.get("audit") {
+            self.audit(&at, &mut settings.audit, report);
+        }
         set(&mut settings.resolution, fields.get("resolution").and_then(|at| at.duration(report)));
         set(&mut settings.poll_interval, fields.get("poll_interval").and_then(|at| at.duration(report)));
         set(&mut settings.evaluation_delay, fields.get("evaluation_delay").and_then(|at| delay(&at, report)));
@@ -186,6 +191,41 @@ impl Reader<'_> {
         let headers = headers(&mut fields, report);
         fields.finish(report);
         Some(Webhook { url: url?, secret_file, min_severity, ca_file, headers })
+    }
+
+    fn audit(&self, at: &At<'_>, audit: &mut Audit, report: &mut Report<'_>) {
+        let Some(mut fields) = at.map(report) else { return };
+        audit.dir = self.path(&mut fields, "dir", report);
+        if let Some(at) = fields.get("origin") {
+            audit.origin = origin(&at, report);
+        }
+        audit.key_file = self.path(&mut fields, "key_file", report);
+        let bytes = fields.get("segment_bytes").and_then(|at| at.whole(report, 1 << 20..=1 << 30));
+        set(&mut audit.segment_bytes, bytes);
+        let bytes = fields.get("bodies_bytes_max").and_then(|at| at.whole(report, 32 << 20..=1 << 40));
+        set(&mut audit.bodies_bytes_max, bytes);
+        audit.checkpoints = self.each(&mut fields, "checkpoints", report, Self::checkpoint_sink);
+        fields.finish(report);
+    }
+
+    fn checkpoint_sink(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<CheckpointSink> {
+        let mut fields = at.map(report)?;
+        let stdout = fields.get("stdout").and_then(|at| at.flag(report)).filter(|on| *on);
+        let file = self.path(&mut fields, "file", report);
+        let webhook = fields.get("webhook");
+        let bearer = self.path(&mut fields, "bearer_token_file", report).map(SecretFile::new);
+        let ca_file = self.path(&mut fields, "ca_file", report);
+        fields.finish(report);
+        match (stdout, file, webhook) {
+            (Some(_), None, None) => Some(CheckpointSink::Stdout),
+            (None, Some(file), None) => Some(CheckpointSink::File(file)),
+            (None, None, Some(at)) => Some(CheckpointSink::Webhook { url: url(&at, report)?, bearer, ca_file }),
+            _ => {
+                let what = "a place for checkpoints is one of stdout, file and webhook";
+                report.error(at, Code::InvalidSetting, what).write("stdout: true, file: PATH or webhook: URL");
+                None
+            }
+        }
     }
 
     fn each<T>(
@@ -253,6 +293,16 @@ fn url(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
             None
         }
     }
+}
+
+fn origin(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = at.text(report)?;
+    if text.is_empty() || text.len() > 200 || !text.chars().all(|c| c.is_ascii_graphic() && c != '+') {
+        let what = "the name of a log is up to 200 printable ASCII characters without + and space";
+        report.error(at, Code::InvalidSetting, what).write("origin: checkout.prod.example/slowburn");
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn listen(at: &At<'_>, report: &mut Report<'_>) -> Option<SocketAddr> {

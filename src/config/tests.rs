@@ -88,6 +88,20 @@ fn a_slice_divides_five_minutes_and_polls_fall_on_slices() {
 }
 
 #[test]
+fn checkpoints_go_to_one_place_each() {
+    let loaded =
+        load_text("s", "audit: {checkpoints: [{stdout: true}, {file: a}, {webhook: \"https://x/hunter2\"}]}\n");
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    assert_eq!(loaded.settings.audit.checkpoints.len(), 3);
+    assert!(!format!("{:?}", loaded.settings).contains("hunter2"));
+    for wrong in ["{}", "{stdout: false}", "{stdout: true, file: a}", "{file: a, webhook: \"https://x\"}"] {
+        let text = problems(&format!("audit: {{checkpoints: [{wrong}]}}\n"));
+        assert!(text.contains("write: stdout: true, file: PATH or webhook: URL"), "{text}");
+    }
+    assert!(problems("audit: {origin: \"a b\"}\n").contains("without + and space"));
+}
+
+#[test]
 fn a_secret_file_is_trimmed_bounded_and_never_shown() {
     let folder = std::env::temp_dir().join(format!("slowburn-secret-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

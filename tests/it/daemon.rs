@@ -27,6 +27,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         source: SourceOptions::default(),
         evaluation_delay_s: 0,
         data_dir,
+        audit: None,
         backfill: true,
         rules: Box::new(move || {
             let texts: Vec<(&str, &str)> = rules.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

@@ -6,6 +6,7 @@ mod daemon;
 mod harness;
 
 mod alerting;
+mod audit;
 mod conformance;
 mod daemon_faults;
 mod exactness;

@@ -67,7 +67,8 @@ pub(super) fn find(dir: &Path, public: &PublicKey) -> Result<Found, OpenError> {
     hashes.cut(head.frontier.size()).map_err(file_error(&dir.join("hashes")))?;
     let mut replay = Replay { dir, head, hashes, last_kind: None, signed: signed.as_ref(), torn: Vec::new() };
     let begins = replay.head.frontier.size();
-    let from = segments.iter().rposition(|segment| segment.first <= begins).unwrap_or(0);
+    // The last record that is vouched for is looked at too: its time and kind are needed.
+    let from = segments.iter().rposition(|segment| segment.first < begins).unwrap_or(0);
     let mut end = None;
     for (i, segment) in segments.iter().enumerate().skip(from) {
         let skip = if i == from { begins.saturating_sub(segment.first) } else { 0 };
@@ -137,6 +138,10 @@ impl Replay<'_> {
                 Next::Line(begins, line) if passed < skip => {
                     passed += 1;
                     end = begins + line.len() as u64 + 1;
+                    if passed == skip {
+                        let last = self.vouched(&line);
+                        last.map_err(|what| self.damaged(format!("record {}: {what}", expected + skip - 1)))?;
+                    }
                 }
                 Next::Line(begins, line) => match self.record(&line, &mut completed) {
                     Ok(()) => end = begins + line.len() as u64 + 1,
@@ -160,6 +165,21 @@ impl Replay<'_> {
         Ok(end)
     }
 
+    /// Takes the last record before those that are read.
+    fn vouched(&mut self, line: &[u8]) -> Result<(), String> {
+        let entry = Entry::read(line)?;
+        if Some(entry.leaf) != self.head.prev {
+            return Err("it is not the one that was signed".into());
+        }
+        self.take(&entry)
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), String> {
+        self.head.time_ms = self.head.time_ms.max(entry.time_ms().ok_or("it has no time")?);
+        self.last_kind = entry.text("kind").map(str::to_owned);
+        Ok(())
+    }
+
     fn record(&mut self, line: &[u8], completed: &mut Vec<Hash>) -> Result<(), String> {
         let entry = Entry::read(line)?;
         if entry.seq != self.head.frontier.size() {
@@ -170,8 +190,7 @@ impl Replay<'_> {
         }
         self.head.frontier.push(entry.leaf, completed);
         self.head.prev = Some(entry.leaf);
-        self.head.time_ms = self.head.time_ms.max(entry.time_ms().ok_or("it has no time")?);
-        self.last_kind = entry.text("kind").map(str::to_owned);
+        self.take(&entry)?;
         match self.signed.map(|anchor| &anchor.checkpoint) {
             Some(signed) if signed.size == self.head.frontier.size() && signed.root != self.head.frontier.root() => {
                 Err("the records up to here are not those of the signed checkpoint".into())

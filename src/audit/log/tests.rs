@@ -183,6 +183,23 @@ fn a_clock_that_goes_back_is_told() {
 }
 
 #[test]
+fn a_clock_that_goes_back_over_a_restart_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A file each, so that the last record stands in a file before the one that is gone on in.
+    let options = || Options { segment_bytes: 1, ..Options::new(folder.path()) };
+    for time_ms in [5_000_000, 1_000_000] {
+        Log::open(options(), Clock::scaled(time_ms, 1e-9)).expect("it opens").close();
+    }
+    assert_eq!(kinds(folder.path()), ["boot", "shutdown", "clock_step", "boot", "shutdown"]);
+    let boots: Vec<bool> = entries(folder.path())
+        .iter()
+        .filter(|entry| entry.text("kind") == Some("boot"))
+        .map(|entry| entry.members["event"]["stopped_in_order"] == true)
+        .collect();
+    assert_eq!(boots, [true, true]);
+}
+
+#[test]
 fn what_cannot_be_a_record_is_refused_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = open(Options::new(folder.path()));

@@ -1,0 +1,207 @@
+//! What decisions were made from: bodies named by their SHA-256, beside the log.
+//!
+//! A record holds the digest, so that it can be made again from the very same inputs, and so that a body can be removed
+//! without breaking the chain. Many decisions of one evaluation share a body; it is kept once. The store is bounded: the
+//! oldest bodies go first.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::merkle::Hash;
+
+/// Largest body, bytes.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// A store of bodies.
+#[derive(Debug)]
+pub struct Bodies {
+    dir: PathBuf,
+    bytes_max: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes: u64,
+    /// Digests that are known to be there.
+    known: HashSet<Hash>,
+}
+
+/// One body on disk: age, size, file.
+type Kept = (std::time::SystemTime, u64, PathBuf);
+
+impl Bodies {
+    /// Opens or begins the store `bodies` in `dir`, which keeps up to `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn open(dir: &Path, bytes_max: u64) -> io::Result<Self> {
+        let dir = dir.join("bodies");
+        fs::create_dir_all(&dir)?;
+        let bytes = kept(&dir)?.iter().map(|(_, bytes, _)| bytes).sum();
+        Ok(Bodies { dir, bytes_max, state: Mutex::new(State { bytes, known: HashSet::new() }) })
+    }
+
+    /// Keeps a body; when this returns it is on disk. Blocks.
+    ///
+    /// # Errors
+    /// When it is over 16 MiB, or the disk does not take it.
+    pub fn put(&self, body: &[u8]) -> io::Result<Hash> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a body of inputs is over 16 MiB"));
+        }
+        let digest = Hash::of(body);
+        // Held while it is written: whoever puts the same body has it on disk as well when it returns.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path(&digest);
+        if state.known.contains(&digest) && path.exists() {
+            return Ok(digest);
+        }
+        // One that is there from before may have been cut short by a crash.
+        if self.get(&digest).is_ok_and(|kept| kept.is_some()) {
+            state.known.insert(digest);
+            return Ok(digest);
+        }
+        let folder = path.parent().expect("it has a folder").to_owned();
+        let is_new = !folder.exists();
+        fs::create_dir_all(&folder)?;
+        let half = path.with_extension("new");
+        let mut file = File::create(&half)?;
+        file.write_all(body)?;
+        file.sync_data()?;
+        fs::rename(&half, &path)?;
+        File::open(&folder)?.sync_all()?;
+        if is_new {
+            File::open(&self.dir)?.sync_all()?;
+        }
+        state.known.insert(digest);
+        state.bytes += body.len() as u64;
+        if state.bytes > self.bytes_max {
+            self.make_room(&mut state, &path)?;
+        }
+        Ok(digest)
+    }
+
+    /// A body; `None` where it was removed or never was.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what its name says.
+    pub fn get(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
+        read(&self.path(digest), digest)
+    }
+
+    fn path(&self, digest: &Hash) -> PathBuf {
+        path(&self.dir, digest)
+    }
+
+    /// Removes the oldest bodies, but not the one that was just written, until a tenth is free.
+    fn make_room(&self, state: &mut State, newest: &Path) -> io::Result<()> {
+        let mut kept = kept(&self.dir)?;
+        kept.sort();
+        state.bytes = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut removed = 0_u64;
+        for (_, bytes, path) in kept.iter().filter(|(_, _, path)| path != newest) {
+            if state.bytes <= self.bytes_max - self.bytes_max / 10 {
+                break;
+            }
+            fs::remove_file(path)?;
+            state.bytes -= bytes;
+            removed += 1;
+        }
+        state.known.clear();
+        tracing::info!(removed, "old inputs of audit records were removed; their decisions cannot be made again");
+        Ok(())
+    }
+}
+
+/// The body `digest` of the log in `dir`, for readers beside the process that writes.
+///
+/// # Errors
+/// When it cannot be read, or is not what its name says.
+pub fn body(dir: &Path, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
+    read(&path(&dir.join("bodies"), digest), digest)
+}
+
+fn path(dir: &Path, digest: &Hash) -> PathBuf {
+    let hex = digest.hex();
+    dir.join(&hex[..2]).join(hex)
+}
+
+fn read(path: &Path, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
+    let body = match fs::read(path) {
+        Ok(body) => body,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if Hash::of(&body) != *digest {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is not what its name says", path.display()),
+        ));
+    }
+    Ok(Some(body))
+}
+
+fn kept(dir: &Path) -> io::Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    for folder in fs::read_dir(dir)? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(folder)? {
+            let file = file?;
+            let about = file.metadata()?;
+            kept.push((about.modified()?, about.len(), file.path()));
+        }
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_kept_once_and_found_by_its_digest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bodies = Bodies::open(folder.path(), 1 << 20).expect("opened");
+        let digest = bodies.put(b"snapshot").expect("kept");
+        assert_eq!(digest, Hash::of(b"snapshot"));
+        assert_eq!(bodies.put(b"snapshot").expect("kept"), digest);
+        assert_eq!(kept(&folder.path().join("bodies")).expect("listed").len(), 1);
+        let again = Bodies::open(folder.path(), 1 << 20).expect("opened");
+        assert_eq!(again.get(&digest).expect("readable").as_deref(), Some(&b"snapshot"[..]));
+        assert_eq!(body(folder.path(), &digest).expect("readable").as_deref(), Some(&b"snapshot"[..]));
+        assert_eq!(again.get(&Hash::of(b"other")).expect("readable"), None);
+    }
+
+    #[test]
+    fn a_changed_body_is_refused_and_written_again_when_it_comes_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bodies = Bodies::open(folder.path(), 1 << 20).expect("opened");
+        let digest = bodies.put(b"snapshot").expect("kept");
+        fs::write(bodies.path(&digest), b"snapshoT").expect("written");
+        assert!(bodies.get(&digest).expect_err("changed").to_string().contains("not what its name says"));
+        let again = Bodies::open(folder.path(), 1 << 20).expect("opened");
+        again.put(b"snapshot").expect("kept");
+        assert_eq!(again.get(&digest).expect("readable").as_deref(), Some(&b"snapshot"[..]));
+    }
+
+    #[test]
+    fn the_store_stays_within_its_bound_and_keeps_the_newest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bodies = Bodies::open(folder.path(), 10_000).expect("opened");
+        let mut last = None;
+        for n in 0..100_u8 {
+            last = Some(bodies.put(&[n; 500]).expect("kept"));
+            let bytes: u64 = kept(&bodies.dir).expect("listed").iter().map(|(_, bytes, _)| bytes).sum();
+            assert!(bytes <= 10_000, "{bytes}");
+        }
+        assert!(bodies.get(&last.expect("one was put")).expect("readable").is_some());
+        assert!(bodies.put(&vec![0; BODY_BYTES_MAX + 1]).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! `slowburn audit`: who did what and why, and whether the log still says what was written.
+//!
+//! Reads the files of a log: with a daemon beside it or without, on the machine that wrote it or on another one.
+
+mod find;
+mod prove;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, complain, wiring};
+
+/// `slowburn audit`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// List records, the newest first
+    #[command(after_help = "Examples:\n  slowburn audit list --data-dir /var/lib/slowburn --service checkout\n  \
+        slowburn audit list --data-dir /var/lib/slowburn --actor ai-operator/orca-ops --since 24h --decision deny\n  \
+        slowburn audit list --data-dir /var/lib/slowburn --incident INC-2025-042 --format json\n\n\
+        Exit codes: 0 listed (also when nothing is found), 1 the log cannot be read, 2 wrong usage")]
+    List(find::ListArgs),
+    /// Show one record, or everything that was recorded of a decision
+    #[command(after_help = "Examples:\n  slowburn audit show --data-dir /var/lib/slowburn 1842\n  \
+        slowburn audit show --data-dir /var/lib/slowburn dec_01J9ZK3T\n  \
+        slowburn audit show --data-dir /var/lib/slowburn 1842 --proof\n\n\
+        Exit codes: 0 shown, 1 not there or the log cannot be read, 2 wrong usage")]
+    Show(find::ShowArgs),
+    /// Check every record, the chain and the checkpoints, and name what is wrong
+    #[command(after_help = "Examples:\n  slowburn audit verify --data-dir /var/lib/slowburn\n  \
+        slowburn audit verify --dir ./audit-copy --key slowburn.pub --anchor anchors.txt --anchor daemon.log\n\n\
+        Exit codes: 0 nothing wrong (half a record at the end is named, and is no fault), 1 faults,\n\
+        2 wrong usage, or the log or key cannot be read")]
+    Verify(prove::VerifyArgs),
+    /// Print the public key that checks the log's signatures
+    #[command(after_help = "Example:\n  slowburn audit key --data-dir /var/lib/slowburn > slowburn.pub\n\n\
+        Keep it where whoever may write the log cannot change it.")]
+    Key(LogArgs),
+    /// Print decisions for other tools
+    #[command(
+        after_help = "Examples:\n  slowburn audit export --data-dir /var/lib/slowburn --format opa > decisions.json\n  \
+        slowburn audit export --data-dir /var/lib/slowburn --format opa-lines --since 7d | gzip > decisions.jsonl.gz\n  \
+        slowburn audit export --data-dir /var/lib/slowburn --format records --service checkout"
+    )]
+    Export(find::ExportArgs),
+}
+
+/// Which log.
+#[derive(Debug, Clone, Args)]
+struct LogArgs {
+    /// The daemon's data directory; its log is in `audit`
+    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    data_dir: Option<PathBuf>,
+    /// The log's own directory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Daemon settings that name one of them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "data_dir"])]
+    config: Option<PathBuf>,
+}
+
+impl LogArgs {
+    fn dir(&self) -> Result<PathBuf, (Exit, String)> {
+        let dir = match (&self.dir, &self.data_dir, &self.config) {
+            (Some(dir), ..) => Some(dir.clone()),
+            (None, Some(data), _) => Some(data.join("audit")),
+            (None, None, config) => {
+                let settings = wiring::settings(config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
+                settings.audit_dir()
+            }
+        };
+        let which = "which log? Write --data-dir DIR (that of the daemon), --dir DIR or --config FILE";
+        let dir = dir.ok_or((Exit::Usage, which.to_owned()))?;
+        match dir.is_dir() {
+            true => Ok(dir),
+            false => Err((Exit::Usage, format!("there is no audit log in {}", dir.display()))),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn audit(args: AuditArgs) -> Exit {
+    let outcome = match args.command {
+        AuditCommand::List(args) => find::list(&args),
+        AuditCommand::Show(args) => find::show(&args),
+        AuditCommand::Verify(args) => prove::verify(&args),
+        AuditCommand::Key(args) => prove::key(&args),
+        AuditCommand::Export(args) => find::export(&args),
+    };
+    outcome.unwrap_or_else(|(exit, text)| {
+        complain(text.trim_end());
+        exit
+    })
+}
+
+/// A bar on a terminal, from the first second on; nothing elsewhere.
+fn progress(what: &'static str) -> impl FnMut(u64, u64) {
+    use std::io::IsTerminal as _;
+    let style = indicatif::ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes}")
+        .expect("the template is a constant that indicatif reads");
+    let mut bar: Option<indicatif::ProgressBar> = None;
+    let on_terminal = std::io::stderr().is_terminal();
+    move |done, total| {
+        if !on_terminal || total < 8 << 20 {
+            return;
+        }
+        let bar =
+            bar.get_or_insert_with(|| indicatif::ProgressBar::new(total).with_style(style.clone()).with_message(what));
+        bar.set_position(done);
+        if done >= total {
+            bar.finish_and_clear();
+        }
+    }
+}
