@@ -17,7 +17,6 @@
 //! Deliberately absent: deleting records. What has to be forgotten is kept outside and named by its digest.
 
 pub mod bodies;
-pub mod canonical;
 pub mod checkpoint;
 pub mod export;
 mod hashes;

@@ -10,8 +10,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::canonical::{self, Unrepresentable};
 use super::merkle::Hash;
+use crate::gate::canonical;
 
 /// Version of the record's shape.
 pub const SCHEMA: &str = "safe-to-act.audit/v1";
@@ -206,26 +206,31 @@ pub(super) struct Rendered {
 }
 
 /// Writes the members as a line and as a leaf.
-pub(super) fn render(map: &Map<String, Value>) -> Result<Rendered, Unrepresentable> {
-    let mut members: Vec<(&str, Vec<u8>)> = Vec::with_capacity(map.len());
-    for (key, value) in canonical::sorted(map) {
-        let mut text = Vec::with_capacity(64);
-        canonical::write_string(key, &mut text);
-        text.push(b':');
-        canonical::write(value, &mut text)?;
-        members.push((key, text));
+///
+/// # Errors
+/// The number that cannot be written without changing it.
+pub(super) fn render(map: &Map<String, Value>) -> Result<Rendered, String> {
+    if let Some(number) = map.values().find_map(canonical::changed_number) {
+        return Err(format!("{number} is a number that not every reader of JSON can hold: write it as a text"));
     }
-    let leaf = Hash::leaf(&object(members.iter().map(|(_, text)| text)));
-    let place = |key: &str| HEAD.iter().position(|head| *head == key).unwrap_or(HEAD.len());
-    members.sort_by_key(|(key, _)| place(key));
-    Ok(Rendered { line: object(members.iter().map(|(_, text)| text)), leaf })
+    let member = |(key, value): (&String, &Value)| {
+        let mut text = String::with_capacity(64);
+        canonical::write_text(key, &mut text);
+        text.push(':');
+        canonical::write(value, &mut text);
+        (HEAD.iter().position(|head| head == key).unwrap_or(HEAD.len()), text)
+    };
+    let mut members: Vec<(usize, String)> = canonical::sorted(map).into_iter().map(member).collect();
+    let leaf = Hash::leaf(&object(&members));
+    members.sort_by_key(|(place, _)| *place);
+    Ok(Rendered { line: object(&members), leaf })
 }
 
-fn object<'a>(members: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
+fn object(members: &[(usize, String)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    for member in members {
+    for (_, member) in members {
         out.push(if out.is_empty() { b'{' } else { b',' });
-        out.extend_from_slice(member);
+        out.extend_from_slice(member.as_bytes());
     }
     if out.is_empty() {
         out.push(b'{');
@@ -254,7 +259,7 @@ impl Entry {
     /// What is wrong with it.
     pub fn read(line: &[u8]) -> Result<Self, String> {
         let members: Map<String, Value> = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
-        let rendered = render(&members).map_err(|error| error.to_string())?;
+        let rendered = render(&members)?;
         if rendered.line != line {
             return Err("not in the form in which records are written".into());
         }

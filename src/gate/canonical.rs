@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256, written `sha256:` and 64 hexadecimal digits.
@@ -81,17 +81,13 @@ pub fn text(value: &Value) -> String {
     text
 }
 
-fn write(value: &Value, out: &mut String) {
+/// Appends `value` in canonical form.
+pub fn write(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
         Value::Bool(false) => out.push_str("false"),
-        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            // Whole numbers beyond 2^53 are doubles to ECMAScript, so to RFC 8785.
-            (Some(whole), _, _) if whole.unsigned_abs() <= 1 << 53 => out.push_str(&whole.to_string()),
-            (_, _, Some(double)) => write_double(double, out),
-            _ => out.push_str("null"),
-        },
+        Value::Number(number) => write_number(number, out),
         Value::String(text) => write_text(text, out),
         Value::Array(items) => {
             out.push('[');
@@ -104,10 +100,8 @@ fn write(value: &Value, out: &mut String) {
             out.push(']');
         }
         Value::Object(members) => {
-            let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
-            sorted.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
             out.push('{');
-            for (i, (name, value)) in sorted.into_iter().enumerate() {
+            for (i, (name, value)) in sorted(members).into_iter().enumerate() {
                 if i > 0 {
                     out.push(',');
                 }
@@ -120,42 +114,70 @@ fn write(value: &Value, out: &mut String) {
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
+/// The members of an object in canonical order.
+pub fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+    if members.keys().all(|name| name.is_ascii()) {
+        sorted.sort_unstable_by_key(|(name, _)| *name);
+    } else {
+        sorted.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
     }
-    out.push('"');
+    sorted
 }
 
-/// ECMAScript's `Number::toString`: the shortest digits that give the number back, which Rust's `{:e}` has too.
+/// Appends a text with its quotes. serde_json escapes what RFC 8785 wants escaped, and no more.
+pub fn write_text(text: &str, out: &mut String) {
+    out.push_str(&serde_json::to_string(text).expect("a text is always written"));
+}
+
+fn write_number(number: &Number, out: &mut String) {
+    match (number.as_i64(), number.as_f64()) {
+        // Whole numbers beyond 2^53 are doubles to ECMAScript, so to RFC 8785.
+        (Some(whole), _) if whole.unsigned_abs() <= 1 << 53 => out.push_str(&whole.to_string()),
+        (_, Some(double)) => write_double(double, out),
+        _ => out.push_str("null"),
+    }
+}
+
+/// A whole number somewhere in `value` that canonical form changes, because no double is equal to it. A record that has
+/// one would not say what was meant.
+pub fn changed_number(value: &Value) -> Option<&Number> {
+    match value {
+        Value::Number(number) if !number.is_f64() => {
+            let mut text = String::new();
+            write_number(number, &mut text);
+            (text != number.to_string()).then_some(number)
+        }
+        Value::Array(items) => items.iter().find_map(changed_number),
+        Value::Object(members) => members.values().find_map(changed_number),
+        _ => None,
+    }
+}
+
+/// ECMAScript's `Number::toString`. The shortest digits come from serde_json: of two that are equally near it takes the
+/// even ones, as RFC 8785 wants it and Rust's own `{:e}` does not.
 fn write_double(double: f64, out: &mut String) {
-    if double == 0.0 {
+    let text = Number::from_f64(double.abs()).map_or_else(String::new, |number| number.to_string());
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{part}");
+    let digits = all.trim_start_matches('0');
+    let leading = all.len() - digits.len();
+    let digits = digits.trim_end_matches('0');
+    if digits.is_empty() {
         out.push('0');
         return;
     }
-    let shortest = format!("{:e}", double.abs());
-    let (mantissa, exponent) = shortest.split_once('e').expect("`{:e}` writes an exponent");
-    let digits = mantissa.replace('.', "");
+    let small = |n: usize| i32::try_from(n).expect("a double is written with few digits");
     // The value is 0.DIGITS times ten to the power of `point`.
-    let point = exponent.parse::<i32>().expect("`{:e}` writes a whole exponent") + 1;
-    let count = i32::try_from(digits.len()).expect("a double has at most 17 digits");
+    let point = exponent.parse::<i32>().expect("an exponent is a whole number") + small(whole.len()) - small(leading);
+    let count = small(digits.len());
     if double < 0.0 {
         out.push('-');
     }
     let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
     if (count..=21).contains(&point) {
-        out.push_str(&digits);
+        out.push_str(digits);
         out.push_str(&zeros(point - count));
     } else if (1..=21).contains(&point) {
         let (whole, part) = digits.split_at(usize::try_from(point).unwrap_or(0));
@@ -171,4 +193,4 @@ fn write_double(double: f64, out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -236,7 +236,7 @@ impl Writer {
         }
         let (seq, kind) = (group.head.frontier.size(), record.kind);
         let members = record.members(&self.origin, seq, group.head.prev.as_ref());
-        let rendered = record::render(&members).map_err(|fault| Refused::Number(fault.to_string()))?;
+        let rendered = record::render(&members).map_err(Refused::Number)?;
         if rendered.line.len() >= LINE_BYTES_MAX {
             return Err(Refused::TooLarge);
         }

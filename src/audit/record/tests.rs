@@ -43,9 +43,8 @@ fn the_nine_keys_stand_first_in_every_record() {
 #[test]
 fn the_leaf_is_the_hash_of_the_canonical_record() {
     let members = rollback().members("here", 0, None);
-    let mut canonical = Vec::new();
-    canonical::write(&Value::Object(members.clone()), &mut canonical).expect("every number fits");
-    assert_eq!(render(&members).expect("every number fits").leaf, Hash::leaf(&canonical));
+    let canonical = canonical::text(&Value::Object(members.clone()));
+    assert_eq!(render(&members).expect("every number fits").leaf, Hash::leaf(canonical.as_bytes()));
 }
 
 #[test]
