@@ -78,7 +78,8 @@ impl LogArgs {
         };
         let which = "which log? Write --data-dir DIR (that of the daemon), --dir DIR or --config FILE";
         let dir = dir.ok_or((Exit::Usage, which.to_owned()))?;
-        match dir.is_dir() {
+        // Every log has its public key; a mistyped directory is not filled with an index.
+        match dir.join("key.pub").is_file() {
             true => Ok(dir),
             false => Err((Exit::Usage, format!("there is no audit log in {}", dir.display()))),
         }

@@ -344,12 +344,20 @@ fn a_log_that_is_not_there_is_told_with_what_to_write() {
         (&["list"][..], "which log? Write --data-dir"),
         (&["list", "--data-dir", "/nowhere"], "there is no audit log in /nowhere/audit"),
         (&["list", "--dir", ".", "--since", "yesterday"], "write 2026-11-01T12:00:00Z, Unix seconds, or 24h"),
-        (&["verify", "--dir", ".", "--key", "log+00000000+AAAA"], "--key log+00000000+AAAA: it is no public key"),
+        (&["list", "--dir", "src"], "there is no audit log in src"),
     ] {
         let output = audit(args.iter().copied());
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && stderr.contains(text), "{args:?}: {stderr}");
     }
+    let fixture = fixture();
+    let dir = fixture.dir();
+    let verified = audit(["verify", "--dir", dir.to_str().expect("a plain path"), "--key", "log+00000000+AAAA"]);
+    let stderr = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(
+        verified.status.code() == Some(2) && stderr.contains("--key log+00000000+AAAA: it is no public key"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,8 +144,9 @@ fn read(index: &Index, place: &Place) -> Result<Entry, (Exit, String)> {
 
 /// `audit list`.
 pub fn list(args: &ListArgs) -> Outcome {
+    let query = args.query.query(Some(args.limit))?;
     let index = index(&args.log)?;
-    let places = index.search(&args.query.query(Some(args.limit))?).map_err(|error| failed(&error))?;
+    let places = index.search(&query).map_err(|error| failed(&error))?;
     let entries = places.iter().map(|place| read(&index, place)).collect::<Result<Vec<_>, _>>()?;
     print_out(&match args.format {
         Format::Text => table(&entries),
@@ -230,8 +231,9 @@ fn proof(args: &ShowArgs, entry: &Entry) -> Result<Value, (Exit, String)> {
 
 /// `audit export`.
 pub fn export(args: &ExportArgs) -> Outcome {
+    let query = args.query.query(None)?;
     let index = index(&args.log)?;
-    let places = index.search(&args.query.query(None)?).map_err(|error| failed(&error))?;
+    let places = index.search(&query).map_err(|error| failed(&error))?;
     let mut first = true;
     // The oldest first, as it happened.
     for place in places.iter().rev() {
