@@ -31,8 +31,8 @@ fn decision(n: u64, time_ms: i64) -> Record {
         from_version: Some("v42".into()),
         to_version: Some("v41".into()),
         reason: Some("slo_burn_rate_exceeded".into()),
-        incident_id: (n % 20 == 0).then(|| format!("INC-{}", n / 2000)),
-        approval: Some(json!({"required": n % 7 == 0, "approved_by": null})),
+        incident_id: n.is_multiple_of(20).then(|| format!("INC-{}", n / 2000)),
+        approval: Some(json!({"required": n.is_multiple_of(7), "approved_by": null})),
         service: Some(format!("service-{:03}", n % 500)),
         principal: Some(json!({"sub": "system:serviceaccount:ops:orca", "via": "tokenreview"})),
         decision: Some(json!({

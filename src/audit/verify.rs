@@ -190,7 +190,7 @@ pub fn verify(
                 }
                 Next::Torn(_, line) => walk.torn(&line, segment == &segments[segments.len() - 1]),
             }
-            if walk.expected % 4096 == 0 {
+            if walk.expected.is_multiple_of(4096) {
                 progress(done, total);
             }
         }

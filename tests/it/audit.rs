@@ -30,7 +30,7 @@ fn decision(n: usize) -> Record {
         from_version: Some("v42".into()),
         to_version: Some("v41".into()),
         reason: Some(format!("reason {n}")),
-        incident_id: (n % 10 == 0).then(|| format!("INC-{n}")),
+        incident_id: n.is_multiple_of(10).then(|| format!("INC-{n}")),
         service: Some(["checkout", "search"][n % 2].into()),
         decision: Some(json!({"id": format!("dec_{n}"), "result": (["allow", "deny", "needs_approval"][n % 3])})),
         ..Record::new(Kind::Decision, format!("robot/{}", n % 4), "rollback", Clock::wall().now_ms())
