@@ -13,8 +13,8 @@ fn open(dir: &Path) -> Index {
 
 fn record(n: u64, time_ms: i64) -> Record {
     Record {
-        service: (n % 3 > 0).then(|| format!("service-{}", n % 3)),
-        incident_id: (n % 4 == 0).then(|| format!("INC-{}", n % 8)),
+        service: (!n.is_multiple_of(3)).then(|| format!("service-{}", n % 3)),
+        incident_id: n.is_multiple_of(4).then(|| format!("INC-{}", n % 8)),
         decision: Some(json!({"id": format!("dec_{}", n / 2), "result": (["allow", "deny"][(n % 2) as usize])})),
         ..Record::new([Kind::Decision, Kind::Permit][(n % 2) as usize], format!("a{}", n % 5), "scale", time_ms)
     }
