@@ -9,6 +9,7 @@
 
 pub mod daemon;
 pub mod evaluation;
+mod guard;
 pub mod history;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Log};
 use crate::clock::Clock;
 use crate::engine::Snapshot;
+use crate::gatekeeper::{self, Gatekeeper};
 use crate::notify::{self, Destination, Notifier};
 use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
@@ -55,6 +57,10 @@ pub struct Options {
     pub destinations: Vec<Destination>,
     /// What HTTP clients may take.
     pub limits: web::Limits,
+    /// Who may do more than read.
+    pub auth: web::auth::Settings,
+    /// The server's TLS; `None` serves plain HTTP.
+    pub tls: Option<Arc<web::Tls>>,
     /// Where people reach the page.
     pub external_url: Option<String>,
     /// Which series of other tools `/metrics` shows.
@@ -113,13 +119,23 @@ pub async fn run(
     let notify_stop = CancellationToken::new();
     let mut options = options;
     let destinations = std::mem::take(&mut options.destinations);
+    let (auth, tls) = (std::mem::take(&mut options.auth), options.tls.clone());
     let audit = options.audit.take();
+    let audit_dir = audit.as_ref().map(|audit| audit.dir.clone());
+    let options_of_gate = (auth.identities.clone(), options.external_url.clone());
     let settings = options.notify.clone();
     let (mut daemon, views) = Daemon::new(options)?;
     let audit = match audit {
         Some(audit) => open_log(audit, clock.clone()).await,
         None => None,
     };
+    let gatekeeper = match (&audit, audit_dir) {
+        (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock).await,
+        _ => None,
+    };
+    if let Some(gatekeeper) = &gatekeeper {
+        daemon.guard(gatekeeper.clone());
+    }
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),
@@ -127,6 +143,9 @@ pub async fn run(
         metrics,
         info: views.info,
         reload: Some(reload.clone()),
+        auth: Arc::new(web::auth::Authenticator::new(auth, clock.clone())),
+        tls,
+        gatekeeper,
         clock,
         limits,
     };
@@ -141,6 +160,33 @@ pub async fn run(
         drop(tokio::task::spawn_blocking(move || log.close()).await);
     }
     Ok(())
+}
+
+/// Builds the gate from its log. Where it cannot be built the daemon runs on without: nothing is allowed then.
+async fn open_gate(
+    log: &Log,
+    dir: PathBuf,
+    (identities, external_url): &(crate::gate::Identities, Option<String>),
+    clock: &Clock,
+) -> Option<Gatekeeper> {
+    let options = gatekeeper::Options {
+        log: log.clone(),
+        dir,
+        clock: clock.clone(),
+        identities: identities.clone(),
+        external_url: external_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+    };
+    match tokio::task::spawn_blocking(move || Gatekeeper::new(options)).await {
+        Ok(Ok(gatekeeper)) => Some(gatekeeper),
+        Ok(Err(error)) => {
+            tracing::error!(error, "the gate decides nothing until this is mended");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the gate decides nothing: it could not be built");
+            None
+        }
+    }
 }
 
 /// Opens the audit log. Where it cannot be opened the daemon runs on without: nothing is allowed then, but alerts go out.

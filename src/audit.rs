@@ -31,6 +31,25 @@ pub mod verify;
 
 pub use bodies::Bodies;
 pub use checkpoint::{Anchor, Checkpoint};
-pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, prove};
+pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, Waiting, prove};
 pub use merkle::Hash;
 pub use record::{Kind, Record};
+
+/// Gives every record of the log in `dir`, oldest first, to `take`. A torn tail, which no answer stood on, is left out.
+///
+/// # Errors
+/// A file cannot be read, or a line is no record.
+pub fn entries(dir: &std::path::Path, mut take: impl FnMut(&record::Entry)) -> std::io::Result<()> {
+    for segment in segment::Segment::list(dir)? {
+        let mut lines = segment.lines(0)?;
+        while let Some(next) = lines.next()? {
+            let segment::Next::Line(begins, line) = next else { continue };
+            let entry = record::Entry::read(&line).map_err(|what| {
+                let what = format!("{} at byte {begins}: {what}", segment.path.display());
+                std::io::Error::new(std::io::ErrorKind::InvalidData, what)
+            })?;
+            take(&entry);
+        }
+    }
+    Ok(())
+}

@@ -2,14 +2,19 @@
 //!
 //! stdout is data, stderr is log and progress. A pipe that closes early is no error.
 
+mod approve;
+mod ask;
 mod audit;
 mod check;
 mod demo;
 mod eval;
 mod export;
+mod halt;
 mod import;
 mod presence;
 mod presets;
+mod remote;
+mod replay;
 mod run;
 mod table;
 mod wiring;
@@ -71,14 +76,59 @@ enum Command {
         docs/import.md.\n\n\
         Exit codes: 0 imported, 1 something was refused and nothing written, 2 wrong usage")]
     Import(import::ImportArgs),
+    /// Ask whether a change may be made now
+    #[command(after_help = "Examples:\n  \
+        slowburn ask --service checkout --action deploy --resource deployment/checkout-service \\\n    \
+        --from-version v42 --to-version v43 --token-file pipeline.token\n  \
+        slowburn ask --service checkout --action rollback --resource deployment/checkout-service \\\n    \
+        --from-version v42 --to-version v41 --reason slo_burn_rate_exceeded --wait 10m --redeem\n  \
+        slowburn ask --explain --service checkout --action scale --resource deployment/checkout-service --replicas 8\n\n\
+        Exit codes: 0 allow, 2 deny (or wrong usage), 3 needs approval, 4 no usable data, 5 not reachable.\n\
+        Only 0 means yes")]
+    Ask(Box<ask::AskArgs>),
+    /// Redeem a permit right before the act: every check runs again
+    #[command(
+        after_help = "Example:\n  slowburn redeem prm_01JD && kubectl rollout undo deployment/checkout-service\n\n\
+        Exit codes: as of `slowburn ask`"
+    )]
+    Redeem(ask::RedeemArgs),
+    /// Report that a permitted act is done, or was not done
+    #[command(after_help = "Example:\n  slowburn outcome prm_01JD --note 'rolled back to v41'")]
+    Outcome(ask::OutcomeArgs),
+    /// Say yes or no to what waits for a person
+    #[command(after_help = "Examples:\n  slowburn approve apr_01JD --token-file ada.token\n  \
+        slowburn approve apr_01JD --reject --reason 'the database is the cause'\n\n\
+        Exit codes: 0 done, 2 refused, 5 not reachable")]
+    Approve(approve::ApproveArgs),
+    /// List what waits for people
+    #[command(after_help = "Examples:\n  slowburn approvals\n  slowburn approvals apr_01JD --format json")]
+    Approvals(approve::ApprovalsArgs),
+    /// Stop changes, for a time and with a reason
+    #[command(after_help = "Examples:\n  slowburn halt --service checkout --reason 'INC-2025-042' --for 2h\n  \
+        slowburn halt --actor ai-operator/orca-ops --reason 'rolled back a healthy service'\n  \
+        slowburn halt --global --people --reason 'data centre move'")]
+    Halt(halt::HaltArgs),
+    /// Lift a halt
+    #[command(after_help = "Example:\n  slowburn resume hlt_01JD --reason 'the incident is over'")]
+    Resume(halt::ResumeArgs),
+    /// List the halts that hold
+    #[command(after_help = "Example:\n  slowburn halts --format json")]
+    Halts(halt::HaltsArgs),
+    /// Search the audit log, verify it, export it
+    Audit(audit::AuditArgs),
+    /// Decide history again, under another policy, and print the flips
+    #[command(
+        after_help = "Examples:\n  slowburn replay --data-dir /var/lib/slowburn --policy rules/policies --since 90d\n  \
+        slowburn replay --dir audit-copy\n\n\
+        Exit codes: 0 no flips, 1 flips (or decisions that this version decides otherwise), 2 wrong usage, 64 bad policies"
+    )]
+    Replay(replay::ReplayArgs),
     /// Write SLOs in the form another program reads
     Export {
         /// Which program
         #[command(subcommand)]
         what: export::Export,
     },
-    /// Search the audit log, verify it, export it
-    Audit(audit::AuditArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -146,7 +196,13 @@ enum Exit {
     Ok,
     Findings,
     Usage,
+    /// The gate says no.
+    Denied,
+    /// The gate asks a person.
+    NeedsApproval,
     NoData,
+    /// The daemon does not answer: no yes.
+    Unreachable,
     BadConfig,
 }
 
@@ -155,8 +211,10 @@ impl From<Exit> for ExitCode {
         ExitCode::from(match exit {
             Exit::Ok => 0,
             Exit::Findings => 1,
-            Exit::Usage => 2,
+            Exit::Usage | Exit::Denied => 2,
+            Exit::NeedsApproval => 3,
             Exit::NoData => 4,
+            Exit::Unreachable => 5,
             Exit::BadConfig => 64,
         })
     }
@@ -175,6 +233,15 @@ pub fn main() -> ExitCode {
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
         Command::Import(args) => import::import(&args),
+        Command::Ask(args) => block_on(ask::ask(*args)),
+        Command::Redeem(args) => block_on(ask::redeem(args)),
+        Command::Outcome(args) => block_on(ask::outcome(args)),
+        Command::Approve(args) => block_on(approve::approve(args)),
+        Command::Approvals(args) => block_on(approve::approvals(args)),
+        Command::Halt(args) => block_on(halt::halt(args)),
+        Command::Resume(args) => block_on(halt::resume(args)),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Halts(args) => block_on(halt::halts(args)),
         Command::Audit(args) => audit::audit(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -41,8 +41,13 @@ pub struct Settings {
     pub webhooks: Vec<Webhook>,
     /// Where HTTP is served. Default 127.0.0.1:9595.
     pub listen: SocketAddr,
-    /// Allows a `listen` that others can reach. There is no authentication yet; everything served is read-only.
+    /// Whether those on other machines may read without a credential. It allows a `listen` that others can reach where
+    /// no identities are configured.
     pub listen_anywhere: bool,
+    /// Who may do more than read.
+    pub auth: Authentication,
+    /// TLS of the server; `None`: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// Where the ledger and alert states survive a restart; `None`: memory only, and a restart fills them again.
     pub data_dir: Option<PathBuf>,
     /// How the audit log is kept.
@@ -103,6 +108,47 @@ pub enum Auth {
         /// File of the password.
         password_file: SecretFile,
     },
+}
+
+/// Who may decide, approve, halt and reload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Authentication {
+    /// File of people, robots and pipelines; `None`: nobody may do more than read.
+    pub identities: Option<PathBuf>,
+    /// The Kubernetes API server that knows service accounts' tokens.
+    pub token_review: Option<TokenReview>,
+    /// Most requests of one principal a minute. 1 to 100,000, default 600.
+    pub requests_per_minute: u32,
+}
+
+/// How to ask the Kubernetes API server whose a token is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenReview {
+    /// Base URL. Default `https://kubernetes.default.svc`.
+    pub url: String,
+    /// Audience that callers' tokens must be for.
+    pub audience: String,
+    /// Slowburn's own token. Default that of the pod.
+    pub token_file: SecretFile,
+    /// PEM file of the API server's authority. Default that of the pod.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Files of the server's TLS.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerTls {
+    /// PEM file of the certificate and those between it and its authority.
+    pub cert_file: PathBuf,
+    /// PEM file of its private key.
+    pub key_file: PathBuf,
+    /// PEM file of the authorities that sign certificates of clients; `None`: clients bring none.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Authentication { identities: None, token_review: None, requests_per_minute: 600 }
+    }
 }
 
 /// One peer of an Alertmanager cluster.
@@ -284,6 +330,8 @@ impl Default for Settings {
             webhooks: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9595)),
             listen_anywhere: false,
+            auth: Authentication::default(),
+            tls: None,
             data_dir: None,
             audit: Audit::default(),
             resolution: crate::spec::defaults().resolution,

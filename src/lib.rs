@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod gate;
+pub mod gatekeeper;
 pub mod notify;
 pub mod prometheus;
 pub mod query;

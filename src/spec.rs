@@ -12,6 +12,7 @@ mod defaults;
 mod duration;
 mod explain;
 pub mod files;
+pub mod identity;
 mod import;
 mod indicator;
 mod load;
@@ -30,6 +31,7 @@ mod telemetry;
 mod tests;
 pub(crate) mod tree;
 mod window;
+pub mod workload;
 
 pub use crate::gate::Policy;
 pub(crate) use alerting::severity;

@@ -42,21 +42,27 @@ use crate::telemetry::compat::Compat;
 use crate::telemetry::names;
 
 mod api;
+mod audit;
+pub mod auth;
 pub mod exposition;
+mod gate;
 mod guard;
 mod impatient;
+mod openapi;
 mod page;
 mod problem;
 mod readiness;
 mod reload;
 mod server;
 mod stream;
+pub mod tls;
 pub mod view;
 
 pub use problem::Problem;
 pub use readiness::Readiness;
 pub use reload::{Reload, Reloaded};
 pub use server::{Limits, serve};
+pub use tls::{Tls, TlsFiles};
 
 /// What the server shows and where it sends what it is asked to do.
 #[derive(Clone)]
@@ -75,6 +81,12 @@ pub struct App {
     pub clock: Clock,
     /// What a client may take.
     pub limits: Limits,
+    /// Who is asking.
+    pub auth: Arc<auth::Authenticator>,
+    /// Decides; `None` where nothing is decided, for lack of an audit log.
+    pub gatekeeper: Option<crate::gatekeeper::Gatekeeper>,
+    /// TLS of the server; `None` serves plain HTTP.
+    pub tls: Option<Arc<tls::Tls>>,
 }
 
 /// The configuration in force, as far as readers see it.
@@ -108,7 +120,7 @@ struct Site {
 
 /// Every route. `stop` ends the streams, which would otherwise outlive any drain.
 pub fn router(app: App, stop: CancellationToken) -> Router {
-    let limits = app.limits.clone();
+    let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let routes = Router::new()
         .route("/", get(page::page))
@@ -120,8 +132,26 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/services/{name}", get(api::service))
         .route("/v1/alerts", get(api::alerts))
         .route("/v1/stream", get(stream::stream))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/v1/decisions", post(gate::decide))
+        .route("/v1/permits/{id}", get(gate::permit))
+        .route("/v1/permits/{id}/redeem", post(gate::redeem))
+        .route("/v1/permits/{id}/outcome", post(gate::outcome))
+        .route("/v1/approvals", get(gate::approvals))
+        .route("/v1/approvals/{id}", get(gate::approval).post(gate::vote))
+        .route("/v1/halts", get(gate::halts).post(gate::halt))
+        .route("/v1/halts/{id}/resume", post(gate::resume))
+        .route("/v1/changes", post(gate::change))
+        .route("/v1/signals", get(gate::signals))
+        .route("/v1/signals/{service}", get(gate::signals_of))
+        .route("/v1/operators", get(gate::operators))
+        .route("/v1/audit", get(audit::search))
+        .route("/v1/audit/verify", get(audit::verify))
+        .route("/v1/audit/checkpoint", get(audit::checkpoint))
+        .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
-        .with_state(Site { app, streams, stop });
+        .with_state(Site { app, streams, stop })
+        .layer(from_fn_with_state(auth, auth::guard_reads));
     layered(routes, &limits)
 }
 

@@ -10,13 +10,15 @@ use tracing::{debug, error, info, warn};
 
 use super::evaluation::{Health, Statuses, add_wholes, evaluate};
 use super::history::{Filling, Unfilled, join};
-use super::{Options, StartError};
+use super::{Options, StartError, guard};
 use crate::engine::alert::{AlertBook, Transition};
 use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
+use crate::gatekeeper::{self, Gatekeeper};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
 use crate::prometheus::source::Position;
+use crate::prometheus::workloads::Wanted;
 use crate::prometheus::{Client, Fault, Poll, Source};
 use crate::query::Plan;
 use crate::query::fanout::{OTHER, child_key};
@@ -55,6 +57,8 @@ pub struct Daemon {
     filling: Option<Filling>,
     /// SLOs that want their history.
     unfilled: Unfilled,
+    /// Decides on changes; `None` where nothing is decided.
+    gatekeeper: Option<Gatekeeper>,
     way: Way,
     cold: bool,
     /// The hour in which forgotten series were last looked for.
@@ -73,6 +77,8 @@ struct Rules {
     plan: Arc<Plan>,
     notes: BTreeMap<String, Vec<String>>,
     digest: String,
+    gate: gatekeeper::Rules,
+    workloads: Vec<(String, Wanted)>,
 }
 
 impl Rules {
@@ -80,7 +86,8 @@ impl Rules {
         let (plan, refused) = Plan::new(&loaded.model);
         let slos = loaded.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
         let notes = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
-        Rules { slos, plan: Arc::new(plan), notes, digest: loaded.digest, model: loaded.model }
+        let (gate, workloads) = guard::rules(&loaded);
+        Rules { slos, plan: Arc::new(plan), notes, digest: loaded.digest, model: loaded.model, gate, workloads }
     }
 
     fn longest_window_s(&self) -> i64 {
@@ -127,6 +134,7 @@ impl Daemon {
             store,
             filling: None,
             unfilled: Unfilled::default(),
+            gatekeeper: None,
             way: Way::RemoteRead,
             cold: saved.is_none(),
             counted: BTreeMap::new(),
@@ -190,12 +198,32 @@ impl Daemon {
         }
         self.sweep(at_s);
         self.save(at_s, &booked, &[]);
+        let mut snapshot = snapshot;
+        self.guard_poll(&mut snapshot, at_s).await;
         let snapshot = Arc::new(snapshot);
         self.snapshot.send_replace(Arc::clone(&snapshot));
         self.readiness.send_if_modified(|readiness| readiness.release("first_evaluation"));
         notifier.publish(snapshot);
         metrics::histogram!(names::POLL_DURATION_SECONDS).record(began.elapsed().as_secs_f64());
         self.start_filling(at_s);
+    }
+
+    /// Lets a gate decide on the services of this daemon.
+    pub fn guard(&mut self, gatekeeper: Gatekeeper) {
+        gatekeeper.take_rules(self.rules.gate.clone());
+        self.gatekeeper = Some(gatekeeper);
+    }
+
+    /// Shows the gate what this poll brought, and what runs.
+    async fn guard_poll(&mut self, snapshot: &mut Snapshot, at_s: i64) {
+        let Some(gatekeeper) = self.gatekeeper.clone() else { return };
+        let seen = guard::look(&self.client, &self.rules.workloads, at_s).await;
+        let warm = !self.cold && self.unfilled.is_empty() && self.filling.is_none();
+        let poll =
+            gatekeeper::Poll { snapshot, ledger: &self.ledger, seen, warm, clock_skew_s: self.source.clock_skew_s() };
+        apart(|| gatekeeper.poll(poll));
+        snapshot.alerts.extend(gatekeeper.alerts(&snapshot.slos, at_s));
+        snapshot.alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
 
     /// Waits until older history has been read and joined, if it is being read. The loop of [`Daemon::run`] does the
@@ -496,6 +524,7 @@ impl Daemon {
         let loaded = (self.options.rules)();
         let answer = if loaded.is_fatal() {
             error!("rules were not reloaded: {}", loaded.render(false));
+            self.gatekeeper.iter().for_each(Gatekeeper::rules_refused);
             Err(loaded.problems.iter().map(|problem| problem.render(None, false)).collect())
         } else {
             Ok(self.take_rules(Rules::new(loaded)))
@@ -520,6 +549,9 @@ impl Daemon {
         self.unfilled.retain(same);
         let back: BTreeSet<String> = after.keys().filter(|id| !same(id)).cloned().collect();
         self.rules = rules;
+        if let Some(gatekeeper) = &self.gatekeeper {
+            gatekeeper.take_rules(self.rules.gate.clone());
+        }
         if let Some(store) = &mut self.store {
             let followed = apart(|| store.redefine(after)).and_then(|()| self.replay(&back));
             if let Err(error) = followed {

@@ -202,6 +202,26 @@ fn all_shown<S: serde::Serializer>(hashes: &[Hash], to: S) -> Result<S::Ok, S::E
 
 type Answer = Result<Receipt, Refused>;
 
+/// A record on its way to the disk.
+#[derive(Debug)]
+pub struct Waiting {
+    answer: oneshot::Receiver<Answer>,
+    within: Duration,
+}
+
+impl Waiting {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// Why it is not. Whoever asked must be told no.
+    pub async fn written(self) -> Answer {
+        match tokio::time::timeout(self.within, self.answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Refused::Closed)),
+            Err(_) => Err(refused(Refused::Late)),
+        }
+    }
+}
+
 /// What the writing thread is asked.
 enum Request {
     Append(Box<Record>, oneshot::Sender<Answer>),
@@ -255,11 +275,7 @@ impl Log {
     /// # Errors
     /// Why it is not. Whoever asked must be told no.
     pub async fn append(&self, record: Record) -> Answer {
-        let answer = self.submit(record)?;
-        match tokio::time::timeout(self.0.answer_within, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(Refused::Closed)),
-            Err(_) => Err(refused(Refused::Late)),
-        }
+        self.submit(record)?.written().await
     }
 
     /// [`Log::append`] for threads that may block; it waits as long as the disk takes.
@@ -267,14 +283,18 @@ impl Log {
     /// # Errors
     /// As there.
     pub fn append_blocking(&self, record: Record) -> Answer {
-        self.submit(record)?.blocking_recv().unwrap_or(Err(Refused::Closed))
+        self.submit(record)?.answer.blocking_recv().unwrap_or(Err(Refused::Closed))
     }
 
-    fn submit(&self, record: Record) -> Result<oneshot::Receiver<Answer>, Refused> {
+    /// Queues a record: the log has records in the order in which they were queued. Never waits.
+    ///
+    /// # Errors
+    /// When it is not queued.
+    pub fn submit(&self, record: Record) -> Result<Waiting, Refused> {
         let (reply, answer) = oneshot::channel();
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = self.0.queue.try_send(Request::Append(Box::new(record), reply));
-        let Err(error) = sent else { return Ok(answer) };
+        let Err(error) = sent else { return Ok(Waiting { answer, within: self.0.answer_within }) };
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         Err(refused(match error {
             TrySendError::Full(_) => Refused::Full,
@@ -292,6 +312,11 @@ impl Log {
     /// What the last record was refused for.
     pub fn health(&self) -> Result<(), Refused> {
         self.seen().refusing.map_or(Ok(()), Err)
+    }
+
+    /// Where it is kept.
+    pub fn dir(&self) -> &std::path::Path {
+        &self.0.dir
     }
 
     /// The last signed checkpoint.

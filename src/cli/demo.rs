@@ -146,6 +146,8 @@ fn options(
         destinations: vec![webhook],
         limits: web::Limits::default(),
         compat: Compat::default(),
+        auth: Default::default(),
+        tls: None,
         external_url: Some(page.trim_end_matches('/').to_owned()),
         metrics,
         progress: Arc::new(|_| {}),

@@ -32,9 +32,12 @@ pub struct RunArgs {
     /// Where to serve the page, the API and /metrics [default: 127.0.0.1:9595]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Allow an address that other machines can reach (there is no authentication; everything served is read-only)
+    /// Let anybody read who reaches the address, without a credential
     #[arg(long)]
     listen_anywhere: bool,
+    /// File of people, robots and pipelines: who may decide, approve, halt and reload
+    #[arg(long, value_name = "FILE")]
+    identities: Option<PathBuf>,
     /// Where state survives a restart; without it a restart reads history from Prometheus again
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -112,6 +115,7 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     }
     settings.listen = args.listen.unwrap_or(settings.listen);
     settings.listen_anywhere |= args.listen_anywhere;
+    settings.auth.identities = args.identities.clone().or(settings.auth.identities);
     settings.data_dir = args.data_dir.clone().or(settings.data_dir);
     settings.resolution = args.resolution.unwrap_or(settings.resolution);
     settings.poll_interval = args.poll_interval.unwrap_or(settings.poll_interval);
@@ -182,6 +186,8 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),
         compat: settings.compat,
+        auth: wiring::auth(settings).map_err(config)?,
+        tls: wiring::tls(settings).map_err(config)?,
         external_url: settings.external_url.clone(),
         metrics: metrics.clone(),
         progress: progress(),

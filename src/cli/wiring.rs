@@ -1,6 +1,7 @@
 //! From settings to the parts of a daemon: clients, destinations, the source's options.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use reqwest::Url;
@@ -10,9 +11,12 @@ use super::ImportFlags;
 use crate::audit;
 use crate::clock::Clock;
 use crate::config::{self, Auth, CheckpointSink, Settings};
+use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
+use crate::web::auth::{ReviewSettings, TokenReview};
+use crate::web::{self, Tls, TlsFiles};
 
 /// Reads the settings file if there is one. Problems are printed; errors end the command.
 pub fn settings(path: Option<&Path>) -> Result<Settings, String> {
@@ -44,6 +48,52 @@ pub(super) fn rules(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags)
         paths,
         &flags.options(spec::Options { resolution: settings.resolution, ..spec::Options::default() }),
     )
+}
+
+/// Who may do more than read: identities, the API server that is asked, and limits. Problems of the identities file
+/// are printed; errors end the command.
+pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
+    let auth = &settings.auth;
+    let review = match &auth.token_review {
+        None => None,
+        Some(review) => {
+            let token = review.token_file.clone();
+            Some(TokenReview::new(ReviewSettings {
+                url: review.url.clone(),
+                audience: review.audience.clone(),
+                token: Box::new(move || token.read().map_err(|fault| fault.to_string())),
+                ca_file: review.ca_file.clone(),
+            })?)
+        }
+    };
+    Ok(web::auth::Settings {
+        identities: identities(settings)?,
+        review,
+        per_minute: auth.requests_per_minute,
+        burst: auth.requests_per_minute.div_ceil(5).max(10),
+        reads_open: settings.listen_anywhere,
+    })
+}
+
+/// Reads the identities file; nobody is known without one.
+pub fn identities(settings: &Settings) -> Result<Identities, String> {
+    let Some(path) = &settings.auth.identities else { return Ok(Identities::default()) };
+    let loaded = spec::identity::load(path);
+    if loaded.is_fatal() {
+        return Err(loaded.render(super::colour_on(&std::io::stderr())));
+    }
+    Ok(loaded.identities)
+}
+
+/// The server's TLS.
+pub fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, String> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    let files = TlsFiles {
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+        client_ca_file: tls.client_ca_file.clone(),
+    };
+    Tls::load(files).map(|tls| Some(Arc::new(tls)))
 }
 
 /// How to reach Prometheus.

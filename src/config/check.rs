@@ -30,12 +30,30 @@ impl Settings {
             let instead = instead.map(str::to_string);
             faults.push(Fault { key, severity: Severity::Error, what, instead });
         };
-        if !self.listen.ip().is_loopback() && !self.listen_anywhere {
-            let what = format!(
-                "{} can be reached from other machines and there is no authentication yet; all that is served is read-only",
-                self.listen
+        if !self.listen.ip().is_loopback() && !self.listen_anywhere && self.auth.identities.is_none() {
+            let what = format!("{} can be reached from other machines, and no identities are configured", self.listen);
+            error(
+                "listen",
+                what,
+                Some("127.0.0.1:9595, or auth.identities, or listen_anywhere: true to let anybody read"),
             );
-            error("listen", what, Some("127.0.0.1:9595, or add listen_anywhere: true"));
+        }
+        if self.auth.identities.is_none() {
+            let nobody = "knows nobody without auth.identities, which says who is who";
+            if self.auth.token_review.is_some() {
+                error(
+                    "auth.token_review",
+                    format!("a TokenReview {nobody}"),
+                    Some("auth: {identities: identities.yaml}"),
+                );
+            }
+            if self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some()) {
+                error(
+                    "tls.client_ca_file",
+                    format!("a client certificate {nobody}"),
+                    Some("auth: {identities: identities.yaml}"),
+                );
+            }
         }
         let (resolution, poll) = (self.resolution.seconds(), self.poll_interval.seconds());
         if 300 % resolution != 0 {
@@ -74,6 +92,14 @@ impl Settings {
                 self.prometheus.timeout, self.poll_interval
             );
             warn("prometheus.timeout", what, None);
+        }
+        if !self.listen.ip().is_loopback() && self.auth.identities.is_some() && self.tls.is_none() {
+            let what = "callers' tokens come over plain http from other machines".into();
+            warn(
+                "listen",
+                what,
+                Some("tls: {cert_file: tls.crt, key_file: tls.key}, or a proxy before it that speaks TLS"),
+            );
         }
         let clear = |url: &str, auth: &Auth| *auth != Auth::None && is_clear_text(url);
         if self.prometheus.url.as_deref().is_some_and(|url| clear(url, &self.prometheus.auth)) {

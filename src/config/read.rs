@@ -13,7 +13,8 @@ use crate::spec::{Code, Place, Problem, Severity, tree};
 use crate::telemetry::compat::{Compat, Switch};
 
 use super::{
-    Alertmanager, Audit, Auth, CheckpointSink, LogFormat, LogLevel, Prometheus, SecretFile, Settings, Webhook, endpoint,
+    Alertmanager, Audit, Auth, Authentication, CheckpointSink, LogFormat, LogLevel, Prometheus, SecretFile, ServerTls,
+    Settings, TokenReview, Webhook, endpoint,
 };
 
 /// What came of reading a settings file.
@@ -127,6 +128,10 @@ impl Reader<'_> {
         settings.webhooks = self.each(&mut fields, "webhooks", report, Self::webhook);
         set(&mut settings.listen, fields.get("listen").and_then(|at| listen(&at, report)));
         set(&mut settings.listen_anywhere, fields.get("listen_anywhere").and_then(|at| at.flag(report)));
+        if let Some(at) = fields.get("auth") {
+            self.authentication(&at, &mut settings.auth, report);
+        }
+        settings.tls = fields.get("tls").and_then(|at| self.tls(&at, report));
         settings.data_dir = self.path(&mut fields, "data_dir", report);
         if let Some(at) = fields.get("audit") {
             self.audit(&at, &mut settings.audit, report);
@@ -170,6 +175,43 @@ impl Reader<'_> {
         let most = fields.get("max_concurrency").and_then(|at| at.whole(report, 1..=64));
         set(&mut prometheus.max_concurrency, most.and_then(|n| u32::try_from(n).ok()));
         fields.finish(report);
+    }
+
+    fn authentication(&self, at: &At<'_>, auth: &mut Authentication, report: &mut Report<'_>) {
+        let Some(mut fields) = at.map(report) else { return };
+        auth.identities = self.path(&mut fields, "identities", report);
+        auth.token_review = fields.get("token_review").and_then(|at| self.token_review(&at, report));
+        let most = fields.get("requests_per_minute").and_then(|at| at.whole(report, 1..=100_000));
+        set(&mut auth.requests_per_minute, most.and_then(|n| u32::try_from(n).ok()));
+        fields.finish(report);
+    }
+
+    fn token_review(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<TokenReview> {
+        /// Where a pod finds its own token and the API server's authority.
+        const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let mut fields = at.map(report)?;
+        let api = fields.get("url").map(|at| url(&at, report));
+        let audience = fields.need(report, "audience", "slowburn").and_then(|at| at.text(report));
+        let token = self.path(&mut fields, "token_file", report);
+        let ca_file = self.path(&mut fields, "ca_file", report);
+        fields.finish(report);
+        Some(TokenReview {
+            url: api.unwrap_or_else(|| Some("https://kubernetes.default.svc".into()))?,
+            audience: audience?.to_string(),
+            token_file: SecretFile::new(token.unwrap_or_else(|| Path::new(POD).join("token"))),
+            ca_file: Some(ca_file.unwrap_or_else(|| Path::new(POD).join("ca.crt"))),
+        })
+    }
+
+    fn tls(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<ServerTls> {
+        let mut fields = at.map(report)?;
+        fields.need(report, "cert_file", "tls.crt");
+        fields.need(report, "key_file", "tls.key");
+        let cert_file = self.path(&mut fields, "cert_file", report);
+        let key_file = self.path(&mut fields, "key_file", report);
+        let client_ca_file = self.path(&mut fields, "client_ca_file", report);
+        fields.finish(report);
+        Some(ServerTls { cert_file: cert_file?, key_file: key_file?, client_ca_file })
     }
 
     fn alertmanager(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Alertmanager> {

@@ -43,11 +43,26 @@ fn everything_in_the_example_can_be_uncommented() {
 #[test]
 fn an_open_address_is_refused_unless_it_is_asked_for() {
     let text = problems("listen: 0.0.0.0:9595\n");
-    assert!(text.contains("no authentication yet"), "{text}");
+    assert!(text.contains("no identities are configured"), "{text}");
     assert!(text.contains("listen_anywhere: true"), "{text}");
     let loaded = load_text("slowburn.yaml", "listen: 0.0.0.0:9595\nlisten_anywhere: true\n");
     assert!(!loaded.is_fatal());
     assert!(load_text("slowburn.yaml", "listen: \"[::1]:9595\"\n").problems.is_empty());
+    let loaded = load_text("slowburn.yaml", "listen: 0.0.0.0:9595\nauth: {identities: identities.yaml}\n");
+    assert!(!loaded.is_fatal());
+    assert!(loaded.render(false).contains("tokens come over plain http"), "{}", loaded.render(false));
+    let tls = "listen: 0.0.0.0:9595\nauth: {identities: i.yaml}\ntls: {cert_file: a.crt, key_file: a.key}\n";
+    assert!(load_text("slowburn.yaml", tls).problems.is_empty());
+}
+
+#[test]
+fn credentials_that_nobody_can_have_are_refused() {
+    assert!(problems("auth: {token_review: {audience: slowburn}}\n").contains("knows nobody without auth.identities"));
+    let text = problems("tls: {cert_file: a, key_file: b, client_ca_file: c}\n");
+    assert!(text.contains("knows nobody without auth.identities"), "{text}");
+    assert!(problems("auth: {identities: i, token_review: {}}\n").contains("audience"));
+    assert!(problems("auth: {requests_per_minute: 0}\n").contains("requests_per_minute"));
+    assert!(problems("tls: {cert_file: a}\n").contains("key_file"));
 }
 
 #[test]

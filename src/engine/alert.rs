@@ -40,6 +40,8 @@ pub enum AlertKind {
     Budget,
     /// The SLO has no data.
     DataMissing,
+    /// A permitted change made it worse. The gate raises it, not the state of a series.
+    ChangeWorse,
 }
 
 /// One alert, firing or just resolved. Its identity is `labels`; everything that changes is elsewhere.
@@ -68,7 +70,7 @@ pub struct Alert {
 }
 
 impl AlertKind {
-    /// All kinds, strongest first: an earlier one inhibits the next ones it is paired with.
+    /// All kinds that the state of a series raises, strongest first: an earlier one inhibits the next ones it is paired with.
     pub const ALL: [AlertKind; 4] =
         [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget, AlertKind::DataMissing];
 
@@ -79,6 +81,7 @@ impl AlertKind {
             AlertKind::SlowBurn => "SLOSlowBurn",
             AlertKind::Budget => "SLOBudget",
             AlertKind::DataMissing => "SLODataMissing",
+            AlertKind::ChangeWorse => "SLOChangeWorse",
         }
     }
 
@@ -89,6 +92,7 @@ impl AlertKind {
             AlertKind::SlowBurn => "slow_burn",
             AlertKind::Budget => "budget",
             AlertKind::DataMissing => "data_missing",
+            AlertKind::ChangeWorse => "change_worse",
         }
     }
 }

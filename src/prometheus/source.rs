@@ -641,6 +641,11 @@ impl Source {
         health
     }
 
+    /// Prometheus's clock less ours, seconds, as the last answer showed it.
+    pub fn clock_skew_s(&self) -> Option<f64> {
+        self.watch.skew_s.map(|skew| skew as f64)
+    }
+
     /// The health of an SLI of which no series was ever seen.
     pub fn health_unseen(&self, sli: usize, at_s: i64) -> DataHealth {
         let reason = match self.group_of[sli] {

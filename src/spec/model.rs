@@ -30,6 +30,8 @@ pub struct Service {
     pub channel: Option<String>,
     /// `incident.runbook`.
     pub runbook: Option<String>,
+    /// What runs it.
+    pub workloads: Vec<super::workload::Workload>,
 }
 
 /// One SLO and where its events come from.

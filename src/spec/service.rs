@@ -63,6 +63,7 @@ pub(crate) fn read<'a>(
     let mapping_at = one_of(fields.get("severity_mapping"), incident.severity_mapping, "severity_mapping", report);
     let severity = mapping_at.as_ref().map(|at| alerting::severities(at, report)).unwrap_or_default();
     let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, presets, report));
+    let workloads = fields.get("workloads").map(|at| super::workload::read(&at, report)).unwrap_or_default();
     fields.finish(report);
 
     let mut annotations = BTreeMap::new();
@@ -100,6 +101,7 @@ pub(crate) fn read<'a>(
         runtime,
         channel: incident.channel,
         runbook: incident.runbook,
+        workloads,
     };
     Some(PlacedService { service, place, slos, whole: report.errors() == errors, imported: false })
 }

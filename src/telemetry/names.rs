@@ -74,6 +74,16 @@ table! {
     POLLS_TOTAL: Counter Count = "slowburn_polls_total";
     /// Queries sent to Prometheus, by kind (poll, history).
     QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
+    /// Decisions of the gate, by service, action and answer (allow, needs_approval, deny).
+    DECISIONS_TOTAL: Counter Count = "slowburn_decisions_total";
+    /// Reasons that decisions were not a plain allow for, by code.
+    DECISION_REASONS_TOTAL: Counter Count = "slowburn_decision_reasons_total";
+    /// Permits that were presented, by answer.
+    PERMITS_REDEEMED_TOTAL: Counter Count = "slowburn_permits_redeemed_total";
+    /// Acts that were judged, by outcome (improved, no_effect, worse, inconclusive, not_applied).
+    VERDICTS_TOTAL: Counter Count = "slowburn_verdicts_total";
+    /// Requests whose sender could not be told, by reason (missing, unknown, malformed, unavailable, too_fast, not_configured).
+    AUTH_FAILURES_TOTAL: Counter Count = "slowburn_auth_failures_total";
     /// Raw samples read from Prometheus.
     SAMPLES_READ_TOTAL: Counter Count = "slowburn_samples_read_total";
     /// Bytes of answers from Prometheus.
@@ -145,6 +155,14 @@ table! {
     SLO_EXHAUSTION_SECONDS: Gauge Seconds = "slowburn_slo_exhaustion_seconds";
     /// Share of the SLO window whose slices are known.
     SLO_COVERAGE_RATIO: Gauge Percent = "slowburn_slo_coverage_ratio";
+    /// Whether a robot may act on the service now, by class (mitigate, risk): 1 yes, 0 no, -1 not known. Only a present 1 means yes.
+    SAFE_TO_ACT: Gauge Count = "slowburn_safe_to_act";
+    /// 1 for the state of change the service is in, 0 for the others (idle, in_flight, settling, frozen, halted).
+    CHANGE_STATE: Gauge Count = "slowburn_change_state";
+    /// Halts that hold.
+    HALTS: Gauge Count = "slowburn_halts";
+    /// Approvals that wait for people.
+    APPROVALS_PENDING: Gauge Count = "slowburn_approvals_pending";
     /// 1 for the state the SLO is in, 0 for the others (ok, slow_burn, fast_burn, exhausted, unknown).
     SLO_STATE: Gauge Count = "slowburn_slo_state";
     /// 1 for the state its data is in, 0 for the others (fresh, partial, stale, absent).

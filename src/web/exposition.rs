@@ -5,6 +5,7 @@
 //! **A value that is not known has no sample**; a 0 would be read as "fine". What is then known (state `unknown`, the
 //! data state, the fault) has its own series. The series of other tools (`peers`) keep to the customs of those.
 
+mod gate;
 mod peers;
 
 use std::borrow::Cow;
@@ -30,7 +31,8 @@ use crate::telemetry::names::{self, Metric};
 pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let (snapshot, info, now) = (site.snapshot(), site.app.info.borrow().clone(), site.app.clock.now());
     api::apart(move || {
-        let text = site.app.metrics.render() + &render(&snapshot, &info, now);
+        let mut text = site.app.metrics.render() + &render(&snapshot, &info, now);
+        text.extend(site.app.gatekeeper.as_ref().map(gate::render));
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
     })
     .await
@@ -61,8 +63,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
 
 /// How many alerts fire, zeros included: absence would be read as "not known".
 fn alerts(page: &mut Exposition, alerts: &[Alert]) {
-    let kinds = [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget, AlertKind::DataMissing];
-    for kind in kinds {
+    for kind in AlertKind::ALL.into_iter().chain([AlertKind::ChangeWorse]) {
         for sev in (1..=5).filter_map(Sev::new) {
             let counted = |alert: &&Alert| {
                 alert.resolved_at.is_none() && alert.inhibited_by.is_none() && alert.kind == kind && alert.sev == sev

@@ -255,6 +255,7 @@ pub fn info() -> Info {
         runtime: Some("kubernetes".to_owned()),
         channel: Some(format!("#incidents-{name}")),
         runbook: Some(format!("https://runbooks.example.com/{name}")),
+        workloads: Vec::new(),
     };
     Info {
         version: "0.1.0".to_owned(),
@@ -283,13 +284,17 @@ pub fn stand() -> Stand {
     let (readiness, ready) = watch::channel(Readiness::ready());
     let (info, infos) = watch::channel(Arc::new(info()));
     let (reload, reloads) = mpsc::channel(1);
+    let clock = Clock::scaled((AT + 21) * 1000, 1.0);
     let app = App {
         snapshot: snapshots,
         readiness: ready,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         info: infos,
         reload: Some(reload),
-        clock: Clock::scaled((AT + 21) * 1000, 1.0),
+        auth: Arc::new(crate::web::auth::Authenticator::new(crate::web::auth::Settings::default(), clock.clone())),
+        gatekeeper: None,
+        tls: None,
+        clock,
         limits: Limits::default(),
     };
     Stand { app, snapshot, readiness, reloads, _info: info }

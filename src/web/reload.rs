@@ -1,8 +1,9 @@
-//! `POST /-/reload`: asks the owner of the rules to load them again and says what came of it.
+//! `POST /-/reload`: asks the owner of the rules to load them again and says what came of it. Where identities are
+//! configured it needs a person or a pipeline, wherever it comes from; else it has to come from this machine.
 
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::api::Json;
+use super::tls::PeerNames;
 use super::{Problem, Site, guard};
+use crate::gate::ActorClass;
 
 /// A request to load the rules again, with where the answer goes.
 #[derive(Debug)]
@@ -35,11 +38,25 @@ pub struct Reloaded {
 pub async fn reload(
     State(site): State<Site>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    names: Option<Extension<PeerNames>>,
     headers: HeaderMap,
     _body: Bytes,
-) -> Result<Response, Problem> {
+) -> Result<Response, Response> {
     let external_url = site.app.info.borrow().external_url.clone();
-    guard::may_change(peer, &headers, external_url.as_deref())?;
+    if site.app.auth.knows_anybody() {
+        let names = names.as_ref().map(|Extension(names)| names);
+        let principal = site.app.auth.principal(&headers, names).await.map_err(IntoResponse::into_response)?;
+        if principal.class == ActorClass::Robot {
+            let hint = "People and pipelines load rules; a robot does not change what it is held to.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "robots load no rules", hint).into_response());
+        }
+    } else {
+        guard::may_change(peer, &headers, external_url.as_deref()).map_err(IntoResponse::into_response)?;
+    }
+    reload_rules(&site).await.map_err(IntoResponse::into_response)
+}
+
+async fn reload_rules(site: &Site) -> Result<Response, Problem> {
     let unavailable = |error: &str, hint: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, hint);
     let Some(owner) = &site.app.reload else {
         let hint = "Start it with `slowburn run --rules DIR` to load rules from files.";

@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::App;
 use super::impatient::Impatient;
+use super::tls::{PeerNames, Tls};
 use crate::telemetry::names;
 
 /// What a client may take. Every field is a bound on something a stranger could otherwise grow without end.
@@ -34,6 +35,8 @@ pub struct Limits {
     /// Time to send a request's header. The same clock runs while a connection is idle, so it has to be longer than
     /// the longest common scrape interval (60 s), or every scrape would open a new connection.
     pub header_read_timeout: Duration,
+    /// Time for a TLS handshake, where there is one.
+    pub handshake_timeout: Duration,
     /// Header lines of one request; more is a 431.
     pub max_headers: usize,
     /// Bytes of one request's header (and of the read buffer), at least 8192; more is a 431.
@@ -58,6 +61,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             header_read_timeout: Duration::from_secs(75),
+            handshake_timeout: Duration::from_secs(5),
             max_headers: 64,
             max_header_bytes: 16 * 1024,
             max_body_bytes: 64 * 1024,
@@ -73,13 +77,19 @@ impl Default for Limits {
 
 /// Serves `app` on `listener` until `shutdown` is cancelled, then drains.
 pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) {
-    let limits = app.limits.clone();
+    let (limits, tls) = (app.limits.clone(), app.tls.clone());
     let router = super::router(app, shutdown.clone());
-    serve_router(listener, router, &limits, shutdown).await;
+    serve_router(listener, router, &limits, tls, shutdown).await;
 }
 
 /// [`serve`] with any router: what the limits are tested through.
-pub(super) async fn serve_router(listener: TcpListener, router: Router, limits: &Limits, shutdown: CancellationToken) {
+pub(super) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    tls: Option<Arc<Tls>>,
+    shutdown: CancellationToken,
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -104,17 +114,27 @@ pub(super) async fn serve_router(listener: TcpListener, router: Router, limits: 
                 }
             },
         };
-        let router = router.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(Body::new))
-        });
-        let connection = graceful
-            .watch(builder.serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), service));
+        let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let (write_timeout, handshake_timeout) = (limits.write_timeout, limits.handshake_timeout);
         connections.spawn(async move {
             let open = Open::count(slot);
-            if let Err(fault) = connection.await {
-                debug!(%peer, %fault, "connection ended early");
+            let stream = Impatient::new(stream, write_timeout);
+            let Some(acceptor) = acceptor else {
+                let service = service(router, peer, None);
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                ended(peer, watcher.watch(connection).await);
+                drop(open);
+                return;
+            };
+            match tokio::time::timeout(handshake_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let names = PeerNames::of(stream.get_ref().1.peer_certificates());
+                    let connection = builder.serve_connection(TokioIo::new(stream), service(router, peer, Some(names)));
+                    ended(peer, watcher.watch(connection).await);
+                }
+                Ok(Err(fault)) => debug!(%peer, %fault, "no TLS"),
+                Err(_) => debug!(%peer, "the TLS handshake took too long"),
             }
             drop(open);
         });
@@ -128,6 +148,32 @@ pub(super) async fn serve_router(listener: TcpListener, router: Router, limits: 
         }
     }
     connections.shutdown().await;
+}
+
+/// The router for one connection; handlers learn who is at its other end.
+fn service(
+    router: Router,
+    peer: SocketAddr,
+    names: Option<PeerNames>,
+) -> impl hyper::service::Service<
+    hyper::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> {
+    hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(names) = &names {
+            request.extensions_mut().insert(names.clone());
+        }
+        router.clone().oneshot(request.map(Body::new))
+    })
+}
+
+fn ended(peer: SocketAddr, outcome: Result<(), hyper::Error>) {
+    if let Err(fault) = outcome {
+        debug!(%peer, %fault, "connection ended early");
+    }
 }
 
 /// Waits for a slot, then for a connection.

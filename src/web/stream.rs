@@ -1,4 +1,5 @@
-//! `GET /v1/stream`: server-sent events that say *that* something changed. What changed is read from `/v1/slos`.
+//! `GET /v1/stream`: server-sent events that say *that* something changed. What changed is read from `/v1/slos`; after a
+//! `gate` event from `/v1/permits/{id}`, `/v1/approvals` or `/v1/signals`: a permit that was revoked is told within it.
 //!
 //! Bounded by form: a watch channel holds one snapshot, so a slow reader skips evaluations instead of queueing them,
 //! an event is a few hundred bytes whatever the size of the fleet, and streams are counted. A `clock` event between
@@ -22,16 +23,30 @@ pub async fn stream(State(site): State<Site>) -> Result<Sse<impl Stream<Item = R
     })?;
     let mut snapshots = site.app.snapshot.clone();
     snapshots.mark_changed();
-    let events = unfold((site, snapshots, slot), |(site, mut snapshots, slot)| async move {
+    let gate = site.app.gatekeeper.as_ref().map(crate::gatekeeper::Gatekeeper::follow);
+    let events = unfold((site, snapshots, gate, slot), |(site, mut snapshots, mut gate, slot)| async move {
         let name = tokio::select! {
             biased;
             () = site.stop.cancelled() => return None,
             changed = snapshots.changed() => changed.ok().map(|()| "snapshot")?,
+            () = moved(&mut gate) => "gate",
             () = tokio::time::sleep(site.app.limits.heartbeat) => "clock",
         };
         let summary = Summary::of(&snapshots.borrow_and_update(), site.app.clock.now());
         let event = Event::default().event(name).json_data(summary).expect("a summary is plain JSON");
-        Some((Ok(event), (site, snapshots, slot)))
+        Some((Ok(event), (site, snapshots, gate, slot)))
     });
     Ok(Sse::new(events))
+}
+
+/// Waits until the gate has done something: decided, asked, revoked a permit, judged. For ever where there is none.
+async fn moved(gate: &mut Option<tokio::sync::watch::Receiver<u64>>) {
+    let alive = match gate {
+        Some(gate) => gate.changed().await.is_ok(),
+        None => false,
+    };
+    if !alive {
+        *gate = None;
+        std::future::pending::<()>().await;
+    }
 }

@@ -36,6 +36,8 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         notify: notify::Settings::new("http://127.0.0.1:1/".parse().expect("a constant URL")),
         destinations: Vec::new(),
         limits: web::Limits::default(),
+        auth: Default::default(),
+        tls: None,
         external_url: None,
         compat: Compat::default(),
         metrics: metrics(),

@@ -14,6 +14,7 @@ mod export;
 mod fanout;
 mod faults;
 mod fleet;
+mod gate;
 mod harness_works;
 mod import;
 mod newcomer;

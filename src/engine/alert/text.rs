@@ -45,7 +45,7 @@ fn worst(status: &SeriesStatus, kind: AlertKind) -> Option<&ClauseStatus> {
     let speed = match kind {
         AlertKind::FastBurn => Speed::Fast,
         AlertKind::SlowBurn => Speed::Slow,
-        AlertKind::Budget | AlertKind::DataMissing => return None,
+        AlertKind::Budget | AlertKind::DataMissing | AlertKind::ChangeWorse => return None,
     };
     status.clauses.iter().find(|clause| clause.speed == speed && clause.firing)
 }
@@ -86,6 +86,7 @@ fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
                 None => format!("{subject} has little error budget left"),
             }
         }
+        AlertKind::ChangeWorse => format!("a permitted change made {subject} worse"),
         AlertKind::DataMissing => format!("{subject} has no data: {}", cause(status.data.reason)),
     }
 }

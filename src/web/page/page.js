@@ -5,7 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const WORDS = { ok: "ok", slow_burn: "slow burn", fast_burn: "fast burn", exhausted: "exhausted", unknown: "unknown" };
 const ORDER = ["fast_burn", "exhausted", "slow_burn", "unknown", "ok"];
-const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data" };
+const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data", change_worse: "change made it worse" };
 const ROWS_MAX = 400;      // rows drawn at once; the filter reaches the others
 const SILENCE_MS = 35000;  // three missed signs of life
 const LAG_MAX_S = 300;
@@ -258,6 +258,7 @@ async function read() {
     for (const id of drawn.keys()) if (!slos.some((slo) => slo.id === id)) drawn.delete(id);
     draw();
     drawAlerts();
+    document.dispatchEvent(new Event("slowburn:read"));
     if (first) aim();
   } catch (fault) {
     console.warn("cannot read:", fault);
@@ -276,6 +277,7 @@ function follow() {
   };
   stream.addEventListener("snapshot", (event) => { take(event); read(); });
   stream.addEventListener("clock", take);
+  stream.addEventListener("gate", () => document.dispatchEvent(new Event("slowburn:read")));
   stream.onerror = () => {
     following = false;
     // A refusal closes it for good; a lost connection is retried by the browser.

@@ -93,7 +93,7 @@ async fn browse(app: App, fragment: &str, pictures: &[(&str, &str, &str)]) -> Op
     let (limits, stopped) = (app.limits.clone(), stop.clone());
     let late = get(|| tokio::time::sleep(Duration::from_secs(3)));
     let router = crate::web::router(app, stop.clone()).route("/late", late).layer(from_fn(load_late));
-    let server = tokio::spawn(async move { serve_router(listener, router, &limits, stopped).await });
+    let server = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
     let profile = folder.join(format!("profile-{}-{}", std::process::id(), pictures[0].0));
     std::fs::create_dir_all(&profile).expect("the target folder takes files");

@@ -47,7 +47,7 @@ async fn serve_with(limits: Limits) -> Served {
     let at = listener.local_addr().expect("it is bound");
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let task = tokio::spawn(async move { serve_router(listener, router, &limits, stopped).await });
+    let task = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
     Served { at, stop, task }
 }
 

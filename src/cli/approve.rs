@@ -1,0 +1,150 @@
+//! `slowburn approve` and `slowburn approvals`: people answer what the gate asks.
+//!
+//! What is shown is what the gate observed; the words of the one who asks are marked as a claim.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::remote::{Failure, Remote, RemoteArgs};
+use super::table::Table;
+use super::{Exit, Format, complain, print_out};
+
+/// Flags of `slowburn approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The approval
+    id: String,
+    /// Say no instead; needs --reason
+    #[arg(long, requires = "reason")]
+    reject: bool,
+    /// Take back a yes that was not used yet; needs --reason
+    #[arg(long, requires = "reason", conflicts_with = "reject")]
+    revoke: bool,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Answers.
+pub async fn approve(args: ApproveArgs) -> Exit {
+    ended(approved(&args).await)
+}
+
+async fn approved(args: &ApproveArgs) -> Result<Exit, Failure> {
+    let remote = Remote::new(&args.remote)?;
+    let verdict = match (args.reject, args.revoke) {
+        (true, _) => "reject",
+        (_, true) => "revoke",
+        _ => "approve",
+    };
+    // A yes is to what is shown here, by its digest, and to nothing else.
+    let shown = remote.get(&format!("/v1/approvals/{}", args.id)).await?;
+    let digest = (verdict == "approve").then(|| shown["action"]["digest"].clone());
+    let body = json!({"verdict": verdict, "reason": args.reason, "action_digest": digest});
+    let approval = remote.post(&format!("/v1/approvals/{}", args.id), &body).await?;
+    print_out(&match args.format {
+        Format::Json => format!("{approval:#}\n"),
+        Format::Text => card(&approval),
+    });
+    Ok(Exit::Ok)
+}
+
+/// Flags of `slowburn approvals`.
+#[derive(Debug, Args)]
+pub struct ApprovalsArgs {
+    /// One of them, whole
+    id: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Lists what waits for people.
+pub async fn approvals(args: ApprovalsArgs) -> Exit {
+    ended(listed(&args).await)
+}
+
+async fn listed(args: &ApprovalsArgs) -> Result<Exit, Failure> {
+    let remote = Remote::new(&args.remote)?;
+    let path = args.id.as_ref().map_or("/v1/approvals".to_owned(), |id| format!("/v1/approvals/{id}"));
+    let answer = remote.get(&path).await?;
+    print_out(&match (args.format, &args.id) {
+        (Format::Json, _) => format!("{answer:#}\n"),
+        (Format::Text, Some(_)) => card(&answer),
+        (Format::Text, None) => table(&answer),
+    });
+    Ok(Exit::Ok)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn table(answer: &Value) -> String {
+    let mut table = Table::new(["approval", "state", "service", "action", "asked by", "yes", "until"]);
+    for row in answer["approvals"].as_array().into_iter().flatten() {
+        table.push([
+            text(&row["id"]),
+            text(&row["state"]),
+            text(&row["action"]["service"]),
+            text(&row["action"]["type"]),
+            text(&row["asked_by"]),
+            format!("{} of {}", row["have"], row["need"]),
+            text(&row["expires_at"]),
+        ]);
+    }
+    table.print()
+}
+
+fn card(approval: &Value) -> String {
+    let action = &approval["action"];
+    let mut out = format!(
+        "{} {}: {} of {} for {}\n",
+        text(&approval["id"]),
+        text(&approval["state"]),
+        text(&action["type"]),
+        text(&action["resource"]),
+        text(&approval["asked_by"])
+    );
+    for (name, from, to) in [("version", "from_version", "to_version"), ("replicas", "from_replicas", "replicas")] {
+        if !action[to].is_null() {
+            out += &format!("  {name}: {} -> {} (asked for)\n", plain(&action[from]), plain(&action[to]));
+        }
+    }
+    for (name, value) in approval["observed"].as_object().into_iter().flatten() {
+        out += &format!("  observed {name}: {}\n", plain(value));
+    }
+    if let Some(claim) = approval["claimed_reason"].as_str() {
+        out += &format!("  claimed by the requester, not checked: {claim}\n");
+    }
+    for reason in approval["covers"].as_array().into_iter().flatten() {
+        out += &format!("  a yes covers: {}\n", text(reason));
+    }
+    for vote in approval["votes"].as_array().into_iter().flatten() {
+        out += &format!("  yes of {} at {}\n", text(&vote["by"]), text(&vote["at"]));
+    }
+    out += &format!("  {} of {}, until {}\n", approval["have"], approval["need"], text(&approval["expires_at"]));
+    out
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "unknown".into(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn ended(outcome: Result<Exit, Failure>) -> Exit {
+    outcome.unwrap_or_else(|failure| {
+        complain(&failure.text);
+        failure.exit
+    })
+}

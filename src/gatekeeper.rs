@@ -1,0 +1,238 @@
+//! The gate at work: keeps the book, writes each step to the audit log before it answers, and follows what came of it.
+//!
+//! ```text
+//! request ─► decide (pure) ─► events ─► audit log (fdatasync) ─► book ─► answer
+//!                ▲                                                 │
+//!     views of each poll: ledger, health, what runs                └─► revocations, verdicts, at each poll
+//! ```
+//!
+//! One lock orders everything: what is decided under it is queued for the log under it, so the log has the order of the
+//! book. Waiting for the disk happens outside the lock, and all who wait share one write. An answer that the log refused
+//! is a no, and the book forgets nothing it was told: a permit that may have been issued counts as issued.
+//!
+//! After a restart the book is built again from the log, which is all there is to build it from.
+//!
+//! Deliberately absent: rules of its own. What is allowed is decided in `gate`; who asks was found out by whoever took
+//! the request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::audit;
+use crate::clock::Clock;
+use crate::engine::{Alert, Seconds, SloSnapshot};
+use crate::gate::event::{Event, EventKind};
+use crate::gate::policy::Policy;
+use crate::gate::{Book, Digest, Identities};
+
+mod alarm;
+mod answer;
+mod command;
+mod id;
+mod read;
+mod record;
+pub mod replay;
+mod scene;
+
+pub use command::{HaltOrder, Posted, Verdict, Vote};
+pub use scene::{Poll, Sight};
+
+/// Why something was not done. Each is a no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// The request cannot be read.
+    Malformed(String),
+    /// There is no such thing.
+    Unknown(String),
+    /// Not by this principal.
+    Forbidden(String),
+    /// Not in the state that it is in.
+    Conflict(String),
+    /// The gate cannot answer: above all, what it says cannot be written down.
+    Unavailable(String),
+}
+
+impl std::fmt::Display for Blocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Blocked::Malformed(what)
+        | Blocked::Unknown(what)
+        | Blocked::Forbidden(what)
+        | Blocked::Conflict(what)
+        | Blocked::Unavailable(what)) = self;
+        f.write_str(what)
+    }
+}
+
+impl std::error::Error for Blocked {}
+
+/// The rules of the gate.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Policies by service.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+    /// Every service there is.
+    pub services: BTreeSet<String>,
+    /// Workloads that the metrics must show, by service: what they do not show is not known.
+    pub workloads: BTreeMap<String, BTreeSet<String>>,
+    /// Whether they are the newest ones: `false` where newer files were refused.
+    pub current: bool,
+}
+
+/// What the gate is made of.
+pub struct Options {
+    /// The open audit log.
+    pub log: audit::Log,
+    /// Where it is kept: the book is built from it.
+    pub dir: PathBuf,
+    /// Its time.
+    pub clock: Clock,
+    /// Who there is.
+    pub identities: Identities,
+    /// Where people reach the page, without a trailing slash.
+    pub external_url: Option<String>,
+}
+
+/// The gate; clones are the same one.
+#[derive(Clone)]
+pub struct Gatekeeper(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    log: audit::Log,
+    bodies: audit::bodies::Bodies,
+    clock: Clock,
+    /// Counts what changed, for those who follow.
+    changes: watch::Sender<u64>,
+    external_url: Option<String>,
+}
+
+struct State {
+    book: Book,
+    rules: Rules,
+    /// Policies by digest, those of before too: a permit rests on the one it was issued under.
+    policies_known: BTreeMap<Digest, Arc<Policy>>,
+    identities: Identities,
+    sight: Arc<Sight>,
+    ids: id::Ids,
+    /// Acts that made things worse, by permit.
+    alerts: BTreeMap<String, Alert>,
+}
+
+/// Most policies of before that are remembered.
+const POLICIES_KNOWN_MAX: usize = 1000;
+/// Most bytes of inputs that are kept beside the log.
+const BODIES_BYTES_MAX: u64 = 4 << 30;
+
+impl Gatekeeper {
+    /// Builds the book from the log.
+    ///
+    /// # Errors
+    /// The log cannot be read; for people.
+    pub fn new(options: Options) -> Result<Self, String> {
+        let Options { log, dir, clock, identities, external_url } = options;
+        let mut book = Book::new();
+        let mut failed = None;
+        audit::entries(&dir, |entry| match record::event(entry.members.get("event")) {
+            Some(event) => book.apply(&event),
+            None => failed = failed.take().or(record::unread(entry)),
+        })
+        .map_err(|error| format!("the audit log in {} cannot be read: {error}", dir.display()))?;
+        if let Some(what) = failed {
+            return Err(format!("the audit log in {} holds {what}, which this version cannot read", dir.display()));
+        }
+        let bodies = audit::bodies::Bodies::open(&dir, BODIES_BYTES_MAX)
+            .map_err(|error| format!("{}: {error}", dir.display()))?;
+        let state = State {
+            book,
+            rules: Rules::default(),
+            policies_known: BTreeMap::new(),
+            identities,
+            sight: Arc::default(),
+            ids: id::Ids::new(),
+            alerts: BTreeMap::new(),
+        };
+        let (changes, _) = watch::channel(0);
+        let inner = Inner { state: Mutex::new(state), log, bodies, clock, changes, external_url };
+        Ok(Gatekeeper(Arc::new(inner)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows what changes: a count that grows.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The log it writes to.
+    pub fn log(&self) -> &audit::Log {
+        &self.0.log
+    }
+
+    /// Other rules from now on. Each policy that is new is written down.
+    pub fn take_rules(&self, rules: Rules) {
+        let mut state = self.state();
+        for (service, policy) in &rules.policies {
+            let digest = policy.digest();
+            if state.rules.policies.get(service).is_some_and(|known| known.digest() == digest) {
+                continue;
+            }
+            if state.policies_known.len() >= POLICIES_KNOWN_MAX {
+                state.policies_known.pop_first();
+            }
+            state.policies_known.insert(digest, Arc::clone(policy));
+            let load = record::policy_load(service, &digest, self.0.clock.now_ms());
+            if let Err(refused) = self.0.log.submit(load) {
+                error!(%refused, service, "a policy came into force and is not written down");
+            }
+        }
+        state.rules = rules;
+    }
+
+    /// Newer files were refused: what holds is not what was meant.
+    pub fn rules_refused(&self) {
+        self.state().rules.current = false;
+    }
+
+    /// Other identities from now on.
+    pub fn take_identities(&self, identities: Identities) {
+        self.state().identities = identities;
+    }
+
+    /// Alerts of the gate: acts that made things worse, until a person lifts the halt or it ends. `at` is the slice time
+    /// of the evaluation they go out with.
+    pub fn alerts(&self, slos: &[SloSnapshot], at: Seconds) -> Vec<Alert> {
+        let mut state = self.state();
+        state.follow_alerts(slos, self.now(), at);
+        state.alerts.values().cloned().collect()
+    }
+
+    /// One poll: what runs, what has changed, what ran out, what no longer holds, what came of it.
+    pub fn poll(&self, poll: Poll<'_>) {
+        let mut state = self.state();
+        let now = self.now();
+        let changes = state.changes_seen(&state.sight.seen, &poll.seen);
+        let changes: Vec<Event> =
+            changes.into_iter().map(|change| Event { at: now, kind: EventKind::ChangeObserved { change } }).collect();
+        self.note(&mut state, &changes);
+        state.sight = Arc::new(state.sight(poll, now));
+        let expired = state.book.expiries(now);
+        self.note(&mut state, &expired);
+        let services: Vec<String> = state.sight.views.keys().cloned().collect();
+        for service in services {
+            let Some(view) = self.view(&state, &service, now) else { continue };
+            let current = state.policy(&service);
+            let known = |permit: &crate::gate::Permit| {
+                permit.policy_digest.and_then(|digest| state.policies_known.get(&digest)).map(Arc::as_ref)
+            };
+            let mut events = state.book.revocations(&view, current.as_deref(), known, now);
+            events.extend(state.book.verdicts(&view, now));
+            self.note(&mut state, &events);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the gate answers, as JSON: the shape `safe-to-act/v1`.
+
+use serde_json::{Value, json};
+
+use crate::engine::Seconds;
+use crate::gate::approval::Approval;
+use crate::gate::book::{Book, Decided, Ids};
+use crate::gate::check::{Answer, Check, Decision};
+use crate::gate::event::{Event, EventKind};
+use crate::gate::halt::Halt;
+use crate::gate::permit::{Permit, PermitState, Redemption};
+use crate::gate::request::Request;
+
+/// RFC 3339, UTC.
+pub fn moment(at: Seconds) -> String {
+    jiff::Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string())
+}
+
+fn action(request: &Request, decision: Option<&Decision>) -> Value {
+    let mut action = json!({
+        "type": request.action.as_str(), "service": request.service, "resource": request.resource,
+        "digest": request.digest(),
+    });
+    let members = [
+        ("from_version", request.from_version.clone().map(Value::from)),
+        ("to_version", request.to_version.clone().map(Value::from)),
+        ("from_replicas", request.from_replicas.map(Value::from)),
+        ("replicas", request.replicas.map(Value::from)),
+        ("class", decision.map(|decision| decision.class.as_str().into())),
+    ];
+    for (name, value) in members {
+        if let Some(value) = value {
+            action[name] = value;
+        }
+    }
+    action
+}
+
+fn reasons(checks: &[&Check]) -> Value {
+    serde_json::to_value(checks).expect("checks are plain data")
+}
+
+/// A decision. `events` are what it left behind; none when it was only explained.
+pub fn decision(
+    decision: &Decision,
+    request: &Request,
+    ids: Option<&Ids>,
+    events: &[Event],
+    book: &Book,
+    page: Option<&str>,
+) -> Value {
+    let permit = events.iter().find_map(|event| match &event.kind {
+        EventKind::PermitIssued { permit } => Some(permit),
+        _ => None,
+    });
+    let approval = decision.approval.as_ref().map(|need| {
+        let asked = events.iter().find_map(|event| match &event.kind {
+            EventKind::ApprovalAsked { approval } => Some(approval.as_ref()),
+            _ => None,
+        });
+        let known = asked.or_else(|| need.id.as_deref().and_then(|id| book.approval(id)));
+        json!({
+            "id": known.map(|approval| &approval.id), "need": need.need, "have": need.have,
+            "from": need.from.iter().map(ToString::to_string).collect::<Vec<_>>(), "covers": need.covers,
+            "expires_at": known.map(|approval| moment(approval.expires_at)),
+            "url": known.zip(page).map(|(approval, page)| format!("{page}/#approval-{}", approval.id)),
+        })
+    });
+    json!({
+        "schema": "safe-to-act/v1",
+        "decision_id": ids.map(|ids| &ids.decision),
+        "decision": decision.answer.as_str(),
+        // What an Argo Rollouts web metric reads: the word alone.
+        "argo": decision.answer.as_str(),
+        "at": moment(decision.at),
+        "actor": decision.actor,
+        "action": action(request, Some(decision)),
+        "reasons": reasons(&decision.reasons()),
+        "checks": decision.checks,
+        "data": {
+            "state": decision.data.state.as_str(), "reason": decision.data.reason.as_str(), "slo": decision.data.slo,
+            "oldest_age_s": decision.data.oldest_age_s,
+        },
+        "policy": {"digest": decision.policy_digest},
+        "approval": approval,
+        "permit": permit.map(|permit| json!({
+            "id": permit.id, "expires_at": moment(permit.expires_at), "ttl_s": permit.expires_at - permit.issued_at,
+            "break_glass": permit.break_glass,
+        })),
+        "retry_after_s": decision.retry_after_s,
+        "valid_until": permit.map(|permit| moment(permit.expires_at)),
+        "audit": Value::Null,
+    })
+}
+
+/// An earlier decision, given back for its idempotency key: with the permit or approval as it stands now.
+pub fn repeated(earlier: &Decided, book: &Book, request: &Request, now: Seconds) -> Value {
+    let permit = book.open_permits().find(|permit| permit.decision_id == earlier.id);
+    let approval = book.approvals().find(|approval| approval.decision_id == earlier.id);
+    json!({
+        "schema": "safe-to-act/v1", "decision_id": earlier.id, "repeated": true,
+        "decision": earlier.answer.as_str(), "argo": earlier.answer.as_str(), "at": moment(earlier.at),
+        "action": action(request, None), "reasons": [], "checks": [], "data": Value::Null,
+        "approval": approval.map(|approval| json!({"id": approval.id, "state": approval.state_at(now).as_str()})),
+        "permit": permit.filter(|permit| permit.is_live(now)).map(|permit| json!({
+            "id": permit.id, "expires_at": moment(permit.expires_at),
+        })),
+        "audit": Value::Null,
+    })
+}
+
+/// What redeeming came to.
+pub fn redemption(redemption: &Redemption, held: &Permit, now: Seconds) -> Value {
+    let strictest = redemption.decisions.first();
+    json!({
+        "schema": "safe-to-act/v1",
+        "decision_id": held.decision_id,
+        "decision": redemption.answer.as_str(),
+        "argo": redemption.answer.as_str(),
+        "at": moment(now),
+        "action": action(&held.request, strictest),
+        "reasons": match &redemption.refusal {
+            Some(refusal) => json!([{
+                "id": "permit", "effect": Answer::Deny.as_str(), "code": refusal.code, "message": refusal.message,
+            }]),
+            None => json!([]),
+        },
+        "checks": strictest.map(|decision| &decision.checks),
+        "data": strictest.map(|decision| json!({
+            "state": decision.data.state.as_str(), "reason": decision.data.reason.as_str(), "slo": decision.data.slo,
+        })),
+        "permit": permit(held, now),
+        "audit": Value::Null,
+    })
+}
+
+/// A permit and what became of it.
+pub fn permit(permit: &Permit, now: Seconds) -> Value {
+    let (state, code) = match &permit.state {
+        PermitState::Live if permit.is_live(now) => ("live", None),
+        PermitState::Live | PermitState::Expired => ("expired", None),
+        PermitState::Redeemed { .. } => ("redeemed", None),
+        PermitState::Judged { .. } => ("judged", None),
+        PermitState::Revoked { code, .. } => ("revoked", Some(code)),
+    };
+    json!({
+        "id": permit.id, "decision_id": permit.decision_id, "sub": permit.sub, "actor": permit.actor, "state": state,
+        "code": code, "action": action(&permit.request, None), "break_glass": permit.break_glass,
+        "issued_at": moment(permit.issued_at), "expires_at": moment(permit.expires_at),
+    })
+}
+
+/// A question to people: what is observed beside what is asked for, and the requester's words as a claim.
+pub fn approval(approval: &Approval, observed: Value, now: Seconds) -> Value {
+    let votes = approval.votes.iter();
+    json!({
+        "id": approval.id, "state": approval.state_at(now).as_str(), "asked_by": approval.sub, "actor": approval.actor,
+        "action": action(&approval.request, None), "claimed_reason": approval.request.reason,
+        "incident_id": approval.request.incident_id, "observed": observed, "covers": approval.covers,
+        "from": approval.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "need": approval.need, "have": approval.have(), "decision_id": approval.decision_id,
+        "votes": votes.map(|vote| json!({"by": vote.by, "at": moment(vote.at), "reason": vote.reason})).collect::<Vec<_>>(),
+        "asked_at": moment(approval.asked_at), "expires_at": moment(approval.expires_at),
+    })
+}
+
+/// A halt.
+pub fn halt(halt: &Halt) -> Value {
+    json!({
+        "id": halt.id, "scope": halt.scope, "actors": halt.actors.iter().map(|class| class.as_str()).collect::<Vec<_>>(),
+        "owner": halt.owner, "reason": halt.reason, "at": moment(halt.at), "until": moment(halt.until),
+    })
+}

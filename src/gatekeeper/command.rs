@@ -1,0 +1,454 @@
+//! What can be asked of the gate. Each command works under the lock, queues its records there, and answers when they are
+//! on disk.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::{error, info, warn};
+
+use super::answer::{self, moment};
+use super::record::{self, Context};
+use super::{Blocked, Gatekeeper, State};
+use crate::audit::{Receipt, Waiting};
+use crate::engine::Seconds;
+use crate::gate::book::Ids;
+use crate::gate::decide::decide;
+use crate::gate::event::{Event, EventKind};
+use crate::gate::observed::Change;
+use crate::gate::principal::{ActorClass, Principal};
+use crate::gate::reason::{ReasonCode, Refusal};
+use crate::gate::replay::Inputs;
+use crate::gate::request::Request;
+use crate::gate::view::View;
+use crate::gate::{Digest, HaltScope, Policy};
+use crate::telemetry::names;
+
+/// A yes, a no, or one of them taken back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vote {
+    /// approve, reject, withdraw or revoke.
+    pub verdict: Verdict,
+    /// Why; a no needs one.
+    pub reason: Option<String>,
+    /// Digest of the action on the card that was shown. A yes needs it: it is a yes to that, and to nothing else.
+    pub action_digest: Option<Digest>,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+    /// The requester takes the question back.
+    Withdraw,
+    /// An approver takes a yes back.
+    Revoke,
+}
+
+/// An order to stop changes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HaltOrder {
+    /// `"global"`, `{"service": ...}`, `{"actor": ...}` or `{"action": ...}`.
+    pub scope: HaltScope,
+    /// Why.
+    pub reason: String,
+    /// How long, seconds.
+    pub for_s: i64,
+    /// People too; else robots and pipelines.
+    #[serde(default)]
+    pub people: bool,
+}
+
+/// A change that somebody made and tells of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Posted {
+    /// The service.
+    pub service: String,
+    /// What was changed: `deployment/checkout-service`.
+    pub resource: String,
+    /// When, RFC 3339; now without it.
+    pub at: Option<jiff::Timestamp>,
+    /// The version before.
+    pub from_version: Option<String>,
+    /// The version since.
+    pub version: Option<String>,
+    /// Its generation since.
+    pub generation: Option<u64>,
+    /// Replicas since.
+    pub replicas: Option<u32>,
+}
+
+/// Longest slice of the book that stands in the record of a decision, bytes.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// A change cannot be told of longer after it happened than this, seconds.
+const TOLD_LATE_MAX_S: i64 = 24 * 3600;
+/// Longest text of a change, bytes.
+const TEXT_MAX: usize = 253;
+
+impl From<Refusal> for Blocked {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, message } = refusal;
+        let what = format!("{message} ({code})");
+        match code {
+            ReasonCode::UnknownPermit | ReasonCode::UnknownApproval | ReasonCode::UnknownHalt => Blocked::Unknown(what),
+            ReasonCode::PrincipalDiffers
+            | ReasonCode::HaltNeedsPerson
+            | ReasonCode::NotAPerson
+            | ReasonCode::OwnRequest
+            | ReasonCode::NotAnApprover => Blocked::Forbidden(what),
+            ReasonCode::TimeOutOfBounds | ReasonCode::ReasonMissing => Blocked::Malformed(what),
+            _ => Blocked::Conflict(what),
+        }
+    }
+}
+
+/// Records on their way to the disk.
+struct Queued(Vec<Waiting>);
+
+impl Queued {
+    /// The receipt of the first record, once all are on disk.
+    async fn written(self) -> Result<Receipt, Blocked> {
+        let mut first = None;
+        for waiting in self.0 {
+            let receipt = waiting.written().await.map_err(unwritten)?;
+            first = first.or(Some(receipt));
+        }
+        first.ok_or_else(|| Blocked::Unavailable("nothing was written".into()))
+    }
+}
+
+fn unwritten(refused: crate::audit::Refused) -> Blocked {
+    error!(%refused, "a decision could not be written down, so it does not hold");
+    Blocked::Unavailable(format!("the audit log does not take it: {refused}"))
+}
+
+impl Gatekeeper {
+    /// Decides and issues what the decision gives: a permit, a question to people, or nothing.
+    ///
+    /// # Errors
+    /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
+    pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Value, Blocked> {
+        let request = parse(body)?;
+        let (mut answer, queued) = {
+            let mut state = self.state();
+            let now = self.now();
+            if let Some(earlier) = state.book.repeated(principal, &request)? {
+                return Ok(answer::repeated(earlier, &state.book, &request, now));
+            }
+            let ids = self.ids(&state)?;
+            let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+            let decision = decide(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
+            let inputs = Inputs::of(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
+            let inputs = self.keep(&inputs)?;
+            let events = state.book.record(&ids, &request, principal, policy.as_deref(), &decision);
+            let context = Context {
+                principal: Some(principal),
+                incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
+                decision: Some(&decision),
+                inputs: Some(&inputs),
+                request: Some(&request),
+            };
+            let queued = self.commit(&mut state, &events, &context)?;
+            let answer = answer::decision(&decision, &request, Some(&ids), &events, &state.book, self.page());
+            metrics::counter!(names::DECISIONS_TOTAL, "service" => view.map_or("unknown".to_owned(), |view| view.service),
+                "action" => request.action.as_str(), "answer" => decision.answer.as_str())
+            .increment(1);
+            for code in decision.codes() {
+                metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
+            }
+            info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
+                sub = principal.sub, answer = decision.answer.as_str(), reasons = ?decision.codes(), "decided");
+            (answer, queued)
+        };
+        let receipt = queued.written().await?;
+        answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
+        Ok(answer)
+    }
+
+    /// What would be decided: no permit, no question, no record.
+    ///
+    /// # Errors
+    /// The request cannot be read.
+    pub fn explain(&self, principal: &Principal, body: &[u8]) -> Result<Value, Blocked> {
+        let request = parse(body)?;
+        let state = self.state();
+        let now = self.now();
+        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let decision = decide(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
+        Ok(answer::decision(&decision, &request, None, &[], &state.book, self.page()))
+    }
+
+    /// Redeems a permit: every check runs again, and may only be stricter. `presented` is what is about to be done;
+    /// without it, what the permit is for.
+    ///
+    /// # Errors
+    /// There is no such permit, or nothing can be written down. A refusal is an answer: deny.
+    pub async fn redeem(&self, principal: &Principal, id: &str, presented: Option<Request>) -> Result<Value, Blocked> {
+        let (mut answer, queued) = {
+            let mut state = self.state();
+            let now = self.now();
+            let permit = state.book.permit(id).cloned().ok_or_else(|| unknown("permit", id))?;
+            let presented = presented.unwrap_or_else(|| permit.request.clone());
+            let service = &permit.request.service;
+            let (current, view) = (state.policy(service), self.view(&state, service, now));
+            let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
+            let redemption =
+                state.book.redeem(id, principal, &presented, pinned.as_deref(), current.as_deref(), view.as_ref(), now);
+            let context = Context {
+                principal: Some(principal),
+                incident_tag: current.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
+                ..Context::default()
+            };
+            let queued = self.commit(&mut state, &redemption.events, &context)?;
+            metrics::counter!(names::PERMITS_REDEEMED_TOTAL, "answer" => redemption.answer.as_str()).increment(1);
+            let permit = state.book.permit(id).expect("it was found above and only its state changed");
+            (answer::redemption(&redemption, permit, now), queued)
+        };
+        let receipt = queued.written().await?;
+        answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
+        Ok(answer)
+    }
+
+    /// The holder of a permit says that the act is done, or was not done.
+    ///
+    /// # Errors
+    /// There is no such permit, it is somebody else's, or awaits no outcome.
+    pub async fn outcome(
+        &self,
+        principal: &Principal,
+        id: &str,
+        applied: bool,
+        note: Option<String>,
+    ) -> Result<Value, Blocked> {
+        let queued = {
+            let mut state = self.state();
+            let now = self.now();
+            let events = state.book.outcome(id, principal, applied, note.as_deref(), now)?;
+            let settle_s = state.book.permit(id).map_or(0, |permit| permit.settle_s);
+            let context = Context { principal: Some(principal), ..Context::default() };
+            (self.commit(&mut state, &events, &context)?, applied.then(|| now + settle_s))
+        };
+        let receipt = queued.0.written().await?;
+        Ok(json!({"permit": id, "applied": applied, "judged_at": queued.1.map(moment), "audit": receipt}))
+    }
+
+    /// A person answers, or the requester takes the question back.
+    ///
+    /// # Errors
+    /// See [`crate::gate::Book::approve`].
+    pub async fn vote(&self, principal: &Principal, id: &str, vote: Vote) -> Result<Value, Blocked> {
+        let reason = vote.reason.as_deref();
+        let (mut answer, queued) = {
+            let mut state = self.state();
+            let now = self.now();
+            let event = match vote.verdict {
+                Verdict::Approve => {
+                    let shown = vote.action_digest.ok_or_else(|| {
+                        Blocked::Malformed("a yes names the action_digest of the card that was shown".into())
+                    })?;
+                    state.book.approve(id, principal, &shown, reason, now)?
+                }
+                Verdict::Reject => state.book.reject(id, principal, reason.unwrap_or_default(), now)?,
+                Verdict::Withdraw => state.book.withdraw(id, principal, now)?,
+                Verdict::Revoke => state.book.revoke_approval(id, principal, reason.unwrap_or_default(), now)?,
+            };
+            let context = Context { principal: Some(principal), ..Context::default() };
+            let queued = self.commit(&mut state, &[event], &context)?;
+            (self.approval_in(&state, id, now).ok_or_else(|| unknown("approval", id))?, queued)
+        };
+        let receipt = queued.written().await?;
+        answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
+        Ok(answer)
+    }
+
+    /// A person stops changes.
+    ///
+    /// # Errors
+    /// See [`crate::gate::Book::halt`].
+    pub async fn halt(&self, principal: &Principal, order: HaltOrder) -> Result<Value, Blocked> {
+        let (answer, queued) = {
+            let mut state = self.state();
+            let now = self.now();
+            let id = self.id(&state, "hlt")?;
+            let actors = if order.people { ActorClass::ALL.to_vec() } else { Vec::new() };
+            let event = state.book.halt(&id, order.scope, &actors, principal, &order.reason, order.for_s, now)?;
+            let EventKind::Halted { halt } = &event.kind else {
+                return Err(Blocked::Unavailable("a halt is not what came of it".into()));
+            };
+            let answer = answer::halt(halt);
+            let context = Context { principal: Some(principal), ..Context::default() };
+            warn!(halt = id, by = principal.sub, "changes are halted");
+            (answer, self.commit(&mut state, std::slice::from_ref(&event), &context)?)
+        };
+        queued.written().await?;
+        Ok(answer)
+    }
+
+    /// A person lifts a halt.
+    ///
+    /// # Errors
+    /// See [`crate::gate::Book::resume`].
+    pub async fn resume(&self, principal: &Principal, id: &str, reason: String) -> Result<Value, Blocked> {
+        let queued = {
+            let mut state = self.state();
+            let event = state.book.resume(id, principal, &reason, self.now())?;
+            let context = Context { principal: Some(principal), ..Context::default() };
+            self.commit(&mut state, &[event], &context)?
+        };
+        let receipt = queued.written().await?;
+        Ok(json!({"id": id, "resumed": true, "audit": receipt}))
+    }
+
+    /// A person or a pipeline tells of a change. A robot does not: what it did is known from its permits, and what it
+    /// says of others could make its own cure look needed.
+    ///
+    /// # Errors
+    /// A robot, an unknown service, a change of the future or of long ago, a text that is too long.
+    pub async fn post_change(&self, principal: &Principal, posted: Posted) -> Result<Value, Blocked> {
+        if principal.class == ActorClass::Robot {
+            return Err(Blocked::Forbidden("a robot does not tell of changes: people and pipelines do".into()));
+        }
+        let texts = [Some(&posted.resource), posted.from_version.as_ref(), posted.version.as_ref()];
+        let unfit = |text: &&String| text.is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control);
+        if texts.into_iter().flatten().any(|text| unfit(&text)) || !posted.resource.contains('/') {
+            let what = "resource is kind/name, and no text of a change is empty, long or holds control characters";
+            return Err(Blocked::Malformed(what.into()));
+        }
+        if posted.version.is_none() && posted.generation.is_none() && posted.replicas.is_none() {
+            return Err(Blocked::Malformed("a change has a version, a generation or replicas".into()));
+        }
+        let queued = {
+            let mut state = self.state();
+            let now = self.now();
+            if !state.rules.services.contains(&posted.service) {
+                return Err(Blocked::Unknown(format!("there is no service {:?}", posted.service)));
+            }
+            let at = posted.at.map_or(now, |at| at.as_second());
+            if at > now + 5 || at < now - TOLD_LATE_MAX_S {
+                return Err(Blocked::Malformed("a change is told of when it is made, or within a day".into()));
+            }
+            let change = Change {
+                service: posted.service,
+                resource: posted.resource,
+                at: at.min(now),
+                from_version: posted.from_version,
+                version: posted.version,
+                generation: posted.generation,
+                replicas: posted.replicas,
+                by: Some(principal.sub.clone()),
+            };
+            let event = Event { at: now, kind: EventKind::ChangeObserved { change } };
+            let context = Context { principal: Some(principal), ..Context::default() };
+            self.commit(&mut state, &[event], &context)?
+        };
+        let receipt = queued.written().await?;
+        Ok(json!({"recorded": true, "audit": receipt}))
+    }
+
+    /// Queues the records of these events and applies them. What was queued before a refusal may come to be in the log;
+    /// nobody is told a yes.
+    fn commit(&self, state: &mut State, events: &[Event], context: &Context<'_>) -> Result<Queued, Blocked> {
+        let mut waiting = Vec::with_capacity(events.len());
+        for event in events {
+            // The details of a decision stand in its own record.
+            let own = match event.kind {
+                EventKind::Decided { .. } => *context,
+                _ => Context { decision: None, inputs: None, request: None, ..*context },
+            };
+            let record = record::record(event, &state.book, &own, self.0.clock.now_ms());
+            waiting.push(self.0.log.submit(record).map_err(unwritten)?);
+            state.book.apply(event);
+        }
+        self.0.changes.send_modify(|count| *count += 1);
+        Ok(Queued(waiting))
+    }
+
+    /// Events of the gate itself, at a poll. Whether they are on disk is awaited apart; what is not is told.
+    pub(super) fn note(&self, state: &mut State, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            info!(kind = event.kind.as_str(), "gate");
+            if let EventKind::Judged { verdict } = &event.kind {
+                metrics::counter!(names::VERDICTS_TOTAL, "outcome" => verdict.outcome.as_str()).increment(1);
+            }
+        }
+        match self.commit(state, events, &Context::default()) {
+            Ok(queued) => drop(tokio::spawn(async move { drop(queued.written().await) })),
+            Err(blocked) => error!(%blocked, "what the gate saw is not written down"),
+        }
+    }
+
+    /// Keeps what a decision rests on, so that it can be made again; answers what the record says of it. What many
+    /// decisions share (the view of a poll, the policy) is kept once beside the log; what is of this one stands in its
+    /// record, unless it is long.
+    fn keep(&self, inputs: &Inputs) -> Result<Value, Blocked> {
+        let mut parts = serde_json::to_value(inputs).expect("inputs are plain data");
+        let mut kept = json!({"request": parts["request"], "principal": parts["principal"], "now": parts["now"]});
+        kept["view"] = self.body(&parts["view"])?;
+        kept["policy_body"] = self.body(&parts["policy"])?;
+        let book = parts["book"].take();
+        let short = book.to_string().len() <= INLINE_BYTES_MAX;
+        kept[if short { "book" } else { "book_body" }] = if short { book } else { self.body(&book)? };
+        Ok(kept)
+    }
+
+    fn body(&self, value: &Value) -> Result<Value, Blocked> {
+        let bytes = serde_json::to_vec(value).expect("a value is JSON");
+        let kept = self.0.bodies.put(&bytes);
+        kept.map(|hash| hash.to_string().into())
+            .map_err(|error| Blocked::Unavailable(format!("inputs cannot be kept: {error}")))
+    }
+
+    pub(super) fn now(&self) -> Seconds {
+        self.0.clock.now()
+    }
+
+    fn id(&self, state: &State, prefix: &str) -> Result<String, Blocked> {
+        let id = state.ids.next(prefix, self.0.clock.now_ms());
+        id.ok_or_else(|| Blocked::Unavailable("the system has no random numbers to give".into()))
+    }
+
+    fn ids(&self, state: &State) -> Result<Ids, Blocked> {
+        Ok(Ids { decision: self.id(state, "dec")?, permit: self.id(state, "prm")?, approval: self.id(state, "apr")? })
+    }
+
+    fn page(&self) -> Option<&str> {
+        self.0.external_url.as_deref()
+    }
+
+    /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands.
+    pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
+        let view = state.sight.views.get(service)?;
+        Some(View {
+            observed: state.observed(service, state.sight.seen.get(service), now),
+            health: state.health(self.0.log.health().is_ok()),
+            ..View::clone(view)
+        })
+    }
+}
+
+impl State {
+    pub(super) fn policy(&self, service: &str) -> Option<Arc<Policy>> {
+        self.rules.policies.get(service).cloned()
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Request, Blocked> {
+    Request::parse(body).map_err(|fault| {
+        metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
+        Blocked::Malformed(format!("{fault} ({})", fault.code))
+    })
+}
+
+pub(super) fn unknown(noun: &str, id: &str) -> Blocked {
+    Blocked::Unknown(format!("there is no {noun} {id:?}"))
+}

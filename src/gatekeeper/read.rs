@@ -1,0 +1,160 @@
+//! What can be read of the gate. Nothing here changes anything.
+
+use serde_json::{Value, json};
+
+use super::answer;
+use super::command::unknown;
+use super::{Blocked, Gatekeeper, State};
+use crate::engine::Seconds;
+use crate::gate::action::ActionClass;
+use crate::gate::signals::{ChangeState, Signal, change_state, signal};
+use crate::gate::view::Health;
+
+/// Classes that have a signal.
+const CLASSES: [ActionClass; 2] = [ActionClass::Mitigate, ActionClass::Risk];
+/// Closed approvals that are listed beside the open ones.
+const CLOSED_SHOWN: usize = 20;
+
+impl Gatekeeper {
+    /// A permit.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub fn permit(&self, id: &str) -> Result<Value, Blocked> {
+        let state = self.state();
+        state.book.permit(id).map(|permit| answer::permit(permit, self.now())).ok_or_else(|| unknown("permit", id))
+    }
+
+    /// An approval.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub fn approval(&self, id: &str) -> Result<Value, Blocked> {
+        let state = self.state();
+        self.approval_in(&state, id, self.now()).ok_or_else(|| unknown("approval", id))
+    }
+
+    pub(super) fn approval_in(&self, state: &State, id: &str, now: Seconds) -> Option<Value> {
+        let approval = state.book.approval(id)?;
+        let request = &approval.request;
+        let observed = state.observed(&request.service, state.sight.seen.get(&request.service), now);
+        let workload = observed.workload(&request.resource);
+        let observed = json!({
+            "version": workload.and_then(|workload| workload.version.clone()),
+            "replicas": workload.and_then(|workload| workload.replicas),
+            "generation": workload.and_then(|workload| workload.generation),
+        });
+        Some(answer::approval(approval, observed, now))
+    }
+
+    /// Open approvals, and the last closed ones; newest first.
+    pub fn approvals(&self) -> Value {
+        let state = self.state();
+        let now = self.now();
+        let mut all: Vec<_> = state.book.approvals().collect();
+        all.sort_by_key(|approval| std::cmp::Reverse((approval.asked_at, approval.id.clone())));
+        let (open, closed): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|approval| matches!(approval.state_at(now).as_str(), "pending" | "granted"));
+        let shown = open.into_iter().chain(closed.into_iter().take(CLOSED_SHOWN));
+        let rows: Vec<Value> = shown.filter_map(|approval| self.approval_in(&state, &approval.id, now)).collect();
+        json!({"approvals": rows})
+    }
+
+    /// Halts that hold.
+    pub fn halts(&self) -> Value {
+        let state = self.state();
+        let halts: Vec<Value> = state.book.halts(self.now()).map(answer::halt).collect();
+        json!({"halts": halts})
+    }
+
+    /// For the metrics: halts that hold, and approvals that wait.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.state();
+        let now = self.now();
+        let pending = state.book.approvals().filter(|approval| approval.is_open(now)).count();
+        (state.book.halts(now).count(), pending)
+    }
+
+    /// What each actor's acts came to.
+    pub fn operators(&self) -> Value {
+        let state = self.state();
+        let rows: Vec<Value> = state
+            .book
+            .trust()
+            .map(|(service, actor, action, record)| {
+                let mut row = serde_json::to_value(record).expect("a record is plain data");
+                row["service"] = service.into();
+                row["actor"] = actor.into();
+                row["action"] = action.as_str().into();
+                row["last_at"] = answer::moment(record.last_at).into();
+                row
+            })
+            .collect();
+        json!({"operators": rows})
+    }
+
+    /// Signals of every service that has a policy.
+    pub fn signals(&self) -> Value {
+        let services: Vec<Value> =
+            self.all_signals().into_iter().map(|(signals, change)| shown(&signals, &change)).collect();
+        json!({"services": services})
+    }
+
+    /// Signals of one service.
+    ///
+    /// # Errors
+    /// It has no policy, or there is none of this name.
+    pub fn signals_of(&self, service: &str) -> Result<Value, Blocked> {
+        let state = self.state();
+        let (signals, change) = self.signals_in(&state, service).ok_or_else(|| {
+            Blocked::Unknown(format!("there is no service {service:?} with a policy: nothing is safe there"))
+        })?;
+        Ok(shown(&signals, &change))
+    }
+
+    /// For the metrics: signals and change state of every service that has a policy.
+    pub fn all_signals(&self) -> Vec<(Vec<Signal>, ChangeState)> {
+        let state = self.state();
+        let services: Vec<String> = state.rules.policies.keys().cloned().collect();
+        services.iter().filter_map(|service| self.signals_in(&state, service)).collect()
+    }
+
+    fn signals_in(&self, state: &State, service: &str) -> Option<(Vec<Signal>, ChangeState)> {
+        let policy = state.policy(service)?;
+        let now = self.now();
+        let signals = match self.view(state, service, now) {
+            Some(view) => CLASSES.map(|class| signal(class, Some(&policy), &view, &state.book, now)).to_vec(),
+            // Nothing is known of it yet.
+            None => {
+                CLASSES.map(|class| Signal { service: service.into(), class, value: -1, codes: Vec::new() }).to_vec()
+            }
+        };
+        Some((signals, change_state(Some(&policy), service, &state.book, now)))
+    }
+}
+
+fn shown(signals: &[Signal], change: &ChangeState) -> Value {
+    let by_class: serde_json::Map<String, Value> = signals
+        .iter()
+        .map(|signal| (signal.class.as_str().to_owned(), json!({"value": signal.value, "codes": signal.codes})))
+        .collect();
+    json!({
+        "service": signals.first().map(|signal| &signal.service),
+        "signals": by_class,
+        "change_state": change,
+    })
+}
+
+impl State {
+    /// How the gate stands now.
+    pub(super) fn health(&self, audit_writable: bool) -> Health {
+        Health {
+            policy_current: self.rules.current,
+            warm: self.sight.warm,
+            audit_writable,
+            clock_skew_s: self.sight.clock_skew_s,
+            // People are asked on the page and at the command line; somebody must be able to show who they are.
+            can_ask: self.identities.all.iter().any(|identity| identity.class.is_human()),
+        }
+    }
+}

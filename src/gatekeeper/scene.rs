@@ -1,0 +1,137 @@
+//! What the gate sees, made anew at each poll: the view of every service that has a policy, and what runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::State;
+use crate::engine::{Ledger, Seconds, Snapshot};
+use crate::gate::observed::{Change, Observed, Workload};
+use crate::gate::view::{Health, Scene, View};
+use crate::prometheus::workloads::Seen;
+
+/// What is known of all services at one poll.
+#[derive(Debug, Clone, Default)]
+pub struct Sight {
+    /// End of the newest evaluated slice; 0 before the first one.
+    pub at: Seconds,
+    /// By service, of those that have a policy.
+    pub views: BTreeMap<String, Arc<View>>,
+    /// What runs, by service and resource.
+    pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// History has been read as far as the decisions need.
+    pub warm: bool,
+    /// Prometheus's clock less ours, seconds.
+    pub clock_skew_s: Option<f64>,
+}
+
+/// What the daemon knows at a poll.
+pub struct Poll<'a> {
+    /// The evaluation.
+    pub snapshot: &'a Snapshot,
+    /// The slices behind it.
+    pub ledger: &'a Ledger,
+    /// What runs, by service and resource; what was not seen is not in it.
+    pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// Whether history has been read.
+    pub warm: bool,
+    /// Prometheus's clock less ours, seconds.
+    pub clock_skew_s: Option<f64>,
+}
+
+impl State {
+    /// The views of a poll.
+    pub(super) fn sight(&self, poll: Poll<'_>, now: Seconds) -> Sight {
+        let scene = Scene { snapshot: poll.snapshot, ledger: Some(poll.ledger) };
+        let view = |(service, policy): (&String, &Arc<crate::gate::Policy>)| {
+            let observed = self.observed(service, poll.seen.get(service), now);
+            // The gate's own health changes between polls; it is put in when somebody asks.
+            let health = Health {
+                policy_current: false,
+                warm: false,
+                audit_writable: false,
+                clock_skew_s: None,
+                can_ask: false,
+            };
+            let view = scene.view(service, &policy.dependencies, self.book.changes(), observed, health)?;
+            Some((service.clone(), Arc::new(view)))
+        };
+        Sight {
+            at: poll.snapshot.at,
+            views: self.rules.policies.iter().filter_map(view).collect(),
+            seen: poll.seen,
+            warm: poll.warm,
+            clock_skew_s: poll.clock_skew_s,
+        }
+    }
+
+    /// What runs of a service: as the metrics show it. A workload that no metrics were named for is as the last change
+    /// said, for whoever posts changes posts all of them.
+    pub(super) fn observed(&self, service: &str, seen: Option<&BTreeMap<String, Seen>>, now: Seconds) -> Observed {
+        let mut workloads: BTreeMap<String, Workload> = BTreeMap::new();
+        let watched = self.rules.workloads.get(service);
+        for change in self.book.changes_of(service) {
+            let known = workloads.entry(change.resource.clone()).or_insert_with(|| Workload {
+                resource: change.resource.clone(),
+                seen_at: now,
+                version: None,
+                generation: None,
+                replicas: None,
+                utilization: None,
+            });
+            known.version = change.version.clone().or(known.version.take());
+            known.generation = change.generation.or(known.generation.map(|before| before + 1));
+            known.replicas = change.replicas.or(known.replicas);
+        }
+        if let Some(watched) = watched {
+            let is_seen = |resource: &String| seen.is_some_and(|seen| seen.contains_key(resource));
+            workloads.retain(|resource, _| !watched.contains(resource) || is_seen(resource));
+        }
+        for (resource, seen) in seen.into_iter().flatten() {
+            let told = workloads.remove(resource);
+            let workload = Workload {
+                resource: resource.clone(),
+                seen_at: seen.at_s,
+                // A version label may be missing where replicas are seen: then the last change said what it is.
+                version: seen.version.clone().or(told.and_then(|told| told.version)),
+                generation: seen.generation,
+                replicas: seen.replicas,
+                utilization: seen.utilization,
+            };
+            workloads.insert(resource.clone(), workload);
+        }
+        Observed { workloads: workloads.into_values().collect() }
+    }
+
+    /// Changes that the metrics show and nobody has told of: another generation, version or number of replicas than
+    /// at the poll before.
+    pub(super) fn changes_seen(
+        &self,
+        before: &BTreeMap<String, BTreeMap<String, Seen>>,
+        after: &BTreeMap<String, BTreeMap<String, Seen>>,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (service, workloads) in after {
+            for (resource, now) in workloads {
+                let Some(was) = before.get(service).and_then(|of| of.get(resource)) else { continue };
+                let other_version = now.version.is_some() && was.version.is_some() && now.version != was.version;
+                let other_generation =
+                    now.generation.is_some() && was.generation.is_some() && now.generation != was.generation;
+                let other_replicas = now.replicas.is_some() && was.replicas.is_some() && now.replicas != was.replicas;
+                if !(other_version || other_generation || other_replicas) {
+                    continue;
+                }
+                changes.push(Change {
+                    service: service.clone(),
+                    resource: resource.clone(),
+                    at: now.at_s,
+                    from_version: was.version.clone().filter(|_| other_version),
+                    version: now.version.clone(),
+                    generation: now.generation,
+                    replicas: now.replicas,
+                    by: None,
+                });
+            }
+        }
+        changes
+    }
+}

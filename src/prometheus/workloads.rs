@@ -1,0 +1,228 @@
+//! What runs: replicas, generations and versions of workloads, from the series of kube-state-metrics.
+//!
+//! The gate holds requests against this, not against what a caller says. A workload without a recent sample was not
+//! seen; a value that is no count is not there. One query a metric and poll for all workloads of all services.
+//!
+//! | kind | replicas | generation | version |
+//! |---|---|---|---|
+//! | `deployment` | `kube_deployment_spec_replicas` | `kube_deployment_metadata_generation` | `kube_deployment_labels` |
+//! | `statefulset` | `kube_statefulset_replicas` | `kube_statefulset_metadata_generation` | `kube_statefulset_labels` |
+//!
+//! The version is a label of the workload: kube-state-metrics shows it only where its `--metric-labels-allowlist` names
+//! it (`deployments=[app.kubernetes.io/version]`). Deliberately absent: pods and images, which say what was pulled, not
+//! what was asked for.
+
+use std::collections::BTreeMap;
+
+use super::client::Client;
+use super::fault::Fault;
+use crate::query::samples::RawSeries;
+
+/// Samples older than this say nothing of now, seconds.
+const RECENT_S: i64 = 300;
+/// Label of the version where nothing else is said: `app.kubernetes.io/version` as kube-state-metrics writes it.
+pub const VERSION_LABEL: &str = "label_app_kubernetes_io_version";
+/// Most workloads of one query.
+const NAMES_MAX: usize = 200;
+
+/// A workload to look for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// `deployment/checkout-service` or `statefulset/...`.
+    pub resource: String,
+    /// Its namespace; `None`: the only one that has it.
+    pub namespace: Option<String>,
+    /// Label of `kube_*_labels` that holds the version.
+    pub version_label: String,
+    /// PromQL whose one value is the share of its capacity in use, ratio.
+    pub utilization: Option<String>,
+}
+
+/// A workload as it was seen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// Time of its newest sample, seconds.
+    pub at_s: i64,
+    /// Replicas wanted.
+    pub replicas: Option<u32>,
+    /// `metadata.generation`.
+    pub generation: Option<u64>,
+    /// The version it is labelled with.
+    pub version: Option<String>,
+    /// Share of its capacity in use, ratio.
+    pub utilization: Option<f64>,
+}
+
+/// The series of one kind of workload.
+struct Series {
+    kind: &'static str,
+    replicas: &'static str,
+    generation: &'static str,
+    labels: &'static str,
+}
+
+const KINDS: [Series; 2] = [
+    Series {
+        kind: "deployment",
+        replicas: "kube_deployment_spec_replicas",
+        generation: "kube_deployment_metadata_generation",
+        labels: "kube_deployment_labels",
+    },
+    Series {
+        kind: "statefulset",
+        replicas: "kube_statefulset_replicas",
+        generation: "kube_statefulset_metadata_generation",
+        labels: "kube_statefulset_labels",
+    },
+];
+
+/// Kinds of workloads that are known.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|series| series.kind)
+}
+
+/// Looks for all of them at `at_s`. A workload that was not seen is not in the answer; a query that failed is named.
+pub async fn look(client: &Client, wanted: &[Wanted], at_s: i64) -> (BTreeMap<Wanted, Seen>, Vec<(String, Fault)>) {
+    let mut found: BTreeMap<Wanted, Seen> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for of in &KINDS {
+        let named = |one: &&Wanted| one.resource.split_once('/').is_some_and(|(kind, _)| kind == of.kind);
+        let these: Vec<&Wanted> = wanted.iter().filter(named).collect();
+        for chunk in these.chunks(NAMES_MAX) {
+            for metric in [of.replicas, of.generation, of.labels] {
+                let expr = selector(metric, of.kind, chunk);
+                match client.query(&format!("{expr}[{RECENT_S}s]"), at_s).await {
+                    Ok(answer) => chunk.iter().for_each(|one| take(of, metric, one, &answer.series, &mut found)),
+                    Err(fault) => faults.push((expr, fault)),
+                }
+            }
+        }
+    }
+    for one in wanted {
+        let Some(expr) = &one.utilization else { continue };
+        match client.query(expr, at_s).await {
+            Ok(answer) => {
+                // One number or none: which of several would it be?
+                let value = match answer.series.as_slice() {
+                    [only] => only.samples.iter().next_back().map(|(_, value)| value),
+                    _ => None,
+                };
+                if let (Some(seen), Some(value)) = (found.get_mut(one), value) {
+                    seen.utilization = (value.is_finite() && value >= 0.0).then_some(value);
+                }
+            }
+            Err(fault) => faults.push((expr.clone(), fault)),
+        }
+    }
+    (found, faults)
+}
+
+/// All these workloads by name. Names are of Kubernetes, checked when they were read: letters, digits, `-` and `.`.
+fn selector(metric: &str, kind: &str, wanted: &[&Wanted]) -> String {
+    let mut names: Vec<String> =
+        wanted.iter().filter_map(|one| one.resource.split_once('/')).map(|(_, name)| regex::escape(name)).collect();
+    names.sort();
+    names.dedup();
+    let names = names.join("|").replace('\\', "\\\\");
+    format!("{metric}{{{kind}=~\"{names}\"}}")
+}
+
+fn take(of: &Series, metric: &str, one: &Wanted, answer: &[RawSeries], found: &mut BTreeMap<Wanted, Seen>) {
+    let name = one.resource.split_once('/').map_or("", |(_, name)| name);
+    let mine: Vec<&RawSeries> = answer
+        .iter()
+        .filter(|series| series.label(of.kind) == name)
+        .filter(|series| one.namespace.as_deref().is_none_or(|namespace| series.label("namespace") == namespace))
+        .filter(|series| !series.samples.is_empty())
+        .collect();
+    let mut namespaces: Vec<&str> = mine.iter().map(|series| series.label("namespace")).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    // The same name in two namespaces is two workloads, and nobody said which.
+    if namespaces.len() != 1 {
+        return;
+    }
+    // Where kube-state-metrics was replaced, both series overlap: the newest one holds.
+    let newest = mine.iter().max_by_key(|series| series.samples.iter().next_back().map(|(at, _)| at));
+    let Some((series, (at_ms, value))) = newest.and_then(|series| Some((series, series.samples.iter().next_back()?)))
+    else {
+        return;
+    };
+    let seen = found.entry(one.clone()).or_default();
+    seen.at_s = seen.at_s.max(at_ms.div_euclid(1000));
+    let count = (value >= 0.0 && value.fract() == 0.0 && value <= 9e15).then_some(value);
+    if metric == of.replicas {
+        seen.replicas = count.and_then(|count| u32::try_from(count as u64).ok());
+    } else if metric == of.generation {
+        seen.generation = count.map(|count| count as u64);
+    } else {
+        let version = series.label(&one.version_label);
+        seen.version = (!version.is_empty()).then(|| version.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::samples::Samples;
+
+    fn wanted(namespace: Option<&str>) -> Wanted {
+        Wanted {
+            resource: "deployment/checkout-service".into(),
+            namespace: namespace.map(str::to_owned),
+            version_label: VERSION_LABEL.into(),
+            utilization: None,
+        }
+    }
+
+    fn series(namespace: &str, samples: &[(i64, f64)], more: &[(&str, &str)]) -> RawSeries {
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut labels: Vec<_> = [("deployment", "checkout-service"), ("namespace", namespace)].map(pair).to_vec();
+        labels.extend(more.iter().copied().map(pair));
+        labels.sort();
+        RawSeries { labels, samples: Samples::new(samples.to_vec()) }
+    }
+
+    fn seen(one: &Wanted, metric: &str, answer: &[RawSeries]) -> Option<Seen> {
+        let mut found = BTreeMap::new();
+        take(&KINDS[0], metric, one, answer, &mut found);
+        found.remove(one)
+    }
+
+    #[test]
+    fn the_newest_sample_counts() {
+        let answer =
+            [series("shop", &[(1_000, 3.0), (31_000, 5.0)], &[]), series("shop", &[(11_000, 4.0)], &[("pod", "old")])];
+        let found = seen(&wanted(None), KINDS[0].replicas, &answer).expect("it is there");
+        assert_eq!((found.replicas, found.at_s), (Some(5), 31));
+    }
+
+    #[test]
+    fn a_name_in_two_namespaces_is_nobody_until_one_is_named() {
+        let answer = [series("shop", &[(1_000, 3.0)], &[]), series("test", &[(1_000, 1.0)], &[])];
+        assert_eq!(seen(&wanted(None), KINDS[0].replicas, &answer), None);
+        let found = seen(&wanted(Some("shop")), KINDS[0].replicas, &answer).expect("one of them");
+        assert_eq!(found.replicas, Some(3));
+    }
+
+    #[test]
+    fn what_is_no_count_is_not_there() {
+        for value in [f64::NAN, -1.0, 2.5, f64::INFINITY] {
+            let found = seen(&wanted(None), KINDS[0].generation, &[series("shop", &[(1_000, value)], &[])]);
+            assert_eq!(found.and_then(|found| found.generation), None, "{value}");
+        }
+        let version = [series("shop", &[(1_000, 1.0)], &[(VERSION_LABEL, "v42")])];
+        assert_eq!(seen(&wanted(None), KINDS[0].labels, &version).and_then(|found| found.version), Some("v42".into()));
+        let none = [series("shop", &[(1_000, 1.0)], &[])];
+        assert_eq!(seen(&wanted(None), KINDS[0].labels, &none).and_then(|found| found.version), None);
+    }
+
+    #[test]
+    fn names_stand_in_the_query_as_they_are() {
+        let dotted = Wanted { resource: "deployment/a.b".into(), ..wanted(None) };
+        assert_eq!(
+            selector("m", "deployment", &[&dotted, &wanted(None)]),
+            r#"m{deployment=~"a\\.b|checkout\\-service"}"#
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! `identities.yaml`: people, robots and pipelines, and what each proves itself by. Read as strictly as rules are.
+//!
+//! Tokens never stand in it, only their SHA-256: `printf %s "$TOKEN" | sha256sum`.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use super::files::FILE_BYTES_MAX;
+use super::problem::{Code, Place, Problem, Severity};
+use super::reader::{At, Fields, Report};
+use super::tree;
+use crate::gate::identity::{Identities, Identity};
+use crate::gate::principal::{ActorClass, same_person};
+
+/// Most identities.
+const IDENTITIES_MAX: usize = 10_000;
+/// Most entries of one list of an identity.
+const ENTRIES_MAX: usize = 100;
+/// Longest name, bytes.
+const NAME_BYTES_MAX: usize = 253;
+
+/// What came of reading the file.
+#[derive(Debug, Clone)]
+pub struct LoadedIdentities {
+    /// Everybody; complete only where [`LoadedIdentities::is_fatal`] is false.
+    pub identities: Identities,
+    /// All problems, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl LoadedIdentities {
+    /// Whether it must not be used.
+    pub fn is_fatal(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// All problems as text for people, without the lines themselves: a token may stand there by mistake.
+    pub fn render(&self, colour: bool) -> String {
+        self.problems.iter().map(|problem| problem.render(None, colour)).collect()
+    }
+}
+
+/// Reads an identities file.
+pub fn load(path: &Path) -> LoadedIdentities {
+    let name = path.display().to_string();
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text));
+    let reason = match read {
+        Ok(bytes) if bytes > FILE_BYTES_MAX => format!("is over {} KiB", FILE_BYTES_MAX / 1024),
+        Ok(_) => return load_text(&name, &text),
+        Err(error) => error.to_string(),
+    };
+    let mut report = Report::new(&name, "");
+    report.error_at(Place::default(), "", Code::Unreadable, format!("cannot be read: {reason}"));
+    LoadedIdentities { identities: Identities::default(), problems: report.problems }
+}
+
+/// Reads identities from a text, as if it were a file of this name.
+pub fn load_text(name: &str, text: &str) -> LoadedIdentities {
+    let mut report = Report::new(name, text);
+    let mut identities = Identities::default();
+    match tree::parse(text) {
+        Ok(documents) => match documents.as_slice() {
+            [document] => identities.all = read(&At::root(document), &mut report),
+            [] => drop(report.error_at(Place::default(), "", Code::UnknownShape, "the file is empty")),
+            [_, second, ..] => {
+                let what = "identities are one document, and here a second one begins";
+                report.error_at(second.place, "", Code::UnknownShape, what);
+            }
+        },
+        Err(fault) => report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead,
+    }
+    identities.all.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut problems = report.problems;
+    problems.sort_by(|a, b| (a.line, a.column, &a.what).cmp(&(b.line, b.column, &b.what)));
+    LoadedIdentities { identities, problems }
+}
+
+fn read(root: &At<'_>, report: &mut Report<'_>) -> Vec<Identity> {
+    let Some(mut fields) = root.map(report) else { return Vec::new() };
+    let example = "[{name: \"@ada\", class: human, teams: [checkout-oncall], token_sha256: [...]}]";
+    let Some(at) = fields.need(report, "identities", example) else { return Vec::new() };
+    fields.finish(report);
+    let items = at.list(report).unwrap_or_default();
+    if items.len() > IDENTITIES_MAX {
+        report.error(&at, Code::InvalidValue, format!("over {IDENTITIES_MAX} identities"));
+        return Vec::new();
+    }
+    let mut all: Vec<Identity> = Vec::new();
+    for item in items {
+        let Some(identity) = read_one(&item, report) else { continue };
+        check_against(&identity, &all, &item, report);
+        all.push(identity);
+    }
+    all
+}
+
+fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
+    let mut fields = at.map(report)?;
+    let name_at = fields.need(report, "name", "\"@ada\"");
+    let name = name_at.as_ref().and_then(|at| name_of(at, report));
+    let classes = ActorClass::ALL.map(|class| (class.as_str(), class));
+    let class = fields.need(report, "class", "human").and_then(|at| at.choice(report, &classes));
+    let teams = names(&mut fields, "teams", report);
+    let hashes_at = fields.get("token_sha256");
+    let token_sha256 = hashes_at.map(|at| hashes(&at, report)).unwrap_or_default();
+    let k8s_subjects = names(&mut fields, "k8s_subjects", report);
+    let mtls_names = names(&mut fields, "mtls_names", report);
+    let may_act_as = names(&mut fields, "may_act_as", report);
+    let on_behalf_of = names(&mut fields, "on_behalf_of", report);
+    fields.finish(report);
+    let identity = Identity {
+        name: name?,
+        class: class?,
+        teams,
+        token_sha256,
+        k8s_subjects,
+        mtls_names,
+        may_act_as,
+        on_behalf_of,
+    };
+    if identity.token_sha256.is_empty() && identity.k8s_subjects.is_empty() && identity.mtls_names.is_empty() {
+        let what = format!("{} has nothing to prove itself by, and can never ask", identity.name);
+        report.warn(at, Code::MissingKey, what).write("token_sha256, k8s_subjects or mtls_names");
+    }
+    Some(identity)
+}
+
+/// A credential belongs to one identity, and a name too.
+fn check_against(identity: &Identity, all: &[Identity], at: &At<'_>, report: &mut Report<'_>) {
+    for earlier in all {
+        if same_person(&earlier.name, &identity.name) {
+            let what = format!("{} and {} are the same name", earlier.name, identity.name);
+            report.error(at, Code::DuplicateId, what).write("another name");
+        }
+        let lists = [
+            ("token_sha256", &earlier.token_sha256, &identity.token_sha256),
+            ("k8s_subjects", &earlier.k8s_subjects, &identity.k8s_subjects),
+            ("mtls_names", &earlier.mtls_names, &identity.mtls_names),
+        ];
+        for (key, of_earlier, own) in lists {
+            if own.iter().any(|one| of_earlier.contains(one)) {
+                let what = format!("{} and {} share a credential ({key})", earlier.name, identity.name);
+                report.error(at, Code::DuplicateId, what).write("a credential of its own for each");
+            }
+        }
+    }
+}
+
+fn name_of(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = at.text(report)?;
+    let unfit = text.is_empty()
+        || text.len() > NAME_BYTES_MAX
+        || text == "slowburn"
+        || text.contains('*')
+        || text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if unfit {
+        report
+            .error(
+                at,
+                Code::InvalidName,
+                format!("{text:?} is no name: 1 to {NAME_BYTES_MAX} bytes without blanks or *"),
+            )
+            .write("\"@ada\", or ai-operator/orca-ops");
+        return None;
+    }
+    Some(text.to_string())
+}
+
+fn list<'a>(at: &At<'a>, report: &mut Report<'_>) -> Vec<At<'a>> {
+    let items = at.list(report).unwrap_or_default();
+    if items.len() > ENTRIES_MAX {
+        report.error(at, Code::InvalidValue, format!("over {ENTRIES_MAX} entries"));
+        return Vec::new();
+    }
+    items
+}
+
+fn names(fields: &mut Fields<'_>, key: &'static str, report: &mut Report<'_>) -> Vec<String> {
+    let Some(at) = fields.get(key) else { return Vec::new() };
+    list(&at, report).iter().filter_map(|item| name_of(item, report)).collect()
+}
+
+fn hashes(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in list(at, report) {
+        let Some(text) = item.text(report) else { continue };
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+            found.push(text.to_string());
+        } else {
+            // What stands there may be the token itself: it is not shown.
+            report
+                .error_at(
+                    item.node.place,
+                    "token_sha256",
+                    Code::InvalidValue,
+                    "this is no SHA-256: 64 lower-case hexadecimal digits",
+                )
+                .write("the output of: printf %s \"$TOKEN\" | sha256sum");
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn refused(text: &str) -> String {
+        let loaded = load_text("identities.yaml", text);
+        assert!(loaded.is_fatal(), "{text}");
+        loaded.render(false)
+    }
+
+    #[test]
+    fn everybody_is_read() {
+        let text = format!(
+            "identities:\n  - name: ai-operator/orca-ops\n    class: robot\n    k8s_subjects: [system:serviceaccount:ops:orca]\n    \
+             may_act_as: [ai-operator/orca]\n    on_behalf_of: ['@ada']\n  - name: '@ada'\n    class: human\n    \
+             teams: [checkout-oncall]\n    token_sha256: [{HASH}]\n"
+        );
+        let loaded = load_text("identities.yaml", &text);
+        assert_eq!(loaded.render(false), "");
+        let ada = loaded.identities.named("@ada").expect("she is there");
+        assert_eq!((ada.class, ada.teams.as_slice()), (ActorClass::Human, &["checkout-oncall".to_string()][..]));
+        let orca = loaded.identities.by_k8s_subject("system:serviceaccount:ops:orca").expect("it is there");
+        assert_eq!(orca.on_behalf_of, ["@ada"]);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let row = |rest: &str| format!("identities: [{{name: a, class: human, {rest}}}]\n");
+        let two = |a: &str, b: &str| format!("identities:\n  - {{class: robot, {a}}}\n  - {{class: robot, {b}}}\n");
+        for (text, expected) in [
+            ("identities: [{name: a, class: alien}]\n".to_string(), "identities.yaml:1:31: error"),
+            ("identities: [{class: human}]\n".into(), "name"),
+            (row("tokens: [x]"), "tokens"),
+            (row("teams: ['*']"), "is no name"),
+            ("identities: [{name: slowburn, class: robot}]\n".into(), "is no name"),
+            (two("name: '@ada'", "name: ada"), "are the same name"),
+            (
+                two(&format!("name: a, token_sha256: [{HASH}]"), &format!("name: b, token_sha256: [{HASH}]")),
+                "share a credential",
+            ),
+            ("people: []\n".into(), "identities"),
+            (String::new(), "empty"),
+        ] {
+            let said = refused(&text);
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_place_of_its_hash_is_refused_by_what_is_wrong_with_it() {
+        let said = refused("identities: [{name: a, class: human, token_sha256: [hunter2-hunter2]}]\n");
+        assert!(said.contains("this is no SHA-256") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn one_that_can_never_ask_is_a_warning() {
+        let loaded = load_text("identities.yaml", "identities: [{name: a, class: human}]\n");
+        assert!(!loaded.is_fatal());
+        assert!(loaded.render(false).contains("nothing to prove itself by"));
+    }
+}

@@ -1,0 +1,310 @@
+//! Who is asking: bearer tokens, Kubernetes service accounts, client certificates.
+//!
+//! A credential is looked up among the identities that the operator wrote down; whoever is not among them is nobody,
+//! whatever its credential. Nothing in a request's body says who sent it. Tokens are known by their SHA-256 only, and
+//! are compared with every hash in full, so that time tells nothing.
+//!
+//! | credential | proves |
+//! |---|---|
+//! | `Authorization: Bearer TOKEN` whose hash stands in the identities file | that identity |
+//! | `Authorization: Bearer TOKEN` that the API server knows, for our audience | the identity with that `k8s` subject |
+//! | a client certificate signed by `client_ca_file` | the identity with one of its DNS or URI names |
+//!
+//! Deliberately absent: sessions and cookies. Every request carries its credential, so no page can borrow one.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, RwLock};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+
+use super::tls::PeerNames;
+use super::{Problem, Site};
+use crate::clock::Clock;
+use crate::gate::identity::{Identities, Identity};
+use crate::gate::principal::{Principal, Via};
+use crate::telemetry::names;
+use pace::Pace;
+pub use review::{ReviewSettings, SecretSource, TokenReview};
+
+mod pace;
+mod review;
+#[cfg(test)]
+mod tests;
+
+/// SHA-256 of a token.
+type Digest = [u8; 32];
+
+/// Longest bearer token, bytes: Kubernetes' are about a thousand.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Why a request has no principal. One enum for log line, metric label and answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It brings no credential.
+    Missing,
+    /// Its credential is of nobody we know.
+    Unknown,
+    /// The header is no bearer token.
+    Malformed,
+    /// The API server does not answer, so nobody can say.
+    Unavailable,
+    /// It asks too often; again after so many seconds.
+    TooFast(u64),
+    /// No identities are configured, so nobody can be anybody.
+    NotConfigured,
+}
+
+impl Fault {
+    /// As in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Missing => "missing",
+            Fault::Unknown => "unknown",
+            Fault::Malformed => "malformed",
+            Fault::Unavailable => "unavailable",
+            Fault::TooFast(_) => "too_fast",
+            Fault::NotConfigured => "not_configured",
+        }
+    }
+}
+
+/// Tells principals from credentials.
+pub struct Authenticator {
+    directory: RwLock<Arc<Directory>>,
+    review: Option<TokenReview>,
+    pace: Mutex<Pace>,
+    clock: Clock,
+    /// Whether those on other machines may read without a credential.
+    reads_open: bool,
+}
+
+/// The identities with the hashes of their tokens.
+#[derive(Debug, Default)]
+struct Directory {
+    identities: Identities,
+    tokens: Vec<(Digest, usize)>,
+}
+
+/// What authentication is made of.
+pub struct Settings {
+    /// Everybody; `None` where no file is configured.
+    pub identities: Identities,
+    /// Asked for tokens that are not in the file.
+    pub review: Option<TokenReview>,
+    /// Requests of one principal a minute.
+    pub per_minute: u32,
+    /// Requests of one principal at once.
+    pub burst: u32,
+    /// Whether those on other machines may read without a credential.
+    pub reads_open: bool,
+}
+
+impl Default for Settings {
+    /// Nobody is known; reads are open to whoever reaches the port.
+    fn default() -> Self {
+        Settings { identities: Identities::default(), review: None, per_minute: 600, burst: 120, reads_open: true }
+    }
+}
+
+impl Directory {
+    fn new(identities: Identities) -> Self {
+        let hash = |text: &String| -> Option<Digest> {
+            let byte = |i: usize| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok();
+            (text.len() == 64).then(|| (0..32).map(byte).collect::<Option<Vec<u8>>>())??.try_into().ok()
+        };
+        let mut tokens = Vec::new();
+        for (place, identity) in identities.all.iter().enumerate() {
+            tokens.extend(identity.token_sha256.iter().filter_map(hash).map(|digest| (digest, place)));
+        }
+        Directory { identities, tokens }
+    }
+
+    /// Every hash is compared in full.
+    fn by_token(&self, digest: &Digest) -> Option<&Identity> {
+        let mut found = None;
+        for (known, place) in &self.tokens {
+            let differs = known.iter().zip(digest).fold(0, |sum, (a, b)| sum | (a ^ b));
+            if std::hint::black_box(differs) == 0 {
+                found = Some(*place);
+            }
+        }
+        found.map(|place| &self.identities.all[place])
+    }
+}
+
+impl Authenticator {
+    /// An authenticator whose limits run on `clock`.
+    pub fn new(settings: Settings, clock: Clock) -> Self {
+        Authenticator {
+            directory: RwLock::new(Arc::new(Directory::new(settings.identities))),
+            review: settings.review,
+            pace: Mutex::new(Pace::new(settings.per_minute, settings.burst)),
+            clock,
+            reads_open: settings.reads_open,
+        }
+    }
+
+    /// Other identities from now on.
+    pub fn replace(&self, identities: Identities) {
+        let fresh = Arc::new(Directory::new(identities));
+        *self.directory.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
+    }
+
+    /// Whether anybody is known at all.
+    pub fn knows_anybody(&self) -> bool {
+        !self.directory().identities.all.is_empty()
+    }
+
+    /// The identities in force.
+    pub fn identities(&self) -> Identities {
+        self.directory().identities.clone()
+    }
+
+    fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The principal behind a request.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn principal(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Result<Principal, Fault> {
+        let found = self.identify(headers, peer).await;
+        let principal = found.and_then(|principal| {
+            let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            pace.take(&principal.sub, self.clock.now_ms()).map_err(Fault::TooFast)?;
+            Ok(principal)
+        });
+        if let Err(fault) = &principal {
+            metrics::counter!(names::AUTH_FAILURES_TOTAL, "reason" => fault.as_str()).increment(1);
+        }
+        principal
+    }
+
+    async fn identify(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Result<Principal, Fault> {
+        let directory = self.directory();
+        if directory.identities.all.is_empty() {
+            return Err(Fault::NotConfigured);
+        }
+        // A credential that is brought decides; a certificate does not make up for a wrong token.
+        if let Some(token) = bearer(headers)? {
+            let digest: Digest = Sha256::digest(token.as_bytes()).into();
+            if let Some(identity) = directory.by_token(&digest) {
+                return Ok(identity.principal(Via::Token));
+            }
+            let Some(review) = &self.review else { return Err(Fault::Unknown) };
+            let user = review.user_of(token, digest, self.clock.now_ms()).await?;
+            let identity = directory.identities.by_k8s_subject(&user).ok_or(Fault::Unknown)?;
+            return Ok(identity.principal(Via::TokenReview));
+        }
+        let names = peer.map_or(&[][..], |peer| &peer.0);
+        if names.is_empty() {
+            return Err(Fault::Missing);
+        }
+        let mut known = names.iter().filter_map(|name| directory.identities.by_mtls_name(name));
+        let first = known.next().ok_or(Fault::Unknown)?;
+        // A certificate that names two of us is nobody's.
+        if known.any(|other| other.name != first.name) {
+            return Err(Fault::Unknown);
+        }
+        Ok(first.principal(Via::Mtls))
+    }
+}
+
+/// The token of `Authorization: Bearer`; `None` without the header.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(Fault::Malformed);
+    }
+    let text = value.to_str().map_err(|_| Fault::Malformed)?;
+    let (scheme, token) = text.split_once(' ').ok_or(Fault::Malformed)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        return Err(Fault::Malformed);
+    }
+    Ok(Some(token))
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let (status, error, hint) = match self {
+            Fault::Missing => (
+                StatusCode::UNAUTHORIZED,
+                "this request needs to know who is asking",
+                "Send Authorization: Bearer TOKEN, or a client certificate.",
+            ),
+            Fault::Unknown => (
+                StatusCode::UNAUTHORIZED,
+                "this credential is of nobody known here",
+                "Its hash, subject or name has to stand in the identities file.",
+            ),
+            Fault::Malformed => (
+                StatusCode::UNAUTHORIZED,
+                "the Authorization header is no bearer token",
+                "Send one header: Authorization: Bearer TOKEN.",
+            ),
+            Fault::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the API server that knows this token does not answer",
+                "Take it for a refusal, and ask again later.",
+            ),
+            Fault::TooFast(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests of this principal",
+                "Wait as long as Retry-After says.",
+            ),
+            Fault::NotConfigured => (
+                StatusCode::UNAUTHORIZED,
+                "no identities are configured, so nobody can decide, approve or halt anything",
+                "Name an identities file: auth.identities in the settings, or --identities FILE.",
+            ),
+        };
+        let mut answer = Problem::new(status, error, hint).into_response();
+        let headers = answer.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"slowburn\""));
+        }
+        if let Fault::TooFast(seconds) = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
+    }
+}
+
+/// Extractor: the principal behind a request.
+pub struct Caller(pub Principal);
+
+impl FromRequestParts<Site> for Caller {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Fault> {
+        let peer = parts.extensions.get::<PeerNames>();
+        site.app.auth.principal(&parts.headers, peer).await.map(Caller)
+    }
+}
+
+/// Paths that probes and scrapes ask for, which bring no credentials.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Layer: those on other machines read only with a credential, unless reads are open to all.
+pub async fn guard_reads(State(auth): State<Arc<Authenticator>>, request: Request, next: Next) -> Response {
+    let local = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback());
+    if local || auth.reads_open || OPEN.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let (headers, peer) = (request.headers().clone(), request.extensions().get::<PeerNames>().cloned());
+    match auth.identify(&headers, peer.as_ref()).await {
+        Ok(_) => next.run(request).await,
+        Err(fault) => fault.into_response(),
+    }
+}

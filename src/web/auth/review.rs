@@ -1,0 +1,155 @@
+//! Kubernetes TokenReview: whose service account a bearer token is (`authentication.k8s.io/v1`).
+//!
+//! The audience is demanded twice: it is asked for in `spec.audiences`, and must come back in `status.audiences`. An
+//! answer without audiences would mean "valid for the API server", which a token stolen from any pod is. Yes and no are
+//! remembered for a short time under the token's digest, never the token itself; no answer is never remembered.
+//!
+//! Deliberately absent: group membership as a right of its own. Who a user name is stands in the identities file.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::{Digest, Fault};
+use crate::prometheus::client::http_client;
+
+/// Longest wait for the API server.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a yes is remembered, milliseconds: a revoked token works for no longer than this.
+const YES_MS: i64 = 60_000;
+/// How long a no is remembered, milliseconds.
+const NO_MS: i64 = 10_000;
+/// Most answers that are remembered.
+const REMEMBERED_MAX: usize = 10_000;
+/// Most reviews at once; further ones wait.
+const AT_ONCE: usize = 8;
+/// Largest answer that is read, bytes.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Reads a secret each time it is used, so that it may rotate. `Err` is for people and holds none of it.
+pub type SecretSource = Box<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
+
+/// How to reach the API server.
+pub struct ReviewSettings {
+    /// `https://kubernetes.default.svc`, without a trailing slash.
+    pub url: String,
+    /// The audience that callers' tokens are for.
+    pub audience: String,
+    /// Slowburn's own token.
+    pub token: SecretSource,
+    /// The API server's authority.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Asks the API server whose tokens are.
+pub struct TokenReview {
+    settings: ReviewSettings,
+    client: reqwest::Client,
+    slots: Semaphore,
+    remembered: Mutex<HashMap<Digest, (i64, Option<String>)>>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    authenticated: bool,
+    #[serde(default)]
+    audiences: Vec<String>,
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+impl TokenReview {
+    /// # Errors
+    /// The CA file cannot be used; for people.
+    pub fn new(settings: ReviewSettings) -> Result<Self, String> {
+        let client = http_client(&settings.url, settings.ca_file.as_ref(), HeaderMap::new())?;
+        Ok(TokenReview { settings, client, slots: Semaphore::new(AT_ONCE), remembered: Mutex::default() })
+    }
+
+    /// The user name of a token at `now_ms`.
+    ///
+    /// # Errors
+    /// [`Fault::Unknown`] where the API server says no, [`Fault::Unavailable`] where it says nothing.
+    pub async fn user_of(&self, token: &str, digest: Digest, now_ms: i64) -> Result<String, Fault> {
+        if let Some(known) = self.recall(&digest, now_ms) {
+            return known.ok_or(Fault::Unknown);
+        }
+        let _slot = tokio::time::timeout(TIMEOUT, self.slots.acquire()).await.map_err(|_| Fault::Unavailable)?;
+        let user = tokio::time::timeout(TIMEOUT, self.ask(token)).await.map_err(|_| Fault::Unavailable)??;
+        self.remember(digest, now_ms, user.clone());
+        user.ok_or(Fault::Unknown)
+    }
+
+    /// `None` is a no.
+    async fn ask(&self, token: &str) -> Result<Option<String>, Fault> {
+        let own = (self.settings.token)().map_err(|fault| {
+            tracing::warn!(%fault, "tokens cannot be reviewed");
+            Fault::Unavailable
+        })?;
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [self.settings.audience]},
+        });
+        let url = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.settings.url);
+        let sent = self.client.post(url).bearer_auth(own.expose_secret()).json(&review).send().await;
+        // An error of the client names the URL, never the body.
+        let mut answer = sent.map_err(|error| unavailable(&error.without_url()))?;
+        if !answer.status().is_success() {
+            return Err(unavailable(&format!("the API server answers {}", answer.status().as_u16())));
+        }
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| unavailable(&error.without_url()))? {
+            if body.len() + part.len() > ANSWER_BYTES_MAX {
+                return Err(unavailable(&"its answer is too large"));
+            }
+            body.extend_from_slice(&part);
+        }
+        let answer: Answer = serde_json::from_slice(&body).map_err(|_| unavailable(&"its answer is no TokenReview"))?;
+        let status = answer.status.filter(|status| status.authenticated);
+        let status = status.filter(|status| status.audiences.contains(&self.settings.audience));
+        Ok(status.and_then(|status| status.user).map(|user| user.username).filter(|name| !name.is_empty()))
+    }
+
+    fn recall(&self, digest: &Digest, now_ms: i64) -> Option<Option<String>> {
+        let remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (until_ms, user) = remembered.get(digest)?;
+        // A clock that was set back must not make an answer last.
+        let left = until_ms - now_ms;
+        (0..=YES_MS).contains(&left).then(|| user.clone())
+    }
+
+    fn remember(&self, digest: Digest, now_ms: i64, user: Option<String>) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.retain(|_, (until_ms, _)| *until_ms > now_ms);
+        }
+        if remembered.len() < REMEMBERED_MAX {
+            let lasts_ms = if user.is_some() { YES_MS } else { NO_MS };
+            remembered.insert(digest, (now_ms + lasts_ms, user));
+        }
+    }
+}
+
+fn unavailable(why: &dyn std::fmt::Display) -> Fault {
+    tracing::warn!(%why, "a token could not be reviewed");
+    Fault::Unavailable
+}

@@ -1,0 +1,34 @@
+//! What the gate says in `/metrics`: whether it is safe to act, what is halted, what waits for people.
+
+use super::Exposition;
+use crate::gatekeeper::Gatekeeper;
+use crate::telemetry::names;
+
+/// States of change, idle first.
+const CHANGES: [&str; 5] = ["idle", "in_flight", "settling", "frozen", "halted"];
+
+/// Signals and states of every service that has a policy.
+pub fn render(gatekeeper: &Gatekeeper) -> String {
+    let mut page = Exposition::default();
+    let mut all = gatekeeper.all_signals();
+    all.sort_by(|a, b| service_of(a).cmp(service_of(b)));
+    for (signals, change) in &all {
+        for signal in signals {
+            let labels = [("service", signal.service.as_str()), ("class", signal.class.as_str())];
+            page.sample(names::SAFE_TO_ACT, &[], &labels, f64::from(signal.value));
+        }
+        let Some(service) = signals.first().map(|signal| signal.service.as_str()) else { continue };
+        for state in CHANGES {
+            let labels = [("service", service), ("state", state)];
+            page.sample(names::CHANGE_STATE, &[], &labels, f64::from(u8::from(change.as_str() == state)));
+        }
+    }
+    let (halts, pending) = gatekeeper.waiting();
+    page.sample(names::HALTS, &[], &[], halts as f64);
+    page.sample(names::APPROVALS_PENDING, &[], &[], pending as f64);
+    page.finish()
+}
+
+fn service_of(row: &(Vec<crate::gate::Signal>, crate::gate::ChangeState)) -> &str {
+    row.0.first().map_or("", |signal| signal.service.as_str())
+}

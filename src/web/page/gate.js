@@ -1,0 +1,116 @@
+// === Safe to act: signals, what waits for a person, halts, the last decisions
+
+// A person's token stays in this variable: in no storage, in no URL, gone with the page.
+let token = "", gateText = "";
+const told = new Map();   // what an approval's buttons answered, by its id
+const writing = new Map(); // reasons being typed, by approval
+
+const CLASSES = ["mitigate", "risk"];
+const shortTime = (text) => clock(Date.parse(text) / 1000);
+
+async function readGate() {
+  const paths = ["/v1/signals", "/v1/approvals", "/v1/halts", "/v1/audit?limit=12"];
+  const answers = await Promise.all(paths.map((path) => fetch(path).then((answer) => (answer.ok ? answer.text() : null)).catch(() => null)));
+  if (answers.every((answer) => answer === null)) { $("gate").hidden = true; gateText = ""; return; }
+  const text = answers.join("\n");
+  if (text === gateText) return;
+  gateText = text;
+  drawGate(...answers.map((answer) => (answer === null ? null : JSON.parse(answer))));
+}
+
+function drawGate(signals, approvals, halts, audit) {
+  const open = (approvals ? approvals.approvals : []).filter((one) => one.state === "pending" || one.state === "granted");
+  const records = (audit ? audit.records : []).filter((record) => record.kind !== "acted" || record.resource);
+  $("gate").hidden = false;
+  $("gate").replaceChildren(
+    h("h2", {}, "Safe to act"),
+    halts === null ? lost("halts") : h("div", {}, halts.halts.map(drawHalt)),
+    approvals === null ? lost("approvals") : h("div", {}, open.map(drawApproval)),
+    signals === null ? lost("signals") : h("div", { class: "signals" }, signals.services.map(drawSignals)),
+    audit === null ? lost("the audit log") : h("div", { class: "records" }, records.map(drawRecord)));
+}
+
+const lost = (what) => h("div", { class: "note" }, "unknown: " + what + " cannot be read");
+
+function drawSignals(one) {
+  const word = (value) => (value === 1 ? "yes" : value === 0 ? "no" : "unknown");
+  const change = one.change_state && one.change_state.state !== "idle" ? words(one.change_state.state) : null;
+  return h("div", { class: "signal" }, h("b", {}, one.service),
+    CLASSES.map((name) => {
+      const signal = one.signals[name];
+      const value = signal ? signal.value : -1;
+      const why = signal && signal.codes.length ? signal.codes.map(words).join(", ") : "";
+      return h("span", { class: "yesno " + word(value), title: why }, name + ": " + word(value), why ? h("span", { class: "dim" }, " " + why) : null);
+    }),
+    change ? h("span", { class: "dim" }, change) : null);
+}
+
+function drawHalt(halt) {
+  const scope = typeof halt.scope === "string" ? "everything" : Object.entries(halt.scope).map(([kind, of]) => kind + " " + of).join("");
+  return h("div", { class: "halt" }, h("b", {}, "halted: " + scope), " for " + halt.actors.join(", ") + " by " + halt.owner + " until " + shortTime(halt.until) + ": ", halt.reason);
+}
+
+function facts(action, observed) {
+  const rows = [];
+  const names = { version: ["from_version", "to_version"], replicas: ["from_replicas", "replicas"] };
+  for (const [name, [from, to]] of Object.entries(names)) {
+    if (action[to] === undefined || action[to] === null) continue;
+    rows.push([name, String(action[from] ?? "not said") + " → " + action[to], observed[name] === undefined || observed[name] === null ? "unknown" : String(observed[name])]);
+  }
+  return rows;
+}
+
+function drawApproval(one) {
+  const left = Math.round(Date.parse(one.expires_at) / 1000 - serverNow());
+  const rows = facts(one.action, one.observed || {});
+  const said = told.get(one.id);
+  const reason = h("input", { type: "text", placeholder: "reason", "aria-label": "reason for the answer", maxlength: "1024" });
+  reason.value = writing.get(one.id) || "";
+  reason.addEventListener("input", () => writing.set(one.id, reason.value));
+  const key = h("input", { type: "password", placeholder: "your token", "aria-label": "your token", autocomplete: "off" });
+  key.value = token;
+  key.addEventListener("input", () => { token = key.value; });
+  const answer = (verdict) => () => vote(one, verdict, reason.value);
+  return h("div", { class: "approval", id: "approval-" + one.id },
+    h("div", {}, h("b", {}, one.action.type + " " + one.action.resource), " asked by ", h("b", {}, one.actor || one.asked_by),
+      h("span", { class: "dim" }, " " + one.have + " of " + one.need + " from " + one.from.join(", ") + " · " + (left > 0 ? span(left) + " left" : "over"))),
+    rows.length ? h("table", { class: "claims" },
+      h("tr", {}, ["", "asked for", "observed now"].map((head) => h("th", {}, head))),
+      rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
+    h("div", { class: "sub" }, "a yes covers: " + one.covers.map(words).join(", ")),
+    one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester, not checked: “" + one.claimed_reason + "”") : null,
+    one.votes.map((vote) => h("div", { class: "sub" }, "yes of " + vote.by + " at " + shortTime(vote.at))),
+    one.state === "pending" ? h("div", { class: "answer" }, key, reason,
+      h("button", { type: "button", class: "yes", onclick: answer("approve") }, "Approve"),
+      h("button", { type: "button", class: "no", onclick: answer("reject") }, "Reject")) : h("div", { class: "sub" }, one.state + ": not used yet"),
+    said ? h("div", { class: "sub told", role: "status" }, said) : null);
+}
+
+async function vote(one, verdict, reason) {
+  const id = one.id;
+  if (!token) told.set(id, "Your token is needed: an answer is yours only if you can show who you are.");
+  else {
+    // A yes is to the card that was shown, by its digest.
+    const body = JSON.stringify({ verdict, reason: reason || null, action_digest: verdict === "approve" ? one.action.digest : null });
+    const headers = { "content-type": "application/json", authorization: "Bearer " + token };
+    const answer = await fetch("/v1/approvals/" + encodeURIComponent(id), { method: "POST", headers, body }).catch(() => null);
+    const said = answer ? await answer.json().catch(() => ({})) : {};
+    if (answer && answer.ok) { told.delete(id); writing.delete(id); }
+    else told.set(id, said.error ? said.error + " " + (said.hint || "") : "No answer; nothing was approved.");
+  }
+  gateText = "";
+  readGate();
+}
+
+function drawRecord(record) {
+  const result = record.decision && record.decision.result ? words(record.decision.result) : "";
+  const reasons = record.decision && record.decision.reasons ? record.decision.reasons.map(words).join(", ") : "";
+  const versions = record.to_version ? " " + (record.from_version || "?") + " → " + record.to_version : "";
+  return h("div", { class: "record" },
+    h("span", { class: "dim" }, "#" + record.log.seq + " " + shortTime(record.time)),
+    h("span", { class: "kind" }, words(record.kind)),
+    h("span", {}, h("b", {}, record.actor), " " + words(record.action) + " " + (record.resource || "") + versions),
+    h("span", { class: "result " + (record.decision && record.decision.result || "") }, result, reasons ? h("span", { class: "dim" }, " " + reasons) : null));
+}
+
+document.addEventListener("slowburn:read", readGate);
