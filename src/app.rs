@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod evaluation;
 mod guard;
 pub mod history;
+pub mod outlook;
 
 use std::path::PathBuf;
 use std::sync::Arc;

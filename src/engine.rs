@@ -24,7 +24,7 @@ pub use budget::BudgetStatus;
 pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};
-pub use slo::{BurnClause, Slo, Speed, Unit};
+pub use slo::{BurnClause, RATIO_SCALE, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
 pub use status::{DataReason, DataState, SeriesStatus, SloState};
 pub use whole::Whole;

@@ -13,6 +13,7 @@ mod health;
 pub mod remote_read;
 pub mod source;
 mod split;
+pub mod survey;
 pub mod workloads;
 pub mod xor;
 

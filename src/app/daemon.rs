@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::evaluation::{Health, Statuses, add_wholes, evaluate};
 use super::history::{Filling, Unfilled, join};
+use super::outlook::Outlook;
 use super::{Options, StartError, guard};
 use crate::engine::alert::{AlertBook, Transition};
 use crate::engine::whole::Counted;
@@ -18,10 +19,12 @@ use crate::gatekeeper::{self, Gatekeeper};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
 use crate::prometheus::source::Position;
+use crate::prometheus::survey::survey;
 use crate::prometheus::workloads::Wanted;
 use crate::prometheus::{Client, Fault, Poll, Source};
 use crate::query::Plan;
 use crate::query::fanout::{OTHER, child_key};
+use crate::query::plan::Survey;
 use crate::spec::Loaded;
 use crate::spec::Model;
 use crate::store::{Commit, Piece, Saved, SeriesKey, Store, StoreError, definitions};
@@ -59,6 +62,7 @@ pub struct Daemon {
     unfilled: Unfilled,
     /// Decides on changes; `None` where nothing is decided.
     gatekeeper: Option<Gatekeeper>,
+    outlook: Outlook,
     way: Way,
     cold: bool,
     /// The hour in which forgotten series were last looked for.
@@ -75,19 +79,17 @@ struct Rules {
     model: Model,
     slos: Vec<Arc<Slo>>,
     plan: Arc<Plan>,
-    notes: BTreeMap<String, Vec<String>>,
     digest: String,
     gate: gatekeeper::Rules,
     workloads: Vec<(String, Wanted)>,
 }
 
 impl Rules {
-    fn new(loaded: Loaded) -> Self {
-        let (plan, refused) = Plan::new(&loaded.model);
+    fn new(loaded: Loaded, survey: &Survey) -> Self {
+        let (plan, _) = Plan::surveyed(&loaded.model, survey);
         let slos = loaded.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
-        let notes = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
         let (gate, workloads) = guard::rules(&loaded);
-        Rules { slos, plan: Arc::new(plan), notes, digest: loaded.digest, model: loaded.model, gate, workloads }
+        Rules { slos, plan: Arc::new(plan), digest: loaded.digest, model: loaded.model, gate, workloads }
     }
 
     fn longest_window_s(&self) -> i64 {
@@ -105,7 +107,7 @@ impl Daemon {
         for problem in &loaded.problems {
             warn!(file = %problem.file, line = problem.line, "{}", problem.what);
         }
-        let rules = Rules::new(loaded);
+        let rules = Rules::new(loaded, &Survey::default());
         let client = Client::new(&options.client).map_err(StartError::Settings)?;
         let resolution_s = options.source.resolution_s;
         let mut store = match &options.data_dir {
@@ -135,6 +137,7 @@ impl Daemon {
             filling: None,
             unfilled: Unfilled::default(),
             gatekeeper: None,
+            outlook: Outlook::default(),
             way: Way::RemoteRead,
             cold: saved.is_none(),
             counted: BTreeMap::new(),
@@ -193,6 +196,7 @@ impl Daemon {
         self.report(&poll, at_s);
         let booked = self.book_poll(&poll);
         let (snapshot, transitions) = self.evaluate(at_s);
+        self.outlook.watch(&snapshot);
         for transition in &transitions {
             log_transition(transition);
         }
@@ -241,6 +245,7 @@ impl Daemon {
     }
 
     async fn read(&mut self, at_s: i64) -> Poll {
+        self.look_around(at_s).await;
         if !self.cold {
             return self.source.poll(at_s).await;
         }
@@ -287,7 +292,7 @@ impl Daemon {
     fn evaluate(&mut self, at_s: i64) -> (Snapshot, Vec<Transition>) {
         let mut filling = self.unfilled.hopeful();
         filling.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
-        let mut notes = self.rules.notes.clone();
+        let mut notes = self.rules.plan.notes.clone();
         for (id, note) in self.unfilled.notes() {
             notes.entry(id).or_default().push(note);
         }
@@ -320,7 +325,8 @@ impl Daemon {
         unfilled.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
         let commit = Commit {
             at_s,
-            position: postcard::to_stdvec(&self.source.position()).expect("a position holds nothing postcard refuses"),
+            position: postcard::to_stdvec(&(self.source.position(), &self.outlook.survey))
+                .expect("a position holds nothing postcard refuses"),
             alerts: &self.book,
             statuses: &statuses,
             booked,
@@ -415,7 +421,7 @@ impl Daemon {
         let to_s = to_s.min(at_s).div_euclid(step_s) * step_s;
         let specs = self.rules.model.slos.iter().filter(|spec| slos.contains(&spec.slo.id)).cloned().collect();
         let model = Model { slos: specs, services: Vec::new() };
-        let (plan, _) = Plan::new(&model);
+        let (plan, _) = Plan::surveyed(&model, &self.outlook.survey);
         let order: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
         let (raw_series, scrape_s) = self.source.extent();
         let progress = Arc::clone(&self.options.progress);
@@ -472,10 +478,12 @@ impl Daemon {
         }
         self.book = saved.alerts;
         info!(at_s = saved.at_s, series = self.ledger.len(), "state restored");
-        let position = postcard::from_bytes(&saved.position).unwrap_or_else(|error| {
+        let (position, survey) = postcard::from_bytes(&saved.position).unwrap_or_else(|error| {
             warn!(%error, "the saved position cannot be read; the next samples set new starts");
-            Position::since(saved.at_s)
+            (Position::since(saved.at_s), Survey::default())
         });
+        self.rules.plan = Arc::new(Plan::surveyed(&self.rules.model, &survey).0);
+        self.outlook = Outlook::restored(survey);
         self.continue_from(position);
         if self.options.backfill {
             self.unfilled.extend(saved.unfilled.into_iter().filter(|id| known.contains(id)));
@@ -499,6 +507,37 @@ impl Daemon {
                 }
             },
         )
+    }
+
+    /// Asks what Prometheus holds where that must be known, and reads on by what it said.
+    async fn look_around(&mut self, at_s: i64) {
+        let due = self.outlook.due(&self.rules.model, at_s);
+        if due.is_empty() {
+            return;
+        }
+        let wanted = |id: &str| due.contains(id);
+        let found = survey(&self.client, &self.rules.model, wanted, at_s, &self.options.source).await;
+        metrics::counter!(names::QUERIES_TOTAL, "kind" => "survey").increment(found.requests as u64);
+        for (query, fault) in &found.faults {
+            warn!(query = %short(query), code = fault.code(), "{fault}");
+        }
+        let changed = self.outlook.learn(due, found.known, at_s);
+        if changed.is_empty() {
+            return;
+        }
+        info!(slos = ?changed, "Prometheus was found to hold their metrics in another way than was read so far");
+        self.rules.plan = Arc::new(Plan::surveyed(&self.rules.model, &self.outlook.survey).0);
+        self.read_on(self.source.position());
+    }
+
+    /// A new source by the rules in force.
+    fn read_on(&mut self, position: Position) {
+        if self.cold {
+            let (plan, options) = (Arc::clone(&self.rules.plan), self.options.source.clone());
+            self.source = Source::new(self.client.clone(), plan, options, None);
+        } else {
+            self.continue_from(position);
+        }
     }
 
     /// A new source that goes on where the ledger and the position stand.
@@ -527,17 +566,19 @@ impl Daemon {
             self.gatekeeper.iter().for_each(Gatekeeper::rules_refused);
             Err(loaded.problems.iter().map(|problem| problem.render(None, false)).collect())
         } else {
-            Ok(self.take_rules(Rules::new(loaded)))
+            Ok(self.take_rules(loaded))
         };
         self.info.send_replace(Arc::new(info_of(&self.options, &self.rules, answer.is_err())));
         drop(request.answer.send(answer));
     }
 
-    fn take_rules(&mut self, rules: Rules) -> Reloaded {
+    fn take_rules(&mut self, loaded: Loaded) -> Reloaded {
         let resolution_s = self.options.source.resolution_s;
         let before = definitions(&self.rules.model, resolution_s);
-        let after = definitions(&rules.model, resolution_s);
+        let after = definitions(&loaded.model, resolution_s);
         let same = |id: &str| after.contains_key(id) && before.get(id) == after.get(id);
+        self.outlook.begin_anew(same);
+        let rules = Rules::new(loaded, &self.outlook.survey);
         self.ledger.retain_slos(same);
         self.statuses.retain(|id, _| same(id));
         self.counted.retain(|id, _| same(id));
@@ -559,12 +600,7 @@ impl Daemon {
                 error!(%error, "the state file does not follow the new rules");
             }
         }
-        if self.cold {
-            let (plan, options) = (Arc::clone(&self.rules.plan), self.options.source.clone());
-            self.source = Source::new(self.client.clone(), plan, options, None);
-        } else {
-            self.continue_from(position);
-        }
+        self.read_on(position);
         let reloaded = Reloaded {
             services: self.rules.model.services.len(),
             slos: self.rules.slos.len(),

@@ -1,6 +1,6 @@
 //! `slowburn eval`: one evaluation, printed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,8 +16,10 @@ use crate::engine::alert::AlertBook;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, RECENT_S};
+use crate::prometheus::survey::survey;
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
+use crate::query::plan::Survey;
 use crate::web::view::{SloView, Word};
 
 /// Flags of `slowburn eval`.
@@ -90,10 +92,15 @@ async fn evaluate_at(
 ) -> Result<Snapshot, (Exit, String)> {
     let url = settings.prometheus.url.clone().unwrap_or_default();
     let unanswered = |fault: &dyn std::fmt::Display| (Exit::NoData, format!("{url}: {fault}"));
-    let (plan, refused) = Plan::new(&model);
-    let plan = Arc::new(plan);
+    let mut known = Survey::default();
     let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
     let options = wiring::source(settings, None);
+    let surveyed = survey(&client, &model, |_| true, at_s, &options).await;
+    if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.first()) {
+        return Err(unanswered(fault));
+    }
+    known.learn(surveyed.known);
+    let plan = Arc::new(Plan::surveyed(&model, &known).0);
     let mut source = Source::new(client.clone(), Arc::clone(&plan), options.clone(), None);
     let mut ledger = Ledger::new(options.resolution_s);
     let recent_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
@@ -126,7 +133,7 @@ async fn evaluate_at(
     let unseen = |sli| source.health_unseen(sli, at_s);
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
     let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
-    let notes: BTreeMap<String, Vec<String>> = refused.into_iter().map(|(id, reason)| (id, vec![reason])).collect();
+    let notes = source.plan().notes.clone();
     let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
     Ok(evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0)
 }
@@ -175,7 +182,13 @@ fn table(snapshot: &Snapshot) -> String {
             }
         }
     }
-    table.print()
+    let mut text = table.print();
+    for slo in &snapshot.slos {
+        for note in &slo.notes {
+            text += &format!("{}: {note}\n", slo.slo.id);
+        }
+    }
+    text
 }
 
 /// A window beside the main one.

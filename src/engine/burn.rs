@@ -84,12 +84,14 @@ impl Reading<'_> {
     /// The window of `length_s` seconds up to `at`.
     pub fn window(&self, at: Seconds, length_s: i64) -> Window {
         let sum = self.series.window(at, length_s);
-        let (total, bad) = match self.slo.unit {
-            Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
+        let (counted, counted_bad) = match self.slo.unit {
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
         let unread = at - length_s < self.read_from;
-        let ratio = (total > 0 && !unread).then(|| bad as f64 / total as f64);
+        let ratio = (counted > 0 && !unread).then(|| counted_bad as f64 / counted as f64);
+        let scale = self.slo.unit.scale();
+        let (total, bad) = ((counted + scale / 2) / scale, (counted_bad + scale / 2) / scale);
         Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / self.slo.budget()), unread }
     }
 }
@@ -176,7 +178,7 @@ fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bo
     if !over(short) || !over(long) {
         return (false, None);
     }
-    match slo.confidence {
+    match slo.confidence.filter(|_| slo.unit != Unit::RatioSlices) {
         None => (true, None),
         Some(confidence) => {
             let chance = chance::tail(long.bad, long.total, slo.budget());

@@ -25,6 +25,19 @@ pub enum Unit {
     },
     /// Each slice holds one event already (a gauge compared with its bound): `bad` of `total` slices.
     GaugeSlices,
+    /// Each slice is one event, of which a share is bad: all that a query of ratios tells. The ledger counts millionths
+    /// of slices ([`RATIO_SCALE`]), and the chance guard is off, for nobody knows how many events are behind a share.
+    RatioSlices,
+}
+
+/// What one whole slice of [`Unit::RatioSlices`] counts for in the ledger.
+pub const RATIO_SCALE: u64 = 1_000_000;
+
+impl Unit {
+    /// What one event counts for in the ledger.
+    pub fn scale(self) -> u64 {
+        if self == Unit::RatioSlices { RATIO_SCALE } else { 1 }
+    }
 }
 
 /// How urgent a burn clause is.

@@ -63,6 +63,10 @@ pub enum DataReason {
     NoBucket,
     /// Values are NaN or infinite.
     NotANumber,
+    /// A gauge that moves while it lives has not moved for too long: what it says is old.
+    Frozen,
+    /// The value stands for "not yet known".
+    Sentinel,
     /// Bad events outnumber total events: the two selectors do not belong together.
     BadAboveTotal,
     /// The clocks of Slowburn and Prometheus differ too much.
@@ -186,6 +190,8 @@ impl DataReason {
             DataReason::SamplesOld => "samples_old",
             DataReason::NoBucket => "no_bucket",
             DataReason::NotANumber => "not_a_number",
+            DataReason::Frozen => "frozen",
+            DataReason::Sentinel => "sentinel",
             DataReason::BadAboveTotal => "bad_above_total",
             DataReason::ClockSkew => "clock_skew",
             DataReason::Filling => "filling",

@@ -91,13 +91,14 @@ impl WholeWindow {
     fn add(&mut self, unit: Unit, series: &SeriesLedger, at: Seconds) {
         let sum = series.window(at, self.window_s);
         let (total, bad) = match unit {
-            Unit::Events | Unit::GaugeSlices => (sum.total, sum.bad),
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
         };
         self.total += total;
         self.bad += bad;
-        self.events.total += sum.total;
-        self.events.bad += sum.bad;
+        let scale = unit.scale();
+        self.events.total += sum.total / scale;
+        self.events.bad += sum.bad / scale;
         self.known += sum.known;
         self.slices += sum.slices;
     }

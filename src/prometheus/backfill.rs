@@ -40,7 +40,7 @@ const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
 const RAW_SAMPLES_MAX: i64 = 400_000_000;
 /// Points of one range query; Prometheus refuses 11,001.
-const POINTS_MAX: i64 = 10_800;
+const POINTS_MAX: i64 = 10_700;
 /// History younger than this is filled in steps of five minutes, seconds; older in hours.
 const FIVE_MINUTES_FOR_S: i64 = 4 * 86_400;
 const RETRIES: u32 = 4;
@@ -319,15 +319,25 @@ impl Backfill {
     async fn gauges(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
         let resolution = self.options.resolution_s;
         let mut fanout = self.fanout.clone();
-        for fetch in self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Gauge) {
+        for group in self.plan.groups() {
+            let fetches: Vec<&Fetch> = group.iter().map(|&i| &self.plan.fetches[i]).collect();
+            if fetches.iter().any(|fetch| fetch.ask != Ask::Gauge) {
+                continue;
+            }
             let mut at = from_s - from_s.rem_euclid(resolution);
             while at < to_s {
                 let end = to_s.min(at + POINTS_MAX * resolution);
-                older.requests += 1;
-                let answer = retried(|| client.query_range(&fetch.expr, at + resolution, end, resolution)).await?;
-                let rows = older.take(answer);
-                grid::meet(&self.plan, &mut fanout, fetch, &rows);
-                for harvest in grid::gauge(&self.plan, &fanout, fetch, &rows, resolution * 1000) {
+                let mut answers: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
+                for fetch in &fetches {
+                    older.requests += 1;
+                    let (expr, start) = (fetch.on_grid(resolution), at + (1 - fetch.context) * resolution);
+                    let answer = retried(|| client.query_range(&expr, start, end, resolution)).await?;
+                    let rows = older.take(answer);
+                    grid::meet(&self.plan, &mut fanout, fetch, &rows);
+                    answers.push((fetch, rows));
+                }
+                let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+                for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
                     let harvest = harvest.whole();
                     older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
                 }

@@ -193,8 +193,8 @@ impl Group {
             let window_s = (span.to_s - span.begins_s()).max(1);
             return (format!("{}[{window_s}s]", fetch.expr), Query::Raw);
         }
-        let text = if self.aggregated { self.aggregate(fetch, resolution_s) } else { fetch.expr.clone() };
-        let start_s = (first_slice(span, resolution_s) + 1) * resolution_s;
+        let text = if self.aggregated { self.aggregate(fetch, resolution_s) } else { fetch.on_grid(resolution_s) };
+        let start_s = (first_slice(span, resolution_s) + 1 - fetch.context) * resolution_s;
         (text, Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s })
     }
 

@@ -27,7 +27,7 @@ use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest};
 use crate::query::increment::{Cursors, Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
-use crate::query::{Fanout, Fetch, Harvest, Plan, RawSeries, Selector, Tracker};
+use crate::query::{Fanout, Harvest, Plan, RawSeries, Selector, Tracker};
 
 /// An answer is asked for again from this far back at most, seconds.
 const REREAD_MAX_S: i64 = 1800;
@@ -147,7 +147,10 @@ impl Source {
         let mut tracker = Tracker::new(options.resolution_s);
         let mut watch = Watch::new(options.poll_interval_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
+            let changed = saved.raw.changed(&plan);
             tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
+            // The same events under another name were counted up to here.
+            changed.into_iter().for_each(|sli| tracker.begin(sli, until_s * 1000));
             let slis: BTreeMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
             for (id, labels, lately) in saved.live {
                 if let Some(&sli) = slis.get(id.as_str()) {
@@ -219,6 +222,11 @@ impl Source {
             }
         }
         position
+    }
+
+    /// What it reads.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// The client, for reads beside the polls.
@@ -430,7 +438,8 @@ impl Source {
                     }
                     let doubt = match () {
                         () if !answer.warnings.is_empty() => Some(DataReason::SourceWarning),
-                        () if !answer.finite() => Some(DataReason::NotANumber),
+                        // Ratios of no events are no numbers, and no wonder.
+                        () if !answer.finite() && !self.plan.fetches[i].is_ratio() => Some(DataReason::NotANumber),
                         () => None,
                     };
                     poll.doubts.extend(doubt.map(|reason| (expr.clone(), reason)));
@@ -497,10 +506,8 @@ impl Source {
         let mut harvests = match group.aggregated {
             true => grid::aggregated(&self.plan, self.fanout(), &fetches, resolution_ms),
             false => {
-                let judged = |(fetch, rows): &(&Fetch, &[RawSeries])| {
-                    grid::gauge(&self.plan, self.fanout(), fetch, rows, resolution_ms)
-                };
-                fetches.iter().flat_map(judged).collect()
+                let from = first_slice(&answered.span, self.options.resolution_s);
+                grid::values(&self.plan, self.fanout(), &fetches, from, resolution_ms)
             }
         };
         for harvest in &mut harvests {

@@ -1,13 +1,14 @@
 //! Answers of range queries: values on a grid of moments.
 //!
-//! Three kinds come this way. Gauges are compared with their bound, one event a slice. Increments that the server
+//! Four kinds come this way. Gauges are compared with their bound, one event a slice. Ratios and rates of foreign queries
+//! are taken as they are. Increments that the server
 //! summed (`aggregated`, over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history
 //! (`increase` over five minutes or an hour) fills the coarse tiers at a cold start without remote read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::status::DataReason;
-use crate::engine::{Coverage, Labels, SliceDelta};
+use crate::engine::{Coverage, Labels, RATIO_SCALE, SliceDelta};
 use crate::spec::model::Bound;
 
 use super::fanout::{Fanout, Met, child_key};
@@ -42,9 +43,9 @@ pub struct CoarseHarvest {
 }
 
 /// The SLIs that one series of a range answer belongs to. Aggregations drop the metric name, so it is put back.
-fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
+pub(super) fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
     match &fetch.metric {
-        None => fetch.slis.iter().map(|&sli| (sli, Role::Value)).collect(),
+        None => fetch.roles.clone(),
         Some(metric) if series.label("__name__").is_empty() => {
             let mut labels = series.labels.clone();
             labels.insert(0, ("__name__".into(), metric.clone()));
@@ -67,7 +68,7 @@ pub fn meet(plan: &Plan, fanout: &mut Fanout, fetch: &Fetch, answer: &[RawSeries
             let child = plan.series_labels(sli, &series.labels);
             let events = match role {
                 Role::Total => series.samples.iter().map(|(_, value)| value).filter(|value| value.is_finite()).sum(),
-                Role::Value => series.samples.len() as f64,
+                Role::Value | Role::Share => series.samples.len() as f64,
                 Role::Bad | Role::Good => continue,
             };
             if !child.is_empty() {
@@ -130,8 +131,42 @@ fn distinct(answer: &[RawSeries]) -> impl Iterator<Item = &RawSeries> {
     answer.iter().filter(move |series| seen.insert(&series.labels))
 }
 
-/// Judges a gauge on the slice grid: the value at the end of a slice stands for it, the worst of several series
-/// decides, and a slice without a number stays unknown.
+/// All that answers on the slice grid say, but for sums of counters. Slices before `from_slice` were read along
+/// to judge by and are not answered for.
+pub fn values(
+    plan: &Plan,
+    fanout: &Fanout,
+    answers: &[(&Fetch, &[RawSeries])],
+    from_slice: i64,
+    resolution_ms: i64,
+) -> Vec<GridHarvest> {
+    let mut harvests: Vec<GridHarvest> =
+        answers.iter().flat_map(|(fetch, answer)| gauge(plan, fanout, fetch, answer, resolution_ms)).collect();
+    harvests.extend(rates(plan, fanout, answers, resolution_ms));
+    for harvest in &mut harvests {
+        harvest.slices = harvest.slices.split_off(&from_slice);
+    }
+    harvests
+}
+
+/// Relative difference below which two numbers of foreign queries are the same.
+const SAME: f64 = 1e-6;
+
+/// What the series of a gauge say of one slice.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The largest share of bad events, in the counts of the ledger.
+    bad: u64,
+    rows: u32,
+    /// There is a series that cannot be trusted.
+    distrusted: bool,
+}
+
+/// By slice.
+type Slices = BTreeMap<i64, Seen>;
+
+/// Judges gauges and shares on the slice grid: the value at the end of a slice stands for it, and the worst of several
+/// series decides. A slice without a number stays unknown, and one of which a series cannot be trusted is never good.
 pub fn gauge(
     plan: &Plan,
     fanout: &Fanout,
@@ -139,36 +174,108 @@ pub fn gauge(
     answer: &[RawSeries],
     resolution_ms: i64,
 ) -> Vec<GridHarvest> {
-    let mut worst: BTreeMap<(usize, Labels), (BTreeMap<i64, Cell>, bool)> = BTreeMap::new();
+    let mut worst: BTreeMap<(usize, Labels), (Slices, Option<DataReason>)> = BTreeMap::new();
     for series in distinct(answer) {
-        for (sli, _) in uses(plan, fetch, series) {
-            let Some(bound) = plan.slis[sli].bound else { continue };
+        for (sli, role) in uses(plan, fetch, series) {
+            let meta = &plan.slis[sli];
+            let bad = |value: f64| match (role, meta.bound) {
+                (Role::Share, _) => {
+                    (-SAME..=1.0 + SAME).contains(&value).then(|| (value * RATIO_SCALE as f64).round() as u64)
+                }
+                (Role::Value, Some(Bound::Max(max))) => value.is_finite().then(|| u64::from(value > max)),
+                (Role::Value, Some(Bound::Min(min))) => value.is_finite().then(|| u64::from(value < min)),
+                _ => None,
+            };
+            if !matches!(role, Role::Value | Role::Share) {
+                continue;
+            }
             for labels in rows_of(plan, fanout, sli, series) {
                 let entry = worst.entry((sli, labels)).or_default();
+                let mut still = Still::new(meta.trust.frozen_after);
                 for (at, value) in series.samples.iter() {
-                    if !value.is_finite() {
-                        entry.1 = true;
+                    let slice = at.div_euclid(resolution_ms) - 1;
+                    let Some(bad) = bad(value) else {
+                        entry.1 = Some(DataReason::NotANumber);
                         continue;
-                    }
-                    let bad = match bound {
-                        Bound::Max(max) => value > max,
-                        Bound::Min(min) => value < min,
                     };
-                    let cell = entry.0.entry(at.div_euclid(resolution_ms) - 1).or_default();
-                    *cell = Cell { total: 1, bad: cell.bad.max(u64::from(bad)), rows: cell.rows + 1 };
+                    let fault = match () {
+                        () if meta.trust.sentinel_over.is_some_and(|most| value > most) => Some(DataReason::Sentinel),
+                        () if still.is_frozen(slice, value) => Some(DataReason::Frozen),
+                        () => None,
+                    };
+                    let seen = entry.0.entry(slice).or_default();
+                    match fault {
+                        Some(reason) => (entry.1, seen.distrusted) = (Some(reason), true),
+                        None => *seen = Seen { bad: seen.bad.max(bad), rows: seen.rows + 1, ..*seen },
+                    }
                 }
             }
         }
     }
+    let judged = |(slice, seen): (i64, Seen), total: u64| {
+        (seen.bad > 0 || !seen.distrusted).then_some((slice, Cell { total, bad: seen.bad, rows: seen.rows }))
+    };
     worst
         .into_iter()
-        .map(|((sli, labels), (slices, not_a_number))| GridHarvest {
-            sli,
-            labels,
-            slices,
-            fault: not_a_number.then_some(DataReason::NotANumber),
+        .map(|((sli, labels), (slices, fault))| {
+            let total = if plan.slis[sli].bound.is_some() { 1 } else { RATIO_SCALE };
+            let slices = slices.into_iter().filter_map(|of| judged(of, total)).collect();
+            GridHarvest { sli, labels, slices, fault }
         })
         .collect()
+}
+
+/// For how long one gauge has stood still.
+struct Still {
+    /// From so many slices without a change on it is frozen.
+    most: Option<i64>,
+    /// The value, and the slice it was first seen in.
+    since: Option<(f64, i64)>,
+}
+
+impl Still {
+    fn new(most: Option<u32>) -> Self {
+        Still { most: most.map(i64::from), since: None }
+    }
+
+    fn is_frozen(&mut self, slice: i64, value: f64) -> bool {
+        let Some(most) = self.most else { return false };
+        match self.since {
+            Some((was, since)) if was == value => slice - since >= most,
+            _ => {
+                self.since = Some((value, slice));
+                false
+            }
+        }
+    }
+}
+
+/// Whole events out of rates. What is left over of a slice cannot wait for the next one, for each slice is read more
+/// than once; so the events of a slice are rounded by its place in a sequence that is spread evenly. Sums stay right,
+/// and whoever reads the slice gets the same.
+fn rates(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], resolution_ms: i64) -> Vec<GridHarvest> {
+    let seconds = resolution_ms as f64 / 1000.0;
+    let of_rates = sums(plan, fanout, answers).into_iter().filter(|((sli, _), _)| plan.slis[*sli].rates);
+    of_rates
+        .map(|((sli, labels), (sums, not_a_number))| {
+            let above = |sum: &Sum| sum.part.zip(sum.total).is_some_and(|(part, total)| part > total * (1.0 + SAME));
+            let above = sums.values().any(above).then_some(DataReason::BadAboveTotal);
+            let cell = |(at, sum): (i64, Sum)| {
+                let slice = at.div_euclid(resolution_ms) - 1;
+                let events = |rate: f64| (rate * seconds + 1e-6 + spread(slice)).floor() as u64;
+                let (total, bad) = (events(sum.total?), events(sum.part.unwrap_or(0.0)));
+                Some((slice, Cell { total, bad: bad.min(total), rows: sum.rows }))
+            };
+            let fault = not_a_number.then_some(DataReason::NotANumber).or(above);
+            GridHarvest { sli, labels, slices: sums.into_iter().filter_map(cell).collect(), fault }
+        })
+        .collect()
+}
+
+/// A number in [0, 1) for each slice, as even over any stretch of slices as can be: multiples of the golden ratio.
+fn spread(slice: i64) -> f64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    ((slice as u64).wrapping_mul(GOLDEN) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Sums of one moment.
@@ -192,6 +299,9 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
     for (fetch, answer) in answers {
         for series in distinct(answer) {
             for (sli, role) in uses(plan, fetch, series) {
+                if matches!(role, Role::Value | Role::Share) {
+                    continue;
+                }
                 let row: Labels = match plan.slis[sli].histogram {
                     true => {
                         series.labels.iter().filter(|(name, _)| name != "le" && name != "__name__").cloned().collect()
@@ -296,3 +406,6 @@ pub fn coarse(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use promql_parser::label::MatchOp;
+use promql_parser::parser::value::ValueType;
 
 use crate::engine::{Labels, Slo};
-use crate::spec::model::{Bound, Part};
-use crate::spec::{Model, SliSource};
+use crate::spec::model::{Bound, Part, Trust};
+use crate::spec::{Model, SliSource, SloSpec};
 
 use super::samples::label_of;
 use super::selector::{Selector, bounded};
+
+mod survey;
+
+pub use survey::{Known, Probes, Survey, is_surveyed};
 
 /// Most alternatives merged into one matcher: keeps a request under about 64 KiB.
 const VALUES_MAX: usize = 500;
@@ -33,6 +38,8 @@ pub enum Role {
     Good,
     /// A value to compare with a bound, once a slice.
     Value,
+    /// The share of bad events, once a slice.
+    Share,
 }
 
 /// How a request is asked and read.
@@ -53,12 +60,28 @@ pub struct Fetch {
     pub expr: String,
     /// Indices into `Model::slos` that need it, ascending.
     pub slis: Vec<usize>,
-    /// Metric of a selector; `None` for an expression, whose answer belongs to all of `slis`.
+    /// Metric of a selector; `None` for an expression, whose answer belongs to all of `roles`.
     pub metric: Option<String>,
     /// Labels an aggregation must keep so that the answer can still be told apart.
     pub keep: Vec<String>,
     /// The same where children are not told apart.
     pub keep_undivided: Vec<String>,
+    /// What the answer of an expression is to whom.
+    pub roles: Vec<(usize, Role)>,
+    /// Slices before the first wanted one that are read along to judge by: a gauge that stands still shows it there.
+    pub context: i64,
+}
+
+impl Fetch {
+    /// Whether it is a foreign query of rates or ratios.
+    pub fn is_ratio(&self) -> bool {
+        self.roles.iter().any(|&(_, role)| role != Role::Value)
+    }
+
+    /// What to ask on the slice grid: the expression, with a range in every `[slice]` of a foreign query.
+    pub fn on_grid(&self, resolution_s: i64) -> String {
+        with_range(&self.expr, foreign_range_s(resolution_s))
+    }
 }
 
 /// One way an SLI uses a metric.
@@ -72,7 +95,7 @@ struct Use {
 }
 
 /// What the tracker must know of an SLI.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sli {
     /// SLO id.
     pub id: String,
@@ -92,6 +115,10 @@ pub struct Sli {
     pub histogram: bool,
     /// Bound of a gauge.
     pub bound: Option<Bound>,
+    /// Which of its values are no values.
+    pub trust: Trust,
+    /// Total and part are rates, events a second, on the slice grid.
+    pub rates: bool,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
     pub counts: String,
 }
@@ -103,6 +130,8 @@ pub struct Plan {
     pub fetches: Vec<Fetch>,
     /// One entry per SLO of the model, same order.
     pub slis: Vec<Sli>,
+    /// Remarks on how the numbers of an SLO come about, by its id.
+    pub notes: BTreeMap<String, Vec<String>>,
     by_metric: HashMap<String, MetricUses>,
 }
 
@@ -114,13 +143,20 @@ struct MetricUses {
 }
 
 impl Plan {
-    /// Plans a model. An SLO whose source cannot be planned gets the reason instead; the others are not touched by it.
+    /// Plans a model of which nothing else is known. An SLO whose source cannot be planned gets the reason instead; the
+    /// others are not touched by it.
     pub fn new(model: &Model) -> (Self, BTreeMap<String, String>) {
+        Plan::surveyed(model, &Survey::default())
+    }
+
+    /// Plans a model by what a Prometheus was found to hold of it.
+    pub fn surveyed(model: &Model, survey: &Survey) -> (Self, BTreeMap<String, String>) {
         let mut refused = BTreeMap::new();
         let mut uses: Vec<Use> = Vec::new();
-        let mut exprs: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut exprs: BTreeMap<String, Vec<(usize, Role)>> = BTreeMap::new();
         let mut slis = Vec::new();
         for (index, spec) in model.slos.iter().enumerate() {
+            let source = survey.source(spec);
             let mut sli = Sli {
                 id: spec.slo.id.clone(),
                 by: spec.slo.by.clone(),
@@ -131,13 +167,17 @@ impl Plan {
                 good_part: false,
                 histogram: false,
                 bound: None,
-                counts: format!("{:?} by {:?} on {:?}", spec.source, spec.slo.by, spec.target_labels),
+                trust: Trust::default(),
+                rates: false,
+                counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             };
-            match &spec.source {
+            match source {
                 Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
                 Ok(source) => match uses_of_source(index, source, &mut sli) {
                     Ok(Sourced::Uses(more)) => uses.extend(more),
-                    Ok(Sourced::Expr(expr)) => exprs.entry(expr).or_default().push(index),
+                    Ok(Sourced::Exprs(all)) => {
+                        all.into_iter().for_each(|(expr, role)| exprs.entry(expr).or_default().push((index, role)));
+                    }
                     Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason)),
                 },
             }
@@ -155,15 +195,23 @@ impl Plan {
                 }
             }
         }
-        fetches.extend(exprs.into_iter().map(|(expr, slis)| Fetch {
-            ask: Ask::Gauge,
-            expr,
-            slis,
-            metric: None,
-            keep: Vec::new(),
-            keep_undivided: Vec::new(),
+        fetches.extend(exprs.into_iter().map(|(expr, roles)| {
+            let mut of: Vec<usize> = roles.iter().map(|&(sli, _)| sli).collect();
+            of.dedup();
+            let context = context_of(&of, &slis);
+            let (keep, keep_undivided) = (Vec::new(), Vec::new());
+            Fetch { ask: Ask::Gauge, expr, slis: of, metric: None, keep, keep_undivided, roles, context }
         }));
-        (Plan { fetches, slis, by_metric: index(uses) }, refused)
+        let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (id, reason) in &refused {
+            notes.entry(id.clone()).or_default().push(reason.clone());
+        }
+        for spec in &model.slos {
+            let notes = notes.entry(spec.slo.id.clone()).or_default();
+            notes.extend(generation(spec, survey));
+            notes.extend(survey.source(spec).ok().and_then(remark));
+        }
+        (Plan { fetches, slis, notes, by_metric: index(uses) }, refused)
     }
 
     /// Requests that must be read together because some SLI needs them all: where the count of a histogram came and its
@@ -173,7 +221,7 @@ impl Plan {
         for (i, fetch) in self.fetches.iter().enumerate() {
             let slis: BTreeSet<usize> = match fetch.ask {
                 Ask::Counter => fetch.slis.iter().copied().collect(),
-                Ask::Gauge => BTreeSet::new(),
+                Ask::Gauge => fetch.slis.iter().copied().filter(|&sli| self.slis[sli].rates).collect(),
             };
             let (linked, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(_, of)| !of.is_disjoint(&slis));
             let mut joined = (vec![i], slis);
@@ -281,9 +329,81 @@ pub fn le_spellings(bound: f64) -> Vec<String> {
     spellings.into_iter().collect()
 }
 
+/// Stands in foreign queries where the range goes.
+const SLICE: &str = "[slice]";
+/// Shortest range of a foreign query, seconds: two scrapes of a minute. A shorter one would find one sample, and no rate.
+const FOREIGN_RANGE_MIN_S: i64 = 120;
+
+/// The range of foreign queries, seconds.
+pub fn foreign_range_s(resolution_s: i64) -> i64 {
+    FOREIGN_RANGE_MIN_S.max(4 * resolution_s)
+}
+
+/// `expr` with a range for every placeholder; what stands in quotes stays.
+fn with_range(expr: &str, range_s: i64) -> String {
+    let mut out = String::with_capacity(expr.len());
+    let mut quote = None;
+    let mut rest = expr;
+    while let Some(c) = rest.chars().next() {
+        let mut taken = c.len_utf8();
+        match (quote, c) {
+            (None, '[') if rest.starts_with(SLICE) => {
+                out += &format!("[{range_s}s]");
+                rest = &rest[SLICE.len()..];
+                continue;
+            }
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (Some('"' | '\''), '\\') => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+        out += &rest[..taken];
+        rest = &rest[taken..];
+    }
+    out
+}
+
+fn context_of(slis: &[usize], all: &[Sli]) -> i64 {
+    slis.iter().filter_map(|&sli| all[sli].trust.frozen_after).max().map_or(0, i64::from)
+}
+
+/// Which generation of several is read.
+fn generation(spec: &SloSpec, survey: &Survey) -> Option<String> {
+    let Ok(SliSource::Generations(all)) = &spec.source else { return None };
+    let known = survey.of(&spec.slo.id).and_then(|known| all.get(known.generation?));
+    let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+    Some(match known {
+        Some(one) => format!("reads the metrics of {} (known are {}); never two of them", one.name, names.join(", ")),
+        None => format!("none of its generations of metrics has been found yet ({})", names.join(", ")),
+    })
+}
+
+/// What has to be said of the numbers of a source.
+fn remark(source: &SliSource) -> Option<String> {
+    let SliSource::Query { bad, total, why } = source else { return None };
+    let counted = match total {
+        Some(_) => "its rates are taken for events",
+        None => "each slice counts alike, however many events it had",
+    };
+    let ranged = [Some(bad), total.as_ref()].into_iter().flatten().any(|expr| expr.contains(SLICE));
+    let range = if ranged { ", over the last two minutes (four slices where that is longer)" } else { "" };
+    Some(format!("approximate: {why}; the query is used as it is{range}, and {counted}"))
+}
+
 enum Sourced {
     Uses(Vec<Use>),
-    Expr(String),
+    Exprs(Vec<(String, Role)>),
+}
+
+/// A query of somebody else's: it must be PromQL once a range is put in, and give one value for each series.
+fn foreign(expr: &str) -> Result<String, String> {
+    bounded(expr)?;
+    let tried = with_range(expr, FOREIGN_RANGE_MIN_S);
+    match promql_parser::parser::parse(&tried).map(|parsed| parsed.value_type()) {
+        Ok(ValueType::Vector | ValueType::Scalar) => Ok(expr.to_owned()),
+        Ok(_) => Err(format!("`{expr}` gives no single value for a moment")),
+        Err(error) => Err(format!("`{expr}` is not PromQL: {error}")),
+    }
 }
 
 fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sourced, String> {
@@ -316,14 +436,19 @@ fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sour
             Ok(Sourced::Uses(vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))]))
         }
         SliSource::Queue { .. } => Err("waiting gauges beside a histogram are not read yet".into()),
-        SliSource::Query { .. } => Err("foreign ratio queries are not read yet".into()),
-        SliSource::Generations(_) => Err("several generations of a metric are not told apart yet".into()),
-        SliSource::Gauge { expr, bound, trust: _ } => {
+        SliSource::Query { bad, total: Some(total), .. } => {
+            meta.rates = true;
+            Ok(Sourced::Exprs(vec![(foreign(total)?, Role::Total), (foreign(bad)?, Role::Bad)]))
+        }
+        SliSource::Query { bad, total: None, .. } => Ok(Sourced::Exprs(vec![(foreign(bad)?, Role::Share)])),
+        SliSource::Generations(_) => Err("a generation of metrics cannot hold generations itself".into()),
+        SliSource::Gauge { expr, bound, trust } => {
             meta.bound = Some(*bound);
+            meta.trust = *trust;
             bounded(expr)?;
             Ok(match Selector::parse(expr) {
                 Ok(selector) => Sourced::Uses(vec![on(Role::Value, selector, None)]),
-                Err(_) => Sourced::Expr(expr.clone()),
+                Err(_) => Sourced::Exprs(vec![(expr.clone(), Role::Value)]),
             })
         }
     }
@@ -422,10 +547,12 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
     Ok(Fetch {
         ask,
         expr: merged.to_promql()?,
-        slis: of,
         metric: Some(key.metric.clone()),
         keep: keep.into_iter().collect(),
         keep_undivided: keep_undivided.into_iter().collect(),
+        roles: Vec::new(),
+        context: if ask == Ask::Gauge { context_of(&of, slis) } else { 0 },
+        slis: of,
     })
 }
 

@@ -74,6 +74,7 @@ pub fn explain(spec: &SloSpec) -> Explained {
             Unit::Events => "events".into(),
             Unit::QuantileSlices { quantile } => format!("slices by p{}", shown(quantile * 100.0).replace('.', "")),
             Unit::GaugeSlices => "slices by gauge".into(),
+            Unit::RatioSlices => "slices by ratio".into(),
         },
         source: spec.source.as_ref().ok().map(source_text),
         clauses: slo.burn.iter().map(clause).collect(),
@@ -119,6 +120,9 @@ fn note(spec: &SloSpec) -> Option<String> {
         )),
         Unit::GaugeSlices => {
             Some("a slice is bad when its value breaks the bound; slices without a value are unknown".into())
+        }
+        Unit::RatioSlices => {
+            Some("each slice counts alike, however many events it had; without a ratio it is unknown".into())
         }
         Unit::Events => None,
     }

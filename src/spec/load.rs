@@ -9,7 +9,7 @@ use super::defaults::defaults;
 use super::duration::TimeSpan;
 use super::files::{self, LoadedFile};
 use super::import::{self, Draft};
-use super::model::Model;
+use super::model::{Model, SloSpec};
 use super::policy::{self, PlacedPolicy};
 use super::preset::{self, Presets};
 use super::problem::{Code, Place, Problem, Severity};
@@ -154,6 +154,7 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     }
     model.services.sort_by(|a, b| a.name.cmp(&b.name));
     model.services.dedup_by(|a, b| a.name == b.name);
+    model.slos.iter_mut().for_each(SloSpec::settle_unit);
     model.slos.sort_by(|a, b| a.slo.id.cmp(&b.slo.id));
     model.slos.dedup_by(|a, b| a.slo.id == b.slo.id);
     let whole: BTreeMap<&str, bool> =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::Slo;
+use crate::engine::{Slo, Unit};
 
 pub use super::origin::{Origin, OriginFormat};
 
@@ -137,6 +137,19 @@ pub enum Bound {
 }
 
 impl SloSpec {
+    /// Where the source alone decides what an event is, the unit follows it: ratios have no events, only slices.
+    pub(crate) fn settle_unit(&mut self) {
+        let of_ratios = |source: &SliSource| matches!(source, SliSource::Query { total: None, .. });
+        let ratios = match &self.source {
+            Ok(SliSource::Generations(all)) => all.iter().any(|one| of_ratios(&one.source)),
+            Ok(source) => of_ratios(source),
+            Err(_) => false,
+        };
+        if ratios {
+            self.slo.unit = Unit::RatioSlices;
+        }
+    }
+
     /// A digest of what its history depends on: source, target labels, unit and fan-out. Objective, window and alerting
     /// may change without losing the past. The text behind it must not change from version to version.
     pub fn digest(&self) -> String {

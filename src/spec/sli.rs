@@ -259,7 +259,7 @@ pub(crate) fn unit(
 
 /// Reads which values of a gauge are no values: `frozen_after` and `sentinel_over`.
 pub(crate) fn trust(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Trust {
-    let frozen_after = fields.get("frozen_after").and_then(|at| at.whole(report, 2..=1_000));
+    let frozen_after = fields.get("frozen_after").and_then(|at| at.whole(report, 2..=120));
     let sentinel_over = fields.get("sentinel_over").and_then(|at| at.number(report));
     Trust { frozen_after: frozen_after.and_then(|slices| u32::try_from(slices).ok()), sentinel_over }
 }

@@ -132,6 +132,10 @@ fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
             r#"a-latency-p95 98 QuantileSlices { quantile: 0.95 } Ok(Histogram { selector: "d", threshold: 800000.0 })"#,
         ),
         (
+            "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: age_seconds, frozen_after: 3, sentinel_over: 1e9}}\n",
+            r#"a-feature-freshness 99 GaugeSlices Ok(Gauge { expr: "age_seconds", bound: Max(60.0), trust: Trust { frozen_after: Some(3), sentinel_over: Some(1000000000.0) } })"#,
+        ),
+        (
             "  ttfb_p95_ms: {max: 300, sli: {total: t, bad: slow}}\n",
             r#"a-ttfb-p95 99 QuantileSlices { quantile: 0.95 } Ok(Ratio { total: "t", part: Bad("slow") })"#,
         ),

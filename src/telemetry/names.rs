@@ -72,7 +72,7 @@ table! {
 
     /// Polls of a source, by outcome (ok, partial, failed).
     POLLS_TOTAL: Counter Count = "slowburn_polls_total";
-    /// Queries sent to Prometheus, by kind (poll, history).
+    /// Queries sent to Prometheus, by kind (poll, history, survey).
     QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
     /// Decisions of the gate, by service, action and answer (allow, needs_approval, deny).
     DECISIONS_TOTAL: Counter Count = "slowburn_decisions_total";

@@ -55,7 +55,7 @@ impl<'a> SloView<'a> {
         let (unit, quantile) = match slo.unit {
             Unit::Events => ("events", None),
             Unit::QuantileSlices { quantile } => ("slices", Some(quantile)),
-            Unit::GaugeSlices => ("slices", None),
+            Unit::GaugeSlices | Unit::RatioSlices => ("slices", None),
         };
         SloView {
             id: &slo.id,

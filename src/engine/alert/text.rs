@@ -129,6 +129,8 @@ fn cause(reason: DataReason) -> &'static str {
         DataReason::SamplesOld => "its newest sample is too old",
         DataReason::NoBucket => "its histogram has no bucket at the threshold",
         DataReason::NotANumber => "its values are not numbers",
+        DataReason::Frozen => "its gauge stands still, so its exporter has stopped measuring",
+        DataReason::Sentinel => "its gauge says that it does not know yet",
         DataReason::BadAboveTotal => "its bad events outnumber all its events",
         DataReason::ClockSkew => "the clocks of Slowburn and Prometheus differ too much",
         DataReason::Filling => "its history is still being read",

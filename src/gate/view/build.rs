@@ -143,8 +143,9 @@ impl Scene<'_> {
                 let (mut total, mut bad) = (0, 0);
                 for (_, series) in ledger.of(&entry.slo.id) {
                     let sum = series.window(until, until - from);
-                    total += if quantile { sum.judged } else { sum.total };
-                    bad += if quantile { sum.judged_bad } else { sum.bad };
+                    let scale = entry.slo.unit.scale();
+                    total += if quantile { sum.judged } else { sum.total / scale };
+                    bad += if quantile { sum.judged_bad } else { sum.bad / scale };
                 }
                 let same = |record: &&mut VersionRecord| {
                     record.resource == resource && record.version == version && record.slo == entry.slo.id

@@ -60,7 +60,7 @@ impl Accrual {
     pub fn book(&mut self, role: Role, gain: &Gain) {
         match role {
             Role::Total => self.book_total(gain),
-            Role::Bad | Role::Good | Role::Value => self.book_part(role, gain),
+            Role::Bad | Role::Good | Role::Value | Role::Share => self.book_part(role, gain),
         }
     }
 

@@ -90,6 +90,18 @@ fn counts_of(plan: &Plan, sli: usize) -> u128 {
     key_of(&[(String::new(), plan.slis[sli].counts.clone())])
 }
 
+impl Cursors {
+    /// SLIs of the plan that counted something else when these were saved.
+    pub fn changed(&self, plan: &Plan) -> Vec<usize> {
+        let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
+        let changed = |cursor: &SeriesCursor| {
+            let sli = *slis.get(cursor.slo_id.as_str())?;
+            (counts_of(plan, sli) != cursor.counts).then_some(sli)
+        };
+        self.series.iter().filter_map(changed).collect()
+    }
+}
+
 impl Tracker {
     /// What a restart needs to continue exactly here.
     pub fn cursors(&self, plan: &Plan) -> Cursors {

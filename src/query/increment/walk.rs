@@ -57,7 +57,8 @@ impl Walk<'_> {
         let interval = self.target.interval_with(self.scrapes);
         for point in track.points(until_ms) {
             let at_ms = point.at_ms;
-            if last.is_some_and(|last| at_ms <= last.at_ms) {
+            // What an SLI did before it was read this way is not counted this way.
+            if last.map_or(at_ms < self.since_ms, |last| at_ms <= last.at_ms) {
                 continue;
             }
             self.harvest.samples += 1;

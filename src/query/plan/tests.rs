@@ -1,7 +1,8 @@
 use super::*;
 use crate::engine::{Slo, Unit};
+use crate::query::RawSeries;
 use crate::spec::SloSpec;
-use crate::spec::model::Trust;
+use crate::spec::model::{Generation, Trust};
 
 fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
     SloSpec {
@@ -139,4 +140,91 @@ fn bounds_are_spelled_as_exporters_do() {
     assert_eq!(le_spellings(1.0), ["1", "1.0"]);
     assert_eq!(le_spellings(1e6), ["1000000", "1000000.0", "1e+06"]);
     assert!(le_spellings(0.00001).contains(&"1e-05".to_owned()));
+}
+
+#[test]
+fn a_foreign_query_gets_a_range_of_two_scrapes_wherever_it_leaves_room_for_one() {
+    assert_eq!(with_range(r#"sum(rate(m{a="[slice]"}[slice]))"#, 120), r#"sum(rate(m{a="[slice]"}[120s]))"#);
+    assert_eq!(with_range(r#"x{a="\"[slice]"}[slice]"#, 240), r#"x{a="\"[slice]"}[240s]"#);
+    assert_eq!((foreign_range_s(30), foreign_range_s(60)), (120, 240));
+}
+
+#[test]
+fn rates_are_read_together_and_what_is_no_promql_is_refused() {
+    let query = |bad: &str, total: Option<&str>| SliSource::Query {
+        bad: bad.into(),
+        total: total.map(str::to_owned),
+        why: "its query cannot be read as counters".into(),
+    };
+    let good = plan(vec![spec("a", "x", query("sum(rate(e[slice]))", Some("sum(rate(t[slice]))")))]);
+    assert_eq!(good.groups(), [vec![0, 1]]);
+    assert_eq!(good.fetches[0].on_grid(30), "sum(rate(e[120s]))");
+    let remark = &good.notes["a-x"][0];
+    assert!(remark.starts_with("approximate: its query cannot be read as counters"), "{remark}");
+    for bad in ["sum(rate(e[slice])", "m[slice]", "\"text\"", &"(".repeat(20_000)] {
+        let model = Model { slos: vec![spec("a", "x", query(bad, None))], services: vec![] };
+        let (plan, refused) = Plan::new(&model);
+        assert!(plan.fetches.is_empty() && refused.contains_key("a-x"), "{bad:.40}");
+    }
+}
+
+fn generations(service: &str) -> SloSpec {
+    let ratio = |metric: &str| SliSource::Ratio {
+        total: format!(r#"{metric}_total{{model="{service}"}}"#),
+        part: Part::Bad(format!(r#"{metric}_errors_total{{model="{service}"}}"#)),
+    };
+    let all = ["new", "old"].map(|name| Generation { name: name.into(), source: ratio(name) });
+    spec(service, "availability", SliSource::Generations(all.into()))
+}
+
+#[test]
+fn of_several_generations_the_first_that_is_there_is_read_and_never_two() {
+    let model = Model { slos: vec![generations("a"), generations("b"), latency("c", 0.5)], services: vec![] };
+    let mut probes = Probes::new(&model, |_| true);
+    let queries = probes.queries(30);
+    assert_eq!(
+        queries,
+        [
+            r#"count by (le, service) (http_request_duration_seconds_bucket{service="c"})"#,
+            r#"count by (model) (new_total{model=~"a|b"})"#,
+            r#"count by (model) (old_total{model=~"a|b"})"#,
+            r#"count by (service) (histogram_count(http_request_duration_seconds{service="c"}))"#,
+        ]
+    );
+    let row = |pairs: &[(&str, &str)]| RawSeries {
+        labels: labels(pairs),
+        samples: crate::query::Samples::new(vec![(0, 2.0)]),
+    };
+    let bucket = |le: &str| row(&[("service", "c"), ("le", le)]);
+    probes.take(0, &[bucket("+Inf"), bucket("1.0"), bucket("0.25")]);
+    probes.take(1, &[row(&[("model", "b")])]);
+    probes.take(2, &[row(&[("model", "a")]), row(&[("model", "b")])]);
+    assert!(probes.fail(3, true), "a server without native histograms has none");
+    let mut survey = Survey::default();
+    assert_eq!(survey.learn(probes.known()).len(), 3);
+    assert_eq!(survey.of("c-latency-p95").map(|known| known.bounds.clone()), Some(vec![0.25, 1.0]));
+    let (plan, refused) = Plan::surveyed(&model, &survey);
+    assert!(refused.is_empty(), "{refused:?}");
+    let exprs: Vec<&str> = plan.fetches.iter().map(|f| f.expr.as_str()).collect();
+    for expected in [r#"old_total{model="a"}"#, r#"new_total{model="b"}"#] {
+        assert!(exprs.contains(&expected), "{exprs:?}");
+    }
+    assert_eq!(plan.notes["a-availability"], ["reads the metrics of old (known are new, old); never two of them"]);
+}
+
+#[test]
+fn what_falls_silent_is_read_on_until_another_generation_is_found() {
+    let model = Model { slos: vec![generations("a")], services: vec![] };
+    let known = |generation| Known { generation, ..Known::default() };
+    let mut survey = Survey::default();
+    survey.learn(BTreeMap::from([("a-availability".into(), known(Some(1)))]));
+    assert!(survey.learn(BTreeMap::from([("a-availability".into(), known(None))])).is_empty());
+    let read = |survey: &Survey| Plan::surveyed(&model, survey).0.fetches[0].expr.clone();
+    assert!(read(&survey).starts_with("old_"));
+    survey.learn(BTreeMap::from([("a-availability".into(), known(Some(0)))]));
+    assert!(read(&survey).starts_with("new_"));
+    // A query that failed says nothing of what it asked about.
+    let mut probes = Probes::new(&model, |_| true);
+    assert!(!probes.fail(0, false));
+    assert!(probes.known().is_empty());
 }

@@ -3,7 +3,7 @@
 //! `events` counts events, `slices` judges each slice as a whole, `query` takes the ratios of a query as they are.
 
 use crate::engine::Unit;
-use crate::spec::model::{SliSource, Trust};
+use crate::spec::model::SliSource;
 use crate::spec::problem::Code;
 use crate::spec::reader::{At, Fields, Report};
 use crate::spec::sli;
@@ -89,8 +89,9 @@ fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
         let query = fields.need(report, "query", "queue_depth");
         let expr = query.and_then(|at| sli::read_gauge(&at, report));
         let bound = sli::min_or_max(&mut fields, report);
+        let trust = sli::trust(&mut fields, report);
         fields.finish(report);
-        let source = SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust: Trust::default() };
+        let source = SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust };
         return Some(Said { source, unit: Unit::GaugeSlices, target_labels: None });
     }
     let quantile = match quantile {

@@ -1,0 +1,55 @@
+//! Asks a Prometheus what it holds of the sources of SLOs.
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::client::Client;
+use super::fault::Fault;
+use super::source::SourceOptions;
+use crate::query::plan::{Known, Probes};
+use crate::spec::Model;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Surveyed {
+    /// What was found of each SLO that was asked about; those whose queries failed are left out.
+    pub known: BTreeMap<String, Known>,
+    /// Queries sent.
+    pub requests: usize,
+    /// Queries without an answer, with why.
+    pub faults: Vec<(String, Fault)>,
+}
+
+/// Asks about the SLOs that `wanted` names, at `at_s`.
+pub async fn survey(
+    client: &Client,
+    model: &Model,
+    wanted: impl Fn(&str) -> bool,
+    at_s: i64,
+    options: &SourceOptions,
+) -> Surveyed {
+    let mut probes = Probes::new(model, wanted);
+    let queries = probes.queries(options.resolution_s);
+    let asked: Vec<_> = (queries.iter().cloned())
+        .map(|query| {
+            let client = client.clone();
+            async move { client.query(&query, at_s).await }
+        })
+        .collect();
+    let answers: Vec<_> = stream::iter(asked).buffered(options.concurrency.max(1)).collect().await;
+    let mut surveyed = Surveyed { requests: answers.len(), ..Surveyed::default() };
+    for (i, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(answer) => probes.take(i, &answer.series),
+            Err(fault) => {
+                let refused = matches!(fault, Fault::Refused(..) | Fault::Status(400..500, _));
+                if !probes.fail(i, refused) {
+                    surveyed.faults.push((queries[i].clone(), fault));
+                }
+            }
+        }
+    }
+    surveyed.known = probes.known();
+    surveyed
+}

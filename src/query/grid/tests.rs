@@ -1,0 +1,83 @@
+use super::*;
+use crate::query::Samples;
+use crate::spec::SliSource;
+use crate::spec::model::Trust;
+
+const RES_MS: i64 = 30_000;
+
+fn plan(source: SliSource) -> Plan {
+    let text = "name: a\nowner: team\nslo: {availability: {objective: 99, sli: {total: t, bad: b}}}\n";
+    let mut model = crate::spec::load_text("a.yaml", text).model;
+    model.slos[0].source = Ok(source);
+    let (plan, refused) = Plan::new(&model);
+    assert!(refused.is_empty(), "{refused:?}");
+    plan
+}
+
+fn gauge(frozen_after: Option<u32>, sentinel_over: Option<f64>) -> Plan {
+    let trust = Trust { frozen_after, sentinel_over };
+    plan(SliSource::Gauge { expr: "max(age_seconds)".into(), bound: Bound::Max(60.0), trust })
+}
+
+/// A series with these values, one a slice from slice 0 on.
+fn series(pod: &str, values: &[f64]) -> RawSeries {
+    let samples = values.iter().zip(1..).map(|(&value, i)| (i * RES_MS, value)).collect();
+    RawSeries { labels: vec![("pod".into(), pod.into())], samples: Samples::new(samples) }
+}
+
+/// Slices and whether they are bad, and the fault.
+fn read(plan: &Plan, answers: &[Vec<RawSeries>], from: i64) -> (Vec<(i64, u64, u64)>, Option<DataReason>) {
+    let answers: Vec<_> = plan.fetches.iter().zip(answers).map(|(fetch, rows)| (fetch, rows.as_slice())).collect();
+    let mut harvests = values(plan, &Fanout::default(), &answers, from, RES_MS);
+    assert_eq!(harvests.len(), 1);
+    let harvest = harvests.remove(0);
+    (harvest.slices.into_iter().map(|(slice, cell)| (slice, cell.total, cell.bad)).collect(), harvest.fault)
+}
+
+#[test]
+fn a_gauge_that_stands_still_is_unknown_from_the_slice_on_that_proves_it() {
+    let plan = gauge(Some(3), None);
+    assert_eq!(plan.fetches[0].context, 3);
+    let frozen = series("a", &[7.0, 8.0, 9.0, 9.0, 9.0, 9.0, 9.0, 10.0]);
+    let (slices, fault) = read(&plan, &[vec![frozen]], 3);
+    assert_eq!(slices, [(3, 1, 0), (4, 1, 0), (7, 1, 0)]);
+    assert_eq!(fault, Some(DataReason::Frozen));
+    // A value over the bound that does not move is no more to be believed.
+    let (slices, _) = read(&plan, &[vec![series("a", &[99.0; 8])]], 4);
+    assert_eq!(slices, []);
+}
+
+#[test]
+fn a_sentinel_is_unknown_and_hides_no_other_series_that_is_bad() {
+    let plan = gauge(None, Some(1e9));
+    let waiting = series("a", &[1.8e19, 1.8e19, 30.0]);
+    let other = series("b", &[5.0, 70.0, 5.0]);
+    let (slices, fault) = read(&plan, &[vec![waiting, other]], 0);
+    assert_eq!(slices, [(1, 1, 1), (2, 1, 0)]);
+    assert_eq!(fault, Some(DataReason::Sentinel));
+}
+
+#[test]
+fn a_ratio_is_one_event_a_slice_and_no_ratio_is_unknown() {
+    let plan = plan(SliSource::Query { bad: "ratio".into(), total: None, why: "raw".into() });
+    let (slices, fault) = read(&plan, &[vec![series("a", &[0.25, f64::NAN, 0.0, 1.0000000001, 2.0])]], 0);
+    assert_eq!(slices, [(0, 1_000_000, 250_000), (2, 1_000_000, 0), (3, 1_000_000, 1_000_000)]);
+    assert_eq!(fault, Some(DataReason::NotANumber));
+}
+
+#[test]
+fn rates_come_to_whole_events_that_add_up_however_often_they_are_read() {
+    let plan = plan(SliSource::Query { bad: "bad".into(), total: Some("total".into()), why: "raw".into() });
+    assert_eq!(plan.fetches.iter().map(|f| f.expr.as_str()).collect::<Vec<_>>(), ["bad", "total"]);
+    // A third of an event a slice, of which a tenth is bad.
+    let (total, bad) = (series("a", &[1.0 / 90.0; 3000]), series("a", &[1.0 / 900.0; 3000]));
+    let (whole, fault) = read(&plan, &[vec![bad.clone()], vec![total.clone()]], 0);
+    assert_eq!(fault, None);
+    let sum = whole.iter().fold((0, 0), |(t, b), of| (t + of.1, b + of.2));
+    assert!(sum.0.abs_diff(1000) <= 2 && sum.1.abs_diff(100) <= 2, "{sum:?}");
+    assert!(whole.iter().all(|of| of.2 <= of.1));
+    let (later, _) = read(&plan, &[vec![bad], vec![total.clone()]], 2000);
+    assert_eq!(later, whole[2000..]);
+    let (none_bad, _) = read(&plan, &[vec![], vec![total]], 0);
+    assert_eq!(none_bad.iter().map(|of| of.2).sum::<u64>(), 0, "bad absent while total is there is 0 bad");
+}

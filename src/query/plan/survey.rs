@@ -1,0 +1,233 @@
+//! What a Prometheus was found to hold of what SLOs could read: which generation of a metric there is, which buckets a
+//! histogram has, and whether it is a native one.
+//!
+//! Asked once where something must be known, not in each poll, and one query for each metric, not for each SLO: selectors
+//! are merged as those of the polls are. Deliberately absent: when to ask. That is `app`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ask, Fetch, Plan, Role, Sli, Use, index, merge, parse_le};
+use crate::query::grid;
+use crate::query::samples::RawSeries;
+use crate::query::selector::Selector;
+use crate::spec::{Model, SliSource, SloSpec};
+
+/// What is known of each SLO, by its id.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Survey(BTreeMap<String, Known>);
+
+/// What is known of the sources of one SLO.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// Place of the generation that is there; `None` while none was ever found, or where there are no generations.
+    pub generation: Option<usize>,
+    /// Finite bounds of its buckets, ascending.
+    pub bounds: Vec<f64>,
+    /// It is there as a native histogram.
+    pub native: bool,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        *self == Known::default()
+    }
+}
+
+impl Survey {
+    /// What is known of an SLO.
+    pub fn of(&self, slo_id: &str) -> Option<&Known> {
+        self.0.get(slo_id)
+    }
+
+    /// Takes what was found; what was found of nothing stays as it was known, for nothing is no reason to read something
+    /// else. Answers the SLOs of which something else is known now.
+    pub fn learn(&mut self, found: BTreeMap<String, Known>) -> BTreeSet<String> {
+        let mut changed = BTreeSet::new();
+        for (id, known) in found {
+            if !known.is_empty() && self.0.get(&id) != Some(&known) {
+                changed.insert(id.clone());
+                self.0.insert(id, known);
+            }
+        }
+        changed
+    }
+
+    /// Forgets SLOs that are not wanted any more.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|id, _| keep(id));
+    }
+
+    /// The source that an SLO is read from: of several generations the one that is there, the first until that is known.
+    pub fn source<'a>(&self, spec: &'a SloSpec) -> Result<&'a SliSource, &'a String> {
+        let source = spec.source.as_ref()?;
+        let SliSource::Generations(all) = source else { return Ok(source) };
+        let place = self.of(&spec.slo.id).and_then(|known| known.generation).unwrap_or(0);
+        Ok(all.get(place).or(all.first()).map_or(source, |one| &one.source))
+    }
+}
+
+/// What a probe looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Series,
+    Buckets,
+    Native,
+}
+
+/// Whether anything has to be known of a source before it can be read.
+pub fn is_surveyed(spec: &SloSpec) -> bool {
+    matches!(spec.source, Ok(SliSource::Generations(_) | SliSource::Histogram { .. } | SliSource::Queue { .. }))
+}
+
+/// The questions of one survey.
+#[derive(Debug)]
+pub struct Probes {
+    /// SLO id, place of the generation, what is looked for; by index into the plan's SLIs.
+    targets: Vec<(String, usize, Target)>,
+    plan: Plan,
+    /// The first of the fetches that look for native histograms, and the first behind them.
+    natives: (usize, usize),
+    found: Vec<Found>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Found {
+    exists: bool,
+    failed: bool,
+    bounds: Vec<f64>,
+}
+
+impl Probes {
+    /// Questions about the SLOs that `wanted` names.
+    pub fn new(model: &Model, wanted: impl Fn(&str) -> bool) -> Self {
+        let mut targets = Vec::new();
+        let mut uses: Vec<Use> = Vec::new();
+        let mut exprs: BTreeMap<String, Vec<(usize, Role)>> = BTreeMap::new();
+        for spec in model.slos.iter().filter(|spec| is_surveyed(spec) && wanted(&spec.slo.id)) {
+            let sources: Vec<&SliSource> = match &spec.source {
+                Ok(SliSource::Generations(all)) => all.iter().map(|one| &one.source).collect(),
+                Ok(source) => vec![source],
+                Err(_) => Vec::new(),
+            };
+            for (place, source) in sources.into_iter().enumerate() {
+                let mut look = |what: Target, selector: Result<Selector, String>, expr: &str| {
+                    let sli = targets.len();
+                    targets.push((spec.slo.id.clone(), place, what));
+                    match selector {
+                        Ok(selector) => uses.push(Use { sli, role: Role::Total, selector, le: None }),
+                        Err(_) => exprs.entry(expr.to_owned()).or_default().push((sli, Role::Value)),
+                    }
+                };
+                match source {
+                    SliSource::Ratio { total: expr, .. }
+                    | SliSource::Gauge { expr, .. }
+                    | SliSource::Query { total: Some(expr), .. }
+                    | SliSource::Query { bad: expr, total: None, .. } => {
+                        look(Target::Series, Selector::parse(expr), expr);
+                    }
+                    SliSource::Histogram { selector, .. } | SliSource::Queue { histogram: selector, .. } => {
+                        let Ok(base) = Selector::parse(selector) else { continue };
+                        look(Target::Buckets, Ok(base.renamed(format!("{}_bucket", base.metric))), "");
+                        look(Target::Native, Ok(base), "");
+                    }
+                    SliSource::Generations(_) => {}
+                }
+            }
+        }
+        let slis: Vec<Sli> = targets.iter().map(|(id, _, what)| probe(id, *what)).collect();
+        let is_native = |u: &&Use| targets[u.sli].2 == Target::Native;
+        let (native, plain): (Vec<&Use>, Vec<&Use>) = uses.iter().partition(is_native);
+        // A selector that cannot be merged was refused when the SLO was planned.
+        let mut fetches = merge(Ask::Counter, &plain, &slis).unwrap_or_default();
+        let first = fetches.len();
+        fetches.extend(merge(Ask::Counter, &native, &slis).unwrap_or_default());
+        let natives = (first, fetches.len());
+        fetches.extend(exprs.into_iter().map(|(expr, roles)| Fetch {
+            ask: Ask::Gauge,
+            expr,
+            slis: roles.iter().map(|&(sli, _)| sli).collect(),
+            metric: None,
+            keep: Vec::new(),
+            keep_undivided: Vec::new(),
+            roles,
+            context: 0,
+        }));
+        let found = vec![Found::default(); targets.len()];
+        Probes { targets, plan: Plan { fetches, slis, by_metric: index(uses), ..Plan::default() }, natives, found }
+    }
+
+    /// The queries to ask, in order.
+    pub fn queries(&self, resolution_s: i64) -> Vec<String> {
+        let query = |(i, fetch): (usize, &Fetch)| {
+            let by = if fetch.keep.is_empty() { String::new() } else { format!(" by ({})", fetch.keep.join(", ")) };
+            match (self.natives.0..self.natives.1).contains(&i) {
+                true => format!("count{by} (histogram_count({}))", fetch.expr),
+                false => format!("count{by} ({})", fetch.on_grid(resolution_s)),
+            }
+        };
+        self.plan.fetches.iter().enumerate().map(query).collect()
+    }
+
+    /// Takes the answer to the `i`th query.
+    pub fn take(&mut self, i: usize, rows: &[RawSeries]) {
+        for row in rows {
+            for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], row) {
+                let (found, target) = (&mut self.found[sli], self.targets[sli].2);
+                match (target, parse_le(row.label("le"))) {
+                    (Target::Buckets, Some(bound)) => {
+                        found.exists = true;
+                        found.bounds.extend(Some(bound).filter(|bound| bound.is_finite()));
+                    }
+                    (Target::Buckets, None) => {}
+                    // Asked of a metric of another kind it may answer with zeros, or not at all.
+                    (Target::Series | Target::Native, _) => {
+                        found.exists |= row.samples.iter().any(|(_, count)| count > 0.0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The `i`th query has no answer: nothing is said of what it asked about. A server that knows no native histograms
+    /// refuses to be asked about them, and has none: that is an answer, and `true` says so.
+    pub fn fail(&mut self, i: usize, refused: bool) -> bool {
+        let fetch = &self.plan.fetches[i];
+        if refused && (self.natives.0..self.natives.1).contains(&i) {
+            return true;
+        }
+        for &sli in &fetch.slis {
+            self.found[sli].failed = true;
+        }
+        false
+    }
+
+    /// What was found of each SLO all of whose queries were answered.
+    pub fn known(self) -> BTreeMap<String, Known> {
+        let mut by_slo: BTreeMap<String, BTreeMap<usize, (Known, bool)>> = BTreeMap::new();
+        let mut failed = BTreeSet::new();
+        for ((id, place, target), found) in self.targets.into_iter().zip(self.found) {
+            if found.failed {
+                failed.insert(id.clone());
+            }
+            let (known, exists) = by_slo.entry(id).or_default().entry(place).or_default();
+            *exists |= found.exists;
+            known.native |= target == Target::Native && found.exists;
+            known.bounds.extend(found.bounds);
+            known.bounds.sort_by(f64::total_cmp);
+            known.bounds.dedup();
+        }
+        by_slo.retain(|id, _| !failed.contains(id));
+        let chosen = |of: BTreeMap<usize, (Known, bool)>| {
+            let there = of.into_iter().find(|(_, (_, exists))| *exists);
+            there.map(|(place, (known, _))| Known { generation: Some(place), ..known }).unwrap_or_default()
+        };
+        by_slo.into_iter().map(|(id, of)| (id, chosen(of))).collect()
+    }
+}
+
+/// A stand-in for the planner: what an answer must be told apart by.
+fn probe(id: &str, target: Target) -> Sli {
+    Sli { id: id.to_owned(), by: if target == Target::Buckets { vec!["le".into()] } else { vec![] }, ..Sli::default() }
+}
