@@ -99,7 +99,7 @@ async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same
     let views: Vec<Value> = serde_json::from_str(&hand).expect("JSON");
     let ids: Vec<&str> = views.iter().filter_map(|view| view["id"].as_str()).collect();
     assert_eq!(ids, ["pay-generator", "pay-openslo", "pay-pyrra", "pay-sloth"]);
-    assert_eq!(views[2]["series"].as_array().map(Vec::len), Some(3), "one for each instance");
+    assert_eq!(views[2]["series"].as_array().map(Vec::len), Some(4), "the whole, and one for each instance");
     for series in views.iter().flat_map(|view| view["series"].as_array().expect("series")) {
         let count = |key: &str| series["window"][key].as_u64().unwrap_or(0);
         assert!(count("total") > 100 && count("bad") > 0, "{series:#}");
