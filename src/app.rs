@@ -7,6 +7,7 @@
 //! Nothing leaves the process before it is stored. The caller brings the listener, the clock and the stop signal, so a
 //! test runs two daemons in one process and the demo runs one on a fast clock.
 
+pub mod corrections;
 pub mod daemon;
 pub mod evaluation;
 mod guard;

@@ -10,6 +10,7 @@ pub mod alert;
 pub mod budget;
 pub mod burn;
 pub mod chance;
+pub mod exclusion;
 pub mod labels;
 pub mod ledger;
 pub mod period;
@@ -21,6 +22,7 @@ pub mod whole;
 
 pub use alert::{Alert, AlertBook, AlertKind};
 pub use budget::BudgetStatus;
+pub use exclusion::Exclusion;
 pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};

@@ -8,6 +8,7 @@
 
 mod alerting;
 mod burn;
+mod correction;
 mod defaults;
 mod duration;
 mod explain;

@@ -589,6 +589,7 @@ impl Daemon {
         }
         self.unfilled.retain(same);
         let back: BTreeSet<String> = after.keys().filter(|id| !same(id)).cloned().collect();
+        super::corrections::log(&self.rules.slos, &rules.slos);
         self.rules = rules;
         if let Some(gatekeeper) = &self.gatekeeper {
             gatekeeper.take_rules(self.rules.gate.clone());

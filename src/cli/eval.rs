@@ -13,6 +13,7 @@ use crate::app::history::join;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::alert::AlertBook;
+use crate::engine::budget::CountingAll;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, RECENT_S};
@@ -177,8 +178,13 @@ fn table(snapshot: &Snapshot) -> String {
     for slo in &snapshot.slos {
         for status in &slo.series {
             table.push(row(&slo.slo, status));
-            for budget in status.budgets.iter().skip(1) {
-                table.push(window_row(budget));
+            for (place, budget) in status.budgets.iter().enumerate() {
+                if place > 0 {
+                    table.push(window_row(budget));
+                }
+                if let Some(all) = &budget.counting_all {
+                    table.push(all_counted_row(budget, all));
+                }
             }
         }
     }
@@ -196,6 +202,24 @@ fn window_row(budget: &BudgetStatus) -> [String; 9] {
     let counts = counts(budget.budget_remaining, &budget.window);
     let [left, ratio, total, bad] = counts;
     [String::new(), String::new(), String::new(), budget.name.clone(), left, ratio, total, bad, String::new()]
+}
+
+/// The same window without exclusions.
+fn all_counted_row(budget: &BudgetStatus, all: &CountingAll) -> [String; 9] {
+    let window = WindowStatus { total: all.total, bad: all.bad, error_ratio: all.error_ratio, ..budget.window };
+    let [left, ratio, total, bad] = counts(all.budget_remaining, &window);
+    let name = format!("{}, all counted", budget.name);
+    [
+        String::new(),
+        String::new(),
+        String::new(),
+        name,
+        left,
+        ratio,
+        total,
+        bad,
+        format!("{} excluded", span(all.excluded_s)),
+    ]
 }
 
 /// Budget left, error ratio, events and bad ones.

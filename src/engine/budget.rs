@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Seconds;
 use super::burn::{Reading, Window};
+use super::exclusion::Cuts;
 use super::period::{BudgetReset, Period};
 use super::status::WindowStatus;
 
@@ -41,6 +42,23 @@ pub struct BudgetStatus {
     pub coverage: f64,
     /// The reset since which its budget counts, if there was one in it.
     pub reset: Option<Arc<BudgetReset>>,
+    /// The same with everything counted, where exclusions leave something out.
+    pub counting_all: Option<CountingAll>,
+}
+
+/// What a window would say without exclusions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CountingAll {
+    /// How much of the window does not count, seconds: in the steps in which it is still known.
+    pub excluded_s: i64,
+    /// Events in it, all of them.
+    pub total: u64,
+    /// Bad ones, all of them.
+    pub bad: u64,
+    /// `bad / total`.
+    pub error_ratio: Option<f64>,
+    /// What would be left of the budget.
+    pub budget_remaining: Option<f64>,
 }
 
 /// The budget of one window at one moment.
@@ -63,8 +81,11 @@ impl Budget {
             }
         };
         let mut so_far = reading.window(at, at - from);
+        let matches = |reset: &&Arc<BudgetReset>| {
+            reset.at <= at && reset.when.iter().all(|(name, value)| reading.labels.get(name) == Some(value))
+        };
         let resets = &reading.slo.terms.resets;
-        let reset = resets.iter().rev().find(|reset| reset.at <= at).filter(|reset| reset.at > from).cloned();
+        let reset = resets.iter().rev().find(matches).filter(|reset| reset.at > from).cloned();
         let spent = reset.as_ref().map(|reset| reading.window(at, at - reset.at).bad);
         let whole = resets_at.map(|_| reading.window(at, length_s));
         let remaining = match (spent, &whole) {
@@ -92,7 +113,7 @@ impl Budget {
         (self.so_far.sum.known as f64 / self.so_far.sum.slices.max(1) as f64).clamp(0.0, 1.0)
     }
 
-    pub fn status(&self, period: &Period, burn: Option<f64>, at: Seconds) -> BudgetStatus {
+    pub fn status(&self, reading: &Reading<'_>, period: &Period, burn: Option<f64>, at: Seconds) -> BudgetStatus {
         BudgetStatus {
             name: period.label(),
             time_zone: match period {
@@ -106,7 +127,23 @@ impl Budget {
             exhaustion_s: self.exhaustion_s(burn, at),
             coverage: self.coverage(),
             reset: self.reset.clone(),
+            counting_all: self.counting_all(reading, period, at),
         }
+    }
+
+    fn counting_all(&self, reading: &Reading<'_>, period: &Period, at: Seconds) -> Option<CountingAll> {
+        if reading.cuts.is_empty() {
+            return None;
+        }
+        let all = Budget::read(&Reading { cuts: &Cuts::default(), ..*reading }, period, at);
+        let excluded = all.so_far.sum.slices - self.so_far.sum.slices;
+        (excluded > 0).then(|| CountingAll {
+            excluded_s: excluded as i64 * reading.series.resolution_s(),
+            total: all.so_far.total,
+            bad: all.so_far.bad,
+            error_ratio: all.so_far.status().error_ratio,
+            budget_remaining: all.remaining,
+        })
     }
 }
 
@@ -136,8 +173,8 @@ impl Budgets {
         if terms.is_plain() {
             return Vec::new();
         }
-        let main = self.main.status(&reading.slo.period(), burn, at);
-        let more = self.more.iter().zip(&terms.more).map(|(budget, period)| budget.status(period, burn, at));
+        let main = self.main.status(reading, &reading.slo.period(), burn, at);
+        let more = self.more.iter().zip(&terms.more).map(|(budget, period)| budget.status(reading, period, burn, at));
         std::iter::once(main).chain(more).collect()
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod tests;
 
 use super::budget::Budgets;
 use super::chance;
+use super::exclusion::Cuts;
 use super::ledger::{SeriesLedger, WindowSum};
 use super::slo::{BurnClause, Slo, Speed, Unit};
 use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
@@ -42,14 +43,21 @@ pub fn evaluate(
         DataReason::Filling => series.oldest().unwrap_or(at),
         _ => Seconds::MIN,
     };
-    let reading = Reading { slo, series, read_from };
+    let cuts = match slo.terms.exclusions.as_slice() {
+        [] => Cuts::default(),
+        some => Cuts::of(some, labels, at - slo.longest_s() - SINCE_REACH_S, at),
+    };
+    let reading = Reading { slo, series, labels, cuts: &cuts, read_from };
     let windows = Windows::of(&reading, at);
     let budgets = Budgets::read(&reading, at);
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
     // A period of the calendar may just have begun: then the windows of the clauses are longer.
-    let nothing_known = budgets.main.so_far.sum.known == 0 && windows.0.iter().all(|window| window.sum.known == 0);
+    let every = || windows.0.iter().chain([&budgets.main.so_far]);
+    let nothing_known = budgets.main.so_far.sum.known == 0
+        && every().all(|window| window.sum.known == 0)
+        && every().any(|window| window.sum.slices > 0);
     let state = match previous.map(|previous| previous.state) {
         Some(held) if burns(held) && (blind || nothing_known) => held,
         _ if blind || nothing_known => SloState::Unknown,
@@ -76,6 +84,9 @@ pub fn evaluate(
 pub(super) struct Reading<'a> {
     pub slo: &'a Slo,
     pub series: &'a SeriesLedger,
+    pub labels: &'a Labels,
+    /// What does not count.
+    pub cuts: &'a Cuts,
     /// Windows that begin before this have not been read whole.
     pub read_from: Seconds,
 }
@@ -83,7 +94,11 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// The window of `length_s` seconds up to `at`.
     pub fn window(&self, at: Seconds, length_s: i64) -> Window {
-        let sum = self.series.window(at, length_s);
+        let mut sum = self.series.window(at, length_s);
+        let cuts = self.cuts.within(at - length_s - super::ledger::STEP_MAX_S, at);
+        if !cuts.is_empty() {
+            sum = sum - self.series.window_within(at, length_s, cuts);
+        }
         let (counted, counted_bad) = match self.slo.unit {
             Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
             Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
@@ -112,6 +127,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Nothing is known of it, of all that counts.
+    fn is_dark(&self) -> bool {
+        self.sum.known == 0 && self.sum.slices > 0
+    }
+
     pub fn status(&self) -> WindowStatus {
         WindowStatus {
             window_s: self.length_s,
@@ -156,8 +176,9 @@ fn clause_status(
 ) -> ClauseStatus {
     let (long, short) = (windows.get(clause.long_s), windows.get(clause.short_s));
     let (over, chance) = verdict(slo, clause, &long, &short);
-    // A window of which no slice is known says nothing, even while the source answers again.
-    let held = blind || [long, short].iter().any(|window| window.sum.known == 0 || window.unread);
+    // A window of which no slice is known says nothing, even while the source answers again. One of which none counts
+    // says that nothing burns.
+    let held = blind || [long, short].iter().any(|window| window.is_dark() || window.unread);
     let firing = if held { fired(clause, previous) } else { over };
     ClauseStatus {
         speed: clause.speed,

@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: budgets and burn rates (`burn`), samples and increments (`query`).
 
+mod cut;
 mod hours;
 mod judge;
 mod series;
@@ -14,6 +15,7 @@ mod tier;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Sub;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,8 @@ pub use tier::Slot;
 
 /// Resolutions a ledger can have, seconds: slices must tile its 5-minute slots.
 pub const RESOLUTIONS_S: [i64; 12] = [10, 12, 15, 20, 25, 30, 50, 60, 75, 100, 150, 300];
+/// The longest step in which a slice can be remembered, seconds.
+pub const STEP_MAX_S: i64 = 3600;
 /// The resolution where nothing else is said, seconds.
 pub const RESOLUTION_DEFAULT_S: i64 = 30;
 
@@ -71,6 +75,23 @@ pub struct WindowSum {
     pub partial: u64,
     /// Slices the window spans.
     pub slices: u64,
+}
+
+impl Sub for WindowSum {
+    type Output = WindowSum;
+
+    /// Without a part of it.
+    fn sub(self, part: WindowSum) -> WindowSum {
+        WindowSum {
+            total: self.total.saturating_sub(part.total),
+            bad: self.bad.saturating_sub(part.bad),
+            judged: self.judged.saturating_sub(part.judged),
+            judged_bad: self.judged_bad.saturating_sub(part.judged_bad),
+            known: self.known.saturating_sub(part.known),
+            partial: self.partial.saturating_sub(part.partial),
+            slices: self.slices.saturating_sub(part.slices),
+        }
+    }
 }
 
 /// What became of the slices given to a series.

@@ -7,6 +7,7 @@
 //! The time zone database is compiled in, so the same rules give the same numbers on every machine. Deliberately
 //! absent: a clock. The moment is an argument.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::{Date, Weekday};
@@ -15,6 +16,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use super::Seconds;
+use super::exclusion::Exclusion;
 
 const DAY_S: i64 = 86_400;
 /// Past these no calendar is asked (years 5138 and -1199): the ledger holds nothing there.
@@ -62,6 +64,8 @@ pub enum CalendarUnit {
 pub struct BudgetReset {
     /// From when on what is bad counts against the budget.
     pub at: Seconds,
+    /// Series labels that must all be equal; empty for every series.
+    pub when: BTreeMap<String, String>,
     /// Who decided it.
     pub author: String,
     /// Why.
@@ -77,6 +81,8 @@ pub struct Terms {
     pub more: Vec<Period>,
     /// Budget resets, earliest first.
     pub resets: Vec<Arc<BudgetReset>>,
+    /// What does not count.
+    pub exclusions: Vec<Arc<Exclusion>>,
 }
 
 impl Terms {

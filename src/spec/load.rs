@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
+use super::correction::{self, PlacedCorrection};
 use super::defaults::defaults;
 use super::duration::TimeSpan;
 use super::files::{self, LoadedFile};
@@ -117,6 +118,7 @@ struct Documents<'a> {
     /// How many presets there are.
     presets: usize,
     foreign: Vec<import::Document<'a>>,
+    corrections: Vec<(usize, PlacedCorrection)>,
     /// A service or a whole file could not be read, so a name that is not there may be in it.
     incomplete: bool,
 }
@@ -159,6 +161,15 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     model.slos.dedup_by(|a, b| a.slo.id == b.slo.id);
     let whole: BTreeMap<&str, bool> =
         documents.services.iter().map(|(_, placed)| (placed.service.name.as_str(), placed.whole)).collect();
+    for (index, placed) in &documents.corrections {
+        let mut report = Report::new(&files[*index].path, &files[*index].text);
+        placed.apply(
+            &mut model,
+            documents.incomplete || documents.services.iter().any(|(_, service)| !service.whole),
+            &mut report,
+        );
+        problems.append(&mut report.problems);
+    }
     for (index, placed) in &documents.policies {
         // What was refused already is not reported a second time as missing.
         if whole.get(placed.policy.service.as_str()).copied().unwrap_or(!documents.incomplete) {
@@ -239,6 +250,10 @@ fn read_file<'a>(
                 Some(found) => documents.services.push((index, found)),
                 None => documents.incomplete = true,
             },
+            Shape::Correction => {
+                let found = correction::read(&root, report);
+                documents.corrections.extend(found.into_iter().map(|found| (index, found)));
+            }
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
             Shape::Preset => {}
             Shape::Elsewhere(_) if !file.named => {}
@@ -253,7 +268,7 @@ fn read_file<'a>(
 }
 
 /// What belongs into a folder of rules.
-const EITHER: &str = "a service (name, owner, slo) or a policy (service, allowed_actions)";
+const EITHER: &str = "a service (name, owner, slo), a policy (service, allowed_actions) or exclusions";
 
 /// Reads what other tools wrote, all of it together: their documents name each other.
 fn read_foreign(
@@ -283,6 +298,7 @@ enum Shape {
     Preset,
     /// A document of another tool.
     Foreign(import::Format),
+    Correction,
     /// Known, and read by somebody else: passed over in a folder.
     Elsewhere(&'static str),
     Unknown(String, &'static str),
@@ -316,6 +332,9 @@ fn shape(node: &Node) -> Shape {
         let what = "these are daemon settings, not a service or a policy";
         return Shape::Unknown(what.into(), "slowburn run --config FILE, outside of the rules folder");
     }
+    if has("exclusions") || has("budget_resets") {
+        return Shape::Correction;
+    }
     if has("allowed_actions") || has("safety_checks") || has("service") && !has("slo") {
         return Shape::Policy;
     }
@@ -330,6 +349,7 @@ fn shape(node: &Node) -> Shape {
 fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: &mut Vec<Problem>) {
     let mut names: BTreeMap<&str, (usize, &PlacedService)> = BTreeMap::new();
     let mut ids: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
+    let mut exclusions: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let at = |file: usize, place: Place| format!("{}:{}:{}", files[file].path, place.line, place.column);
     let mut refuse = |file: usize, place: Place, what: String, instead: &str| {
@@ -367,6 +387,13 @@ fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: 
                 let what = format!("the SLO id {:?} is defined twice, first at {}", slo.spec.slo.id, at(other, place));
                 refuse(*file, slo.place, what, either);
             }
+        }
+    }
+    for (file, placed) in &documents.corrections {
+        let Some(name) = placed.name() else { continue };
+        if let Some((other, place)) = exclusions.insert(name, (*file, placed.place)) {
+            let what = format!("the exclusion {name:?} is defined twice, first at {}", at(other, place));
+            refuse(*file, placed.place, what, either);
         }
     }
     for (file, placed) in &documents.policies {

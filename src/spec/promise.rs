@@ -75,6 +75,10 @@ enum Confidence {
 fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Report<'_>) -> Common<'a> {
     let objective = fields.get("objective");
     let windows = window::windows(fields, report);
+    if let Some(at) = fields.get("resolution") {
+        let what = "the length of a slice is one for all SLOs of a daemon: an SLO cannot have its own";
+        report.error(&at, Code::InvalidValue, what).write("slowburn run --resolution 30s, or a second daemon");
+    }
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let series_max = fields.get("series_max").and_then(|at| series_max(&at, &by, report));

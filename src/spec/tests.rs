@@ -210,6 +210,10 @@ fn the_examples_in_rules_load_clean() {
     assert_eq!(load(&[root("rules")]).render(false), "", "presets are read, defaults beside them passed over");
     assert_eq!(load(&[root("rules/presets")]).render(false), "", "presets alone");
     assert!(load(&[root("rules/defaults.yaml"), root("rules/services")]).is_fatal(), "named itself");
+    let with = load(&[root("rules/services"), root("rules/exclusions")]);
+    assert_eq!(with.render(false), "");
+    let terms = &with.model.slo("checkout-availability").expect("it is there").slo.terms;
+    assert_eq!((terms.exclusions.len(), terms.resets.len()), (2, 1));
     assert_eq!(loaded.model.services.len(), 4);
     assert_eq!(loaded.policies.len(), 1);
     assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
@@ -462,7 +466,8 @@ fn check_invariants(loaded: &Loaded) -> Result<(), TestCaseError> {
 fn corpus() -> &'static Vec<String> {
     static CORPUS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     CORPUS.get_or_init(|| {
-        let folders = ["tests/configs/good", "tests/configs/bad", "rules/services", "rules/policies"];
+        let folders =
+            ["tests/configs/good", "tests/configs/bad", "rules/services", "rules/policies", "rules/exclusions"];
         let paths = folders.into_iter().flat_map(yaml_files);
         paths.map(|path| fs::read_to_string(path).expect("readable")).collect()
     })

@@ -147,8 +147,12 @@ table! {
     SLO_WINDOW_EVENTS: Gauge Count = "slowburn_slo_window_events";
     /// Share of the error budget of the main window that is left; negative when overspent. Absent when unknown.
     SLO_ERROR_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_error_budget_remaining_ratio";
-    /// Share of the error budget of each window that is left, by window. Only of SLOs with a calendar window, several windows or a budget reset.
+    /// Share of the error budget of each window that is left, by window. Only of SLOs with a calendar window, several windows, a budget reset or an exclusion.
     SLO_WINDOW_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_window_budget_remaining_ratio";
+    /// The same with everything counted, by window. Only where exclusions leave something out.
+    SLO_WINDOW_BUDGET_COUNTING_ALL_RATIO: Gauge Percent = "slowburn_slo_window_budget_counting_all_ratio";
+    /// How much of a window exclusions leave out, by window. Only where they do.
+    SLO_WINDOW_EXCLUDED_SECONDS: Gauge Seconds = "slowburn_slo_window_excluded_seconds";
     /// Unix time at which the budget of a calendar window begins anew, by window.
     SLO_BUDGET_RESET_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_slo_budget_reset_timestamp_seconds";
     /// Time until the error budget is spent at the present burn. Absent when nothing burns, nothing is left, or the budget begins anew before.

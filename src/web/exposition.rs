@@ -120,6 +120,9 @@ fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds)
     for budget in &series.budgets {
         let labels = [("window", budget.name.as_str())];
         page.known(names::SLO_WINDOW_BUDGET_REMAINING_RATIO, own, &labels, budget.budget_remaining);
+        let all = budget.counting_all;
+        page.known(names::SLO_WINDOW_BUDGET_COUNTING_ALL_RATIO, own, &labels, all.and_then(|all| all.budget_remaining));
+        page.known(names::SLO_WINDOW_EXCLUDED_SECONDS, own, &labels, all.map(|all| all.excluded_s as f64));
         page.known(names::SLO_BUDGET_RESET_TIMESTAMP_SECONDS, own, &labels, budget.resets_at.map(|at| at as f64));
     }
     page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);

@@ -10,6 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::{App, Info, Limits, Readiness, Reload};
 use crate::clock::Clock;
 use crate::engine::alert::{Alert, AlertKind};
+use crate::engine::budget::CountingAll;
+use crate::engine::exclusion::{Exclusion, Span};
 use crate::engine::severity::Sev;
 use crate::engine::status::{ClauseStatus, DataHealth, DataReason, WindowStatus};
 use crate::engine::{
@@ -121,8 +123,20 @@ fn budgets(slo: &Slo, series: &SeriesStatus) -> Vec<BudgetStatus> {
         exhaustion_s: None,
         coverage: 1.0,
         reset: None,
+        counting_all: Some(CountingAll {
+            excluded_s: 2 * HOUR,
+            total: series.window.total + 7200,
+            bad: series.window.bad + 7200,
+            error_ratio: Some(0.01),
+            budget_remaining: Some(-0.1),
+        }),
     };
-    let reset = BudgetReset { at: AT - 2 * DAY, author: "<alice>".into(), reason: "INC-7 & agreed".into() };
+    let reset = BudgetReset {
+        at: AT - 2 * DAY,
+        when: Default::default(),
+        author: "<alice>".into(),
+        reason: "INC-7 & agreed".into(),
+    };
     let main = of(&slo.period(), series.budget_remaining);
     let more = slo
         .terms
@@ -201,6 +215,14 @@ pub fn fleet() -> Snapshot {
     let mut latency = slo("checkout", "latency-p95", 99.0, p95, &[]);
     let paris = jiff::tz::TimeZone::get("Europe/Paris").expect("it is compiled in");
     latency.terms.more = vec![Period::Calendar(Calendar::new(CalendarUnit::Month, paris))];
+    latency.terms.exclusions = vec![Arc::new(Exclusion {
+        name: "move".into(),
+        span: Span::Once { from: AT - HOUR, to: AT + HOUR },
+        when: Default::default(),
+        author: "<bob>".into(),
+        reason: "a rack moves".into(),
+        withdrawn: None,
+    })];
     let mut quiet = series(&latency, &[], Ok, (0.2, 0.4), 0.83);
     quiet.budgets = budgets(&latency, &quiet);
     alerts.push(Alert {

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::engine::alert::Alert;
-use crate::engine::{BurnClause, Seconds, SeriesStatus, SloSnapshot, SloState, Snapshot, Unit};
+use crate::engine::{BurnClause, Exclusion, Seconds, SeriesStatus, SloSnapshot, SloState, Snapshot, Unit};
 use crate::spec::model::Service;
 
 /// One SLO with all its series.
@@ -42,6 +42,8 @@ pub struct SloView<'a> {
     pub clauses: &'a [BurnClause],
     /// `runbook`, `channel`, ...
     pub annotations: &'a BTreeMap<String, String>,
+    /// Spans of time that do not count, by somebody's decision, in force or taken back.
+    pub exclusions: Vec<ExclusionView<'a>>,
     /// Remarks on how the numbers come about.
     pub notes: &'a [String],
     /// Every series in label order.
@@ -72,10 +74,30 @@ impl<'a> SloView<'a> {
             by: &slo.by,
             clauses: &slo.burn,
             annotations: &slo.annotations,
+            exclusions: exclusions(entry),
             notes: &entry.notes,
             series: &entry.series,
         }
     }
+}
+
+/// One exclusion of an SLO.
+#[derive(Debug, Serialize)]
+pub struct ExclusionView<'a> {
+    /// What does not count, who decided it and why.
+    #[serde(flatten)]
+    pub exclusion: &'a Exclusion,
+    /// Whether the newest slice lies in it.
+    pub active: bool,
+}
+
+fn exclusions(entry: &SloSnapshot) -> Vec<ExclusionView<'_>> {
+    let newest = entry.series.iter().map(|series| series.at - 1).max();
+    let view = |exclusion| ExclusionView {
+        exclusion,
+        active: newest.is_some_and(|newest| Exclusion::holds(exclusion, newest)),
+    };
+    entry.slo.terms.exclusions.iter().map(|exclusion| view(&**exclusion)).collect()
 }
 
 /// The state that a person has to know of first: fast burn, exhausted, slow burn, unknown, ok. Without any series

@@ -25,3 +25,4 @@ mod series;
 mod survival;
 mod transport;
 mod victoria;
+mod windows;

@@ -248,10 +248,19 @@ impl SeriesLedger {
 
     /// Sums over `[end - length, end)`: `end` floored to the slice grid, `length_s` rounded up to whole slices.
     pub fn window(&self, end: Seconds, length_s: i64) -> WindowSum {
+        let (start, end) = self.edges(end, length_s);
+        self.window_sum(self.sum(start, end), (end - start) / self.resolution_s)
+    }
+
+    /// The window's edges on the slice grid.
+    pub(super) fn edges(&self, end: Seconds, length_s: i64) -> (Seconds, Seconds) {
         let resolution_s = self.resolution_s;
         let slices = (length_s.clamp(0, TIME_MAX_S) + resolution_s - 1) / resolution_s;
         let end = end.clamp(-TIME_MAX_S, TIME_MAX_S).div_euclid(resolution_s);
-        let sum = self.sum((end - slices) * resolution_s, end * resolution_s);
+        ((end - slices) * resolution_s, end * resolution_s)
+    }
+
+    pub(super) fn window_sum(&self, sum: Slot, slices: i64) -> WindowSum {
         WindowSum {
             total: sum.total,
             bad: sum.bad,
@@ -265,20 +274,36 @@ impl SeriesLedger {
 
     /// `[start, end)` on the slice grid: from the finest tier that alone knows all of it, else whole hours from the hour
     /// tier and the rest from the finer ones.
-    fn sum(&self, start: Seconds, mut end: Seconds) -> Slot {
-        let fine_s = self.fine.from().saturating_mul(self.resolution_s);
-        let mid_s = self.mid.from().saturating_mul(MID_S);
+    pub(super) fn sum(&self, start: Seconds, mut end: Seconds) -> Slot {
         if end >= self.horizon_s {
             // Nothing is known later, so the right edge cuts nothing.
             end = end.div_euclid(HOUR_S) * HOUR_S + HOUR_S;
         }
-        if start >= fine_s.max(self.fine_behind_s) {
+        if start >= self.slices_from() {
             self.fine.range(start / self.resolution_s, end / self.resolution_s)
-        } else if start >= mid_s.max(self.mid_behind_s) {
+        } else if start >= self.mids_from() {
             self.sum_mid(start, end)
         } else {
-            tiled(&self.hour, HOUR_S, self.resolution_s, mid_s, start, end, |from, to| self.sum_mid(from, to))
+            tiled(
+                &self.hour,
+                HOUR_S,
+                self.resolution_s,
+                self.mid.from().saturating_mul(MID_S),
+                start,
+                end,
+                |from, to| self.sum_mid(from, to),
+            )
         }
+    }
+
+    /// From here on the fine tier alone knows all that is known.
+    pub(super) fn slices_from(&self) -> Seconds {
+        self.fine.from().saturating_mul(self.resolution_s).max(self.fine_behind_s)
+    }
+
+    /// From here on the 5-minute tier and the fine one know all that is known.
+    pub(super) fn mids_from(&self) -> Seconds {
+        self.mid.from().saturating_mul(MID_S).max(self.mid_behind_s)
     }
 
     /// The same by 5-minute slots and slices, without what only the hour tier knows.

@@ -103,6 +103,8 @@ function budgetOf(one, isMain) {
   const says = [];
   if (!isMain) says.push(left === null ? "unknown over " + one.name : percent(left) + " left over " + one.name);
   if (one.resets_at !== null) says.push((isMain ? one.name + " " : "") + "until " + clock(one.resets_at) + (one.time_zone === "UTC" ? "" : " (" + one.time_zone + ")"));
+  const all = one.counting_all;
+  if (all) says.push((all.budget_remaining === null ? "unknown" : percent(all.budget_remaining)) + " with everything counted (" + span(all.excluded_s) + " excluded)");
   const reset = one.reset && "reset " + clock(one.reset.at) + " by " + one.reset.author + ": " + one.reset.reason;
   return [says.length ? h("div", { class: "sub" }, says.join(", ")) : null, reset ? h("div", { class: "sub" }, reset) : null];
 }
@@ -158,6 +160,8 @@ function drawSlo(slo) {
       isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
   return h("div", { class: "slo", id: "slo-" + slo.id },
     shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
+    slo.exclusions.filter((one) => one.active).map((one) =>
+      h("div", { class: "note" }, "not counted now: " + one.name + ", by " + one.author + ": " + one.reason)),
     slo.notes.map((note) => h("div", { class: "note" }, note)),
     many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
       row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null);
