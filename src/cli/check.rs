@@ -66,7 +66,11 @@ pub async fn check(args: CheckArgs) -> Exit {
             Err(text) => return usage(&text),
         }
     }
-    let loaded = wiring::rules(&paths, &settings, &args.import);
+    // With settings it is known which daemon will read them, and whom it can ask.
+    let loaded = match args.config {
+        Some(_) => wiring::rules_of_daemon(&paths, &settings, &args.import),
+        None => wiring::rules(&paths, &settings, &args.import),
+    };
     let wanted = args.prometheus_url.is_some() && !loaded.is_fatal();
     let found = if wanted { Some(ask(&settings, &loaded.model).await) } else { None };
     let explained: Vec<Explained> = loaded.model.slos.iter().map(spec::explain).collect();

@@ -44,10 +44,23 @@ pub fn judge(settings: &Settings) -> Result<(), String> {
 
 /// Reads rules as the settings want them read.
 pub(super) fn rules(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags) -> Loaded {
-    spec::load_with(
-        paths,
-        &flags.options(spec::Options { resolution: settings.resolution, ..spec::Options::default() }),
-    )
+    let people = people(settings);
+    let options = spec::Options { resolution: settings.resolution, people, ..spec::Options::default() };
+    spec::load_with(paths, &flags.options(options))
+}
+
+/// Rules as the daemon of these settings takes them. One that decides, and knows nobody, can ask nobody.
+pub(super) fn rules_of_daemon(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags) -> Loaded {
+    let nobody = || settings.audit_dir().map(|_| Arc::default());
+    let people = people(settings).or_else(nobody);
+    let options = spec::Options { resolution: settings.resolution, people, ..spec::Options::default() };
+    spec::load_with(paths, &flags.options(options))
+}
+
+/// Who there is, where the settings say so. A file that cannot be used is told of by whoever needs it.
+fn people(settings: &Settings) -> Option<Arc<Identities>> {
+    let loaded = spec::identity::load(settings.auth.identities.as_ref()?);
+    (!loaded.is_fatal()).then(|| Arc::new(loaded.identities))
 }
 
 /// Who may do more than read: identities, the API server that is asked, and limits. Problems of the identities file

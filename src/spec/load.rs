@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,7 @@ use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Report};
 use super::service::{self, PlacedService};
 use super::tree::{self, Node, Value};
-use crate::gate::Policy;
+use crate::gate::{Identities, Policy};
 
 /// What came of loading.
 #[derive(Debug, Clone, Default)]
@@ -66,11 +67,13 @@ pub struct Options {
     pub owner: Option<String>,
     /// Window of imported SLOs whose files name none.
     pub slo_period: Option<TimeSpan>,
+    /// Who there is: policies that ask for a yes are held against it. `None` where no daemon is known.
+    pub people: Option<Arc<Identities>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { resolution: defaults().resolution, owner: None, slo_period: None }
+        Options { resolution: defaults().resolution, owner: None, slo_period: None, people: None }
     }
 }
 
@@ -170,11 +173,12 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
         );
         problems.append(&mut report.problems);
     }
+    let every: Vec<&Policy> = documents.policies.iter().map(|(_, placed)| &placed.policy).collect();
     for (index, placed) in &documents.policies {
         // What was refused already is not reported a second time as missing.
         if whole.get(placed.policy.service.as_str()).copied().unwrap_or(!documents.incomplete) {
             let mut report = Report::new(&files[*index].path, &files[*index].text);
-            policy::check(placed, &model, &mut report);
+            policy::check(placed, &model, &every, options.people.as_deref(), &mut report);
             problems.append(&mut report.problems);
         }
     }

@@ -1,15 +1,28 @@
-//! `policy.yaml`: what robots and people may do to a service, and under which checks.
+//! `policy.yaml`: what robots and people may do to a service, when, and under which checks.
 //!
-//! Read strictly into `gate::policy` and checked against the services. Nothing here decides anything.
+//! Read strictly into `gate::policy` and checked against the services and, where they are known, the people who could
+//! say yes. Nothing here decides anything.
 
-use super::model::Model;
+mod action;
+mod check;
+mod freeze;
+mod limits;
+#[cfg(test)]
+mod tests;
+
 use super::problem::{Code, Place};
-use super::reader::{At, Report, nearest};
-use crate::gate::ActionClass;
-use crate::gate::policy::{Action, AllowedAction, Approver, CheckKind, Logging, Policy, SafetyCheck};
+use super::reader::{At, Fields, Report};
+use super::tree::Value;
+use crate::gate::policy::{CheckKind, Logging, PERMIT_TTL_MAX_S, Policy, SafetyCheck};
+
+pub(crate) use check::check;
 
 /// Most rows of a list in a policy.
 const ROWS_MAX: usize = 100;
+/// Longest text of a policy, bytes: a reason, a pattern of versions, a tag.
+const TEXT_BYTES_MAX: usize = 253;
+
+const DAY_S: i64 = 24 * 3600;
 
 const CHECKS: [(&str, CheckKind); 3] = [
     ("must_not_reduce_availability_below", CheckKind::MustNotReduceAvailabilityBelow),
@@ -23,7 +36,15 @@ pub(crate) struct PlacedPolicy {
     pub policy: Policy,
     pub place: Place,
     /// Place of each safety check's `slo`.
-    pub slo_places: Vec<Place>,
+    slos: Vec<Place>,
+    /// Place of each allowed action's approvers, or of the action.
+    approvers: Vec<Place>,
+    /// Place of each dependency.
+    dependencies: Vec<Place>,
+    /// Place of each rate budget.
+    budgets: Vec<Place>,
+    /// Place of the dependency group.
+    group: Place,
 }
 
 /// Reads a policy document.
@@ -33,32 +54,63 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     let place = service_at.as_ref().map_or(root.node.place, |at| at.node.place);
     let service = service_at.and_then(|at| super::service::name(&at, report));
     report.subject = service.as_ref().map_or("this policy".into(), |name| format!("the policy of {name}"));
-    let mut allowed_actions: Vec<AllowedAction> = Vec::new();
-    if let Some(at) = fields.need(report, "allowed_actions", "[{type: restart}]") {
-        for item in rows(&at, report) {
-            let Some(action) = read_action(&item, report) else { continue };
-            if allowed_actions.iter().any(|earlier| earlier.action.kind().as_str() == action.action.kind().as_str()) {
-                let what =
-                    format!("the action {} is allowed twice, and only one can hold", action.action.kind().as_str());
-                report.error(&item, Code::DuplicateKey, what).write("one row for each type");
-            }
-            allowed_actions.push(action);
-        }
-    }
-    let (mut safety_checks, mut slo_places) = (Vec::new(), Vec::new());
+    let (allowed_actions, approvers) = action::read(&mut fields, report);
+    let (mut safety_checks, mut slos) = (Vec::new(), Vec::new());
     if let Some(at) = fields.get("safety_checks") {
         for item in rows(&at, report) {
             if let Some((check, place)) = read_check(&item, report) {
                 safety_checks.push(check);
-                slo_places.push(place);
+                slos.push(place);
             }
         }
     }
-    let logging = fields.get("logging").and_then(|at| read_logging(&at, report));
+    let logging = fields.get("logging").and_then(|at| read_logging(&at, report)).unwrap_or_default();
+    let freeze = fields.get("freeze").map(|at| freeze::read(&at, &allowed_actions, report)).unwrap_or_default();
+    let (rate_budgets, budgets) =
+        fields.get("rate_budgets").map(|at| limits::rate_budgets(&at, &allowed_actions, report)).unwrap_or_default();
+    let (dependencies, dependency_places) =
+        fields.get("dependencies").map(|at| dependencies(&at, service.as_deref(), report)).unwrap_or_default();
+    let one_at = fields.get("one_change_at_a_time");
+    let one_change_at_a_time = one_at.as_ref().and_then(|at| at.flag(report)).unwrap_or(true);
+    let group_at = fields.get("dependency_group");
+    let dependency_group = group_at.as_ref().and_then(|at| super::service::name(at, report));
+    if let (Some(at), false) = (&one_at, one_change_at_a_time)
+        && dependency_group.is_some()
+    {
+        let what = "several changes at a time are allowed, so dependency_group holds nothing back";
+        report.error(at, Code::InvalidValue, what).write("one_change_at_a_time: true, or no dependency_group");
+    }
+    let new = Policy::new(service.unwrap_or_default());
+    let mut span = |key, most_s, default_s| limits::span(&mut fields, key, most_s, report).unwrap_or(default_s);
+    let cool_down_s = span("cool_down", 7 * DAY_S, new.cool_down_s);
+    let settle_s = span("settle", DAY_S, new.settle_s);
+    let correlate_within_s = span("correlate_within", 7 * DAY_S, new.correlate_within_s);
+    let permit_ttl_s = span("permit_ttl", PERMIT_TTL_MAX_S, new.permit_ttl_s);
+    let transition = fields.get("transition").map(|at| limits::transition(&at, report)).unwrap_or_default();
+    let data = fields.get("data").map(|at| limits::data(&at, report)).unwrap_or_default();
     fields.finish(report);
-    let logging = logging.unwrap_or(Logging { audit: true, incident_tag: None });
-    let policy = Policy { allowed_actions, safety_checks, logging, ..Policy::new(service?) };
-    Some(PlacedPolicy { policy, place, slo_places })
+    let policy = Policy {
+        allowed_actions,
+        safety_checks,
+        logging,
+        freeze,
+        cool_down_s,
+        rate_budgets,
+        one_change_at_a_time,
+        dependency_group,
+        dependencies,
+        settle_s,
+        correlate_within_s,
+        permit_ttl_s,
+        transition,
+        data,
+        ..new
+    };
+    if policy.service.is_empty() {
+        return None;
+    }
+    let group = group_at.map_or(place, |at| at.node.place);
+    Some(PlacedPolicy { policy, place, slos, approvers, dependencies: dependency_places, budgets, group })
 }
 
 fn rows<'a>(at: &At<'a>, report: &mut Report<'_>) -> Vec<At<'a>> {
@@ -70,90 +122,44 @@ fn rows<'a>(at: &At<'a>, report: &mut Report<'_>) -> Vec<At<'a>> {
     items
 }
 
-fn read_action(at: &At<'_>, report: &mut Report<'_>) -> Option<AllowedAction> {
-    let mut fields = at.map(report)?;
-    let kinds = ["rollback", "scale", "restart", "deploy", "config"].map(|word| (word, word));
-    let kind = fields.need(report, "type", "rollback").and_then(|at| at.choice(report, &kinds));
-    let action = match kind {
-        Some("rollback") => {
-            let at = fields.need(report, "max_versions_back", "1");
-            at.and_then(|at| count(&at, report, 1)).map(|max_versions_back| Action::Rollback { max_versions_back })
+/// A text of bounded length without control characters: it is shown to people and written down.
+fn short_text(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = at.text(report)?;
+    if text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        let what = format!("this text is over {TEXT_BYTES_MAX} bytes or holds control characters");
+        report.error(at, Code::InvalidValue, what);
+        return None;
+    }
+    Some(text.to_string())
+}
+
+/// A whole number of things.
+fn count(at: &At<'_>, report: &mut Report<'_>, least: u64, most: u64) -> Option<u32> {
+    at.whole(report, least..=most).and_then(|n| u32::try_from(n).ok())
+}
+
+/// A share, ratio in `least..=1`. Percentages are refused: 25 would mean everything.
+fn share(at: &At<'_>, report: &mut Report<'_>, zero: bool, example: &str) -> Option<f64> {
+    let (number, shown) = match &at.node.value {
+        Value::Text(text) if text.ends_with('%') => {
+            (text.trim_end_matches('%').trim().parse().unwrap_or(f64::NAN), text.chars().take(40).collect())
         }
-        Some("scale") => {
-            let min = fields.need(report, "min_replicas", "3");
-            let max = fields.need(report, "max_replicas", "50");
-            let max_step = fields.get("max_step").and_then(|at| count(&at, report, 1));
-            let min_replicas = min.as_ref().and_then(|at| count(at, report, 0));
-            let max_replicas = max.as_ref().and_then(|at| count(at, report, 1));
-            if let (Some(least), Some(most), Some(at)) = (min_replicas, max_replicas, &max)
-                && most < least
-            {
-                let what = format!("max_replicas {most} is under min_replicas {least}: no scaling is allowed");
-                report.error(at, Code::InvalidValue, what);
-            }
-            min_replicas.zip(max_replicas).map(|(min_replicas, max_replicas)| Action::Scale {
-                min_replicas,
-                max_replicas,
-                max_step,
-                max_utilization: 0.8,
-            })
-        }
-        Some("restart") => Some(Action::Restart),
-        Some("deploy") => Some(Action::Deploy),
-        Some("config") => Some(Action::Config),
         _ => {
-            for key in ["max_versions_back", "min_replicas", "max_replicas", "max_step"] {
-                fields.get(key);
+            let number = at.number(report)?;
+            if (0.0..=1.0).contains(&number) && (zero || number > 0.0) {
+                return Some(number);
             }
-            None
+            (number, number.to_string())
         }
     };
-    let classes = [("mitigate", ActionClass::Mitigate), ("risk", ActionClass::Risk), ("observe", ActionClass::Observe)];
-    let class = fields.get("class").and_then(|at| at.choice(report, &classes));
-    let require_at = fields.get("require_approval");
-    let require_approval = require_at.as_ref().and_then(|at| at.flag(report)).unwrap_or(false);
-    let approvers_at = fields.get("approvers");
-    let approvers = approvers_at.as_ref().map(|at| read_approvers(at, report)).unwrap_or_default();
-    if require_approval && approvers_at.is_none() {
-        report
-            .error(
-                require_at.as_ref().unwrap_or(at),
-                Code::MissingKey,
-                "require_approval is true and nobody can approve",
-            )
-            .write("approvers: [{team: checkout-oncall}]");
-    }
-    fields.finish(report);
-    Some(AllowedAction { require_approval, approvers, class, ..AllowedAction::new(action?) })
-}
-
-fn count(at: &At<'_>, report: &mut Report<'_>, least: u64) -> Option<u32> {
-    at.whole(report, least..=100_000).and_then(|n| u32::try_from(n).ok())
-}
-
-fn read_approvers(at: &At<'_>, report: &mut Report<'_>) -> Vec<Approver> {
-    let items = rows(at, report);
-    if items.is_empty() && matches!(at.node.value, super::tree::Value::List(_)) {
-        report
-            .error(at, Code::MissingKey, "the list of approvers is empty")
-            .write("approvers: [{team: checkout-oncall}]");
-    }
-    let mut approvers = Vec::new();
-    for item in items {
-        let Some(mut fields) = item.map(report) else { continue };
-        let (team, person) = (fields.get("team"), fields.get("person"));
-        match (&team, &person) {
-            (Some(at), None) => approvers.extend(at.text(report).map(|text| Approver::Team(text.into()))),
-            (None, Some(at)) => approvers.extend(at.text(report).map(|text| Approver::Person(text.into()))),
-            _ => {
-                report
-                    .error(&item, Code::MissingKey, "an approver is one team or one person")
-                    .write("{team: checkout-oncall} or {person: \"@ada\"}");
-            }
-        }
-        fields.finish(report);
-    }
-    approvers
+    let from = if zero { "from 0 to 1" } else { "over 0 and up to 1" };
+    let instead = match (1.0..=100.0).contains(&number) {
+        true => (number / 100.0).to_string(),
+        false => example.to_string(),
+    };
+    let what = format!("{shown} is not a share {from}");
+    report.error(at, Code::InvalidValue, what).write(format!("{}: {instead}", at.key()));
+    None
 }
 
 fn read_check(at: &At<'_>, report: &mut Report<'_>) -> Option<(SafetyCheck, Place)> {
@@ -188,32 +194,35 @@ fn read_check(at: &At<'_>, report: &mut Report<'_>) -> Option<(SafetyCheck, Plac
 fn read_logging(at: &At<'_>, report: &mut Report<'_>) -> Option<Logging> {
     let mut fields = at.map(report)?;
     let audit = fields.get("audit").and_then(|at| at.flag(report)).unwrap_or(true);
-    let incident_tag = fields.get("incident_tag").and_then(|at| at.text(report)).map(str::to_string);
+    let incident_tag = fields.get("incident_tag").and_then(|at| short_text(&at, report));
     fields.finish(report);
     Some(Logging { audit, incident_tag })
 }
 
-/// Checks a policy against the services: it names one that exists, and SLOs of it.
-pub(crate) fn check(placed: &PlacedPolicy, model: &Model, report: &mut Report<'_>) {
-    let policy = &placed.policy;
-    report.subject = format!("the policy of {}", policy.service);
-    if !model.services.iter().any(|service| service.name == policy.service) {
-        let names: Vec<&str> = model.services.iter().map(|service| service.name.as_str()).collect();
-        let what = format!("there is no service {:?} in the files given", policy.service);
-        report.error_at(placed.place, "", Code::UnknownReference, what).instead =
-            nearest(&policy.service, &names).map(|word| format!("service: {word}"));
-        return;
+/// Services this one depends on.
+fn dependencies(at: &At<'_>, service: Option<&str>, report: &mut Report<'_>) -> (Vec<String>, Vec<Place>) {
+    let (mut names, mut places): (Vec<String>, Vec<Place>) = (Vec::new(), Vec::new());
+    for item in rows(at, report) {
+        let Some(name) = super::service::name(&item, report) else { continue };
+        if Some(name.as_str()) == service {
+            report.error(&item, Code::InvalidValue, format!("{name} depends on itself")).write("the services it calls");
+            continue;
+        }
+        if names.contains(&name) {
+            report.error(&item, Code::DuplicateKey, format!("{name} is named twice")).write("each service once");
+            continue;
+        }
+        names.push(name);
+        places.push(item.node.place);
     }
-    let own = model.slos.iter().filter(|spec| spec.slo.service == policy.service);
-    let own: Vec<&str> = own.map(|spec| spec.slo.id.as_str()).collect();
-    for (check, place) in policy.safety_checks.iter().zip(&placed.slo_places) {
-        if !own.contains(&check.slo.as_str()) {
-            let what = format!("service {} has no SLO {:?}", policy.service, check.slo);
-            let instead = match nearest(&check.slo, &own) {
-                Some(word) => format!("slo: {word}"),
-                None => format!("one of {}", own.join(", ")),
-            };
-            report.error_at(*place, "safety_checks", Code::UnknownReference, what).write(instead);
+    (names, places)
+}
+
+/// Keys that only make sense beside another one.
+fn only_of(fields: &mut Fields<'_>, report: &mut Report<'_>, keys: &[&'static str], kind: &str, of: &str) {
+    for key in keys {
+        if let Some(at) = fields.get(key) {
+            report.error(&at, Code::UnknownKey, format!("{kind} takes no {key}: it belongs to {of}"));
         }
     }
 }

@@ -215,7 +215,7 @@ fn the_examples_in_rules_load_clean() {
     let terms = &with.model.slo("checkout-availability").expect("it is there").slo.terms;
     assert_eq!((terms.exclusions.len(), terms.resets.len()), (2, 1));
     assert_eq!(loaded.model.services.len(), 4);
-    assert_eq!(loaded.policies.len(), 1);
+    assert_eq!(loaded.policies.len(), 2);
     assert!(loaded.model.slos.iter().all(|spec| spec.source.is_ok()));
 }
 
