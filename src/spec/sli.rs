@@ -284,6 +284,9 @@ fn metric_unit(
 }
 
 pub(crate) fn convert(bound: f64, from: TimeUnit, to: TimeUnit) -> f64 {
+    if from == to {
+        return bound;
+    }
     let converted = bound * to.per_second() / from.per_second();
     // 800 ms are 0.8 s, not 0.8000000000000001 s: the bound is compared with the text of `le`.
     let digits = 12 - converted.abs().max(1e-9).log10().ceil() as i32;

@@ -229,6 +229,9 @@ impl Narrowed<'_> {
     fn threshold(&mut self, times: &Times) -> Result<f64, NoSource> {
         let threshold = self.converted(times.unit)?;
         let bounds = times.buckets.bounds();
+        // Bounds such as 0.0001 × 1.5²⁹ have more digits than a conversion keeps.
+        let same = |bound: &&f64| (**bound - threshold).abs() <= 1e-9 * threshold.abs();
+        let threshold = bounds.iter().find(same).copied().unwrap_or(threshold);
         let Some(&top) = bounds.last() else { return Ok(threshold) };
         let of_key = self.indicator.unit().unwrap_or(times.unit);
         let back = |bound: f64| convert(bound, times.unit, of_key);

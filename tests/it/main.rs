@@ -20,6 +20,7 @@ mod import;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
+mod presets;
 mod scale;
 mod series;
 mod survival;

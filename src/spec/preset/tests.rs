@@ -58,3 +58,40 @@ fn no_generation_counts_what_another_one_counts() {
         }
     }
 }
+
+/// The note of the one SLO of a service that this preset answers for, and the problems of its file.
+fn service(preset: &str, slo: &str) -> (Result<crate::spec::SliSource, String>, String) {
+    let text = format!("name: a\nowner: t\ntelemetry: {{preset: {preset}, match: {{job: a}}}}\nslo: {{{slo}}}\n");
+    let loaded = crate::spec::load_text("a.yaml", &text);
+    let source = loaded.model.slos.first().map_or(Err("no SLO".into()), |spec| spec.source.clone());
+    (source, loaded.render(false))
+}
+
+#[test]
+fn means_are_refused_as_quantiles_with_the_flag_that_gives_quantiles() {
+    for slo in ["latency_p95_ms: 500", "gpu_queue_time_p95_s: 10"] {
+        let reason = service("triton", slo).0.expect_err("a mean is no p95");
+        assert!(reason.contains("a mean and no p95") && reason.contains("--metrics-config"), "{reason}");
+        assert!(reason.contains("summary_latencies=true") && reason.contains("sli: {gauge:"), "{reason}");
+    }
+    for (preset, slo) in [("haproxy", "latency_p95_ms: 500"), ("knative", "gpu_queue_time_p95_s: 10")] {
+        assert!(service(preset, slo).0.is_err(), "{preset} has no quantile");
+    }
+}
+
+#[test]
+fn a_bound_over_the_last_bucket_is_refused_where_buckets_are_fixed() {
+    let (_, text) = service("volcano", "gpu_queue_time_p95_s: 20");
+    assert!(text.contains("has no bucket over 16.384 s") && text.contains("20 s"), "{text}");
+    let (source, text) = service("fastapi", "latency_p95_s: 2");
+    assert!(source.is_ok() && text.contains("usually has no bucket over 1 s"), "{text}");
+}
+
+#[test]
+fn a_bound_is_the_bucket_to_the_last_digit() {
+    for slo in ["latency_p95_s: 12.78340394885894", "latency_p95_ms: 12783.40394885894"] {
+        let (source, text) = service("tgi", slo);
+        let Ok(crate::spec::SliSource::Histogram { threshold, .. }) = source else { panic!("{text}") };
+        assert_eq!(threshold, 12.78340394885894, "{slo}");
+    }
+}
