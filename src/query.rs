@@ -12,6 +12,7 @@ pub mod grid;
 pub mod increment;
 pub mod plan;
 pub mod promql;
+pub mod queue;
 pub mod rules;
 pub mod samples;
 pub mod selector;

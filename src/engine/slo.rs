@@ -34,6 +34,22 @@ pub enum Unit {
 pub const RATIO_SCALE: u64 = 1_000_000;
 
 impl Unit {
+    /// The largest share of bad events in a good span, millionths; 0 where spans are not judged.
+    pub(crate) fn share(self) -> u64 {
+        match self {
+            Unit::QuantileSlices { quantile } => (((1.0 - quantile) * 1e6).round() as u64).clamp(1, 1_000_000),
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => 0,
+        }
+    }
+
+    /// How many events a span is judged on at least: 20 for p95, and 1 where spans are not judged.
+    pub fn judged_on(self) -> u64 {
+        match self.share() {
+            0 => 1,
+            share => 1_000_000_u64.div_ceil(share),
+        }
+    }
+
     /// What one event counts for in the ledger.
     pub fn scale(self) -> u64 {
         if self == Unit::RatioSlices { RATIO_SCALE } else { 1 }

@@ -20,6 +20,7 @@ use crate::engine::{Coverage, Ledger, Slo};
 use crate::query::grid;
 use crate::query::increment::{Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
+use crate::query::queue::{self, QueueBook, ReadUpTo};
 use crate::query::{Fanout, Fetch, Plan, RawSeries, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
@@ -33,6 +34,8 @@ const SPAN_MIN_S: i64 = 3 * 3600;
 const SAMPLES_PER_STEP: i64 = 50_000;
 /// Recent history is walked in steps of this length, seconds.
 const RECENT_STEP_S: i64 = 3600;
+/// Who waits is read on for so long behind the end, seconds: what joins on to the polls needs it.
+const JOINED_S: i64 = 600;
 /// Each step begins this much before the end of the one before, seconds: a total waits that long for its part.
 const STEP_OVERLAP_S: i64 = 60;
 /// Raw samples asked for in one request.
@@ -174,23 +177,33 @@ impl Backfill {
             samples: 0,
             bytes: 0,
         };
+        let mut queues = QueueBook::new(self.options.resolution_s);
         let samples = self.raw_series as i64 * (to_s - from_s) / self.scrape_s.max(1);
         let raw = self.way == Way::RemoteRead && samples <= RAW_SAMPLES_MAX;
         let counters = self.plan.fetches.iter().any(|fetch| fetch.ask == Ask::Counter);
         match (counters, raw) {
             (false, _) => {}
-            (true, true) => self.raw(&client, from_s, to_s, &mut older).await?,
-            (true, false) => self.coarse(&client, from_s, to_s, &mut older).await?,
+            (true, true) => self.raw(&client, from_s, to_s, &mut older, &mut queues).await?,
+            (true, false) => self.coarse(&client, from_s, to_s, &mut older, &mut queues).await?,
         }
-        self.gauges(&client, from_s, to_s, &mut older).await?;
+        self.gauges(&client, from_s, to_s, &mut older, &mut queues).await?;
+        self.settle(&mut queues, to_s, &mut older);
         (self.progress)(Progress { done_s: to_s - from_s, total_s: to_s - from_s });
         info!(requests = older.requests, samples = older.samples, raw, from_s, to_s, "history read");
         Ok(older)
     }
 
     /// Raw history in time order, span by span out of one long answer. What breaks off is asked for again from there.
-    async fn raw(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
-        let mut walked = Walked { tracker: Tracker::new(self.options.resolution_s), from_s, at_s: from_s, to_s };
+    async fn raw(
+        &self,
+        client: &Client,
+        from_s: i64,
+        to_s: i64,
+        older: &mut Older,
+        queues: &mut QueueBook,
+    ) -> Result<(), Fault> {
+        let tracker = Tracker::new(self.options.resolution_s);
+        let mut walked = Walked { tracker, queues, from_s, at_s: from_s, to_s };
         *walked.tracker.fanout_mut() = self.fanout.clone();
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
@@ -227,7 +240,7 @@ impl Backfill {
         span_s: i64,
         spans: usize,
         step_s: i64,
-        walked: &mut Walked,
+        walked: &mut Walked<'_>,
         older: &mut Older,
     ) -> Result<(), Fault> {
         let ends = |at_s: &i64| match *at_s {
@@ -244,7 +257,7 @@ impl Backfill {
             if walked.at_s == walked.to_s {
                 let series = self.starts.join(history.span(walked.at_s * 1000, end_s * 1000)?);
                 older.samples += samples(&series);
-                older.joined = self.walk(&mut walked.tracker, &series, end_s);
+                older.joined = self.walk(walked, &series, end_s);
                 walked.at_s = end_s;
                 continue;
             }
@@ -252,7 +265,7 @@ impl Backfill {
                 let step_end_s = end_s.min(walked.at_s + step_s);
                 let series = history.span(walked.at_s * 1000, step_end_s * 1000)?;
                 older.samples += samples(&series);
-                self.book(&mut walked.tracker, &series, step_end_s, &mut older.ledger);
+                self.book(walked, &series, step_end_s, &mut older.ledger);
                 walked.at_s = step_end_s;
             }
             (self.progress)(Progress { done_s: end_s - walked.from_s, total_s: walked.to_s - walked.from_s });
@@ -260,19 +273,45 @@ impl Backfill {
         Ok(())
     }
 
-    fn walk(&self, tracker: &mut Tracker, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
+    fn walk(&self, walked: &mut Walked<'_>, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
         let read = Read { counters: series, started: &BTreeSet::new(), until_ms: until_s * 1000 };
-        tracker.read(&self.plan, &read).series
+        let harvests = walked.tracker.read(&self.plan, &read).series.into_iter();
+        let counted = |harvest: SeriesHarvest| match self.plan.slis[harvest.sli].queue {
+            Some(_) => walked.queues.take_counts(harvest),
+            None => harvest,
+        };
+        harvests.map(counted).collect()
     }
 
-    fn book(&self, tracker: &mut Tracker, series: &[RawSeries], until_s: i64, ledger: &mut Ledger) {
-        for harvest in self.walk(tracker, series, until_s) {
+    /// Decides on the slices of queues, all of which have been read. What is newer than the end joins on to the polls.
+    fn settle(&self, queues: &mut QueueBook, to_s: i64, older: &mut Older) {
+        let end = to_s.div_euclid(self.options.resolution_s);
+        let ends = ReadUpTo { counted: i64::MAX, waiting: i64::MAX };
+        queues.cut(end);
+        for mut harvest in queues.settle(&self.plan, |_| Some(ends)) {
+            let newer = harvest.deltas.split_off(harvest.deltas.partition_point(|delta| delta.slice < end));
+            older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
+            if !newer.is_empty() {
+                older.joined.push(SeriesHarvest { deltas: newer, ..harvest });
+            }
+        }
+    }
+
+    fn book(&self, walked: &mut Walked<'_>, series: &[RawSeries], until_s: i64, ledger: &mut Ledger) {
+        for harvest in self.walk(walked, series, until_s) {
             ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
         }
     }
 
     /// Coarse history: the newest days in steps of five minutes first, then hours.
-    async fn coarse(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
+    async fn coarse(
+        &self,
+        client: &Client,
+        from_s: i64,
+        to_s: i64,
+        older: &mut Older,
+        queues: &mut QueueBook,
+    ) -> Result<(), Fault> {
         let five_from = from_s.max((to_s - FIVE_MINUTES_FOR_S).div_euclid(3600) * 3600);
         let mut harvests = Vec::new();
         let mut fanout = self.fanout.clone();
@@ -305,7 +344,10 @@ impl Backfill {
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
         }
         for (span_s, harvest) in harvests.into_iter().rev() {
-            for series in harvest {
+            for mut series in harvest {
+                if self.plan.slis[series.sli].queue.is_some() {
+                    queues.take_spans(&mut series, span_s, self.options.resolution_s);
+                }
                 let ledger = older.ledger.series_mut(&self.slos[series.sli], &series.labels);
                 for span in series.spans {
                     ledger.apply_coarse(span.start_s, span_s, span.total, span.bad, Coverage::Known);
@@ -316,7 +358,14 @@ impl Backfill {
     }
 
     /// Gauges on the slice grid, in as few requests as the limit on points allows.
-    async fn gauges(&self, client: &Client, from_s: i64, to_s: i64, older: &mut Older) -> Result<(), Fault> {
+    async fn gauges(
+        &self,
+        client: &Client,
+        from_s: i64,
+        to_s: i64,
+        older: &mut Older,
+        queues: &mut QueueBook,
+    ) -> Result<(), Fault> {
         let resolution = self.options.resolution_s;
         let mut fanout = self.fanout.clone();
         for group in self.plan.groups() {
@@ -324,6 +373,9 @@ impl Backfill {
             if fetches.iter().any(|fetch| fetch.ask != Ask::Gauge) {
                 continue;
             }
+            let of_queue = |&sli: &usize| self.plan.slis[sli].queue.is_some();
+            let waiting = fetches.iter().flat_map(|fetch| &fetch.slis).all(of_queue);
+            let to_s = if waiting { to_s + JOINED_S } else { to_s };
             let mut at = from_s - from_s.rem_euclid(resolution);
             while at < to_s {
                 let end = to_s.min(at + POINTS_MAX * resolution);
@@ -338,6 +390,10 @@ impl Backfill {
                 }
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
+                    if let Some(labels) = queue::series_of(&harvest.labels) {
+                        queues.take_waiting(harvest.sli, labels, &harvest);
+                        continue;
+                    }
                     let harvest = harvest.whole();
                     older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
                 }
@@ -355,8 +411,9 @@ async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
 }
 
 /// How far raw history was walked.
-struct Walked {
+struct Walked<'a> {
     tracker: Tracker,
+    queues: &'a mut QueueBook,
     from_s: i64,
     /// Everything up to here is booked, seconds.
     at_s: i64,

@@ -151,6 +151,20 @@ impl Watch {
     }
 }
 
+/// How far a queue can be trusted whose counts and whose gauge stand so; `silent` where the gauge's request does not answer.
+/// It needs both; but where the gauge is there, a histogram that is not has nobody who got through.
+pub(super) fn of_queue(counted: Option<&DataHealth>, waiting: Option<&DataHealth>, silent: bool) -> DataHealth {
+    let newest = counted.and_then(|health| health.newest);
+    let Some(waiting) = waiting else {
+        let reason = if silent { DataReason::SourceUnreachable } else { DataReason::NoSeries };
+        return DataHealth { state: DataState::Absent, reason, newest };
+    };
+    let gone = |health: &&DataHealth| health.state == DataState::Absent && health.reason == DataReason::NoSeries;
+    let Some(counted) = counted.filter(|health| !gone(health)) else { return *waiting };
+    let worst = if waiting.state > counted.state { waiting } else { counted };
+    DataHealth { newest: waiting.newest.min(counted.newest), ..*worst }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::Client;
 use super::fault::Fault;
 use super::group::{Answered, Group, Query, Span, first_slice};
-use super::health::{Answering, Key, Lately, Watch};
+use super::health::{self, Answering, Key, Lately, Watch};
 use super::split::{self, Origin};
 use crate::clock::Clock;
 use crate::engine::status::{DataHealth, DataReason, DataState};
@@ -27,6 +27,7 @@ use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest};
 use crate::query::increment::{Cursors, Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
+use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
 use crate::query::{Fanout, Harvest, Plan, RawSeries, Selector, Tracker};
 
 /// An answer is asked for again from this far back at most, seconds.
@@ -83,6 +84,8 @@ pub struct Position {
     behind: BTreeMap<String, i64>,
     /// With how many raw series each series answered lately, by SLO.
     live: Vec<(String, Labels, Lately)>,
+    /// Slices of queues that are not decided yet.
+    queues: SavedQueues,
 }
 
 impl Position {
@@ -133,6 +136,9 @@ pub struct Source {
     pub(super) origins: Vec<Origin>,
     /// The group that answers for each SLI; `None` for one without a source.
     group_of: Vec<Option<usize>>,
+    /// The group that reads who waits, of SLIs that are queues.
+    waiting_of: Vec<Option<usize>>,
+    queues: QueueBook,
     grid: GridBook,
     watch: Watch,
 }
@@ -146,11 +152,13 @@ impl Source {
         let origins: Vec<Origin> = groups.iter().map(|group| Origin::new(group.fetches.clone())).collect();
         let mut tracker = Tracker::new(options.resolution_s);
         let mut watch = Watch::new(options.poll_interval_s);
+        let mut queues = QueueBook::new(options.resolution_s);
         if let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) {
             let changed = saved.raw.changed(&plan);
             tracker = Tracker::restore(options.resolution_s, &plan, saved.raw);
             // The same events under another name were counted up to here.
             changed.into_iter().for_each(|sli| tracker.begin(sli, until_s * 1000));
+            queues.restore(&plan, saved.queues);
             let slis: BTreeMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
             for (id, labels, lately) in saved.live {
                 if let Some(&sli) = slis.get(id.as_str()) {
@@ -170,7 +178,7 @@ impl Source {
                 (group.read_s, group.answered_s) = (Some(read_s), Some(read_s));
                 group.raw_series = tracker.raw_series();
                 group.undivided = undivided;
-                if aggregated {
+                if aggregated && group.ask == Ask::Counter {
                     group.sum_from(until_s, options.resolution_s);
                 }
             }
@@ -181,6 +189,8 @@ impl Source {
             groups,
             origins,
             group_of: vec![None; plan.slis.len()],
+            waiting_of: vec![None; plan.slis.len()],
+            queues,
             grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
             watch,
             plan,
@@ -194,7 +204,9 @@ impl Source {
     pub(super) fn find_groups(&mut self) {
         for (i, group) in self.groups.iter().enumerate() {
             for &sli in &group.slis {
-                self.group_of[sli] = Some(i);
+                let waiting = group.ask == Ask::Gauge && self.plan.slis[sli].queue.is_some();
+                let of = if waiting { &mut self.waiting_of } else { &mut self.group_of };
+                of[sli] = Some(i);
             }
         }
     }
@@ -207,7 +219,8 @@ impl Source {
             .map(|((sli, labels), lately)| (self.plan.slis[*sli].id.clone(), labels.clone(), lately.clone()))
             .collect();
         live.sort();
-        let mut position = Position { raw, until_s: newest_s, live, ..Position::default() };
+        let queues = self.queues.saved(&self.plan);
+        let mut position = Position { raw, until_s: newest_s, live, queues, ..Position::default() };
         for group in &self.groups {
             for id in group.slis.iter().map(|&sli| &self.plan.slis[sli].id) {
                 if group.aggregated {
@@ -217,7 +230,7 @@ impl Source {
                     position.undivided.insert(id.clone());
                 }
                 if let Some(read_s) = group.read_s.filter(|_| group.read_s < newest_s) {
-                    position.behind.insert(id.clone(), read_s);
+                    position.behind.entry(id.clone()).and_modify(|least| *least = read_s.min(*least)).or_insert(read_s);
                 }
             }
         }
@@ -315,7 +328,32 @@ impl Source {
                 self.tracker.begin(sli, i64::MIN);
             }
         }
-        self.tracker.read(&plan, &Read { counters, started: &BTreeSet::new(), until_ms: until_s * 1000 })
+        let read = Read { counters, started: &BTreeSet::new(), until_ms: until_s * 1000 };
+        let mut harvest = self.tracker.read(&plan, &read);
+        harvest.series = harvest.series.into_iter().map(|series| self.counted(series)).collect();
+        harvest
+    }
+
+    /// What reading counters found, as far as it can be booked: of queues it waits for who waits.
+    fn counted(&mut self, harvest: SeriesHarvest) -> SeriesHarvest {
+        match self.plan.slis[harvest.sli].queue {
+            Some(_) => self.queues.take_counts(harvest),
+            None => harvest,
+        }
+    }
+
+    /// Decides on slices of queues as far as both of their sources have been read.
+    fn settle_queues(&mut self, poll: &mut Poll) {
+        let (resolution_s, overlap_s) = (self.options.resolution_s, self.options.overlap_s);
+        let read_s = |group: &[Option<usize>], sli: usize| self.groups[group[sli]?].read_s;
+        let read = |sli: usize| {
+            let every_s = self.tracker.interval_ms(sli).unwrap_or(0).div_euclid(1000) + 1;
+            let patience_s = PATIENCE_S.max(every_s + overlap_s);
+            let (counted_s, waiting_s) = (read_s(&self.group_of, sli)?, read_s(&self.waiting_of, sli)?);
+            let counted = (counted_s - patience_s).div_euclid(resolution_s);
+            Some(ReadUpTo { counted, waiting: waiting_s.div_euclid(resolution_s) })
+        };
+        poll.series.extend(self.queues.settle(&self.plan, read));
     }
 
     /// Reads everything new up to `at_s` (a multiple of the resolution). A long gap is caught up in steps, oldest
@@ -364,10 +402,13 @@ impl Source {
         while !behind.is_empty() && Instant::now() < deadline {
             behind = self.step(&behind, at_s, deadline, &mut poll).await;
         }
+        self.settle_queues(&mut poll);
         self.note_live(at_s, &mut poll);
         if poll.faults.is_empty() {
             self.tracker.forget_silent(at_s * 1000);
-            self.grid.forget_silent((at_s - FORGET_S).div_euclid(self.options.resolution_s));
+            let oldest = (at_s - FORGET_S).div_euclid(self.options.resolution_s);
+            self.grid.forget_silent(oldest);
+            self.queues.forget_silent(oldest);
         }
         poll
     }
@@ -542,8 +583,22 @@ impl Source {
                 let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
                 for harvest in self.grid_harvests(&answered) {
                     let key = (harvest.sli, harvest.labels.clone());
-                    booked.push(self.grid.book(harvest, self.groups[i].floor));
+                    let waiting = queue::series_of(&harvest.labels).map(|labels| (labels, harvest.clone()));
+                    let mut news = self.grid.book(harvest, self.groups[i].floor);
                     self.grid.settle(&key, from, to);
+                    match waiting {
+                        Some((labels, harvest)) => {
+                            self.queues.take_waiting(key.0, labels, &harvest);
+                            news.deltas.clear();
+                        }
+                        None => {
+                            if plan.slis[news.sli].queue.is_some() {
+                                queue::mark_sums(&mut news, resolution_s);
+                            }
+                            news = self.counted(news);
+                        }
+                    }
+                    booked.push(news);
                 }
             } else {
                 for &sli in &self.groups[i].slis {
@@ -556,7 +611,8 @@ impl Source {
             }
         }
         let read = Read { counters: &counters, started: &started, until_ms: at_s * 1000 };
-        let harvest = self.tracker.read(&plan, &read);
+        let mut harvest = self.tracker.read(&plan, &read);
+        harvest.series = harvest.series.into_iter().map(|series| self.counted(series)).collect();
         self.watch.note_faults(&booked);
         self.watch.note_faults(&harvest.series);
         poll.series.extend(booked);
@@ -629,13 +685,17 @@ impl Source {
     }
 
     fn answering(&self, sli: usize) -> Answering {
-        let group = self.group_of[sli].map(|i| &self.groups[i]);
+        self.answering_of(self.group_of[sli])
+    }
+
+    fn answering_of(&self, group: Option<usize>) -> Answering {
+        let group = group.map(|i| &self.groups[i]);
         group.map_or(Answering::default(), |group| Answering { at_s: group.answered_s, warned: group.warned })
     }
 
     /// How far the data of every series can be trusted at `at_s`.
     pub fn health(&self, at_s: i64) -> BTreeMap<Key, DataHealth> {
-        let mut health: BTreeMap<Key, DataHealth> = BTreeMap::new();
+        let (mut health, mut waiting) = (BTreeMap::<Key, DataHealth>::new(), BTreeMap::<Key, DataHealth>::new());
         for ((sli, labels), live) in self.tracker.liveness(at_s * 1000, self.options.poll_interval_s * 1000) {
             let (key, newest) = ((sli, labels.clone()), live.newest_ms.map(|ms| ms.div_euclid(1000)));
             let found = self.watch.health(&key, at_s, newest, live.interval_ms, self.answering(sli));
@@ -643,7 +703,20 @@ impl Source {
         }
         for (key, slice) in self.grid.newest() {
             let newest = slice.saturating_add(1).saturating_mul(self.options.resolution_s);
-            health.insert(key.clone(), self.watch.health(key, at_s, Some(newest), None, self.answering(key.0)));
+            let Some(labels) = queue::series_of(&key.1) else {
+                health.insert(key.clone(), self.watch.health(key, at_s, Some(newest), None, self.answering(key.0)));
+                continue;
+            };
+            let answering = self.answering_of(self.waiting_of[key.0]);
+            waiting.insert((key.0, labels), self.watch.health(key, at_s, Some(newest), None, answering));
+        }
+        let queues = |(key, _): &(&Key, &DataHealth)| self.plan.slis[key.0].queue.is_some();
+        let queues: BTreeSet<Key> =
+            health.iter().filter(queues).map(|(key, _)| key.clone()).chain(waiting.keys().cloned()).collect();
+        for key in queues {
+            let silent = self.watch.is_silent(self.answering_of(self.waiting_of[key.0]), at_s);
+            let both = health::of_queue(health.get(&key), waiting.get(&key), silent);
+            health.insert(key, both);
         }
         health
     }

@@ -1,6 +1,6 @@
 //! Answers of range queries: values on a grid of moments.
 //!
-//! Four kinds come this way. Gauges are compared with their bound, one event a slice. Ratios and rates of foreign queries
+//! Five kinds come this way. Gauges are compared with their bound, one event a slice; those of who waits in a queue are added up (`queue`). Ratios and rates of foreign queries
 //! are taken as they are. Increments that the server
 //! summed (`aggregated`, over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history
 //! (`increase` over five minutes or an hour) fills the coarse tiers at a cold start without remote read.
@@ -14,6 +14,7 @@ use crate::spec::model::Bound;
 use super::fanout::{Fanout, Met, child_key};
 use super::increment::SeriesHarvest;
 use super::plan::{Fetch, Plan, Role};
+use super::queue;
 use super::samples::RawSeries;
 
 mod book;
@@ -68,7 +69,7 @@ pub fn meet(plan: &Plan, fanout: &mut Fanout, fetch: &Fetch, answer: &[RawSeries
             let child = plan.series_labels(sli, &series.labels);
             let events = match role {
                 Role::Total => series.samples.iter().map(|(_, value)| value).filter(|value| value.is_finite()).sum(),
-                Role::Value | Role::Share => series.samples.len() as f64,
+                Role::Value | Role::Share | Role::Waiting => series.samples.len() as f64,
                 Role::Bad | Role::Good => continue,
             };
             if !child.is_empty() {
@@ -115,7 +116,7 @@ impl GridHarvest {
     /// All of it, for a ledger that holds none of these slices.
     pub fn whole(self) -> SeriesHarvest {
         let deltas = self.slices.into_iter().map(|(slice, cell)| cell.delta(slice)).collect();
-        SeriesHarvest { sli: self.sli, labels: self.labels, deltas, fault: self.fault }
+        SeriesHarvest { sli: self.sli, labels: self.labels, deltas, fault: self.fault, marks: Vec::new() }
     }
 }
 
@@ -143,6 +144,7 @@ pub fn values(
     let mut harvests: Vec<GridHarvest> =
         answers.iter().flat_map(|(fetch, answer)| gauge(plan, fanout, fetch, answer, resolution_ms)).collect();
     harvests.extend(rates(plan, fanout, answers, resolution_ms));
+    harvests.extend(waiting(plan, fanout, answers, resolution_ms));
     for harvest in &mut harvests {
         harvest.slices = harvest.slices.split_off(&from_slice);
     }
@@ -225,6 +227,39 @@ pub fn gauge(
         .collect()
 }
 
+/// How many wait at the end of each slice, under the labels of [`queue::waiting_labels`]: the series add up, a part of
+/// somebody is somebody, and where a number is none nothing is known of the slice.
+fn waiting(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], resolution_ms: i64) -> Vec<GridHarvest> {
+    /// By slice: how many, in how many rows, and whether one is no number.
+    type Waiting = BTreeMap<i64, (f64, u32, bool)>;
+    let mut sums: BTreeMap<(usize, Labels), Waiting> = BTreeMap::new();
+    for (fetch, answer) in answers {
+        for series in distinct(answer) {
+            for (sli, _) in uses(plan, fetch, series).into_iter().filter(|&(_, role)| role == Role::Waiting) {
+                for labels in rows_of(plan, fanout, sli, series) {
+                    let of = sums.entry((sli, labels)).or_default();
+                    for (at, value) in series.samples.iter() {
+                        let sum = of.entry(at.div_euclid(resolution_ms) - 1).or_default();
+                        match (0.0..=COUNT_MAX).contains(&value) {
+                            true => *sum = (sum.0 + value, sum.1 + 1, sum.2),
+                            false => sum.2 = true,
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let harvest = |((sli, labels), slices): ((usize, Labels), Waiting)| {
+        let fault = slices.values().any(|&(_, _, bad)| bad).then_some(DataReason::NotANumber);
+        let cell = |(slice, (sum, rows, no_number)): (i64, (f64, u32, bool))| {
+            (!no_number).then_some((slice, Cell { total: (sum - 1e-6).ceil().max(0.0) as u64, bad: 0, rows }))
+        };
+        let slices = slices.into_iter().filter_map(cell).collect();
+        GridHarvest { sli, labels: queue::waiting_labels(&labels), slices, fault }
+    };
+    sums.into_iter().map(harvest).collect()
+}
+
 /// For how long one gauge has stood still.
 struct Still {
     /// From so many slices without a change on it is frozen.
@@ -299,7 +334,7 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
     for (fetch, answer) in answers {
         for series in distinct(answer) {
             for (sli, role) in uses(plan, fetch, series) {
-                if matches!(role, Role::Value | Role::Share) {
+                if matches!(role, Role::Value | Role::Share | Role::Waiting) {
                     continue;
                 }
                 let row: Labels = match plan.slis[sli].histogram {

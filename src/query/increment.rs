@@ -24,7 +24,7 @@ use crate::engine::status::DataReason;
 use crate::engine::{Labels, SliceDelta};
 
 use super::fanout::Fanout;
-use super::plan::{Plan, Role};
+use super::plan::{Plan, Role, Sli};
 use super::samples::{RawSeries, key_of};
 use accrual::Accrual;
 use cursors::{Feed, Raw};
@@ -60,6 +60,19 @@ pub struct SeriesHarvest {
     pub deltas: Vec<SliceDelta>,
     /// A fault found in its data.
     pub fault: Option<DataReason>,
+    /// Where its total was there; of queues only.
+    pub marks: Vec<Mark>,
+}
+
+/// A slice that samples of a total tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The slice.
+    pub slice: i64,
+    /// Events may have happened in it: an interval between samples that touches it has some.
+    pub moved: bool,
+    /// A first sample in it only set a start: what happened before it in the slice nobody knows.
+    pub begins: bool,
 }
 
 /// What one read gave.
@@ -245,9 +258,11 @@ impl Tracker {
         for (id, accrual) in accruals {
             let series = &mut self.series[id as usize];
             series.newest_ms = series.newest_ms.max(accrual.newest_ms());
-            let good_part = plan.slis[series.sli].good_part;
+            let Sli { good_part, queue, .. } = plan.slis[series.sli];
+            let marks = if queue.is_some() { accrual.marks() } else { Vec::new() };
             let (deltas, fault) = accrual.settle(good_part, &mut series.residual);
-            harvest.series.push(SeriesHarvest { sli: series.sli, labels: series.labels.clone(), deltas, fault });
+            let (sli, labels) = (series.sli, series.labels.clone());
+            harvest.series.push(SeriesHarvest { sli, labels, deltas, fault, marks });
         }
         harvest.series.sort_by(|a, b| (a.sli, &a.labels).cmp(&(b.sli, &b.labels)));
     }
@@ -339,6 +354,11 @@ impl Tracker {
             }
         }
         counts
+    }
+
+    /// The usual scrape interval of an SLI's targets as observed, milliseconds.
+    pub fn interval_ms(&self, sli: usize) -> Option<i64> {
+        self.series.iter().filter(|series| series.sli == sli).filter_map(|series| series.interval_ms).max()
     }
 
     /// Where this tracker began to read: what older history must be joined on to.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use promql_parser::label::MatchOp;
 use promql_parser::parser::value::ValueType;
 
-use crate::engine::{Labels, Slo};
+use crate::engine::{Labels, Slo, Unit};
 use crate::spec::model::{Bound, Part, Trust};
 use crate::spec::{Model, SliSource, SloSpec};
 
@@ -40,6 +40,18 @@ pub enum Role {
     Value,
     /// The share of bad events, once a slice.
     Share,
+    /// How many wait in a queue, once a slice.
+    Waiting,
+}
+
+impl Role {
+    /// How what plays it is asked for.
+    fn ask(self) -> Ask {
+        match self {
+            Role::Total | Role::Bad | Role::Good => Ask::Counter,
+            Role::Value | Role::Share | Role::Waiting => Ask::Gauge,
+        }
+    }
 }
 
 /// How a request is asked and read.
@@ -119,6 +131,9 @@ pub struct Sli {
     pub trust: Trust,
     /// Total and part are rates, events a second, on the slice grid.
     pub rates: bool,
+    /// It is a queue, of which the gauge of those who wait is read beside the histogram: as how many bad events a slice in
+    /// which nobody gets through counts at least.
+    pub queue: Option<u64>,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
     pub counts: String,
 }
@@ -169,11 +184,12 @@ impl Plan {
                 bound: None,
                 trust: Trust::default(),
                 rates: false,
+                queue: None,
                 counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             };
             match source {
                 Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
-                Ok(source) => match uses_of_source(index, source, &mut sli) {
+                Ok(source) => match uses_of_source(index, spec.slo.unit, source, &mut sli) {
                     Ok(Sourced::Uses(more)) => uses.extend(more),
                     Ok(Sourced::Exprs(all)) => {
                         all.into_iter().for_each(|(expr, role)| exprs.entry(expr).or_default().push((index, role)));
@@ -185,7 +201,7 @@ impl Plan {
         }
         let mut fetches = Vec::new();
         for ask in [Ask::Counter, Ask::Gauge] {
-            let of_ask: Vec<&Use> = uses.iter().filter(|u| (u.role == Role::Value) == (ask == Ask::Gauge)).collect();
+            let of_ask: Vec<&Use> = uses.iter().filter(|u| u.role.ask() == ask).collect();
             match merge(ask, &of_ask, &slis) {
                 Ok(merged) => fetches.extend(merged),
                 Err(reason) => {
@@ -247,8 +263,7 @@ impl Plan {
                 _ if of.is_empty() => {}
                 None => narrowed.push(Fetch { slis: of, ..fetch.clone() }),
                 Some(metric) => {
-                    let of_fetch =
-                        |u: &&Use| of.contains(&u.sli) && (u.role == Role::Value) == (fetch.ask == Ask::Gauge);
+                    let of_fetch = |u: &&Use| of.contains(&u.sli) && u.role.ask() == fetch.ask;
                     let uses: Vec<&Use> = self.by_metric.get(metric)?.uses.iter().filter(of_fetch).collect();
                     for one in merge(fetch.ask, &uses, &self.slis).ok()? {
                         if narrowed.iter().all(|known| known.expr != one.expr) {
@@ -406,7 +421,7 @@ fn foreign(expr: &str) -> Result<String, String> {
     }
 }
 
-fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sourced, String> {
+fn uses_of_source(sli: usize, unit: Unit, source: &SliSource, meta: &mut Sli) -> Result<Sourced, String> {
     let on = |role, selector, le| Use { sli, role, selector, le };
     match source {
         SliSource::Ratio { total, part } => {
@@ -426,16 +441,20 @@ fn uses_of_source(sli: usize, source: &SliSource, meta: &mut Sli) -> Result<Sour
             uses.push(on(role, part, None));
             Ok(Sourced::Uses(uses))
         }
-        SliSource::Histogram { selector, threshold } => {
+        SliSource::Histogram { selector, threshold } | SliSource::Queue { histogram: selector, threshold, .. } => {
             let base = Selector::parse(selector)?;
             meta.paired = true;
             meta.good_part = true;
             meta.histogram = true;
             let count = base.renamed(format!("{}_count", base.metric));
             let bucket = base.renamed(format!("{}_bucket", base.metric));
-            Ok(Sourced::Uses(vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))]))
+            let mut uses = vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))];
+            if let SliSource::Queue { waiting, .. } = source {
+                meta.queue = Some(unit.judged_on());
+                uses.push(on(Role::Waiting, Selector::parse(waiting)?, None));
+            }
+            Ok(Sourced::Uses(uses))
         }
-        SliSource::Queue { .. } => Err("waiting gauges beside a histogram are not read yet".into()),
         SliSource::Query { bad, total: Some(total), .. } => {
             meta.rates = true;
             Ok(Sourced::Exprs(vec![(foreign(total)?, Role::Total), (foreign(bad)?, Role::Bad)]))

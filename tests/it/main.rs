@@ -21,6 +21,7 @@ mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
 mod presets;
+mod queue;
 mod scale;
 mod series;
 mod survival;

@@ -28,11 +28,8 @@ pub(super) struct Judge {
 
 impl Judge {
     pub(super) fn new(unit: Unit, resolution_s: i64) -> Self {
-        let share = match unit {
-            Unit::QuantileSlices { quantile } => (((1.0 - quantile) * 1e6).round() as u64).clamp(1, MILLION),
-            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => 0,
-        };
-        let events_min = if share == 0 { u64::MAX } else { MILLION.div_ceil(share) };
+        let share = unit.share();
+        let events_min = if share == 0 { u64::MAX } else { unit.judged_on() };
         Judge { share, events_min, look_back: LOOK_BACK_S / resolution_s, pending: None }
     }
 

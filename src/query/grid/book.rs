@@ -88,7 +88,7 @@ impl GridBook {
             }
             booked.keep(self.depth);
         }
-        SeriesHarvest { sli, labels, deltas, fault }
+        SeriesHarvest { sli, labels, deltas, fault, marks: Vec::new() }
     }
 
     /// The first slice before `asked` that should be read again: since then fewer rows answered than now.

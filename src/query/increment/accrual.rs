@@ -3,6 +3,7 @@
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
+use super::Mark;
 use super::track::Count;
 use super::walk::Gain;
 use crate::query::plan::Role;
@@ -22,6 +23,12 @@ struct Cell {
     part: f64,
     known: bool,
     partial: bool,
+    /// There was a sample in it, or an interval between two.
+    seen: bool,
+    /// A gain lies in an interval that touches it.
+    moved: bool,
+    /// A first sample in it only set a start.
+    begins: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +67,7 @@ impl Accrual {
     pub fn book(&mut self, role: Role, gain: &Gain) {
         match role {
             Role::Total => self.book_total(gain),
-            Role::Bad | Role::Good | Role::Value | Role::Share => self.book_part(role, gain),
+            Role::Bad | Role::Good | Role::Value | Role::Share | Role::Waiting => self.book_part(role, gain),
         }
     }
 
@@ -76,7 +83,12 @@ impl Accrual {
         }
         let at = gain.at_ms.div_euclid(self.resolution_ms);
         self.newest_ms = self.newest_ms.max(Some(gain.at_ms));
-        self.cell(at).total += gain.events.whole;
+        let moved = gain.events.whole > 0.0;
+        let cell = self.cell(at);
+        cell.total += gain.events.whole;
+        cell.seen = true;
+        cell.moved |= moved;
+        cell.begins |= gain.from_ms.is_none() && !moved;
         self.cover(at, gain);
     }
 
@@ -91,6 +103,11 @@ impl Accrual {
     fn cover(&mut self, at: i64, gain: &Gain) {
         let Some(from_ms) = gain.from_ms else { return };
         let from = from_ms.div_euclid(self.resolution_ms).max(at - SPAN_MAX);
+        for slice in from..=at {
+            let cell = self.cell(slice);
+            cell.seen = true;
+            cell.moved |= gain.events.whole > 0.0;
+        }
         if gain.hole {
             // The slice the hole begins in was known up to there; its end carries what the hole hid.
             for slice in from + 1..=at {
@@ -116,6 +133,12 @@ impl Accrual {
             self.cells.resize(index + 1, Cell::default());
         }
         &mut self.cells[index]
+    }
+
+    /// The slices in which the total was there, and whether it may have moved in them.
+    pub fn marks(&self) -> Vec<Mark> {
+        let cells = self.cells.iter().zip(self.base..).filter(|(cell, _)| cell.seen);
+        cells.map(|(cell, slice)| Mark { slice, moved: cell.moved, begins: cell.begins }).collect()
     }
 
     /// Turns sums into whole events. Fractions (coarse sources, weighted counters) wait in `residual` for the next slice,

@@ -1,0 +1,312 @@
+//! Queues: who waits, beside who got through.
+//!
+//! A histogram of waiting times sees only those who got through. So the gauge of those who wait is read with it, and a
+//! slice in which somebody waits and nobody gets through is bad:
+//!
+//! - *somebody waits*: the gauge, summed over its series, is above 0 at the end of the slice;
+//! - *nobody gets through*: no scrape interval that touches the slice has a completion. Whether one that is still going
+//!   on has shows with the next scrape, so the verdict on such a slice waits for it;
+//! - *how bad*: each waiter is one bad event of the slice. Where slices are judged they count as no fewer than a slice
+//!   is judged on, so that it is bad however few wait;
+//! - without the gauge a slice without completions is unknown, never idle; one with completions is the histogram's alone;
+//! - a histogram that has been silent for five minutes while the gauge is there has nobody who got through: a process
+//!   that has let nobody through yet has no histogram.
+//!
+//! A verdict depends on the samples alone, not on when they were read, so polls, remote read and range queries come to
+//! the same. Only what comes to light later than the overlap of the polls is added to a slice that was judged already.
+//!
+//! Deliberately absent: reading. Slices come in as `increment` and `grid` found them, and go out as changes of the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::grid::{CoarseHarvest, GridHarvest};
+use super::increment::{Mark, SeriesHarvest};
+use super::plan::Plan;
+use crate::engine::{Coverage, Labels, SliceDelta};
+
+/// A histogram that is silent for longer is not there (Prometheus' own lookback), seconds.
+const GONE_S: i64 = 300;
+/// A slice is decided no earlier than so long after its end, seconds: a histogram of which the first sample comes within
+/// it was there before.
+pub const PATIENCE_S: i64 = 60;
+/// Undecided slices remembered of one series: a day and more of them.
+const UNDECIDED_MAX: usize = 10_000;
+/// Names the series of a gauge among those on the slice grid, which are else the counts of the same labels.
+const WAITING: &str = "__waiting__";
+
+/// The labels under which the gauge of a series is known on the slice grid.
+pub fn waiting_labels(of: &Labels) -> Labels {
+    of.iter().map(|(name, value)| (name, value)).chain([(WAITING, "1")]).collect()
+}
+
+/// The labels of the series whose gauge this is; `None` where it is none.
+pub fn series_of(labels: &Labels) -> Option<Labels> {
+    labels.get(WAITING)?;
+    Some(labels.iter().filter(|(name, _)| *name != WAITING).collect())
+}
+
+/// Marks what sums of the server tell of a queue. They hold only sums of slices, so an interval before a rise is taken to
+/// reach back as far as the slowest usual scrape.
+pub fn mark_sums(harvest: &mut SeriesHarvest, resolution_s: i64) {
+    let back = PATIENCE_S / resolution_s.max(1) + 1;
+    for delta in &harvest.deltas {
+        let moved = delta.total > 0;
+        let first = if moved { delta.slice - back } else { delta.slice };
+        harvest.marks.extend((first..=delta.slice).map(|slice| Mark { slice, moved, begins: false }));
+    }
+}
+
+/// What became of a slice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Verdict {
+    /// Not known yet.
+    #[default]
+    Open,
+    /// The histogram says what there is to say.
+    Counted,
+    /// Nobody got through while somebody waited.
+    Stuck,
+    /// Nobody knows who waited, or who got through.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Slice {
+    /// What is known of the counter in it.
+    counted: Coverage,
+    /// There was a sample of the counter, or an interval between two.
+    seen: bool,
+    /// Somebody may have got through.
+    moved: bool,
+    /// How many waited at its end.
+    waiting: Option<u32>,
+    verdict: Verdict,
+}
+
+/// The slices of one series that are not decided, and those just before them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Queue {
+    /// Slices before this one are done with.
+    floor: Option<i64>,
+    slices: BTreeMap<i64, Slice>,
+    /// What can be booked, once it is known of all slices before it: a ledger judges slices in their order.
+    #[serde(skip)]
+    ready: Vec<SliceDelta>,
+}
+
+/// How far the two sources of a queue were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadUpTo {
+    /// Slices before this one, and whatever of the next ones tells of them, have been read of the counter.
+    pub counted: i64,
+    /// Slices before this one have been read of the gauge.
+    pub waiting: i64,
+}
+
+/// The queues of one source.
+#[derive(Debug, Default)]
+pub struct QueueBook {
+    gone: i64,
+    ahead: i64,
+    queues: BTreeMap<(usize, Labels), Queue>,
+}
+
+/// What survives a restart.
+pub type SavedQueues = Vec<(String, Labels, SavedQueue)>;
+
+/// One queue of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedQueue(Queue);
+
+impl QueueBook {
+    /// An empty book of slices of `resolution_s` seconds.
+    pub fn new(resolution_s: i64) -> Self {
+        let slices = |seconds: i64| seconds.div_euclid(resolution_s.max(1));
+        QueueBook { gone: slices(GONE_S), ahead: slices(PATIENCE_S), queues: BTreeMap::new() }
+    }
+
+    /// What a restart needs to go on.
+    pub fn saved(&self, plan: &Plan) -> SavedQueues {
+        let saved = |((sli, labels), queue): (&(usize, Labels), &Queue)| {
+            (plan.slis[*sli].id.clone(), labels.clone(), SavedQueue(queue.clone()))
+        };
+        self.queues.iter().map(saved).collect()
+    }
+
+    /// Takes back what was saved; queues that are none any more are dropped.
+    pub fn restore(&mut self, plan: &Plan, saved: SavedQueues) {
+        let of = |id: &str| plan.slis.iter().position(|sli| sli.id == id && sli.queue.is_some());
+        for (id, labels, SavedQueue(queue)) in saved {
+            if let Some(sli) = of(&id) {
+                self.queues.insert((sli, labels), queue);
+            }
+        }
+    }
+
+    /// Takes what reading the histogram found; what is left of it is what is wrong with it. [`QueueBook::settle`] hands it
+    /// out: events always, and what is known of a slice once it is clear that nobody had to wait in it in vain.
+    pub fn take_counts(&mut self, mut harvest: SeriesHarvest) -> SeriesHarvest {
+        let queue = self.queues.entry((harvest.sli, harvest.labels.clone())).or_default();
+        for Mark { slice, moved, begins } in std::mem::take(&mut harvest.marks) {
+            if let Some(of) = queue.slice(slice) {
+                of.seen = true;
+                of.moved |= moved;
+                if begins && of.verdict == Verdict::Open {
+                    of.verdict = Verdict::Unknown;
+                }
+            }
+        }
+        harvest.deltas.retain(|delta| {
+            let events = delta.total.max(delta.bad) > 0;
+            match queue.slice(delta.slice) {
+                None => events,
+                Some(slice) => {
+                    slice.moved |= events;
+                    slice.counted = merged(slice.counted, delta.coverage);
+                    match slice.verdict {
+                        Verdict::Open if events => slice.verdict = Verdict::Counted,
+                        Verdict::Open => return false,
+                        Verdict::Unknown => return events,
+                        Verdict::Counted | Verdict::Stuck => {}
+                    }
+                    true
+                }
+            }
+        });
+        queue.ready.append(&mut harvest.deltas);
+        harvest
+    }
+
+    /// Takes the counts of whole spans. Those with events stay in `harvest`; of the others it is clear that nobody got through
+    /// in any of their slices, and they wait for the gauge. In a span with events nobody knows when: they are the
+    /// histogram's alone.
+    pub fn take_spans(&mut self, harvest: &mut CoarseHarvest, span_s: i64, resolution_s: i64) {
+        let queue = self.queues.entry((harvest.sli, harvest.labels.clone())).or_default();
+        harvest.spans.retain(|span| {
+            let events = span.total.max(span.bad) > 0;
+            let first = span.start_s.div_euclid(resolution_s);
+            for slice in first..first + span_s / resolution_s {
+                if let Some(of) = queue.slice(slice) {
+                    (of.seen, of.moved) = (true, events);
+                    (of.counted, of.verdict) = match events {
+                        true => (Coverage::Unknown, Verdict::Counted),
+                        false => (Coverage::Known, Verdict::Open),
+                    };
+                }
+            }
+            events
+        });
+    }
+
+    /// Takes what the gauge says; of a slice that is read again the larger number holds.
+    pub fn take_waiting(&mut self, sli: usize, labels: Labels, harvest: &GridHarvest) {
+        let queue = self.queues.entry((sli, labels)).or_default();
+        for (&slice, cell) in &harvest.slices {
+            if let Some(of) = queue.slice(slice) {
+                let waiting = u32::try_from(cell.total).unwrap_or(u32::MAX);
+                of.waiting = Some(of.waiting.map_or(waiting, |was| was.max(waiting)));
+            }
+        }
+    }
+
+    /// Decides what can be decided, and hands out what can be booked: `read` says of an SLI how far it was read.
+    pub fn settle(&mut self, plan: &Plan, read: impl Fn(usize) -> Option<ReadUpTo>) -> Vec<SeriesHarvest> {
+        let mut harvests = Vec::new();
+        for ((sli, labels), queue) in &mut self.queues {
+            let mut deltas = std::mem::take(&mut queue.ready);
+            if let (Some(read), Some(least)) = (read(*sli), plan.slis[*sli].queue) {
+                deltas.extend(queue.settle(read, least, (self.gone, self.ahead)));
+            }
+            deltas.sort_by_key(|delta| delta.slice);
+            if !deltas.is_empty() {
+                let (sli, labels) = (*sli, labels.clone());
+                harvests.push(SeriesHarvest { sli, labels, deltas, fault: None, marks: Vec::new() });
+            }
+        }
+        harvests
+    }
+
+    /// Forgets slices from `end` on of which the counter says nothing.
+    pub fn cut(&mut self, end: i64) {
+        for queue in self.queues.values_mut() {
+            queue.slices.retain(|&slice, of| slice < end || of.counted != Coverage::Unknown);
+        }
+    }
+
+    /// Forgets queues of which nothing was heard since `slice`.
+    pub fn forget_silent(&mut self, slice: i64) {
+        let silent =
+            |queue: &Queue| queue.slices.keys().next_back().or(queue.floor.as_ref()).is_none_or(|&at| at < slice);
+        self.queues.retain(|_, queue| !silent(queue));
+    }
+}
+
+impl Queue {
+    /// A slice that is not done with.
+    fn slice(&mut self, slice: i64) -> Option<&mut Slice> {
+        self.floor.is_none_or(|floor| slice >= floor).then(|| self.slices.entry(slice).or_default())
+    }
+
+    fn settle(&mut self, read: ReadUpTo, least: u64, (gone, ahead): (i64, i64)) -> Vec<SliceDelta> {
+        let seen: BTreeSet<i64> = self.slices.iter().filter(|(_, of)| of.seen).map(|(&slice, _)| slice).collect();
+        let absent = |slice: i64| seen.range(slice - gone..=slice + ahead).next().is_none();
+        let mut deltas = Vec::new();
+        let mut open = 0;
+        for (&slice, of) in self.slices.iter_mut().filter(|(_, of)| of.verdict == Verdict::Open) {
+            let known = of.counted != Coverage::Unknown;
+            let last = slice < read.counted;
+            let coverage = if known { of.counted } else { Coverage::Known };
+            let mut book = |total| deltas.push(SliceDelta { slice, total, bad: total, coverage });
+            of.verdict = match of.waiting {
+                _ if of.moved => {
+                    if known {
+                        book(0);
+                    }
+                    Verdict::Counted
+                }
+                Some(0) if known || last && absent(slice) => {
+                    book(0);
+                    Verdict::Counted
+                }
+                Some(waiting @ 1..) if last && (known || absent(slice)) => {
+                    book(u64::from(waiting).max(least));
+                    Verdict::Stuck
+                }
+                Some(_) if last && !known => Verdict::Unknown,
+                None if last && slice < read.waiting => Verdict::Unknown,
+                _ => {
+                    open += 1;
+                    Verdict::Open
+                }
+            };
+        }
+        // Undecided slices stay, and decided ones as long as they tell that the counter was there.
+        let too_many = self.slices.len().saturating_sub(UNDECIDED_MAX + gone as usize);
+        let first_open = self.slices.iter().find(|(_, of)| of.verdict == Verdict::Open).map(|(&slice, _)| slice);
+        let oldest = first_open.filter(|_| open > 0).unwrap_or(read.counted).min(read.counted) - gone;
+        let oldest = self
+            .slices
+            .keys()
+            .nth(too_many)
+            .map_or(oldest, |&slice| if too_many > 0 { slice.max(oldest) } else { oldest });
+        if self.slices.first_key_value().is_some_and(|(&slice, _)| slice < oldest) {
+            self.slices = self.slices.split_off(&oldest);
+            self.floor = self.floor.max(Some(oldest));
+        }
+        deltas
+    }
+}
+
+/// What two reads know of one slice: partial stays partial.
+fn merged(a: Coverage, b: Coverage) -> Coverage {
+    match (a, b) {
+        (Coverage::Partial, _) | (_, Coverage::Partial) => Coverage::Partial,
+        (Coverage::Known, _) | (_, Coverage::Known) => Coverage::Known,
+        (Coverage::Unknown, Coverage::Unknown) => Coverage::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests;
