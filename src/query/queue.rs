@@ -38,7 +38,7 @@ const WAITING: &str = "__waiting__";
 
 /// The labels under which the gauge of a series is known on the slice grid.
 pub fn waiting_labels(of: &Labels) -> Labels {
-    of.iter().map(|(name, value)| (name, value)).chain([(WAITING, "1")]).collect()
+    of.iter().chain([(WAITING, "1")]).collect()
 }
 
 /// The labels of the series whose gauge this is; `None` where it is none.

@@ -119,8 +119,11 @@ fn window(row: &Value, window_s: i64) -> (u64, u64) {
     (window["total"].as_u64().expect("a count"), window["bad"].as_u64().expect("a count"))
 }
 
-/// Every window of every row: length, total and bad.
-fn counts(snapshot: &Snapshot) -> Vec<(String, Vec<(i64, u64, u64)>)> {
+/// Length, total and bad.
+type Counted = (i64, u64, u64);
+
+/// Every window of every row.
+fn counts(snapshot: &Snapshot) -> Vec<(String, Vec<Counted>)> {
     let rows = snapshot.slos.iter().flat_map(|slo| slo.series.iter().map(move |row| (slo, row)));
     rows.map(|(slo, row)| {
         let windows = row.windows.iter().chain([&row.window]);
