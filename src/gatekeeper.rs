@@ -8,7 +8,8 @@
 //!
 //! One lock orders everything: what is decided under it is queued for the log under it, so the log has the order of the
 //! book. Waiting for the disk happens outside the lock, and all who wait share one write. An answer that the log refused
-//! is a no, and the book forgets nothing it was told: a permit that may have been issued counts as issued.
+//! is a no. What was refused stands in the book all the same, so nothing is allowed from then on, until a poll finds that
+//! the log can be written and builds the book again from it.
 //!
 //! After a restart the book is built again from the log, which is all there is to build it from.
 //!
@@ -16,11 +17,11 @@
 //! the request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::audit;
 use crate::clock::Clock;
@@ -33,10 +34,12 @@ mod alarm;
 mod answer;
 mod command;
 mod id;
+mod inputs;
 mod read;
 mod record;
 pub mod replay;
 mod scene;
+mod unwritten;
 
 pub use command::{HaltOrder, Posted, Verdict, Vote};
 pub use scene::{Poll, Sight};
@@ -104,6 +107,7 @@ struct Inner {
     state: Mutex<State>,
     log: audit::Log,
     bodies: audit::bodies::Bodies,
+    unwritten: unwritten::Unwritten,
     clock: Clock,
     /// Counts what changed, for those who follow.
     changes: watch::Sender<u64>,
@@ -120,6 +124,8 @@ struct State {
     ids: id::Ids,
     /// Acts that made things worse, by permit.
     alerts: BTreeMap<String, Alert>,
+    /// Records that the log had refused when the book was built from it: with more of them it is not what the log says.
+    refusals_known: u64,
 }
 
 /// Most policies of before that are remembered.
@@ -134,16 +140,7 @@ impl Gatekeeper {
     /// The log cannot be read; for people.
     pub fn new(options: Options) -> Result<Self, String> {
         let Options { log, dir, clock, identities, external_url } = options;
-        let mut book = Book::new();
-        let mut failed = None;
-        audit::entries(&dir, |entry| match record::event(entry.members.get("event")) {
-            Some(event) => book.apply(&event),
-            None => failed = failed.take().or(record::unread(entry)),
-        })
-        .map_err(|error| format!("the audit log in {} cannot be read: {error}", dir.display()))?;
-        if let Some(what) = failed {
-            return Err(format!("the audit log in {} holds {what}, which this version cannot read", dir.display()));
-        }
+        let book = read_book(&dir)?;
         let bodies = audit::bodies::Bodies::open(&dir, BODIES_BYTES_MAX)
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
@@ -154,9 +151,18 @@ impl Gatekeeper {
             sight: Arc::default(),
             ids: id::Ids::new(),
             alerts: BTreeMap::new(),
+            refusals_known: log.refusals(),
         };
         let (changes, _) = watch::channel(0);
-        let inner = Inner { state: Mutex::new(state), log, bodies, clock, changes, external_url };
+        let inner = Inner {
+            state: Mutex::new(state),
+            log,
+            bodies,
+            unwritten: Default::default(),
+            clock,
+            changes,
+            external_url,
+        };
         Ok(Gatekeeper(Arc::new(inner)))
     }
 
@@ -212,9 +218,29 @@ impl Gatekeeper {
         state.alerts.values().cloned().collect()
     }
 
+    /// Builds the book again after the log refused something that the book has. All that was queued is settled first, and
+    /// nothing is queued meanwhile: the lock is held.
+    fn resync(&self, state: &mut State) {
+        if self.0.log.refusals() == state.refusals_known {
+            return;
+        }
+        let settled = self.0.log.settle().map_err(|refused| refused.to_string());
+        let refusals = self.0.log.refusals();
+        match settled.and_then(|()| read_book(self.0.log.dir())) {
+            Ok(book) => {
+                (state.book, state.refusals_known) = (book, refusals);
+                warn!(
+                    "the audit log had refused records; what they told of is forgotten, and decisions are made again"
+                );
+            }
+            Err(why) => warn!(%why, "the audit log refused records, and nothing is allowed until it takes them again"),
+        }
+    }
+
     /// One poll: what runs, what has changed, what ran out, what no longer holds, what came of it.
     pub fn poll(&self, poll: Poll<'_>) {
         let mut state = self.state();
+        self.resync(&mut state);
         let now = self.now();
         let changes = state.changes_seen(&state.sight.seen, &poll.seen);
         let changes: Vec<Event> =
@@ -236,3 +262,21 @@ impl Gatekeeper {
         }
     }
 }
+
+/// The book that the log in `dir` makes.
+fn read_book(dir: &Path) -> Result<Book, String> {
+    let mut book = Book::new();
+    let mut failed = None;
+    audit::entries(dir, |entry| match record::event(entry.members.get("event")) {
+        Some(event) => book.apply(&event),
+        None => failed = failed.take().or(record::unread(entry)),
+    })
+    .map_err(|error| format!("the audit log in {} cannot be read: {error}", dir.display()))?;
+    match failed {
+        Some(what) => Err(format!("the audit log in {} holds {what}, which this version cannot read", dir.display())),
+        None => Ok(book),
+    }
+}
+
+#[cfg(test)]
+mod tests;

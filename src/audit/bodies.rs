@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::merkle::Hash;
 
@@ -20,14 +20,10 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 pub struct Bodies {
     dir: PathBuf,
     bytes_max: u64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    bytes: u64,
-    /// Digests that are known to be there.
-    known: HashSet<Hash>,
+    /// Digests that are known to be there. Never held while something is written: who only looks does not wait.
+    known: Mutex<HashSet<Hash>>,
+    /// Bytes that are kept. Held while a body is written: whoever puts the same one has it on disk as well then.
+    writing: Mutex<u64>,
 }
 
 /// One body on disk: age, size, file.
@@ -42,7 +38,7 @@ impl Bodies {
         let dir = dir.join("bodies");
         fs::create_dir_all(&dir)?;
         let bytes = kept(&dir)?.iter().map(|(_, bytes, _)| bytes).sum();
-        Ok(Bodies { dir, bytes_max, state: Mutex::new(State { bytes, known: HashSet::new() }) })
+        Ok(Bodies { dir, bytes_max, known: Mutex::default(), writing: Mutex::new(bytes) })
     }
 
     /// Keeps a body; when this returns it is on disk. Blocks.
@@ -54,17 +50,19 @@ impl Bodies {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a body of inputs is over 16 MiB"));
         }
         let digest = Hash::of(body);
-        // Held while it is written: whoever puts the same body has it on disk as well when it returns.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.path(&digest);
-        if state.known.contains(&digest) && path.exists() {
+        if self.holds(&digest) {
             return Ok(digest);
         }
-        // One that is there from before may have been cut short by a crash.
+        let mut kept_bytes = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have put it meanwhile. One that is there from before may have been cut short by a crash.
+        if self.holds(&digest) {
+            return Ok(digest);
+        }
         if self.get(&digest).is_ok_and(|kept| kept.is_some()) {
-            state.known.insert(digest);
+            self.known().insert(digest);
             return Ok(digest);
         }
+        let path = self.path(&digest);
         let folder = path.parent().expect("it has a folder").to_owned();
         let is_new = !folder.exists();
         fs::create_dir_all(&folder)?;
@@ -77,12 +75,22 @@ impl Bodies {
         if is_new {
             File::open(&self.dir)?.sync_all()?;
         }
-        state.known.insert(digest);
-        state.bytes += body.len() as u64;
-        if state.bytes > self.bytes_max {
-            self.make_room(&mut state, &path)?;
+        self.known().insert(digest);
+        *kept_bytes += body.len() as u64;
+        if *kept_bytes > self.bytes_max {
+            self.make_room(&mut kept_bytes, &path)?;
         }
         Ok(digest)
+    }
+
+    /// Whether a body is known to be on disk; looks at nothing but its name, and waits for nobody. `false` may also be
+    /// one that was put by an earlier process.
+    pub fn holds(&self, digest: &Hash) -> bool {
+        self.known().contains(digest) && self.path(digest).exists()
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<Hash>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A body; `None` where it was removed or never was.
@@ -98,20 +106,20 @@ impl Bodies {
     }
 
     /// Removes the oldest bodies, but not the one that was just written, until a tenth is free.
-    fn make_room(&self, state: &mut State, newest: &Path) -> io::Result<()> {
+    fn make_room(&self, kept_bytes: &mut u64, newest: &Path) -> io::Result<()> {
         let mut kept = kept(&self.dir)?;
         kept.sort();
-        state.bytes = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        *kept_bytes = kept.iter().map(|(_, bytes, _)| bytes).sum();
         let mut removed = 0_u64;
         for (_, bytes, path) in kept.iter().filter(|(_, _, path)| path != newest) {
-            if state.bytes <= self.bytes_max - self.bytes_max / 10 {
+            if *kept_bytes <= self.bytes_max - self.bytes_max / 10 {
                 break;
             }
             fs::remove_file(path)?;
-            state.bytes -= bytes;
+            *kept_bytes -= bytes;
             removed += 1;
         }
-        state.known.clear();
+        self.known().clear();
         tracing::info!(removed, "old inputs of audit records were removed; their decisions cannot be made again");
         Ok(())
     }

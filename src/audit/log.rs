@@ -12,7 +12,7 @@ mod writer;
 pub(super) use writer::STEP_MS;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -225,6 +225,8 @@ impl Waiting {
 /// What the writing thread is asked.
 enum Request {
     Append(Box<Record>, oneshot::Sender<Answer>),
+    /// To be told when all that was queued before is on disk or refused.
+    Settle(SyncSender<()>),
     Close,
 }
 
@@ -248,6 +250,7 @@ struct Shared {
     public: PublicKey,
     queue: SyncSender<Request>,
     waiting: Arc<AtomicUsize>,
+    refusals: Arc<AtomicU64>,
     answer_within: Duration,
     seen: Arc<Mutex<Seen>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -264,10 +267,10 @@ impl Log {
         let waiting = Arc::new(AtomicUsize::new(0));
         let (dir, answer_within) = (options.dir.clone(), options.answer_within);
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
-        let (seen, public) = (writer.seen(), writer.public().clone());
+        let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
-        Ok(Log(Arc::new(Shared { dir, public, queue, waiting, answer_within, seen, thread })))
+        Ok(Log(Arc::new(Shared { dir, public, queue, waiting, refusals, answer_within, seen, thread })))
     }
 
     /// Appends a record and waits until it is on disk.
@@ -311,7 +314,28 @@ impl Log {
     /// # Errors
     /// What the last record was refused for.
     pub fn health(&self) -> Result<(), Refused> {
-        self.seen().refusing.map_or(Ok(()), Err)
+        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.refusing.clone().map_or(Ok(()), Err)
+    }
+
+    /// How many records were queued and then refused since the log was opened. Whoever kept something of them in mind
+    /// has to forget it.
+    pub fn refusals(&self) -> u64 {
+        self.0.refusals.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything that was queued before is on disk or refused. Blocks, as long as an answer may take.
+    ///
+    /// # Errors
+    /// When the log refuses, does not answer in time, or is closed.
+    pub fn settle(&self) -> Result<(), Refused> {
+        let (told, tells) = sync_channel(1);
+        self.0.queue.try_send(Request::Settle(told)).map_err(|error| match error {
+            TrySendError::Full(_) => Refused::Full,
+            TrySendError::Disconnected(_) => Refused::Closed,
+        })?;
+        tells.recv_timeout(self.0.answer_within).map_err(|_| Refused::Late)?;
+        self.health()
     }
 
     /// Where it is kept.

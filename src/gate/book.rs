@@ -25,6 +25,7 @@ use super::event::{Event, EventKind};
 use super::halt::Halt;
 use super::observed::Change;
 use super::permit::{Permit, PermitState};
+use super::policy::Policy;
 use super::principal::ActorClass;
 use super::verdict::{Outcome, TrustRecord, Verdict};
 use crate::engine::Seconds;
@@ -43,6 +44,9 @@ const CHANGES_MAX: usize = 200;
 const VERDICTS_MAX: usize = 200;
 /// Most denials of one principal that are remembered.
 const DENIALS_MAX: usize = 100;
+
+/// Acts of one principal on one service that stand in a slice at least, newest first.
+pub const SLICE_ACTS: usize = 32;
 
 /// What the gate knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -202,9 +206,12 @@ impl Book {
         self.decided.get(sub)?.get(key)
     }
 
-    /// The part of the book that a decision on `service` for `sub` reads: it decides the same.
-    pub fn slice(&self, service: &str, group: Option<&str>, sub: &str) -> Book {
+    /// The part of the book that a decision on `service` for `sub` under `policy` reads: it decides the same. Under
+    /// another policy too, but for rate budgets of more than [`SLICE_ACTS`] acts, or over a longer time. What no
+    /// decision reads is left out: acts of others, and verdicts that say neither for nor against.
+    pub fn slice(&self, service: &str, policy: Option<&Policy>, sub: &str, now: Seconds) -> Book {
         let mut slice = Book { halts: self.halts.clone(), ..Book::default() };
+        let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         let related =
             |permit: &&Permit| permit.request.service == service || group.is_some() && permit.group.as_deref() == group;
         for permit in self.open_permits().filter(related) {
@@ -218,8 +225,16 @@ impl Book {
         }
         let one = |name: &str| name.to_string();
         slice.changes.extend(self.changes.get(service).map(|rows| (one(service), rows.clone())));
-        slice.acts.extend(self.acts.get(service).map(|rows| (one(service), rows.clone())));
-        slice.verdicts.extend(self.verdicts.get(service).map(|rows| (one(service), rows.clone())));
+        let longest = policy.into_iter().flat_map(|policy| &policy.rate_budgets).map(|budget| budget.per_s).max();
+        let since = longest.map_or(Seconds::MAX, |per_s| now - per_s);
+        let own = self.acts_of(service).rev().filter(|act| act.sub == sub).enumerate();
+        let own = own.take_while(|(place, act)| *place < SLICE_ACTS || act.at > since);
+        let mut acts: VecDeque<Act> = own.map(|(_, act)| act.clone()).collect();
+        acts.make_contiguous().reverse();
+        let tells = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::Worse | Outcome::NoEffect);
+        let verdicts: VecDeque<Verdict> = self.verdicts_of(service).filter(tells).cloned().collect();
+        slice.acts.extend((!acts.is_empty()).then(|| (one(service), acts)));
+        slice.verdicts.extend((!verdicts.is_empty()).then(|| (one(service), verdicts)));
         slice.denials.extend(self.denials.get(sub).map(|rows| (one(sub), rows.clone())));
         slice
     }

@@ -63,13 +63,12 @@ impl Inputs {
         book: &Book,
         now: Seconds,
     ) -> Self {
-        let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         Inputs {
             request: request.clone(),
             principal: principal.clone(),
             policy: policy.cloned(),
             view: view.cloned(),
-            book: book.slice(&request.service, group, &principal.sub),
+            book: book.slice(&request.service, policy, &principal.sub, now),
             now,
         }
     }

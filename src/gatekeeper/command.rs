@@ -9,7 +9,8 @@ use tracing::{error, info, warn};
 
 use super::answer::{self, moment};
 use super::record::{self, Context};
-use super::{Blocked, Gatekeeper, State};
+use super::unwritten::Standing;
+use super::{Blocked, Gatekeeper, State, inputs};
 use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
 use crate::gate::book::Ids;
@@ -85,8 +86,6 @@ pub struct Posted {
     pub replicas: Option<u32>,
 }
 
-/// Longest slice of the book that stands in the record of a decision, bytes.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// A change cannot be told of longer after it happened than this, seconds.
 const TOLD_LATE_MAX_S: i64 = 24 * 3600;
 /// Longest text of a change, bytes.
@@ -107,6 +106,23 @@ impl From<Refusal> for Blocked {
             _ => Blocked::Conflict(what),
         }
     }
+}
+
+/// What asking for a decision came to.
+enum Made {
+    /// The answer that this key got before.
+    Earlier(Value),
+    /// A new one.
+    Now(Box<Decided>),
+}
+
+/// A decision that is not written down yet.
+struct Decided {
+    answer: Value,
+    queued: Queued,
+    bodies: Vec<inputs::Body>,
+    /// Its id, where an idempotency key can ask for it again.
+    keyed: Option<String>,
 }
 
 /// Records on their way to the disk.
@@ -136,40 +152,87 @@ impl Gatekeeper {
     /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
     pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Value, Blocked> {
         let request = parse(body)?;
-        let (mut answer, queued) = {
-            let mut state = self.state();
-            let now = self.now();
-            if let Some(earlier) = state.book.repeated(principal, &request)? {
-                return Ok(answer::repeated(earlier, &state.book, &request, now));
-            }
-            let ids = self.ids(&state)?;
-            let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
-            let decision = decide(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
-            let inputs = Inputs::of(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
-            let inputs = self.keep(&inputs)?;
-            let events = state.book.record(&ids, &request, principal, policy.as_deref(), &decision);
-            let context = Context {
-                principal: Some(principal),
-                incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
-                decision: Some(&decision),
-                inputs: Some(&inputs),
-                request: Some(&request),
-            };
-            let queued = self.commit(&mut state, &events, &context)?;
-            let answer = answer::decision(&decision, &request, Some(&ids), &events, &state.book, self.page());
-            metrics::counter!(names::DECISIONS_TOTAL, "service" => view.map_or("unknown".to_owned(), |view| view.service),
-                "action" => request.action.as_str(), "answer" => decision.answer.as_str())
-            .increment(1);
-            for code in decision.codes() {
-                metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
-            }
-            info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
-                sub = principal.sub, answer = decision.answer.as_str(), reasons = ?decision.codes(), "decided");
-            (answer, queued)
+        let made = match self.make(principal, &request)? {
+            Made::Earlier(answer) => return Ok(answer),
+            Made::Now(made) => made,
         };
-        let receipt = queued.written().await?;
+        let Decided { mut answer, queued, bodies, keyed } = *made;
+        let gatekeeper = self.clone();
+        // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
+        let written = tokio::spawn(async move {
+            let receipt = gatekeeper.written(queued, bodies).await;
+            if let Some(id) = keyed {
+                gatekeeper.0.unwritten.settle(id, receipt.is_ok());
+            }
+            receipt
+        });
+        let receipt = written.await.map_err(|_| Blocked::Unavailable("writing it down was given up".into()))??;
         answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
         Ok(answer)
+    }
+
+    /// Decides under the lock and queues what is to be written; nobody may be told before that is done.
+    fn make(&self, principal: &Principal, request: &Request) -> Result<Made, Blocked> {
+        let mut state = self.state();
+        let now = self.now();
+        if let Some(earlier) = state.book.repeated(principal, request)? {
+            match self.0.unwritten.standing(&earlier.id) {
+                None => return Ok(Made::Earlier(answer::repeated(earlier, &state.book, request, now))),
+                Some(Standing::Waits) => {
+                    let what = "what was decided for this idempotency key is not on record yet: ask again";
+                    return Err(Blocked::Unavailable(what.into()));
+                }
+                // Nobody was told anything but no: it is decided anew.
+                Some(Standing::Refused) => {}
+            }
+        }
+        let ids = self.ids(&state)?;
+        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let decision = decide(request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
+        let inputs = Inputs::of(request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
+        let (inputs, bodies) = inputs::kept(inputs);
+        let events = state.book.record(&ids, request, principal, policy.as_deref(), &decision);
+        let context = Context {
+            principal: Some(principal),
+            incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
+            decision: Some(&decision),
+            inputs: Some(&inputs),
+            request: Some(request),
+        };
+        let keyed = request.idempotency_key.is_some().then(|| ids.decision.clone());
+        if let Some(id) = &keyed {
+            self.0.unwritten.begin(id.clone());
+        }
+        let queued = self.commit(&mut state, &events, &context).inspect_err(|_| {
+            if let Some(id) = &keyed {
+                self.0.unwritten.settle(id.clone(), false);
+            }
+        })?;
+        let answer = answer::decision(&decision, request, Some(&ids), &events, &state.book, self.page());
+        drop(state);
+        metrics::counter!(names::DECISIONS_TOTAL, "service" => view.map_or("unknown".to_owned(), |view| view.service),
+            "action" => request.action.as_str(), "answer" => decision.answer.as_str())
+        .increment(1);
+        for code in decision.codes() {
+            metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
+        }
+        info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
+            sub = principal.sub, answer = decision.answer.as_str(), reasons = ?decision.codes(), "decided");
+        Ok(Made::Now(Box::new(Decided { answer, queued, bodies, keyed })))
+    }
+
+    /// Waits until the records, and what they name by digest, are on disk.
+    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Receipt, Blocked> {
+        for body in bodies {
+            if self.0.bodies.holds(&body.digest) {
+                continue;
+            }
+            let gatekeeper = self.clone();
+            let kept = tokio::task::spawn_blocking(move || gatekeeper.0.bodies.put(&body.bytes)).await;
+            kept.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+                .map_err(|error| Blocked::Unavailable(format!("inputs cannot be kept: {error}")))?;
+        }
+        queued.written().await
     }
 
     /// What would be decided: no permit, no question, no record.
@@ -387,27 +450,6 @@ impl Gatekeeper {
         }
     }
 
-    /// Keeps what a decision rests on, so that it can be made again; answers what the record says of it. What many
-    /// decisions share (the view of a poll, the policy) is kept once beside the log; what is of this one stands in its
-    /// record, unless it is long.
-    fn keep(&self, inputs: &Inputs) -> Result<Value, Blocked> {
-        let mut parts = serde_json::to_value(inputs).expect("inputs are plain data");
-        let mut kept = json!({"request": parts["request"], "principal": parts["principal"], "now": parts["now"]});
-        kept["view"] = self.body(&parts["view"])?;
-        kept["policy_body"] = self.body(&parts["policy"])?;
-        let book = parts["book"].take();
-        let short = book.to_string().len() <= INLINE_BYTES_MAX;
-        kept[if short { "book" } else { "book_body" }] = if short { book } else { self.body(&book)? };
-        Ok(kept)
-    }
-
-    fn body(&self, value: &Value) -> Result<Value, Blocked> {
-        let bytes = serde_json::to_vec(value).expect("a value is JSON");
-        let kept = self.0.bodies.put(&bytes);
-        kept.map(|hash| hash.to_string().into())
-            .map_err(|error| Blocked::Unavailable(format!("inputs cannot be kept: {error}")))
-    }
-
     pub(super) fn now(&self) -> Seconds {
         self.0.clock.now()
     }
@@ -430,9 +472,16 @@ impl Gatekeeper {
         let view = state.sight.views.get(service)?;
         Some(View {
             observed: state.observed(service, state.sight.seen.get(service), now),
-            health: state.health(self.0.log.health().is_ok()),
+            health: state.health(self.is_writable(state)),
             ..View::clone(view)
         })
+    }
+}
+
+impl Gatekeeper {
+    /// Whether the log can be written, and the book is what it says.
+    pub(super) fn is_writable(&self, state: &State) -> bool {
+        self.0.log.health().is_ok() && self.0.log.refusals() == state.refusals_known
     }
 }
 

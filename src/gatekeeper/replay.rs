@@ -57,6 +57,11 @@ fn inputs_of(dir: &Path, entry: &Entry) -> Result<Inputs, String> {
     for (member, digest) in [("view", "view"), ("policy", "policy_body")] {
         inputs.insert(member.into(), body(dir, kept.get(digest))?);
     }
+    if let (Some(observed), Some(Value::Object(view))) =
+        (kept.get("observed").filter(|observed| !observed.is_null()), inputs.get_mut("view"))
+    {
+        view.insert("observed".into(), observed.clone());
+    }
     let book = match kept.get("book") {
         Some(book) => book.clone(),
         None => body(dir, kept.get("book_body"))?,

@@ -15,6 +15,8 @@ mod fanout;
 mod faults;
 mod fleet;
 mod gate;
+mod gate_stage;
+mod gate_survival;
 mod harness_works;
 mod import;
 mod newcomer;

@@ -7,8 +7,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 type Reply = oneshot::Sender<Answer>;
 
+/// What to do when a group is written.
+enum Then {
+    GoOn,
+    /// Somebody waits for all that was queued before.
+    Tell(SyncSender<()>),
+    Close,
+}
+
 /// What writes, with all that it holds open.
 pub(super) struct Writer {
     options: Options,
@@ -53,6 +61,7 @@ pub(super) struct Writer {
     looked_at: Option<Instant>,
     publishers: Vec<Publisher>,
     waiting: Arc<AtomicUsize>,
+    refusals: Arc<AtomicU64>,
     seen: Arc<Mutex<Seen>>,
     /// Held while the process lives.
     _lock: File,
@@ -101,6 +110,7 @@ impl Writer {
             looked_at: None,
             publishers,
             waiting,
+            refusals: Arc::default(),
             seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing: None })),
             _lock: lock,
         };
@@ -134,6 +144,10 @@ impl Writer {
         Arc::clone(&self.seen)
     }
 
+    pub(super) fn refusals(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.refusals)
+    }
+
     pub(super) fn public(&self) -> &PublicKey {
         self.key.public()
     }
@@ -142,12 +156,14 @@ impl Writer {
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
             self.look();
-            let (group, closing) = self.next(requests);
+            let (group, then) = self.next(requests);
             if !group.is_empty() {
                 drop(self.commit(group));
             }
-            if closing {
-                break;
+            match then {
+                Then::GoOn => {}
+                Then::Tell(who) => drop(who.try_send(())),
+                Then::Close => break,
             }
             let unsigned = self.unsigned();
             let is_due = self.signed_at.elapsed() >= self.options.checkpoint_every;
@@ -158,7 +174,7 @@ impl Writer {
         self.end();
     }
 
-    fn next(&self, requests: &Receiver<Request>) -> (Vec<(Record, Option<Reply>)>, bool) {
+    fn next(&self, requests: &Receiver<Request>) -> (Vec<(Record, Option<Reply>)>, Then) {
         let due = self.options.checkpoint_every.saturating_sub(self.signed_at.elapsed());
         let wait = if self.unsigned() > 0 { due.min(LOOK_EVERY) } else { LOOK_EVERY };
         let mut group = Vec::new();
@@ -166,11 +182,12 @@ impl Writer {
         loop {
             match next {
                 Ok(Request::Append(record, reply)) => group.push((*record, Some(reply))),
-                Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => return (self.taken(group), true),
-                Err(RecvTimeoutError::Timeout) => return (self.taken(group), false),
+                Ok(Request::Settle(who)) => return (self.taken(group), Then::Tell(who)),
+                Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => return (self.taken(group), Then::Close),
+                Err(RecvTimeoutError::Timeout) => return (self.taken(group), Then::GoOn),
             }
             if group.len() == GROUP_MAX {
-                return (self.taken(group), false);
+                return (self.taken(group), Then::GoOn);
             }
             next = requests.try_recv().map_err(|_| RecvTimeoutError::Timeout);
         }
@@ -220,6 +237,9 @@ impl Writer {
         for (answer, reply) in answers {
             let answer = answer.and_then(|receipt| written.clone().map(|()| receipt));
             let answer = answer.map_err(refused);
+            if answer.is_err() {
+                self.refusals.fetch_add(1, Ordering::AcqRel);
+            }
             // Who no longer waits was told nothing; the record stands.
             reply.map(|reply| reply.send(answer));
         }
