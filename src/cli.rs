@@ -6,6 +6,7 @@ mod approve;
 mod ask;
 mod audit;
 mod check;
+mod compare;
 mod demo;
 mod eval;
 mod export;
@@ -63,6 +64,15 @@ enum Command {
         64 bad rules or settings"
     )]
     Eval(eval::EvalArgs),
+    /// Compare what Sloth or Pyrra recorded with exact counts, and say why they differ
+    #[command(after_help = "Examples:\n  \
+        slowburn compare --prometheus-url http://localhost:9090 --rules sloth/ --owner team-pay\n  \
+        slowburn compare --prometheus-url http://localhost:9090 --rules rules/services --tolerance 5 \\\n    \
+        --at 2026-11-01T12:00:00Z --format json | jq '.slos[] | select(.verdict == \"differ\")'\n\n\
+        What is compared, and how causes are measured: docs/compare.md.\n\n\
+        Exit codes: 0 they agree within the tolerance, 1 some differ, 2 wrong usage, or Prometheus cannot be asked,\n\
+        4 none differs, but some have no data on one side, 64 bad rules or settings")]
+    Compare(compare::CompareArgs),
     /// List the stacks whose metrics are known, or explain one of them
     #[command(after_help = "Examples:\n  slowburn presets\n  slowburn presets vllm\n  \
         slowburn presets --format json | jq -r '.[].name'\n  slowburn presets our-gateway --presets rules/presets\n\n\
@@ -230,6 +240,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => block_on(run::run(*args)),
         Command::Check(args) => block_on(check::check(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
+        Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
         Command::Import(args) => import::import(&args),

@@ -21,6 +21,7 @@ use crate::prometheus::survey::survey;
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
 use crate::query::plan::Survey;
+use crate::spec::Model;
 use crate::web::view::{SloView, Word};
 
 /// Flags of `slowburn eval`.
@@ -54,20 +55,33 @@ pub async fn eval(args: EvalArgs) -> Exit {
 }
 
 async fn evaluated(args: &EvalArgs) -> Result<Snapshot, (Exit, String)> {
-    let usage = |text: String| (Exit::Usage, text);
-    let mut settings = wiring::settings(args.source.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
-    if let Some(url) = &args.source.prometheus_url {
-        settings.prometheus.url = Some(super::endpoint(url).map_err(|text| (Exit::BadConfig, text))?);
+    let opened = open(&args.source, args.at.as_deref())?;
+    Ok(evaluate_at(&opened.settings, opened.client, opened.model, opened.at_s).await?.0)
+}
+
+/// What a command that evaluates once begins with.
+pub(super) struct Opened {
+    pub settings: Settings,
+    pub client: Client,
+    pub model: Model,
+    pub at_s: i64,
+}
+
+/// Reads settings and rules, and makes the client.
+pub(super) fn open(source: &SourceArgs, at: Option<&str>) -> Result<Opened, (Exit, String)> {
+    let bad = |text: String| (Exit::BadConfig, text);
+    let mut settings = wiring::settings(source.config.as_deref()).map_err(bad)?;
+    if let Some(url) = &source.prometheus_url {
+        settings.prometheus.url = Some(super::endpoint(url).map_err(bad)?);
     }
-    wiring::judge(&settings).map_err(|text| (Exit::BadConfig, text))?;
-    let loaded = wiring::rules(&args.source.paths(), &settings, &args.source.import);
+    wiring::judge(&settings).map_err(bad)?;
+    let loaded = wiring::rules(&source.paths(), &settings, &source.import);
     if loaded.is_fatal() {
-        return Err((Exit::BadConfig, loaded.render(super::colour_on(&std::io::stderr()))));
+        return Err(bad(loaded.render(super::colour_on(&std::io::stderr()))));
     }
-    let at_s = moment(args.at.as_deref(), &settings).map_err(usage)?;
-    let options = wiring::client(&settings).map_err(|text| (Exit::BadConfig, text))?;
-    let client = Client::new(&options).map_err(|text| (Exit::BadConfig, text))?;
-    evaluate_at(&settings, client, loaded.model, at_s).await
+    let at_s = moment(at, &settings).map_err(|text| (Exit::Usage, text))?;
+    let client = Client::new(&wiring::client(&settings).map_err(bad)?).map_err(bad)?;
+    Ok(Opened { settings, client, model: loaded.model, at_s })
 }
 
 /// `--at`, on the slice grid; now when it is not given.
@@ -85,12 +99,13 @@ fn moment(at: Option<&str>, settings: &Settings) -> Result<i64, String> {
     Ok(at_s.div_euclid(resolution) * resolution)
 }
 
-async fn evaluate_at(
+/// Reads the windows that end at `at_s`, and evaluates them: what came out, and the counts behind it.
+pub(super) async fn evaluate_at(
     settings: &Settings,
     client: Client,
-    model: crate::spec::Model,
+    model: Model,
     at_s: i64,
-) -> Result<Snapshot, (Exit, String)> {
+) -> Result<(Snapshot, Ledger), (Exit, String)> {
     let url = settings.prometheus.url.clone().unwrap_or_default();
     let unanswered = |fault: &dyn std::fmt::Display| (Exit::NoData, format!("{url}: {fault}"));
     let mut known = Survey::default();
@@ -136,7 +151,8 @@ async fn evaluate_at(
     let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
     let notes = source.plan().notes.clone();
     let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
-    Ok(evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0)
+    let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0;
+    Ok((snapshot, ledger))
 }
 
 fn series(snapshot: &Snapshot) -> impl Iterator<Item = &SeriesStatus> {

@@ -1,12 +1,15 @@
-//! SLO files of other tools on a real Prometheus: loaded as they are, imported, or written by hand, the numbers are the
-//! same to the byte.
+//! SLO files of other tools on a real Prometheus: loaded as they are, imported, or written by hand, the numbers of
+//! `eval` and of a running daemon are the same to the byte.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::fleet::{self, REQUESTS};
+use crate::harness::parts::{Process, eventually, free_port, http};
 use crate::harness::prometheus::Prometheus;
 
 const SLOWBURN: &str = env!("CARGO_BIN_EXE_slowburn");
@@ -77,11 +80,8 @@ fn eval(prometheus: &Prometheus, rules: &Path) -> String {
     String::from_utf8(output.stdout).expect("JSON is UTF-8")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same_bytes() {
-    let start = T0 - 2 * DAY;
-    let scenario = fleet::scenario(start, T0, &[(T0 - 20 * HOUR, T0 - 19 * HOUR), (T0 - HOUR, T0)]);
-    let prometheus = fleet::prometheus(&scenario, start, T0).await;
+/// The folders `foreign`, `imported` (from it, by the command) and `hand`.
+fn rules_in_three_forms() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| dir.path().join(name);
     fleet::write_rules(&at("foreign"), &foreign());
@@ -94,7 +94,16 @@ async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same
         .expect("the binary starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("4 SLOs of 1 service from 4 files"), "{said}");
+    dir
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same_bytes() {
+    let start = T0 - 2 * DAY;
+    let scenario = fleet::scenario(start, T0, &[(T0 - 20 * HOUR, T0 - 19 * HOUR), (T0 - HOUR, T0)]);
+    let prometheus = fleet::prometheus(&scenario, start, T0).await;
+    let dir = rules_in_three_forms();
+    let at = |name: &str| dir.path().join(name);
     let [foreign, imported, hand] = ["foreign", "imported", "hand"].map(|name| eval(&prometheus, &at(name)));
     let views: Vec<Value> = serde_json::from_str(&hand).expect("JSON");
     let ids: Vec<&str> = views.iter().filter_map(|view| view["id"].as_str()).collect();
@@ -103,6 +112,73 @@ async fn a_foreign_file_its_import_and_the_service_written_by_hand_give_the_same
     for series in views.iter().flat_map(|view| view["series"].as_array().expect("series")) {
         let count = |key: &str| series["window"][key].as_u64().unwrap_or(0);
         assert!(count("total") > 100 && count("bad") > 0, "{series:#}");
+    }
+    assert_eq!(foreign, hand);
+    assert_eq!(imported, hand);
+}
+
+/// `slowburn run` on a folder of rules, its clock at `T0` when it starts.
+struct Running {
+    _process: Process,
+    url: String,
+    /// What `/v1/slos` said, by the moment it was about; only what was said with all history read.
+    said: BTreeMap<i64, Vec<Value>>,
+}
+
+impl Running {
+    fn start(prometheus: &Prometheus, rules: &Path) -> Self {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let url = prometheus.url();
+        let rules = rules.display().to_string();
+        let start = T0.to_string();
+        let read = ["run", "--prometheus-url", &url, "--rules", &rules, "--listen", &listen];
+        let clock = ["--clock-start", &start, "--clock-speed", "1"];
+        let args = read.iter().chain(&clock);
+        let process = Process::start(Path::new(SLOWBURN), args, Path::new(&format!("{rules}.log")));
+        Running { _process: process, url: format!("http://{listen}"), said: BTreeMap::new() }
+    }
+
+    async fn ask(&mut self) -> Option<()> {
+        let ready = http().get(format!("{}/readyz", self.url)).send().await.ok()?.status().is_success();
+        let answer = http().get(format!("{}/v1/slos", self.url)).send().await.ok()?;
+        let slos: Vec<Value> = answer.json().await.ok()?;
+        let of = |slo: &Value| slo["series"].as_array().cloned().unwrap_or_default();
+        let series: Vec<Value> = slos.iter().flat_map(of).collect();
+        let filling = series.iter().any(|series| series["data"]["reason"] == "filling");
+        let at = series.first()?["at"].as_i64()?;
+        if ready && !filling {
+            self.said.insert(at, slos);
+        }
+        Some(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_given_the_foreign_files_says_what_one_with_imported_or_written_rules_says() {
+    let start = T0 - 2 * DAY;
+    let end = T0 + 600;
+    let scenario = fleet::scenario(start, end, &[(T0 - 20 * HOUR, T0 - 19 * HOUR), (T0 - HOUR, end)]);
+    let prometheus = fleet::prometheus(&scenario, start, end).await;
+    let dir = rules_in_three_forms();
+    let daemons = ["foreign", "imported", "hand"].map(|name| Running::start(&prometheus, &dir.path().join(name)));
+    let daemons = tokio::sync::Mutex::new(daemons);
+    let said = eventually("all three speak of one moment", Duration::from_secs(120), || async {
+        let mut daemons = daemons.lock().await;
+        for daemon in daemons.iter_mut() {
+            daemon.ask().await?;
+        }
+        let [foreign, imported, hand] = daemons.each_ref().map(|daemon| &daemon.said);
+        let common = foreign.keys().rev().find(|at| imported.contains_key(at) && hand.contains_key(at))?;
+        Some([&foreign[common], &imported[common], &hand[common]].map(Clone::clone))
+    })
+    .await;
+    let [foreign, imported, hand] = said;
+    let ids: Vec<&str> = hand.iter().filter_map(|slo| slo["id"].as_str()).collect();
+    assert_eq!(ids, ["pay-generator", "pay-openslo", "pay-pyrra", "pay-sloth"]);
+    for series in hand.iter().flat_map(|slo| slo["series"].as_array().expect("series")) {
+        let count = |key: &str| series["window"][key].as_u64().unwrap_or(0);
+        assert!(count("total") > 100 && count("bad") > 0 && series["data"]["state"] == "fresh", "{series:#}");
+        assert!(series["at"].as_i64().is_some_and(|at| at >= T0 - 60 && at <= end), "{series:#}");
     }
     assert_eq!(foreign, hand);
     assert_eq!(imported, hand);
