@@ -11,7 +11,7 @@ use slowburn::demo::scenario::{Pod, Scenario};
 use slowburn::demo::scenarios::{self, REQUESTS};
 
 use crate::fleet;
-use crate::harness::prometheus::Prometheus;
+use crate::harness::fault_proxy::{Fault, FaultProxy};
 
 /// On the slice grid, and on no grid of minutes or hours.
 const END: i64 = 1_790_000_010;
@@ -135,18 +135,40 @@ fn pyrra_rules() -> String {
     text
 }
 
+const SECONDS: &str = "http_request_duration_seconds";
+
+/// A latency of Pyrra's, with a grouping.
+fn latency_file() -> String {
+    format!(
+        "apiVersion: pyrra.dev/v1alpha1\nkind: ServiceLevelObjective\nmetadata: {{name: pay-latency, labels: \
+         {{pyrra.dev/owner: team, pyrra.dev/service: pay}}}}\nspec:\n  target: \"95\"\n  window: 30d\n  indicator:\n    \
+         latency:\n      success: {{metric: '{SECONDS}_bucket{{service=\"pay\",le=\"0.1\"}}'}}\n      \
+         total: {{metric: '{SECONDS}_count{{service=\"pay\"}}'}}\n      grouping: [instance]\n"
+    )
+}
+
+fn latency_rules() -> String {
+    let of = |metric: &str, more: &str, labels: &str| {
+        format!(
+            "  - {{record: '{SECONDS}:increase30d', expr: 'sum by (instance) (increase({SECONDS}_{metric}{{service=\"pay\"{more}}}\
+             [30d]))', labels: {{slo: pay-latency, service: pay{labels}}}}}\n"
+        )
+    };
+    let (count, bucket) = (of("count", "", ""), of("bucket", ",le=\"0.1\"", ", le: \"0.1\""));
+    format!("groups:\n- name: pay-latency-increase\n  interval: 30s\n  rules:\n{count}{bucket}")
+}
+
 struct Compared {
     code: Option<i32>,
     rows: BTreeMap<String, Value>,
 }
 
-fn compare(prometheus: &Prometheus, rules: &std::path::Path, more: &[&str]) -> Compared {
+/// Both forms; the text is shown when the test fails.
+fn compare(url: &str, rules: &std::path::Path) -> Compared {
     let run = |format: &str| {
         Command::new(SLOWBURN)
-            .args(["compare", "--format", format, "--at", &END.to_string(), "--prometheus-url", &prometheus.url()])
-            .arg("--rules")
+            .args(["compare", "--format", format, "--at", &END.to_string(), "--prometheus-url", url, "--rules"])
             .arg(rules)
-            .args(more)
             .stdin(Stdio::null())
             .output()
             .expect("the binary starts")
@@ -212,8 +234,13 @@ async fn what_sloth_and_pyrra_recorded_is_explained() {
         .collect();
     let files: Vec<(&str, String)> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     fleet::write_rules(dir.path(), &files);
-    let Compared { code, rows } = compare(&prometheus, dir.path(), &[]);
+    let proxy = FaultProxy::start(&prometheus.url()).await;
+    let Compared { code, rows } = compare(&proxy.url(), dir.path());
     assert_eq!(code, Some(1), "some differ");
+    let traffic = proxy.take_traffic();
+    println!("{} SLOs, twice: {traffic:?}", rows.len());
+    // Of a month in moments of two minutes; the history of all is read in a few requests beside these.
+    assert!(traffic.queries() as usize <= 2 * (15 * rows.len() + 20), "{traffic:?}");
     let row = |id: &str| rows.get(id).unwrap_or_else(|| panic!("{id} of {:?}", rows.keys()));
 
     // Ours is what happened.
@@ -298,6 +325,7 @@ async fn other_rules_and_missing_sides_are_said_and_never_made_up() {
     let [day_five, day_month, ..] = sloth_rules(&[of("day", "")]);
     let day_month = day_month.replace("30d", "1d").replace("vector(30)", "vector(1)").replace("0.999", "0.99");
     for (rules, from) in [
+        (latency_rules(), END - 120),
         (five, start),
         (day_five, start),
         (month, END - 600),
@@ -311,10 +339,18 @@ async fn other_rules_and_missing_sides_are_said_and_never_made_up() {
     let at = |name: &str| dir.path().join(name);
     fleet::write_rules(
         &at("recorded"),
-        &[("pay.yaml", sloth_file(&of("availability", ""))), ("day.yaml", sloth_file(&day))],
+        &[
+            ("pay.yaml", sloth_file(&of("availability", ""))),
+            ("day.yaml", sloth_file(&day)),
+            ("latency.yaml", latency_file()),
+        ],
     );
-    let Compared { code, rows } = compare(&prometheus, &at("recorded"), &[]);
+    let Compared { code, rows } = compare(&prometheus.url(), &at("recorded"));
     assert_eq!(code, Some(1));
+    // The children of a grouping are summed, and told apart by `le` alone.
+    let latency = &rows["pay-latency"];
+    assert_eq!((&latency["verdict"], &latency["tool"]), (&"agree".into(), &"pyrra".into()), "{latency:#}");
+    assert!(figure(latency, "error_ratio", "theirs") > 0.001, "{latency:#}");
     let other = &rows["pay-availability"];
     assert_eq!((&other["verdict"], main_cause(other)), (&"differ".into(), "other_query"), "{other:#}");
     assert!((figure(other, "error_ratio", "factor") - 1.0 / 3.0).abs() < 0.05, "{other:#}");
@@ -323,6 +359,16 @@ async fn other_rules_and_missing_sides_are_said_and_never_made_up() {
     let causes: Vec<&str> =
         day["causes"].as_array().expect("causes").iter().filter_map(|own| own["cause"].as_str()).collect();
     assert!(causes.contains(&"other_objective"), "{causes:?}");
+
+    // Without remote read the last causes are one, and the note says so.
+    let proxy = FaultProxy::start(&prometheus.url()).await;
+    proxy.set(Fault::NoRemoteRead);
+    let blunt = &compare(&proxy.url(), &at("recorded")).rows["pay-availability"];
+    assert_eq!((&blunt["verdict"], main_cause(blunt)), (&"differ".into(), "other_query"), "{blunt:#}");
+    assert!(blunt["remarks"].to_string().contains("not told apart"), "{blunt:#}");
+    for cause in ["extrapolation", "first_errors", "scrape_holes"] {
+        assert_eq!(amount(blunt, cause), 0.0, "{blunt:#}");
+    }
 
     // One side, or both, is not there.
     fleet::write_rules(
@@ -335,7 +381,7 @@ async fn other_rules_and_missing_sides_are_said_and_never_made_up() {
             ),
         ],
     );
-    let Compared { code, rows } = compare(&prometheus, &at("unrecorded"), &[]);
+    let Compared { code, rows } = compare(&prometheus.url(), &at("unrecorded"));
     assert_eq!(code, Some(4), "nothing differs, and nothing agrees");
     for row in rows.values() {
         assert_eq!((&row["verdict"], &row["figures"][0]["theirs"]), (&"no_data".into(), &Value::Null), "{row:#}");

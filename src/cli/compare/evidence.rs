@@ -43,7 +43,7 @@ pub struct Case<'a> {
     pub foreign: &'a Foreign,
     /// What is recorded of it.
     pub recorded: &'a Recorded,
-    /// Their error ratio; may be NaN.
+    /// Their error ratio; NaN where it is 0/0.
     pub theirs: f64,
     /// Ours over their window, and over our own.
     pub exact: (Option<f64>, f64),
@@ -117,8 +117,15 @@ impl Case<'_> {
         let moments = self.moments(&five).await?;
         let recorded = self.grid(&five, moments).await?;
         let broken = recorded.values().filter(|ratio| ratio.is_nan()).count();
-        if self.theirs.is_nan() {
-            return Ok(not_a_number(broken, recorded.len(), &window));
+        if !self.theirs.is_finite() {
+            return Ok(match broken {
+                0 => Explained::default(),
+                _ => not_a_number(format!(
+                    "{broken} of {} recorded 5-minute ratios are NaN (0/0: no traffic), and one of them makes the mean \
+                     over {window} NaN",
+                    recorded.len()
+                )),
+            });
         }
         let known: BTreeMap<i64, f64> = recorded.into_iter().filter(|(_, ratio)| ratio.is_finite()).collect();
         let mean_of_all = self.number(&format!("avg_over_time({five}[{window}])")).await?;
@@ -137,13 +144,16 @@ impl Case<'_> {
                     .into_iter()
                     .filter(|(_, total)| *total > 0.0)
                     .map(|(at, total)| {
-                        let bad = bad.get(&at).copied().unwrap_or(0.0);
+                        let bad = bad.get(&at).copied().filter(|bad| bad.is_finite()).unwrap_or(0.0);
                         (at, Events { bad: bad * moments.step_s as f64, total: total * moments.step_s as f64 })
                     })
                     .collect();
                 (counts.iter().filter_map(|(at, of)| Some((*at, of.ratio()?))).collect(), Some(counts))
             }
-            Asked::Ratio(ratio) => (self.grid(&ratio, moments).await?, None),
+            Asked::Ratio(ratio) => {
+                let ratios = self.grid(&ratio, moments).await?.into_iter();
+                (ratios.filter(|(_, ratio)| ratio.is_finite()).collect(), None)
+            }
             Asked::Bad(_) => (BTreeMap::new(), None),
         };
         let both: Vec<i64> = known.keys().filter(|at| ratios.contains_key(at)).copied().collect();
@@ -197,6 +207,9 @@ impl Case<'_> {
     /// Their number as a sum over the window, asked now.
     async fn sums(&self, remarks: &mut Vec<String>) -> Result<Explained, Fault> {
         let window = window_name(self.window_s);
+        if !self.theirs.is_finite() {
+            return Ok(not_a_number(format!("the sums over {window} hold no events, and 0/0 is NaN")));
+        }
         let five = self.recorded.by_five_minutes;
         let (bad, total) = match self.own("increase", if five { "5m" } else { &window })? {
             Asked::Counts { bad, total } if five => {
@@ -389,12 +402,9 @@ fn unasked(why: String) -> Fault {
     Fault::NotAnAnswer(why)
 }
 
-fn not_a_number(broken: usize, all: usize, window: &str) -> Explained {
-    let evidence = format!(
-        "{broken} of {all} recorded 5-minute ratios are NaN (0/0: no traffic), and one of them makes the mean over {window} NaN"
-    );
+fn not_a_number(evidence: String) -> Explained {
     let share = Share { cause: Cause::NotANumber, amount: None, share: None, evidence };
-    Explained { causes: if broken > 0 { vec![share] } else { Vec::new() }, ..Explained::default() }
+    Explained { causes: vec![share], ..Explained::default() }
 }
 
 fn first_errors(gains: &Gains, asked: &str) -> String {

@@ -57,7 +57,7 @@ impl Figure {
             name: "error_ratio",
             window: window_name(window_s),
             theirs,
-            theirs_nan: theirs.is_some_and(f64::is_nan),
+            theirs_nan: theirs.is_some_and(|theirs| !theirs.is_finite()),
             exact,
             difference,
             relative: factor.map(|factor| factor - 1.0),
@@ -124,7 +124,7 @@ pub struct Row {
 /// Whether the two agree within `tolerance`, a part of the larger.
 pub fn verdict(ratio: &Figure, left: &Figure, tolerance: f64) -> Verdict {
     match (ratio.theirs, ratio.exact) {
-        (Some(theirs), Some(_)) if theirs.is_nan() => Verdict::Differ,
+        (Some(theirs), Some(_)) if !theirs.is_finite() => Verdict::Differ,
         (Some(theirs), Some(exact)) => {
             let close = (theirs - exact).abs() <= tolerance * theirs.abs().max(exact.abs());
             let budget = left.difference.is_some_and(|points| points.abs() <= BUDGET_SAME);
@@ -234,6 +234,7 @@ mod tests {
         assert_eq!(judged(None, Some(0.0), (1.0, 1.0)), Verdict::NoData);
         assert_eq!(judged(Some(0.0), None, (1.0, 1.0)), Verdict::NoData);
         assert_eq!(judged(Some(f64::NAN), Some(0.0), (1.0, 1.0)), Verdict::Differ);
+        assert_eq!(judged(Some(f64::INFINITY), Some(0.5), (1.0, 1.0)), Verdict::Differ);
     }
 
     #[test]
