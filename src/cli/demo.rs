@@ -1,4 +1,5 @@
-//! `slowburn demo`: the real daemon on a simulated fleet, with an incident that begins within seconds.
+//! `slowburn demo`: the real daemon on a simulated fleet, with an incident that begins within seconds, and an AI operator
+//! that asks before it acts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,17 +16,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, asked_to_stop, colour_on, complain, print_out};
 use crate::app::{self, Options};
+use crate::audit;
 use crate::clock::Clock;
-use crate::demo::story::{Delivery, tell};
+use crate::demo::story::{Delivery, Line, tell};
 use crate::demo::{self, fleet};
 use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Endpoint};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::telemetry::compat::Compat;
 use crate::{spec, telemetry, web};
+use cast::{Cast, Tokens};
 
-/// Simulated seconds from the start to the incident: time to read the past and show a quiet fleet.
+mod cast;
+
+/// Simulated seconds from the start to what else goes wrong: time to read the past and show a quiet fleet. Checkout's
+/// incident comes when the cast brings it.
 const ONSET_S: i64 = 480;
+/// Simulated seconds in which checkout stays well by itself.
+const WELL_S: i64 = 30 * 86_400;
 
 /// Flags of `slowburn demo`.
 #[derive(Debug, Args)]
@@ -39,7 +47,8 @@ pub struct DemoArgs {
     /// Seed of the fleet: the same seed tells the same story
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// End when the page has been resolved (after about half a minute), instead of running until Ctrl-C
+    /// End when the page has been resolved and the rollback judged (after about half a minute), instead of running until
+    /// Ctrl-C
     #[arg(long)]
     once: bool,
     /// Log level of the daemon: error, warn, info, debug
@@ -54,7 +63,7 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs the demo until Ctrl-C, or with `--once` until its page is resolved.
+/// Runs the demo until Ctrl-C, or with `--once` until its page is resolved and its rollback judged.
 pub async fn demo(args: DemoArgs) -> Exit {
     match tell_story(&args).await {
         Ok(()) => Exit::Ok,
@@ -69,12 +78,13 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     telemetry::init_logging(telemetry::LogFormat::Text, &args.log_level).map_err(|error| error.to_string())?;
     let metrics = telemetry::install_recorder().map_err(|error| error.to_string())?;
     let now = Clock::wall().now();
-    let fleet = fleet::fleet(args.seed, now, ONSET_S);
+    let fleet = fleet::fleet(args.seed, now, ONSET_S).ill_from(now + WELL_S);
     let clock = Clock::scaled(now * 1000, args.speed);
     let stop = CancellationToken::new();
 
     let (prometheus, prometheus_url) = bound("127.0.0.1:0".parse().expect("a constant address")).await?;
-    tokio::spawn(demo::prometheus::serve(prometheus, Arc::new(fleet.scenario), clock.clone(), stop.clone()));
+    let (world, seen) = watch::channel(Arc::new(fleet.scenario.clone()));
+    tokio::spawn(demo::prometheus::serve_changing(prometheus, seen, clock.clone(), stop.clone()));
     let (receiver, receiver_url) = bound("127.0.0.1:0".parse().expect("a constant address")).await?;
     let (delivered, deliveries) = mpsc::unbounded_channel();
     let inbox = Router::new().route("/", post(receive)).with_state(delivered);
@@ -84,18 +94,29 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
         Ok(bound) => bound,
         Err(_) => bound(SocketAddr::new(args.listen.ip(), 0)).await?,
     };
-    let options = options(args, &clock, metrics, &prometheus_url, &receiver_url, &page)?;
+    let folder = tempfile::Builder::new().prefix("slowburn-demo-").tempdir();
+    let folder = folder.map_err(|error| format!("no temporary folder for the audit log: {error}"))?;
+    let tokens = Tokens::new()?;
+    let mut options = options(args, &clock, metrics, &prometheus_url, &receiver_url, &page)?;
+    options.audit = Some(audit::Options::new(folder.path().join("audit")));
+    options.auth = web::auth::Settings { identities: tokens.identities(), ..Default::default() };
     print_out(&format!(
         "Four simulated services, {} times as fast as the wall. Ctrl-C ends it.\n\n  \
          page        {page}\n  \
-         Prometheus  {prometheus_url}  (simulated; the daemon that reads it is the real one)\n\n",
-        args.speed
+         Prometheus  {prometheus_url}  (simulated; the daemon that reads it is the real one)\n  \
+         audit log   {}  (gone when the demo ends)\n  \
+         token       {}  (of @ada, who is on call: with it you can answer on the page)\n\n",
+        args.speed,
+        folder.path().display(),
+        tokens.person(),
     ));
+    let (told, lines) = mpsc::unbounded_channel();
+    let cast = Cast::new(&page, clock.clone(), fleet, world, folder.path().join("audit"), tokens, told)?;
     let (started, handle) = oneshot::channel();
     let daemon = tokio::spawn(app::run(options, listener, stop.clone(), |handle| drop(started.send(handle.snapshots))));
     let story = async {
         if let Ok(snapshots) = handle.await {
-            narrate(snapshots, deliveries, args.once).await;
+            tokio::join!(cast.play(snapshots.clone()), narrate(snapshots, deliveries, lines, args.once));
         }
     };
     tokio::select! {
@@ -162,15 +183,18 @@ async fn receive(State(inbox): State<mpsc::UnboundedSender<Vec<Delivery>>>, body
     "ok"
 }
 
-/// Prints the story as snapshots and notifications come; with `once`, ends when the page was resolved.
+/// Prints the story as snapshots, notifications and acts come; with `once`, ends when the page was resolved and the cast
+/// has nothing more to do.
 async fn narrate(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     mut inbox: mpsc::UnboundedReceiver<Vec<Delivery>>,
+    mut acts: mpsc::UnboundedReceiver<Line>,
     once: bool,
 ) {
     let began = Instant::now();
     let colour = colour_on(&std::io::stdout());
-    let (mut paged, mut over) = (false, false);
+    let print = |line: &Line| print_out(&format!("{}\n", line.render(began.elapsed().as_secs_f64(), colour)));
+    let (mut paged, mut over, mut acting) = (false, false, true);
     let mut previous = Arc::new(Snapshot::default());
     loop {
         let mut deliveries = tokio::select! {
@@ -179,13 +203,23 @@ async fn narrate(
                 Err(_) => return,
             },
             Some(deliveries) = inbox.recv() => deliveries,
+            line = acts.recv(), if acting => match line {
+                Some(line) => {
+                    print(&line);
+                    continue;
+                }
+                None => {
+                    acting = false;
+                    Vec::new()
+                }
+            },
         };
         while let Ok(more) = inbox.try_recv() {
             deliveries.extend(more);
         }
         let next = snapshots.borrow_and_update().clone();
         for line in tell(&previous, &next, &deliveries) {
-            print_out(&format!("{}\n", line.render(began.elapsed().as_secs_f64(), colour)));
+            print(&line);
         }
         previous = next;
         let burned = |firing| {
@@ -193,11 +227,12 @@ async fn narrate(
             deliveries.iter().filter(of_fast_burn).any(|delivery| delivery.firing == firing)
         };
         paged |= burned(true);
-        if paged && !over && burned(false) {
-            over = true;
-            if once {
-                return;
-            }
+        let resolved = paged && !over && burned(false);
+        over |= resolved;
+        if once && over && !acting {
+            return;
+        }
+        if !once && resolved {
             print_out("\nThe incident is over; the daemon goes on, and so does the page. Ctrl-C ends it.\n\n");
         }
     }

@@ -22,6 +22,8 @@ pub struct Fleet {
     pub scenario: Scenario,
     /// The incidents.
     pub plan: Plan,
+    seed: u64,
+    now: i64,
 }
 
 /// A fleet with thirty days behind it at `now`; checkout's incident begins `onset_s` seconds later and lasts 20
@@ -34,17 +36,41 @@ pub struct Fleet {
 pub fn fleet(seed: u64, now: i64, onset_s: i64) -> Fleet {
     let onset = now + onset_s;
     let plan = Plan {
-        checkout: (onset, onset + 20 * 60),
+        checkout: (onset, onset + INCIDENT_S),
         realtime: (onset - 78 * 60, onset + 9000),
         unscraped: (onset + 9 * 60, onset + 16 * 60),
     };
+    planned(seed, now, plan)
+}
+
+/// How long checkout's incident lasts when nobody does anything, seconds.
+pub const INCIDENT_S: i64 = 20 * 60;
+/// How long the last errors take to go, seconds.
+const EBB_S: i64 = 120;
+
+impl Fleet {
+    /// The same fleet with checkout's incident from `onset` on: the same as any other up to its onset.
+    pub fn ill_from(&self, onset: i64) -> Fleet {
+        planned(self.seed, self.now, Plan { checkout: (onset, onset + INCIDENT_S), ..self.plan })
+    }
+
+    /// The same fleet with the cause of checkout's incident taken away at `at`: the same up to then, and well two minutes
+    /// later.
+    pub fn cured(&self, at: i64) -> Fleet {
+        let (onset, end) = self.plan.checkout;
+        let end = (at + EBB_S).clamp(onset + EBB_S, end.max(onset + EBB_S));
+        planned(self.seed, self.now, Plan { checkout: (onset, end), ..self.plan })
+    }
+}
+
+fn planned(seed: u64, now: i64, plan: Plan) -> Fleet {
     let mut scenario = Scenario::new();
     let site = Site { seed, now, start: now - 30 * DAY };
     checkout(&mut scenario, &site, plan.checkout);
     llm_chat(&mut scenario, &site, plan.realtime);
     feature_store(&mut scenario, &site);
     gpu_queue(&mut scenario, &site, plan.unscraped);
-    Fleet { scenario, plan }
+    Fleet { scenario, plan, seed, now }
 }
 
 struct Site {
@@ -87,8 +113,8 @@ fn checkout(scenario: &mut Scenario, site: &Site, incident: (i64, i64)) {
         .during(site.now - 17 * DAY, site.now - 17 * DAY + 480, 0.08)
         .during(site.now - 6 * DAY - 9000, site.now - 6 * DAY - 8880, 0.3)
         .during(incident.0, incident.0 + 60, 0.15)
-        .during(incident.0 + 60, incident.1 - 120, 0.27)
-        .during(incident.1 - 120, incident.1, 0.1);
+        .during(incident.0 + 60, incident.1 - EBB_S, 0.27)
+        .during(incident.1 - EBB_S, incident.1, 0.1);
     let slow = Timeline::new(0.012).during(incident.0, incident.1, 0.03);
     for number in 0..3 {
         let pod = scenario.pod(site.pod("checkout", number));
@@ -199,7 +225,8 @@ fn gpu_queue(scenario: &mut Scenario, site: &Site, unscraped: (i64, i64)) {
     for (number, (queue, rate, median)) in (0..).zip([("training", 0.08, 2.2), ("inference", 0.4, 1.4)]) {
         let labels = [("cluster_queue", queue)];
         let total = site.traffic(queue, rate, 2.0);
-        let slow = total.part(&Timeline::new(0.01).during(site.now - 3 * DAY, site.now - 3 * DAY + 5400, 0.3));
+        // So rare that two of them in the twenty-odd admissions of a slice are no matter of the time of day.
+        let slow = total.part(&Timeline::new(0.001).during(site.now - 3 * DAY, site.now - 3 * DAY + 5400, 0.3));
         let modes =
             [Mode { count: total.without(&slow), median, sigma: 0.4 }, Mode { count: slow, median: 60.0, sigma: 0.8 }];
         let wait = scenario.histogram(pod, "kueue_admission_wait_time_seconds", &labels, &ADMISSION, &modes);
@@ -240,6 +267,30 @@ mod tests {
         assert!(ratio(to, to + 3600) < 0.0005);
         let month = ratio(NOW - 30 * DAY, NOW);
         assert!((0.0002..0.0006).contains(&month), "{month}");
+    }
+
+    #[test]
+    fn an_incident_changes_what_comes_and_nothing_that_was() {
+        let (early, late) = (fleet(1, NOW, 120), fleet(1, NOW, 120).ill_from(NOW + 900));
+        let truth = |fleet: &Fleet, from, to| fleet.scenario.truth("checkout-availability", from, to);
+        for from in [NOW - 86_400, NOW] {
+            assert_eq!(truth(&early, from, NOW + 120), truth(&late, from, NOW + 120));
+        }
+        let ratio = |fleet: &Fleet, from: i64| truth(fleet, from, from + 300).and_then(|t| t.ratio()).expect("events");
+        assert!(ratio(&early, NOW + 300) > 0.2 && ratio(&late, NOW + 300) < 0.002 && ratio(&late, NOW + 1000) > 0.2);
+    }
+
+    #[test]
+    fn a_cure_changes_what_comes_and_nothing_that_was() {
+        let ill = fleet(1, NOW, 120);
+        let at = NOW + 120 + 600;
+        let well = ill.cured(at);
+        let truth = |fleet: &Fleet, from, to| fleet.scenario.truth("checkout-availability", from, to);
+        for from in [NOW - 86_400, NOW + 120, at - 120] {
+            assert_eq!(truth(&ill, from, at), truth(&well, from, at));
+        }
+        let ratio = |fleet: &Fleet| truth(fleet, at + EBB_S, at + EBB_S + 300).and_then(|t| t.ratio()).expect("events");
+        assert!(ratio(&ill) > 0.2 && ratio(&well) < 0.001);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::promql::{Data, POINTS_MAX, Query, Refusal, Steps};
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Server {
-    scenario: Arc<Scenario>,
+    scenario: watch::Receiver<Arc<Scenario>>,
     clock: Clock,
     evaluations: Arc<Semaphore>,
 }
@@ -50,6 +50,16 @@ struct Server {
 /// Serves `scenario` on `listener`, as seen at the clock's now, until `shutdown` is cancelled; then lets open requests
 /// end (10 s at most).
 pub async fn serve(listener: TcpListener, scenario: Arc<Scenario>, clock: Clock, shutdown: CancellationToken) {
+    serve_changing(listener, watch::channel(scenario).1, clock, shutdown).await;
+}
+
+/// The same, for a scenario that somebody may replace by another one of the same past.
+pub async fn serve_changing(
+    listener: TcpListener,
+    scenario: watch::Receiver<Arc<Scenario>>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
     let server = Server { scenario, clock, evaluations: Arc::new(Semaphore::new(QUERIES_MAX)) };
     let service = TowerToHyperService::new(router(server));
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -211,7 +221,7 @@ impl Server {
             Err(response) => return response,
         };
         let _turn = self.evaluations.acquire().await.expect("the semaphore is never closed");
-        let (scenario, now_ms) = (Arc::clone(&self.scenario), self.clock.now_ms());
+        let (scenario, now_ms) = (Arc::clone(&self.scenario.borrow()), self.clock.now_ms());
         let evaluation = tokio::task::spawn_blocking(move || {
             let timeout = match parameters.duration("timeout")? {
                 Some(asked_ms) => TIMEOUT.min(Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0))),

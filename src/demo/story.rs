@@ -35,6 +35,18 @@ pub enum Beat {
     Resolved,
     /// There is no data, or there is again.
     Data,
+    /// Somebody asks the gate, does what it allowed, or tells it of a change.
+    Act,
+    /// The gate says yes.
+    Allowed,
+    /// The gate says no.
+    Denied,
+    /// The gate asks people, or one of them answers.
+    Consent,
+    /// What an act came to.
+    Verdict,
+    /// The audit log.
+    Audit,
 }
 
 /// One line of the story.
@@ -316,6 +328,12 @@ impl Beat {
             Beat::Recovery => "recovery",
             Beat::Resolved => "resolved",
             Beat::Data => "data",
+            Beat::Act => "act",
+            Beat::Allowed => "allowed",
+            Beat::Denied => "DENIED",
+            Beat::Consent => "consent",
+            Beat::Verdict => "verdict",
+            Beat::Audit => "audit",
         }
     }
 
@@ -323,8 +341,10 @@ impl Beat {
     fn colour(self) -> &'static str {
         match self {
             Beat::FastBurn | Beat::Exhausted | Beat::Page => "1;31",
-            Beat::Onset | Beat::SlowBurn | Beat::Ticket | Beat::Data => "33",
-            Beat::Recovery | Beat::Resolved => "32",
+            Beat::Denied => "31",
+            Beat::Onset | Beat::SlowBurn | Beat::Ticket | Beat::Data | Beat::Consent => "33",
+            Beat::Recovery | Beat::Resolved | Beat::Allowed | Beat::Verdict => "32",
+            Beat::Act | Beat::Audit => "36",
             Beat::Baseline => "2",
         }
     }

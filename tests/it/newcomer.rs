@@ -126,6 +126,9 @@ fn chromium(folder: &Path, args: &[String]) -> String {
 async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
     let demo = Demo::start(&["--speed", "60"]).await;
     demo.tells(&["baseline", "4 services"], MINUTE).await;
+    // What nobody needs is not done.
+    demo.tells(&["consent", "nothing burns: there is nothing to cure"], MINUTE).await;
+    demo.tells(&["DENIED", "@ada rejects"], MINUTE).await;
     demo.tells(&["onset", "checkout-availability"], MINUTE).await;
     demo.tells(&["FAST BURN", "checkout-availability"], MINUTE).await;
     demo.tells(&["SEV-1 page sent", "SLOFastBurn on checkout-availability"], MINUTE).await;
@@ -142,6 +145,7 @@ async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
     let burns = "<span class=\"pill fast_burn\">fast burn</span>";
     let slo = dom.split("id=\"slo-").find(|slo| slo.starts_with("checkout-availability\""));
     assert!(slo.is_some_and(|slo| slo.contains(burns)) && dom.contains(">SEV-1</span>"), "{dom}");
+    assert!(dom.contains(">ai-operator/orca-ops</b>") && dom.contains("Safe to act"), "{dom}");
 
     demo.tells(&["slow burn", "llm-chat-ttfb-p95", "realtime"], MINUTE).await;
     demo.tells(&["gpu-cluster-gpu-queue-time-p95", "has no data"], MINUTE).await;
@@ -158,10 +162,16 @@ async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
 
     demo.tells(&["SEV-3 ticket sent", "SLOSlowBurn on llm-chat-ttfb-p95"], MINUTE).await;
     demo.tells(&["gpu-cluster-gpu-queue-time-p95", "has data again"], MINUTE).await;
+    demo.tells(&["DENIED", "checkout-availability burns fast"], MINUTE).await;
+    demo.tells(&["consent", "needs approval of team:checkout-oncall: rollback"], MINUTE).await;
+    demo.tells(&["consent", "@ada approves"], 2 * MINUTE).await;
+    demo.tells(&["allowed", "a permit"], 2 * MINUTE).await;
+    demo.tells(&["verdict", "improved"], 2 * MINUTE).await;
+    demo.tells(&["audit", "verified", "none edited, none missing"], 2 * MINUTE).await;
     demo.tells(&["recovery", "checkout-availability"], MINUTE).await;
     demo.tells(&["SEV-1 resolved", "SLOFastBurn on checkout-availability"], MINUTE).await;
     let log = demo.process.log();
-    assert!(log.lines().count() < 40, "the story is noisy:\n{log}");
+    assert!(log.lines().count() < 55, "the story is noisy:\n{log}");
     assert!(!log.contains('\u{1b}'), "colour without a terminal:\n{log}");
 }
 

@@ -12,7 +12,8 @@ fn server() -> Server {
     let pod = scenario.pod(Pod::new("api", "a", 0, NOW - 86_400));
     scenario.gauge(pod, "age_seconds", &[("view", "basket")], Gauge::Age { period_s: 40, stalls: vec![] });
     let clock = Clock::scaled(NOW * 1000, 0.0);
-    Server { scenario: Arc::new(scenario), clock, evaluations: Arc::new(Semaphore::new(1)) }
+    let scenario = watch::channel(Arc::new(scenario)).1;
+    Server { scenario, clock, evaluations: Arc::new(Semaphore::new(1)) }
 }
 
 async fn send(request: HttpRequest<Body>) -> (StatusCode, axum::http::HeaderMap, String) {
@@ -110,7 +111,7 @@ async fn it_ends_when_told_to() {
     let address = listener.local_addr().expect("a bound socket has an address");
     let stop = CancellationToken::new();
     let Server { scenario, clock, .. } = server();
-    let serving = tokio::spawn(serve(listener, scenario, clock, stop.clone()));
+    let serving = tokio::spawn(serve_changing(listener, scenario, clock, stop.clone()));
     // An idle connection does not hold it up.
     let _idle = tokio::net::TcpStream::connect(address).await.expect("it listens");
     stop.cancel();
