@@ -7,6 +7,7 @@
 //! Nothing leaves the process before it is stored. The caller brings the listener, the clock and the stop signal, so a
 //! test runs two daemons in one process and the demo runs one on a fast clock.
 
+pub mod access;
 pub mod corrections;
 pub mod daemon;
 pub mod evaluation;
@@ -33,6 +34,7 @@ use crate::spec::Loaded;
 use crate::telemetry::compat::Compat;
 use crate::web;
 
+use access::Access;
 pub use daemon::Daemon;
 
 /// What a daemon is made of.
@@ -61,6 +63,8 @@ pub struct Options {
     pub limits: web::Limits,
     /// Who may do more than read.
     pub auth: web::auth::Settings,
+    /// Reads them again at each reload; `None` where they stay as they are.
+    pub identities: Option<access::ReadIdentities>,
     /// The server's TLS; `None` serves plain HTTP.
     pub tls: Option<Arc<web::Tls>>,
     /// Where people reach the page.
@@ -124,6 +128,7 @@ pub async fn run(
     let (auth, tls) = (std::mem::take(&mut options.auth), options.tls.clone());
     let audit = options.audit.take();
     let audit_dir = audit.as_ref().map(|audit| audit.dir.clone());
+    let read = options.identities.take();
     let options_of_gate = (auth.identities.clone(), options.external_url.clone());
     let settings = options.notify.clone();
     let (mut daemon, views) = Daemon::new(options)?;
@@ -135,9 +140,9 @@ pub async fn run(
         (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock).await,
         _ => None,
     };
-    if let Some(gatekeeper) = &gatekeeper {
-        daemon.guard(gatekeeper.clone());
-    }
+    let authenticator = Arc::new(web::auth::Authenticator::new(auth, clock.clone()));
+    let access = Access { read, authenticator: Arc::clone(&authenticator), tls: tls.clone() };
+    daemon.guard(gatekeeper.clone(), access);
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),
@@ -145,7 +150,7 @@ pub async fn run(
         metrics,
         info: views.info,
         reload: Some(reload.clone()),
-        auth: Arc::new(web::auth::Authenticator::new(auth, clock.clone())),
+        auth: authenticator,
         tls,
         gatekeeper,
         clock,

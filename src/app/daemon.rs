@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::access::Access;
 use super::evaluation::{Health, Statuses, add_wholes, evaluate};
 use super::history::{Filling, Unfilled, join};
 use super::outlook::Outlook;
@@ -62,6 +63,7 @@ pub struct Daemon {
     unfilled: Unfilled,
     /// Decides on changes; `None` where nothing is decided.
     gatekeeper: Option<Gatekeeper>,
+    access: Option<Access>,
     outlook: Outlook,
     way: Way,
     cold: bool,
@@ -137,6 +139,7 @@ impl Daemon {
             filling: None,
             unfilled: Unfilled::default(),
             gatekeeper: None,
+            access: None,
             outlook: Outlook::default(),
             way: Way::RemoteRead,
             cold: saved.is_none(),
@@ -212,10 +215,13 @@ impl Daemon {
         self.start_filling(at_s);
     }
 
-    /// Lets a gate decide on the services of this daemon.
-    pub fn guard(&mut self, gatekeeper: Gatekeeper) {
-        gatekeeper.take_rules(self.rules.gate.clone());
-        self.gatekeeper = Some(gatekeeper);
+    /// Lets a gate, where there is one, decide on the services of this daemon, and `access` follow each reload.
+    pub fn guard(&mut self, gatekeeper: Option<Gatekeeper>, access: Access) {
+        if let Some(gatekeeper) = &gatekeeper {
+            gatekeeper.take_rules(self.rules.gate.clone());
+        }
+        self.gatekeeper = gatekeeper;
+        self.access = Some(access);
     }
 
     /// Shows the gate what this poll brought, and what runs.
@@ -561,12 +567,21 @@ impl Daemon {
     /// Reads the rules again and answers; with errors in them the old ones stay in force.
     pub fn reload(&mut self, request: Reload) {
         let loaded = (self.options.rules)();
-        let answer = if loaded.is_fatal() {
-            error!("rules were not reloaded: {}", loaded.render(false));
-            self.gatekeeper.iter().for_each(Gatekeeper::rules_refused);
-            Err(loaded.problems.iter().map(|problem| problem.render(None, false)).collect())
-        } else {
-            Ok(self.take_rules(loaded))
+        let access = self.access.as_ref().map_or(Ok(None), Access::read_again);
+        let answer = match (loaded.is_fatal(), access) {
+            (false, Ok(identities)) => {
+                if let (Some(access), Some(identities)) = (&self.access, identities) {
+                    access.take(identities, self.gatekeeper.as_ref());
+                }
+                Ok(self.take_rules(loaded))
+            }
+            (_, access) => {
+                let faults = access.err().unwrap_or_default();
+                error!("rules were not reloaded: {}{}", loaded.render(false), faults.join("\n"));
+                self.gatekeeper.iter().for_each(Gatekeeper::rules_refused);
+                let problems = loaded.problems.iter().map(|problem| problem.render(None, false));
+                Err(problems.chain(faults).collect())
+            }
         };
         self.info.send_replace(Arc::new(info_of(&self.options, &self.rules, answer.is_err())));
         drop(request.answer.send(answer));

@@ -373,6 +373,7 @@ impl Log {
         let Some(thread) = thread else { return };
         drop(self.0.queue.send(Request::Close));
         drop(thread.join());
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).refusing = Some(Refused::Closed);
     }
 }
 

@@ -168,6 +168,7 @@ fn options(
         limits: web::Limits::default(),
         compat: Compat::default(),
         auth: Default::default(),
+        identities: None,
         tls: None,
         external_url: Some(page.trim_end_matches('/').to_owned()),
         metrics,

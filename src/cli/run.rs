@@ -173,6 +173,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
     let paths = args.source.paths();
     let for_rules = settings.clone();
     let flags = args.source.import.clone();
+    let for_identities = settings.clone();
     let options = Options {
         clock,
         client: wiring::client(settings).map_err(config)?,
@@ -187,6 +188,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         limits: web::Limits::default(),
         compat: settings.compat,
         auth: wiring::auth(settings).map_err(config)?,
+        identities: Some(Box::new(move || wiring::identities(&for_identities, false))),
         tls: wiring::tls(settings).map_err(config)?,
         external_url: settings.external_url.clone(),
         metrics: metrics.clone(),

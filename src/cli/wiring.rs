@@ -80,7 +80,7 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
         }
     };
     Ok(web::auth::Settings {
-        identities: identities(settings)?,
+        identities: identities(settings, super::colour_on(&std::io::stderr()))?,
         review,
         per_minute: auth.requests_per_minute,
         burst: auth.requests_per_minute.div_ceil(5).max(10),
@@ -88,14 +88,11 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
     })
 }
 
-/// Reads the identities file; nobody is known without one.
-pub fn identities(settings: &Settings) -> Result<Identities, String> {
+/// Reads the identities file; nobody is known without one. Its problems are told in `colour` or without.
+pub fn identities(settings: &Settings, colour: bool) -> Result<Identities, String> {
     let Some(path) = &settings.auth.identities else { return Ok(Identities::default()) };
     let loaded = spec::identity::load(path);
-    if loaded.is_fatal() {
-        return Err(loaded.render(super::colour_on(&std::io::stderr())));
-    }
-    Ok(loaded.identities)
+    if loaded.is_fatal() { Err(loaded.render(colour)) } else { Ok(loaded.identities) }
 }
 
 /// The server's TLS.

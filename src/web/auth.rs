@@ -34,7 +34,7 @@ pub use review::{ReviewSettings, SecretSource, TokenReview};
 mod pace;
 mod review;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// SHA-256 of a token.
 type Digest = [u8; 32];

@@ -214,3 +214,6 @@ pub async fn signals_of(State(site): State<Site>, Path(service): Path<String>) -
     let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
     gatekeeper.signals_of(&service).map(|signals| Json(&signals).into_response()).map_err(IntoResponse::into_response)
 }
+
+#[cfg(test)]
+mod tests;

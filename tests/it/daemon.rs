@@ -37,6 +37,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         destinations: Vec::new(),
         limits: web::Limits::default(),
         auth: Default::default(),
+        identities: None,
         tls: None,
         external_url: None,
         compat: Compat::default(),

@@ -1,0 +1,303 @@
+//! The gate over HTTP: who may, what is refused with which status, and that every answer can be told apart by machines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+use crate::app::access::Access;
+use crate::audit;
+use crate::engine::Ledger;
+use crate::gate::policy::{Action, AllowedAction, Approver, Policy};
+use crate::gatekeeper::{Options, Poll, Rules};
+use crate::web::auth::tests::everybody;
+use crate::web::auth::{Authenticator, Settings};
+use crate::web::fixture::{self, Stand};
+use crate::web::router;
+
+struct Gate {
+    router: Router,
+    access: Access,
+    gatekeeper: Gatekeeper,
+    log: audit::Log,
+    _stand: Stand,
+    _dir: tempfile::TempDir,
+}
+
+/// The fixture's fleet, in which checkout burns fast; a rollback of it needs the yes of Ada, a deploy of nobody.
+fn gate() -> Gate {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut stand = fixture::stand();
+    let clock = stand.app.clock.clone();
+    let log = audit::Log::open(audit::Options::new(dir.path()), clock.clone()).expect("a log");
+    let options = Options {
+        log: log.clone(),
+        dir: dir.path().into(),
+        clock: clock.clone(),
+        identities: everybody(),
+        external_url: Some("http://slowburn.example.com".into()),
+    };
+    let gatekeeper = Gatekeeper::new(options).expect("a gate");
+    let rollback = AllowedAction {
+        require_approval: true,
+        approvers: vec![Approver::Person("@ada".into())],
+        ..AllowedAction::new(Action::Rollback { max_versions_back: 1 })
+    };
+    let policy =
+        Policy { allowed_actions: vec![rollback, AllowedAction::new(Action::Deploy)], ..Policy::new("checkout") };
+    gatekeeper.take_rules(Rules {
+        policies: [("checkout".to_owned(), Arc::new(policy))].into(),
+        services: BTreeSet::from(["checkout".to_owned(), "search".to_owned()]),
+        workloads: BTreeMap::new(),
+        current: true,
+    });
+    gatekeeper.poll(Poll {
+        snapshot: &fixture::fleet(),
+        ledger: &Ledger::new(30),
+        seen: BTreeMap::new(),
+        warm: true,
+        clock_skew_s: Some(0.0),
+    });
+    let settings = Settings { identities: everybody(), reads_open: false, ..Settings::default() };
+    let authenticator = Arc::new(Authenticator::new(settings, clock));
+    stand.app.auth = Arc::clone(&authenticator);
+    stand.app.gatekeeper = Some(gatekeeper.clone());
+    let router = router(stand.app.clone(), CancellationToken::new());
+    let access = Access { read: None, authenticator, tls: None };
+    Gate { router, access, gatekeeper, log, _stand: stand, _dir: dir }
+}
+
+impl Gate {
+    async fn send(&self, from: &str, token: &str, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
+        let peer: SocketAddr = from.parse().expect("an address");
+        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.extension(ConnectInfo(peer)).body(Body::from(body.to_owned())).expect("a request");
+        let answer = self.router.clone().oneshot(request).await.expect("routers answer");
+        let status = answer.status();
+        let bytes = to_bytes(answer.into_body(), 1 << 20).await.expect("a whole body");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.send("127.0.0.1:40000", token, Method::POST, path, &body.to_string()).await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send("127.0.0.1:40000", "", Method::GET, path, "").await
+    }
+}
+
+fn rollback() -> Value {
+    json!({
+        "service": "checkout", "action": "rollback", "resource": "deployment/checkout", "from_version": "v42",
+        "to_version": "v41", "reason": "slo_burn_rate_exceeded",
+    })
+}
+
+const ADA: &str = "ada-token";
+const ORCA: &str = "orca-token";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() {
+    let gate = gate();
+    let paths = [
+        "/v1/decisions",
+        "/v1/decisions?explain",
+        "/v1/permits/p/redeem",
+        "/v1/permits/p/outcome",
+        "/v1/approvals/a",
+        "/v1/halts",
+        "/v1/halts/h/resume",
+        "/v1/changes",
+    ];
+    for path in paths {
+        for token in ["", "nobody's", "ada-token2"] {
+            let (status, answer) = gate.post(token, path, &json!({})).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} {token:?}: {answer}");
+            assert!(answer["error"].is_string() && answer["hint"].is_string(), "{answer}");
+        }
+    }
+    gate.log.close();
+    assert_eq!(gate.log.checkpoint().size, 2, "nobody left a record: boot and one policy are all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_from_elsewhere_need_a_credential_and_probes_do_not() {
+    let gate = gate();
+    let far = "192.0.2.7:40000";
+    for path in ["/v1/signals", "/v1/halts", "/v1/approvals", "/v1/operators", "/v1/audit", "/openapi.json", "/"] {
+        let (status, _) = gate.send(far, "", Method::GET, path, "").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        let (status, _) = gate.send(far, ADA, Method::GET, path, "").await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(gate.send(far, "", Method::GET, path, "").await.0, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_a_400_that_says_what() {
+    let gate = gate();
+    let mut odd = rollback();
+    odd["urgent"] = true.into();
+    let cases = [
+        ("/v1/decisions", json!([]).to_string(), "malformed_request"),
+        ("/v1/decisions", odd.to_string(), "urgent"),
+        ("/v1/decisions", json!({"service": "checkout", "action": "explode"}).to_string(), "explode"),
+        ("/v1/decisions?explain=perhaps", rollback().to_string(), "explain"),
+        ("/v1/halts", json!({"scope": "global", "reason": "", "for_s": 60}).to_string(), "reason"),
+        ("/v1/halts", json!({"scope": "global", "reason": "x", "for_s": -1}).to_string(), "time_out_of_bounds"),
+        ("/v1/halts", json!({"scope": "galaxy", "reason": "x", "for_s": 60}).to_string(), "galaxy"),
+        ("/v1/changes", json!({"service": "checkout", "resource": "deployment/checkout"}).to_string(), "version"),
+        ("/v1/changes", json!({"service": "checkout", "resource": "x", "version": "v1"}).to_string(), "kind/name"),
+        ("/v1/approvals/a", json!({"verdict": "approve"}).to_string(), "action_digest"),
+        ("/v1/approvals/a", "{\"verdict\":".to_owned(), "EOF"),
+    ];
+    for (path, body, word) in cases {
+        let (status, answer) = gate.send("127.0.0.1:40000", ADA, Method::POST, path, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|text| text.contains(word)), "{path} {body}: {answer}");
+    }
+    let body = format!("{{\"service\": \"{}\"}}", "x".repeat(70_000));
+    let (status, _) = gate.send("127.0.0.1:40000", ADA, Method::POST, "/v1/decisions", &body).await;
+    assert!(status == StatusCode::PAYLOAD_TOO_LARGE || status == StatusCode::BAD_REQUEST, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_a_404() {
+    let gate = gate();
+    for path in ["/v1/permits/nope", "/v1/approvals/nope", "/v1/signals/nope", "/v1/signals/search", "/v1/audit/99"] {
+        assert_eq!(gate.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    let vote = json!({"verdict": "reject", "reason": "no"});
+    let change = json!({"service": "nope", "resource": "deployment/x", "version": "v1"});
+    for (path, body) in [
+        ("/v1/permits/nope/redeem", json!({})),
+        ("/v1/permits/nope/outcome", json!({"applied": true})),
+        ("/v1/approvals/nope", vote),
+        ("/v1/halts/nope/resume", json!({"reason": "over"})),
+        ("/v1/changes", change),
+    ] {
+        let (status, answer) = gate.post(ADA, path, &body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_once_by_the_right_person() {
+    let gate = gate();
+    let change =
+        json!({"service": "checkout", "resource": "deployment/checkout", "from_version": "v41", "version": "v42"});
+    assert_eq!(gate.post(ORCA, "/v1/changes", &change).await.0, StatusCode::FORBIDDEN, "a robot tells of no change");
+    assert_eq!(gate.post(ADA, "/v1/changes", &change).await.0, StatusCode::OK);
+    let (_, explained) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
+    assert_eq!(
+        (&explained["decision"], &explained["audit"]),
+        (&json!("needs_approval"), &Value::Null),
+        "{explained:#}"
+    );
+    assert_eq!(gate.get("/v1/approvals").await.1["approvals"], json!([]), "an explanation asks nobody");
+
+    let (status, answer) = gate.post(ORCA, "/v1/decisions", &rollback()).await;
+    assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("needs_approval")), "{answer:#}");
+    assert!(answer["audit"]["seq"].is_u64() && answer["audit"]["leaf"].is_string(), "a receipt: {answer:#}");
+    let id = answer["approval"]["id"].as_str().expect("an id");
+    let url = answer["approval"]["url"].as_str().expect("a URL");
+    assert_eq!(url, format!("http://slowburn.example.com/#approval-{id}"));
+    let path = format!("/v1/approvals/{id}");
+    let (_, card) = gate.get(&path).await;
+    let digest = &card["action"]["digest"];
+    let yes = json!({"verdict": "approve", "action_digest": digest});
+    assert_eq!(gate.post(ORCA, &path, &yes).await.0, StatusCode::FORBIDDEN, "not the one who asks");
+    let other = json!({"verdict": "approve", "action_digest": format!("sha256:{}", "0".repeat(64))});
+    assert_eq!(gate.post(ADA, &path, &other).await.0, StatusCode::CONFLICT, "not another card");
+    assert_eq!(
+        gate.post(ADA, &path, &json!({"verdict": "reject"})).await.0,
+        StatusCode::BAD_REQUEST,
+        "a no has a reason"
+    );
+    let (status, voted) = gate.post(ADA, &path, &yes).await;
+    assert_eq!((status, &voted["state"]), (StatusCode::OK, &json!("granted")), "{voted:#}");
+    let record = voted["audit"]["seq"].as_u64().expect("a receipt");
+    let (status, record) = gate.get(&format!("/v1/audit/{record}")).await;
+    assert_eq!((status, &record["record"]["actor"]), (StatusCode::OK, &json!("@ada")), "{record:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_is_set_and_lifted_by_people_and_holds_robots() {
+    let gate = gate();
+    let order = json!({"scope": {"service": "checkout"}, "reason": "INC-7", "for_s": 600});
+    assert_eq!(gate.post(ORCA, "/v1/halts", &order).await.0, StatusCode::FORBIDDEN);
+    let (status, halt) = gate.post(ADA, "/v1/halts", &order).await;
+    assert_eq!(status, StatusCode::OK, "{halt}");
+    let (_, answer) = gate.post(ORCA, "/v1/decisions", &rollback()).await;
+    assert_eq!(answer["decision"], "deny", "{answer:#}");
+    assert!(answer["reasons"].to_string().contains("\"halted\""), "{answer:#}");
+    let (_, metrics) = gate.get("/metrics").await;
+    let metrics = metrics.as_str().expect("text").to_owned();
+    for line in [
+        "slowburn_safe_to_act{service=\"checkout\",class=\"risk\"} 0",
+        "slowburn_safe_to_act{service=\"checkout\",class=\"mitigate\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    }
+    let path = format!("/v1/halts/{}/resume", halt["id"].as_str().expect("an id"));
+    assert_eq!(gate.post(ORCA, &path, &json!({"reason": "mine"})).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(gate.post(ADA, &path, &json!({"reason": "over"})).await.0, StatusCode::OK);
+    assert_eq!(gate.get("/v1/halts").await.1["halts"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_down_is_a_503_and_no_permit() {
+    let gate = gate();
+    gate.log.close();
+    let (status, answer) = gate.post(ORCA, "/v1/decisions", &rollback()).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer:#}");
+    assert!(
+        answer["permit"].is_null() && answer["error"].as_str().is_some_and(|text| text.contains("audit")),
+        "{answer}"
+    );
+    // Whoever only wants to know is told what stands in the way.
+    let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
+    assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
+    assert!(answer["reasons"].to_string().contains("audit_unwritable"), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_gate_nothing_is_decided() {
+    let stand = fixture::stand();
+    let request = Request::builder().uri("/v1/signals").extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4))));
+    let request = request.body(Body::empty()).expect("a request");
+    let router = router(stand.app.clone(), CancellationToken::new());
+    let answer = router.oneshot(request).await.expect("routers answer");
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_identities_hold_for_the_next_request() {
+    let gate = gate();
+    assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::OK);
+    let mut identities = everybody();
+    identities.all.retain(|identity| identity.name != "ai-operator/orca-ops");
+    gate.access.take(identities, Some(&gate.gatekeeper));
+    assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::UNAUTHORIZED);
+    // Without people nobody can be asked, and what needs their yes is refused.
+    let mut identities = everybody();
+    identities.all.retain(|identity| !identity.class.is_human());
+    gate.access.take(identities, Some(&gate.gatekeeper));
+    let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
+    assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
+}
