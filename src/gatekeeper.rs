@@ -122,7 +122,7 @@ struct State {
     identities: Identities,
     sight: Arc<Sight>,
     ids: id::Ids,
-    /// Acts that made things worse, by permit.
+    /// Alerts of the gate, by permit.
     alerts: BTreeMap<String, Alert>,
     /// Records that the log had refused when the book was built from it: with more of them it is not what the log says.
     refusals_known: u64,

@@ -42,6 +42,8 @@ pub enum AlertKind {
     DataMissing,
     /// A permitted change made it worse. The gate raises it, not the state of a series.
     ChangeWorse,
+    /// A person went past the checks of the gate. The gate raises it too.
+    BreakGlass,
 }
 
 /// One alert, firing or just resolved. Its identity is `labels`; everything that changes is elsewhere.
@@ -82,6 +84,7 @@ impl AlertKind {
             AlertKind::Budget => "SLOBudget",
             AlertKind::DataMissing => "SLODataMissing",
             AlertKind::ChangeWorse => "SLOChangeWorse",
+            AlertKind::BreakGlass => "SLOBreakGlass",
         }
     }
 
@@ -93,6 +96,7 @@ impl AlertKind {
             AlertKind::Budget => "budget",
             AlertKind::DataMissing => "data_missing",
             AlertKind::ChangeWorse => "change_worse",
+            AlertKind::BreakGlass => "break_glass",
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn severity_of(rules: &[SeverityRule], kind: AlertKind, labels: &Labels, bud
             Condition::SloBreach => match kind {
                 AlertKind::FastBurn | AlertKind::SlowBurn => true,
                 AlertKind::Budget => budget_remaining.is_some_and(|left| left <= 0.0),
-                AlertKind::DataMissing | AlertKind::ChangeWorse => false,
+                AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => false,
             },
             Condition::BudgetBelow(level) => {
                 kind == AlertKind::Budget && budget_remaining.is_some_and(|left| left < *level)
@@ -104,7 +104,7 @@ pub fn severity_of(rules: &[SeverityRule], kind: AlertKind, labels: &Labels, bud
     };
     match rules.iter().find(|rule| matches(rule)) {
         Some(rule) => rule.sev,
-        None if matches!(kind, AlertKind::FastBurn | AlertKind::ChangeWorse) => Sev(2),
+        None if matches!(kind, AlertKind::FastBurn | AlertKind::ChangeWorse | AlertKind::BreakGlass) => Sev(2),
         None => Sev(3),
     }
 }

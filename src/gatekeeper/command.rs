@@ -14,6 +14,7 @@ use super::{Blocked, Gatekeeper, State, inputs};
 use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
 use crate::gate::book::Ids;
+use crate::gate::check::Answer;
 use crate::gate::decide::decide;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::observed::Change;
@@ -126,17 +127,39 @@ struct Decided {
 }
 
 /// Records on their way to the disk.
-struct Queued(Vec<Waiting>);
+#[derive(Default)]
+struct Queued {
+    waiting: Vec<Waiting>,
+    /// What the records say, where the log of the process has to do when the disk does not: only of broken glass.
+    spoken: Vec<String>,
+}
 
 impl Queued {
-    /// The receipt of the first record, once all are on disk.
-    async fn written(self) -> Result<Receipt, Blocked> {
+    /// The receipt of the first record, once all are on disk; `None` where it was broken glass, and the log of the process
+    /// had to do.
+    async fn written(self) -> Result<Option<Receipt>, Blocked> {
         let mut first = None;
-        for waiting in self.0 {
-            let receipt = waiting.written().await.map_err(unwritten)?;
-            first = first.or(Some(receipt));
+        for waiting in self.waiting {
+            match waiting.written().await {
+                Ok(receipt) => first = first.or(Some(receipt)),
+                Err(refused) if self.spoken.is_empty() => return Err(unwritten(refused)),
+                Err(refused) => {
+                    speak(&self.spoken, &refused);
+                    return Ok(None);
+                }
+            }
         }
-        first.ok_or_else(|| Blocked::Unavailable("nothing was written".into()))
+        match (first, self.spoken.is_empty()) {
+            (None, true) => Err(Blocked::Unavailable("nothing was written".into())),
+            (first, _) => Ok(first),
+        }
+    }
+}
+
+/// A person in an emergency is not kept out by a full disk: what would have been written is said on stderr.
+fn speak(events: &[String], refused: &crate::audit::Refused) {
+    for event in events {
+        error!(event, %refused, "the glass was broken while the audit log cannot be written: this line is all there is");
     }
 }
 
@@ -203,7 +226,11 @@ impl Gatekeeper {
         if let Some(id) = &keyed {
             self.0.unwritten.begin(id.clone());
         }
-        let queued = self.commit(&mut state, &events, &context).inspect_err(|_| {
+        let broken = decision.break_glass && decision.answer == Answer::Allow;
+        if broken {
+            warn!(decision = ids.decision, service = request.service, sub = principal.sub, "the glass is broken");
+        }
+        let queued = self.queue(&mut state, &events, &context, broken).inspect_err(|_| {
             if let Some(id) = &keyed {
                 self.0.unwritten.settle(id.clone(), false);
             }
@@ -222,15 +249,20 @@ impl Gatekeeper {
     }
 
     /// Waits until the records, and what they name by digest, are on disk.
-    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Receipt, Blocked> {
+    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Option<Receipt>, Blocked> {
         for body in bodies {
             if self.0.bodies.holds(&body.digest) {
                 continue;
             }
             let gatekeeper = self.clone();
             let kept = tokio::task::spawn_blocking(move || gatekeeper.0.bodies.put(&body.bytes)).await;
-            kept.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-                .map_err(|error| Blocked::Unavailable(format!("inputs cannot be kept: {error}")))?;
+            let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            match kept {
+                Ok(_) => {}
+                // In an emergency what it rested on is not what counts.
+                Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs cannot be kept"),
+                Err(error) => return Err(Blocked::Unavailable(format!("inputs cannot be kept: {error}"))),
+            }
         }
         queued.written().await
     }
@@ -269,7 +301,8 @@ impl Gatekeeper {
                 incident_tag: current.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
                 ..Context::default()
             };
-            let queued = self.commit(&mut state, &redemption.events, &context)?;
+            let broken = permit.break_glass && redemption.answer == Answer::Allow;
+            let queued = self.queue(&mut state, &redemption.events, &context, broken)?;
             metrics::counter!(names::PERMITS_REDEEMED_TOTAL, "answer" => redemption.answer.as_str()).increment(1);
             let permit = state.book.permit(id).expect("it was found above and only its state changed");
             (answer::redemption(&redemption, permit, now), queued)
@@ -418,7 +451,22 @@ impl Gatekeeper {
     /// Queues the records of these events and applies them. What was queued before a refusal may come to be in the log;
     /// nobody is told a yes.
     fn commit(&self, state: &mut State, events: &[Event], context: &Context<'_>) -> Result<Queued, Blocked> {
-        let mut waiting = Vec::with_capacity(events.len());
+        self.queue(state, events, context, false)
+    }
+
+    /// The same for broken glass: what the log does not take is said on stderr instead.
+    fn queue(
+        &self,
+        state: &mut State,
+        events: &[Event],
+        context: &Context<'_>,
+        broken: bool,
+    ) -> Result<Queued, Blocked> {
+        let mut queued = Queued::default();
+        if broken {
+            queued.spoken = events.iter().map(|event| serde_json::to_string(event).unwrap_or_default()).collect();
+        }
+        let mut refused = None;
         for event in events {
             // The details of a decision stand in its own record.
             let own = match event.kind {
@@ -426,11 +474,19 @@ impl Gatekeeper {
                 _ => Context { decision: None, inputs: None, request: None, ..*context },
             };
             let record = record::record(event, &state.book, &own, self.0.clock.now_ms());
-            waiting.push(self.0.log.submit(record).map_err(unwritten)?);
+            match self.0.log.submit(record) {
+                Ok(waiting) => queued.waiting.push(waiting),
+                Err(why) if broken => refused = Some(why),
+                Err(why) => return Err(unwritten(why)),
+            }
             state.book.apply(event);
         }
+        if let Some(refused) = refused {
+            speak(&queued.spoken, &refused);
+            queued.waiting.clear();
+        }
         self.0.changes.send_modify(|count| *count += 1);
-        Ok(Queued(waiting))
+        Ok(queued)
     }
 
     /// Events of the gate itself, at a poll. Whether they are on disk is awaited apart; what is not is told.

@@ -63,7 +63,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
 
 /// How many alerts fire, zeros included: absence would be read as "not known".
 fn alerts(page: &mut Exposition, alerts: &[Alert]) {
-    for kind in AlertKind::ALL.into_iter().chain([AlertKind::ChangeWorse]) {
+    for kind in AlertKind::ALL.into_iter().chain([AlertKind::ChangeWorse, AlertKind::BreakGlass]) {
         for sev in (1..=5).filter_map(Sev::new) {
             let counted = |alert: &&Alert| {
                 alert.resolved_at.is_none() && alert.inhibited_by.is_none() && alert.kind == kind && alert.sev == sev

@@ -249,7 +249,7 @@ fn strength(kind: AlertKind) -> u8 {
         AlertKind::FastBurn => 3,
         AlertKind::SlowBurn => 2,
         AlertKind::Budget => 1,
-        AlertKind::DataMissing | AlertKind::ChangeWorse => 0,
+        AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => 0,
     }
 }
 
@@ -280,7 +280,7 @@ impl<'a> Step<'a> {
                 });
                 if left <= 0.0 { Some(FireReason::BudgetSpent) } else { low.then_some(FireReason::BudgetLow) }
             }
-            AlertKind::DataMissing | AlertKind::ChangeWorse => None,
+            AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => None,
         }
     }
 
@@ -329,7 +329,7 @@ impl<'a> Step<'a> {
             AlertKind::FastBurn => self.status.state == SloState::FastBurn,
             AlertKind::SlowBurn => self.status.state == SloState::SlowBurn,
             AlertKind::Budget => self.status.state == SloState::Exhausted,
-            AlertKind::DataMissing | AlertKind::ChangeWorse => false,
+            AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => false,
         };
         self.status.since.filter(|_| own_state).map_or(self.at, |since| since.min(self.at))
     }
@@ -366,7 +366,7 @@ impl SeriesAlerts {
             return;
         }
         let inhibitor = match kind {
-            AlertKind::FastBurn | AlertKind::DataMissing | AlertKind::ChangeWorse => None,
+            AlertKind::FastBurn | AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => None,
             AlertKind::SlowBurn => self.firing(AlertKind::FastBurn),
             AlertKind::Budget => self.firing(AlertKind::FastBurn).or(self.firing(AlertKind::SlowBurn)),
         };

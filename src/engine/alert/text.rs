@@ -45,7 +45,7 @@ fn worst(status: &SeriesStatus, kind: AlertKind) -> Option<&ClauseStatus> {
     let speed = match kind {
         AlertKind::FastBurn => Speed::Fast,
         AlertKind::SlowBurn => Speed::Slow,
-        AlertKind::Budget | AlertKind::DataMissing | AlertKind::ChangeWorse => return None,
+        AlertKind::Budget | AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => return None,
     };
     status.clauses.iter().find(|clause| clause.speed == speed && clause.firing)
 }
@@ -87,6 +87,7 @@ fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
             }
         }
         AlertKind::ChangeWorse => format!("a permitted change made {subject} worse"),
+        AlertKind::BreakGlass => format!("a person changes {subject} past the checks"),
         AlertKind::DataMissing => format!("{subject} has no data: {}", cause(status.data.reason)),
     }
 }

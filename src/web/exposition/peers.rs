@@ -184,7 +184,7 @@ fn sloth_alerts_of(page: &mut Exposition, snapshot: &Snapshot, slo: &Slo, identi
         let severity = match alert.kind {
             AlertKind::FastBurn => "page",
             AlertKind::SlowBurn => "ticket",
-            AlertKind::Budget | AlertKind::DataMissing | AlertKind::ChangeWorse => continue,
+            AlertKind::Budget | AlertKind::DataMissing | AlertKind::ChangeWorse | AlertKind::BreakGlass => continue,
         };
         firing.insert((severity, alert.labels.get("alertname").unwrap_or("SLOBurn")));
     }

@@ -96,7 +96,7 @@ fn alerts_are_counted_with_their_zeros_and_without_the_inhibited() {
     assert!(page.contains("slowburn_alerts_firing{severity=\"critical\",sev=\"SEV-1\",kind=\"fast_burn\"} 1\n"));
     assert!(page.contains("slowburn_alerts_firing{severity=\"warning\",sev=\"SEV-3\",kind=\"slow_burn\"} 1\n"));
     assert!(page.contains("slowburn_alerts_firing{severity=\"critical\",sev=\"SEV-2\",kind=\"fast_burn\"} 0\n"));
-    assert_eq!(lines_with(&page, "slowburn_alerts_firing{").len(), 25);
+    assert_eq!(lines_with(&page, "slowburn_alerts_firing{").len(), 30);
 }
 
 #[test]

@@ -130,7 +130,7 @@ async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() 
         }
     }
     gate.log.close();
-    assert_eq!(gate.log.checkpoint().size, 2, "nobody left a record: boot and one policy are all");
+    assert_eq!(gate.log.checkpoint().size, 3, "nobody left a record: boot, one policy and shutdown are all");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,6 +274,37 @@ async fn what_cannot_be_written_down_is_a_503_and_no_permit() {
     let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
     assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
     assert!(answer["reasons"].to_string().contains("audit_unwritable"), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_glass_is_broken_by_people_only_loudly_and_even_when_the_disk_is_gone() {
+    let gate = gate();
+    let mut emergency = rollback();
+    emergency["break_glass"] = true.into();
+    let (_, answer) = gate.post(ORCA, "/v1/decisions", &emergency).await;
+    assert_eq!(answer["decision"], "deny", "a robot breaks no glass: {answer:#}");
+    let (_, answer) = gate.post(ADA, "/v1/decisions", &emergency).await;
+    assert_eq!((&answer["decision"], &answer["permit"]["break_glass"]), (&json!("allow"), &json!(true)), "{answer:#}");
+    assert!(answer["audit"]["seq"].is_u64(), "{answer:#}");
+    let alerts = gate.gatekeeper.alerts(&fixture::fleet().slos, fixture::AT);
+    let [alert] = alerts.as_slice() else { panic!("one alert: {alerts:#?}") };
+    assert_eq!((alert.labels.get("alertname"), alert.resolved_at), (Some("SLOBreakGlass"), None));
+    let summary = "@ada goes past the checks of checkout: rollback of deployment/checkout";
+    assert_eq!(alert.annotations["summary"], summary);
+    let (_, found) = gate.get("/v1/audit?service=checkout&limit=10").await;
+    assert!(found["records"].to_string().contains("\"kind\":\"break_glass\""), "{found:#}");
+
+    gate.log.close();
+    let mut again = emergency.clone();
+    again["to_version"] = "v40".into();
+    let (status, answer) = gate.post(ADA, "/v1/decisions", &again).await;
+    assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("allow")), "{answer:#}");
+    assert!(answer["audit"].is_null(), "there is no receipt for what is not on disk");
+    let path = format!("/v1/permits/{}/redeem", answer["permit"]["id"].as_str().expect("a permit"));
+    let (status, redeemed) = gate.post(ADA, &path, &json!({"request": again})).await;
+    assert_eq!((status, &redeemed["decision"]), (StatusCode::OK, &json!("allow")), "{redeemed:#}");
+    let (_, twice) = gate.post(ADA, &path, &json!({"request": again})).await;
+    assert_ne!(twice["decision"], "allow", "not twice, disk or no disk: {twice:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

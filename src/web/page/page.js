@@ -5,7 +5,7 @@
 const $ = (id) => document.getElementById(id);
 const WORDS = { ok: "ok", slow_burn: "slow burn", fast_burn: "fast burn", exhausted: "exhausted", unknown: "unknown" };
 const ORDER = ["fast_burn", "exhausted", "slow_burn", "unknown", "ok"];
-const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data", change_worse: "change made it worse" };
+const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data", change_worse: "change made it worse", break_glass: "glass broken" };
 const ROWS_MAX = 400;      // rows drawn at once; the filter reaches the others
 const SILENCE_MS = 35000;  // three missed signs of life
 const LAG_MAX_S = 300;
