@@ -36,6 +36,8 @@ pub mod reason;
 pub mod replay;
 pub mod request;
 pub mod signals;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod verdict;
 pub mod view;
 

@@ -294,6 +294,28 @@ fn map(text: &str, files: &BTreeSet<String>) -> Vec<String> {
         .collect()
 }
 
+/// Every test that a page names is there: `` `gate::tests::threats::a_permit_expires` ``, or `` `it::gate::…` `` for one of
+/// `tests/it`.
+fn named_tests(path: &str, text: &str, files: &[(String, String)]) -> Vec<String> {
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"`([a-z_0-9]+(?:::[a-z_0-9]+)+)`").expect("a valid pattern"));
+    let is_there = |name: &str| {
+        let mut parts: Vec<&str> = name.split("::").collect();
+        let test = parts.pop().unwrap_or_default();
+        let home = if parts.first() == Some(&"it") { "tests" } else { "src" };
+        let mut homes = vec![format!("{home}/{}.rs", parts.join("/"))];
+        if parts.last() == Some(&"tests") {
+            parts.pop();
+            homes.push(format!("{home}/{}.rs", parts.join("/")));
+        }
+        let declared = Regex::new(&format!(r"fn {test}\(")).expect("a word");
+        files.iter().any(|(file, text)| homes.contains(file) && declared.is_match(text))
+    };
+    let names: BTreeSet<&str> = NAME.captures_iter(text).map(|hit| hit.get(1).map_or("", |hit| hit.as_str())).collect();
+    let gone = names.into_iter().filter(|name| !is_there(name));
+    gone.map(|name| format!("{path} names the test {name}, which is not there")).collect()
+}
+
 // === The tree
 
 /// Every file of the project with its path; what is built or kept locally is left out.
@@ -304,7 +326,7 @@ fn tree() -> Vec<(String, String)> {
         for entry in fs::read_dir(&folder).expect("a folder of the project") {
             let path = entry.expect("an entry").path();
             let name = path.strip_prefix(root).expect("under the root").to_str().expect("plain names").to_owned();
-            if ["target", "data", ".git"].contains(&name.as_str()) {
+            if ["target", "data", ".git", "fuzz/target", "fuzz/corpus"].contains(&name.as_str()) {
                 continue;
             } else if path.is_dir() {
                 folders.push(path);
@@ -359,6 +381,15 @@ fn the_map_is_complete_and_true() {
     let files = tree();
     let (_, text) = files.iter().find(|(path, _)| path == "ARCHITECTURE.md").expect("the map is there");
     none(map(text, &files.iter().map(|(path, _)| path.clone()).collect()));
+}
+
+#[test]
+fn every_test_that_the_page_of_the_gate_names_exists() {
+    let files = tree();
+    let (path, text) = files.iter().find(|(path, _)| path == "docs/gate.md").expect("the page of the gate");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains("::")).count();
+    assert!(rows > 30, "only {rows} rows name a test");
+    none(named_tests(path, text, &files));
 }
 
 #[test]
@@ -455,6 +486,19 @@ fn metrics_that_do_not_exist_are_seen() {
     assert_eq!(complaints("slo:period_burn_rate:ratios + pyrra_requests:rate6m / slo:sli_error:ratio_rate"), 3);
     assert_eq!(complaints("slo:period_burn_rate:ratio + pyrra_requests:rate5m / slo:sli_error:ratio_rate30d"), 0);
     assert_eq!(complaints("slowburn_poll_duration_seconds_bucket{le=\"1\"} slowburn_slo_state slowburn_test.yaml"), 0);
+}
+
+#[test]
+fn tests_that_do_not_exist_are_seen() {
+    let files = [
+        ("src/a/tests.rs", "fn one() {}"),
+        ("src/b.rs", "mod tests { fn two() {} }"),
+        ("tests/it/c.rs", "fn three() {}"),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let complaints = |text: &str| named_tests("docs/a.md", text, &files).len();
+    assert_eq!(complaints("`a::tests::one`, `b::tests::two`, `it::c::three`, `one`"), 0);
+    assert_eq!(complaints("`a::tests::two`, `b::tests::on`, `it::c::four`, `it::d::three`"), 4);
 }
 
 #[test]

@@ -173,3 +173,37 @@ fn json_text(outcome: &Outcome) -> String {
     });
     format!("{report:#}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::tests::replay::{changed, decided_under, history};
+    use crate::gate::tests::stage::SERVICE;
+
+    /// What is printed under another policy is what is decided otherwise, worked out apart, and nothing else.
+    #[test]
+    fn exactly_the_flips_are_printed() {
+        let policies = BTreeMap::from([(SERVICE.to_string(), changed())]);
+        let (mut outcome, mut expected) = (Outcome::default(), Vec::new());
+        for (n, case) in history().take(500).enumerate() {
+            let (before, id) = (case.decide().answer, format!("dec_{n}"));
+            let after = match policies.get(&case.request.service) {
+                Some(policy) => decided_under(&case, policy).answer,
+                None => crate::gate::Answer::Deny,
+            };
+            if before != after {
+                let (service, sub) = (&case.request.service, &case.who.sub);
+                expected.push(format!("{id} {service} {sub} {} {}", before.as_str(), after.as_str()));
+            }
+            let one = Recorded { seq: 0, id, time_ms: 0, answer: before, inputs: Ok(Box::new(case.inputs())) };
+            judge(one, Some(&policies), &mut outcome);
+        }
+        let text = text(&outcome);
+        let rows = text.lines().filter(|line| line.starts_with("dec_"));
+        let printed: Vec<String> =
+            rows.map(|row| row.split_whitespace().take(5).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(printed, expected);
+        assert!(expected.len() > 20, "only {} flips", expected.len());
+        assert!(text.contains(&format!("500 decisions decided again: 500 as they were, {} flips", expected.len())));
+    }
+}

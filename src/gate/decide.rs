@@ -148,14 +148,11 @@ impl<'a> Case<'a> {
         if self.actor.is_human() { human } else { robot }
     }
 
-    /// SLOs the decision rests on: those the policy names, else all that have a source. Empty is no data, not no SLO.
+    /// SLOs the decision rests on: all that have a source, and those the policy names. Naming one leaves none of the
+    /// others out: a check more must not make anything looser. Empty is no data, not no SLO.
     pub fn governing(&self) -> Vec<&'a SloView> {
-        let named = |slo: &&SloView| self.policy.safety_checks.iter().any(|check| check.slo == slo.id);
-        let named: Vec<&SloView> = self.view.slos.iter().filter(named).collect();
-        if !self.policy.safety_checks.is_empty() {
-            return named;
-        }
-        self.view.slos.iter().filter(|slo| slo.data_reason != DataReason::NoSource).collect()
+        let named = |slo: &SloView| self.policy.safety_checks.iter().any(|check| check.slo == slo.id);
+        self.view.slos.iter().filter(|slo| slo.data_reason != DataReason::NoSource || named(slo)).collect()
     }
 
     /// Whether a number of this SLO is evidence: known, and of now.

@@ -54,6 +54,7 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     let place = service_at.as_ref().map_or(root.node.place, |at| at.node.place);
     let service = service_at.and_then(|at| super::service::name(&at, report));
     report.subject = service.as_ref().map_or("this policy".into(), |name| format!("the policy of {name}"));
+    refuse_blanks(root, report);
     let (allowed_actions, approvers) = action::read(&mut fields, report);
     let (mut safety_checks, mut slos) = (Vec::new(), Vec::new());
     if let Some(at) = fields.get("safety_checks") {
@@ -111,6 +112,30 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     }
     let group = group_at.map_or(place, |at| at.node.place);
     Some(PlacedPolicy { policy, place, slos, approvers, dependencies: dependency_places, budgets, group })
+}
+
+/// A key without a value is no rule left out on purpose: `require_approval:` alone would ask nobody.
+fn refuse_blanks(at: &At<'_>, report: &mut Report<'_>) {
+    match &at.node.value {
+        Value::Map(entries) => {
+            for (key, node) in entries {
+                let child = at.child(node, &key.name);
+                if node.value == Value::Null {
+                    let what = format!("{:?} has no value: what it was to hold would not hold", key.name);
+                    report.error_at(key.place, &at.path, Code::MissingKey, what).write("a value, or no such key");
+                } else {
+                    refuse_blanks(&child, report);
+                }
+            }
+        }
+        Value::List(items) => {
+            for (index, node) in items.iter().enumerate() {
+                let child = At { node, path: format!("{}[{index}]", at.path) };
+                refuse_blanks(&child, report);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn rows<'a>(at: &At<'a>, report: &mut Report<'_>) -> Vec<At<'a>> {

@@ -8,7 +8,7 @@ use crate::gate::action::ActionClass;
 use crate::gate::approval::{Approval, ApprovalState};
 use crate::gate::check::{ApprovalNeed, Check, ClearBy, Decision, Effect};
 use crate::gate::policy::Approver;
-use crate::gate::principal::Principal;
+use crate::gate::principal::{Principal, same_person};
 use crate::gate::reason::ReasonCode;
 
 /// Adds the policy's own demand, and marks what a live yes covers.
@@ -59,7 +59,13 @@ pub(super) fn consent(
         let id = Some(approval.id.clone());
         return Some(ApprovalNeed { need, have: approval.have(), from, covers, id });
     }
-    let enough = from.iter().any(|approver| matches!(approver, Approver::Team(_))) || from.len() >= need as usize;
+    // Who asks, or on whose behalf, is nobody who can be asked.
+    let own = |name: &String| {
+        let mut involved = [&principal.sub, &decision.actor].into_iter().chain(&principal.delegation);
+        involved.any(|one| same_person(one, name))
+    };
+    let others = from.iter().filter(|approver| !matches!(approver, Approver::Person(name) if own(name))).count();
+    let enough = from.iter().any(|approver| matches!(approver, Approver::Team(_))) || others >= need as usize;
     if from.is_empty() || !enough || !case.view.health.can_ask {
         let what = match from.is_empty() || !enough {
             true => "a yes is needed, and the policy names too few who could give it",

@@ -19,9 +19,12 @@ pub(super) fn is_old(case: &Case<'_>) -> bool {
 /// How an SLO's data stands for this decision, and the code that says why.
 fn standing(case: &Case<'_>, slo: &SloView) -> (DataState, ReasonCode) {
     let few = slo.recent().is_none_or(|window| window.total < case.policy.data.min_events);
+    // What is old and was nothing even then is not old data, but none.
+    let nothing = slo.windows.iter().all(|window| window.total == 0);
     match slo.data {
         _ if slo.data_reason == DataReason::Filling => (DataState::Absent, ReasonCode::NotWarm),
         DataState::Absent => (DataState::Absent, ReasonCode::DataAbsent),
+        state if nothing && (state == DataState::Stale || is_old(case)) => (DataState::Absent, ReasonCode::DataAbsent),
         DataState::Stale => (DataState::Stale, ReasonCode::DataStale),
         _ if is_old(case) => (DataState::Stale, ReasonCode::DataStale),
         // Samples come, and yet nothing is known of the windows.
