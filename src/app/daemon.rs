@@ -14,6 +14,7 @@ use super::history::{Filling, Unfilled, join};
 use super::outlook::Outlook;
 use super::{Options, StartError, guard};
 use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::ledger::End;
 use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
 use crate::gatekeeper::{self, Gatekeeper};
@@ -286,7 +287,8 @@ impl Daemon {
                 metrics::counter!(names::SLICES_CORRECTED_TOTAL).increment(applied.corrected);
             }
             // Of a fan-out the whole counts everything once.
-            if !self.options.compat.windows_s().is_empty() && (slo.by.is_empty() || slo.is_whole(&harvest.labels)) {
+            let whole = slo.by.is_empty() && !End::is_in(&harvest.labels) || slo.is_whole(&harvest.labels);
+            if !self.options.compat.windows_s().is_empty() && whole {
                 self.counted.entry(slo.id.clone()).or_default().add(&harvest.deltas);
             }
             let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };
@@ -361,7 +363,7 @@ impl Daemon {
             let silent = |series: &crate::engine::SeriesLedger| series.newest().is_none_or(|newest| newest < oldest);
             let gone: Vec<Labels> = self
                 .ledger
-                .of(&slo.id)
+                .kept(&slo.id)
                 .filter(|(_, series)| silent(series))
                 .map(|(labels, _)| labels.clone())
                 .collect();
@@ -552,7 +554,7 @@ impl Daemon {
         let options = self.options.source.clone();
         self.source = Source::new(self.client.clone(), plan, options, Some(position));
         for (sli, slo) in self.rules.slos.iter().enumerate() {
-            for (labels, series) in self.ledger.of(&slo.id) {
+            for (labels, series) in self.ledger.kept(&slo.id) {
                 if let Some(newest) = series.newest() {
                     self.source.note_booked(sli, labels, newest, series.fine());
                 }

@@ -90,7 +90,11 @@ fn series_of(
         let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
         if !gone(slo, labels, data, at, book) {
             let previous = before.and_then(|of| of.get(labels));
-            series.push(burn::evaluate(slo, slices, labels, data, at, previous));
+            let mut status = burn::evaluate(slo, slices, labels, data, at, previous);
+            if let Some(ends) = ledger.ends(&slo.id, labels) {
+                burn::add_bounds(slo, slices, ends, &mut status);
+            }
+            series.push(status);
         }
     }
     if series.is_empty() {

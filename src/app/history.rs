@@ -152,7 +152,7 @@ impl Filling {
 pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>]) -> Vec<SeriesKey> {
     let mut changed = Vec::new();
     for slo in order {
-        let labels: Vec<_> = older.ledger.of(&slo.id).map(|(labels, _)| labels.clone()).collect();
+        let labels: Vec<_> = older.ledger.kept(&slo.id).map(|(labels, _)| labels.clone()).collect();
         for labels in labels {
             if let Some(series) = older.ledger.remove(&slo.id, &labels) {
                 ledger.series_mut(slo, &labels).absorb_older(series);

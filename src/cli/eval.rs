@@ -222,7 +222,13 @@ fn window_row(budget: &BudgetStatus) -> [String; 9] {
 
 /// The same window without exclusions.
 fn all_counted_row(budget: &BudgetStatus, all: &CountingAll) -> [String; 9] {
-    let window = WindowStatus { total: all.total, bad: all.bad, error_ratio: all.error_ratio, ..budget.window };
+    let window = WindowStatus {
+        total: all.total,
+        bad: all.bad,
+        error_ratio: all.error_ratio,
+        bad_bounds: None,
+        ..budget.window
+    };
     let [left, ratio, total, bad] = counts(all.budget_remaining, &window);
     let name = format!("{}, all counted", budget.name);
     [
@@ -243,7 +249,11 @@ fn counts(left: Option<f64>, window: &WindowStatus) -> [String; 4] {
     let percent = |ratio: Option<f64>, places: usize| {
         ratio.map_or("unknown".into(), |ratio| format!("{:.places$} %", ratio * 100.0))
     };
-    [percent(left, 1), percent(window.error_ratio, 4), window.total.to_string(), window.bad.to_string()]
+    let bad = match window.bad_bounds {
+        Some(bounds) => format!("{} ({} to {})", window.bad, bounds.least, bounds.most),
+        None => window.bad.to_string(),
+    };
+    [percent(left, 1), percent(window.error_ratio, 4), window.total.to_string(), bad]
 }
 
 fn row(slo: &Slo, status: &SeriesStatus) -> [String; 9] {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use crate::prometheus::{Client, Fault};
-use crate::query::plan::parse_le;
+use crate::query::plan::{parse_le, same_bound};
 use crate::query::selector::Selector;
 use crate::spec::model::Part;
 use crate::spec::{Model, SliSource, SloSpec, shown};
@@ -122,8 +122,8 @@ impl Wanted {
         for (labels, count) in rows {
             if let Some(wanted) = self.le {
                 let Some(bound) = parse_le(&label(labels, "le")) else { continue };
-                bounds.push((bound, label(labels, "le")));
-                if bound != wanted {
+                bounds.push((bound, label(labels, "le"), count));
+                if !same_bound(bound, wanted) {
                     continue;
                 }
             }
@@ -132,7 +132,7 @@ impl Wanted {
         }
         found.series = groups.len();
         found.problem = match (self.le, found.raw_series, found.part) {
-            (Some(threshold), 0, _) => Some(missing_bucket(threshold, bounds)),
+            (Some(threshold), 0, _) => missing_bucket(threshold, bounds, &mut found),
             (_, 0, "bad") => None,
             (_, 0, _) => Some("no series".to_owned()),
             _ => unlabelled(&self.by, &groups),
@@ -163,34 +163,69 @@ fn unlabelled(by: &[String], groups: &std::collections::BTreeSet<Vec<String>>) -
     by.iter().enumerate().find(empty).map(|(_, name)| format!("no series has the label {name} of `by`"))
 }
 
-/// Names the buckets on both sides of a threshold that has none.
-fn missing_bucket(threshold: f64, mut bounds: Vec<(f64, String)>) -> String {
+/// What a threshold without a bucket of its own comes to: between two it is interpolated, which is worth knowing; above
+/// all of them nothing can be said.
+fn missing_bucket(threshold: f64, mut bounds: Vec<(f64, String, usize)>, found: &mut Found) -> Option<String> {
     if bounds.is_empty() {
-        return "no series".to_owned();
+        return Some("no series".to_owned());
     }
     bounds.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let below = bounds.iter().rev().find(|(bound, _)| *bound < threshold).map(|(_, text)| text.as_str());
-    let above = bounds.iter().find(|(bound, _)| *bound > threshold && bound.is_finite()).map(|(_, text)| text.as_str());
-    let nearest: Vec<String> = below.into_iter().chain(above).map(|le| format!("le=\"{le}\"")).collect();
-    let nearest = if nearest.is_empty() { "le=\"+Inf\" alone".to_owned() } else { nearest.join(" and ") };
-    format!("no bucket at {}; the nearest are {nearest}", shown(threshold))
+    let below = bounds.iter().rev().find(|(bound, ..)| *bound < threshold);
+    let above = bounds.iter().find(|(bound, ..)| *bound > threshold && bound.is_finite());
+    let le = |of: &(f64, String, usize)| format!("le=\"{}\"", of.1);
+    let threshold = shown(threshold);
+    let Some(above) = above else {
+        return Some(match below {
+            Some(below) => format!(
+                "no bucket at {threshold}, and the largest is {}: nothing tells how many took longer",
+                le(below)
+            ),
+            None => format!("no bucket at {threshold}; there is le=\"+Inf\" alone"),
+        });
+    };
+    found.raw_series = above.2;
+    let near = match below {
+        Some(below) => format!("the nearest, {} and {}", le(below), le(above)),
+        None => format!("0 and the smallest, {}", le(above)),
+    };
+    found.note = Some(format!("no bucket at {threshold}: interpolated between {near}"));
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bounds(texts: &[&str]) -> Vec<(f64, String)> {
-        texts.iter().map(|text| (parse_le(text).expect("a bound"), (*text).to_owned())).collect()
+    fn missing(threshold: f64, texts: &[&str]) -> (Option<String>, Option<String>) {
+        let bounds = texts.iter().map(|text| (parse_le(text).expect("a bound"), (*text).to_owned(), 1)).collect();
+        let mut found = Found {
+            slo: String::new(),
+            part: "bucket",
+            selector: String::new(),
+            raw_series: 0,
+            series: 0,
+            problem: None,
+            note: None,
+        };
+        (missing_bucket(threshold, bounds, &mut found), found.note)
     }
 
     #[test]
     fn the_nearest_buckets_are_named_as_the_exporter_spells_them() {
-        let all = bounds(&["+Inf", "1.0", "0.5", "0.25", "2.5"]);
-        assert_eq!(missing_bucket(0.8, all.clone()), "no bucket at 0.8; the nearest are le=\"0.5\" and le=\"1.0\"");
-        assert_eq!(missing_bucket(5.0, all.clone()), "no bucket at 5; the nearest are le=\"2.5\"");
-        assert_eq!(missing_bucket(5.0, bounds(&["+Inf"])), "no bucket at 5; the nearest are le=\"+Inf\" alone");
-        assert_eq!(missing_bucket(5.0, vec![]), "no series");
+        let all = ["+Inf", "1.0", "0.5", "0.25", "2.5"];
+        let note = |text: &str| (None, Some(text.to_owned()));
+        let problem = |text: &str| (Some(text.to_owned()), None);
+        assert_eq!(
+            missing(0.8, &all),
+            note("no bucket at 0.8: interpolated between the nearest, le=\"0.5\" and le=\"1.0\"")
+        );
+        assert_eq!(missing(0.1, &all), note("no bucket at 0.1: interpolated between 0 and the smallest, le=\"0.25\""));
+        assert_eq!(
+            missing(5.0, &all),
+            problem("no bucket at 5, and the largest is le=\"2.5\": nothing tells how many took longer")
+        );
+        assert_eq!(missing(5.0, &["+Inf"]), problem("no bucket at 5; there is le=\"+Inf\" alone"));
+        assert_eq!(missing(5.0, &[]), problem("no series"));
     }
 
     #[test]

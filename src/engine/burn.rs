@@ -19,7 +19,7 @@ pub(crate) mod tests;
 use super::budget::Budgets;
 use super::chance;
 use super::exclusion::Cuts;
-use super::ledger::{SeriesLedger, WindowSum};
+use super::ledger::{BadBounds, SeriesLedger, WindowSum};
 use super::slo::{BurnClause, Slo, Speed, Unit};
 use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
 use super::{Labels, Seconds};
@@ -43,10 +43,7 @@ pub fn evaluate(
         DataReason::Filling => series.oldest().unwrap_or(at),
         _ => Seconds::MIN,
     };
-    let cuts = match slo.terms.exclusions.as_slice() {
-        [] => Cuts::default(),
-        some => Cuts::of(some, labels, at - slo.longest_s() - SINCE_REACH_S, at),
-    };
+    let cuts = cuts_of(slo, labels, at);
     let reading = Reading { slo, series, labels, cuts: &cuts, read_from };
     let windows = Windows::of(&reading, at);
     let budgets = Budgets::read(&reading, at);
@@ -77,6 +74,38 @@ pub fn evaluate(
         windows: windows.of_clauses(),
         clauses,
         budgets: budgets.statuses(&reading, burn, at),
+    }
+}
+
+/// Adds to `status` what the bad events of each window are between: `ends` are those of the series it is of.
+pub fn add_bounds(slo: &Slo, series: &SeriesLedger, ends: [&SeriesLedger; 2], status: &mut SeriesStatus) {
+    let (labels, at) = (status.labels.clone(), status.at);
+    let cuts = cuts_of(slo, &labels, at);
+    let read = |series| {
+        let reading = Reading { slo, series, labels: &labels, cuts: &cuts, read_from: Seconds::MIN };
+        let Budgets { main, more } = Budgets::read(&reading, at);
+        let periods: Vec<Window> = std::iter::once(main).chain(more).map(|budget| budget.so_far).collect();
+        (Windows::of(&reading, at).0, periods)
+    };
+    let [(windows, periods), (least, least_of), (most, most_of)] = [series, ends[0], ends[1]].map(read);
+    // Ends that do not know all that the series knows were not kept all the time.
+    let between = |own: &Window, least: &Window, most: &Window| {
+        let whole = [least, most].iter().all(|end| end.sum.known == own.sum.known);
+        whole.then_some(BadBounds { least: least.bad, most: most.bad })
+    };
+    for (i, window) in status.windows.iter_mut().enumerate() {
+        window.bad_bounds = between(&windows[i], &least[i], &most[i]);
+    }
+    status.window.bad_bounds = between(&periods[0], &least_of[0], &most_of[0]);
+    for (i, budget) in status.budgets.iter_mut().enumerate() {
+        budget.window.bad_bounds = between(&periods[i], &least_of[i], &most_of[i]);
+    }
+}
+
+fn cuts_of(slo: &Slo, labels: &Labels, at: Seconds) -> Cuts {
+    match slo.terms.exclusions.as_slice() {
+        [] => Cuts::default(),
+        some => Cuts::of(some, labels, at - slo.longest_s() - SINCE_REACH_S, at),
     }
 }
 
@@ -139,6 +168,7 @@ impl Window {
             bad: self.bad,
             error_ratio: self.ratio,
             burn_rate: self.burn,
+            bad_bounds: None,
         }
     }
 }

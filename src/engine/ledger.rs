@@ -7,6 +7,7 @@
 
 mod cut;
 mod hours;
+mod interval;
 mod judge;
 mod series;
 mod tier;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::{Labels, Slo};
 
 pub use hours::HourRecord;
+pub use interval::{BadBounds, End};
 pub use series::SeriesLedger;
 pub use tier::Slot;
 
@@ -108,8 +110,12 @@ pub struct Applied {
 pub struct Ledger {
     resolution_s: i64,
     /// Boxed: most SLOs have one series, and a map's node has room for eleven.
-    series: BTreeMap<String, BTreeMap<Labels, Box<SeriesLedger>>>,
+    series: BySlo,
+    /// The ends of intervals, of interpolated SLOs only.
+    ends: BySlo,
 }
+
+type BySlo = BTreeMap<String, BTreeMap<Labels, Box<SeriesLedger>>>;
 
 impl Default for Ledger {
     fn default() -> Self {
@@ -124,7 +130,7 @@ impl Ledger {
     /// When `resolution_s` is not one of [`RESOLUTIONS_S`].
     pub fn new(resolution_s: i64) -> Self {
         assert!(RESOLUTIONS_S.contains(&resolution_s), "resolution {resolution_s}s does not tile 5 minutes");
-        Ledger { resolution_s, series: BTreeMap::new() }
+        Ledger { resolution_s, series: BTreeMap::new(), ends: BTreeMap::new() }
     }
 
     /// Seconds in a slice.
@@ -137,10 +143,11 @@ impl Ledger {
     pub fn series_mut(&mut self, slo: &Slo, labels: &Labels) -> &mut SeriesLedger {
         let longest_s = slo.longest_s();
         let fresh = || Box::new(SeriesLedger::new(self.resolution_s, slo.unit, longest_s));
-        if !self.series.contains_key(&slo.id) {
-            self.series.insert(slo.id.clone(), BTreeMap::new());
+        let by_slo = if End::is_in(labels) { &mut self.ends } else { &mut self.series };
+        if !by_slo.contains_key(&slo.id) {
+            by_slo.insert(slo.id.clone(), BTreeMap::new());
         }
-        let of_slo = self.series.get_mut(&slo.id).expect("inserted just above");
+        let of_slo = by_slo.get_mut(&slo.id).expect("inserted just above");
         if of_slo.get(labels).is_none_or(|series| series.unit != slo.unit) {
             of_slo.insert(labels.clone(), fresh());
         }
@@ -151,7 +158,21 @@ impl Ledger {
 
     /// The series `labels` of an SLO.
     pub fn get(&self, slo_id: &str, labels: &Labels) -> Option<&SeriesLedger> {
-        self.series.get(slo_id)?.get(labels).map(Box::as_ref)
+        let by_slo = if End::is_in(labels) { &self.ends } else { &self.series };
+        by_slo.get(slo_id)?.get(labels).map(Box::as_ref)
+    }
+
+    /// The ends of the interval that the bad events of a series lie in; `None` where it is counted exactly.
+    pub fn ends(&self, slo_id: &str, labels: &Labels) -> Option<[&SeriesLedger; 2]> {
+        let of_slo = self.ends.get(slo_id)?;
+        let [least, most] = End::BOTH.map(|end| of_slo.get(&end.labels(labels)));
+        Some([least?, most?])
+    }
+
+    /// Every series of an SLO and the ends of every interval, under the labels they are kept under.
+    pub fn kept(&self, slo_id: &str) -> impl Iterator<Item = (&Labels, &SeriesLedger)> {
+        let ends = self.ends.get(slo_id).into_iter().flatten();
+        self.of(slo_id).chain(ends.map(|(labels, series)| (labels, series.as_ref())))
     }
 
     /// Every series of an SLO, in label order.
@@ -162,10 +183,11 @@ impl Ledger {
 
     /// Forgets a series, and answers what it held.
     pub fn remove(&mut self, slo_id: &str, labels: &Labels) -> Option<SeriesLedger> {
-        let of_slo = self.series.get_mut(slo_id)?;
+        let by_slo = if End::is_in(labels) { &mut self.ends } else { &mut self.series };
+        let of_slo = by_slo.get_mut(slo_id)?;
         let removed = of_slo.remove(labels);
         if of_slo.is_empty() {
-            self.series.remove(slo_id);
+            by_slo.remove(slo_id);
         }
         removed.map(|series| *series)
     }
@@ -177,11 +199,15 @@ impl Ledger {
         newest.sort_unstable_by(|a, b| b.cmp(a));
         let least = newest[most];
         of_slo.retain(|labels, series| labels.is_empty() || series.newest() > least);
+        if let Some(ends) = self.ends.get_mut(slo_id) {
+            ends.retain(|labels, _| of_slo.contains_key(&End::owner(labels)));
+        }
     }
 
     /// Forgets every SLO that `keep` does not name.
     pub fn retain_slos(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.series.retain(|slo_id, _| keep(slo_id));
+        self.ends.retain(|slo_id, _| keep(slo_id));
     }
 
     /// How many series there are.
@@ -196,6 +222,7 @@ impl Ledger {
 
     /// Memory of all series, bytes, without their names.
     pub fn bytes(&self) -> usize {
-        self.series.values().flat_map(BTreeMap::values).map(|series| series.bytes()).sum()
+        let series = self.series.values().chain(self.ends.values()).flat_map(BTreeMap::values);
+        series.map(|series| series.bytes()).sum()
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Seconds;
 use super::budget::BudgetStatus;
 use super::labels::Labels;
+use super::ledger::BadBounds;
 use super::slo::Speed;
 
 /// How an SLO stands.
@@ -122,6 +123,10 @@ pub struct WindowStatus {
     pub error_ratio: Option<f64>,
     /// `error_ratio / budget`.
     pub burn_rate: Option<f64>,
+    /// What `bad` is between, where it is interpolated; `None` where it is exact, or where the interval is not known of
+    /// the whole window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_bounds: Option<BadBounds>,
 }
 
 /// Everything known of one series of one SLO at `at`.

@@ -391,7 +391,7 @@ impl Backfill {
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
                     if let Some(labels) = queue::series_of(&harvest.labels) {
-                        queues.take_waiting(harvest.sli, labels, &harvest);
+                        queues.take_waiting(&self.plan, labels, &harvest);
                         continue;
                     }
                     let harvest = harvest.whole();

@@ -588,7 +588,7 @@ impl Source {
                     self.grid.settle(&key, from, to);
                     match waiting {
                         Some((labels, harvest)) => {
-                            self.queues.take_waiting(key.0, labels, &harvest);
+                            self.queues.take_waiting(&plan, labels, &harvest);
                             news.deltas.clear();
                         }
                         None => {

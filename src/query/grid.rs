@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::ledger::End;
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, Labels, RATIO_SCALE, SliceDelta};
 use crate::spec::model::Bound;
@@ -70,7 +71,7 @@ pub fn meet(plan: &Plan, fanout: &mut Fanout, fetch: &Fetch, answer: &[RawSeries
             let events = match role {
                 Role::Total => series.samples.iter().map(|(_, value)| value).filter(|value| value.is_finite()).sum(),
                 Role::Value | Role::Share | Role::Waiting => series.samples.len() as f64,
-                Role::Bad | Role::Good => continue,
+                Role::Bad | Role::Good | Role::Upper | Role::Lower => continue,
             };
             if !child.is_empty() {
                 met.push(Met { sli, child: child_key(&child), events, at_ms });
@@ -318,6 +319,8 @@ fn spread(slice: i64) -> f64 {
 struct Sum {
     total: Option<f64>,
     part: Option<f64>,
+    /// Buckets that the part is made of.
+    buckets: u32,
     /// Rows they are made of; one that counts for both counts twice.
     rows: u32,
 }
@@ -343,7 +346,8 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
                     }
                     false => Labels::new(),
                 };
-                for labels in rows_of(plan, fanout, sli, series) {
+                let labels = rows_of(plan, fanout, sli, series).into_iter();
+                for (labels, weight) in labels.flat_map(|labels| weighed(plan, sli, role, labels)) {
                     let of = rows.entry((sli, labels, row.clone())).or_default();
                     for (at, value) in series.samples.iter() {
                         if !(0.0..=COUNT_MAX).contains(&value) {
@@ -352,7 +356,8 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
                         }
                         let moment = of.0.entry(at).or_default();
                         let side = if role == Role::Total { &mut moment.total } else { &mut moment.part };
-                        *side = Some(side.unwrap_or(0.0) + value);
+                        *side = Some(side.unwrap_or(0.0) + weight * value);
+                        moment.buckets += u32::from(role != Role::Total);
                         moment.rows += 1;
                     }
                 }
@@ -361,10 +366,11 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
     }
     let mut sums: BTreeMap<(usize, Labels), (Sums, bool)> = BTreeMap::new();
     for ((sli, labels, _), (moments, not_a_number)) in rows {
+        let needed = buckets_of(plan, sli, &labels);
         let of = sums.entry((sli, labels)).or_default();
         of.1 |= not_a_number;
-        for (at, Sum { total, part, rows }) in moments {
-            if plan.slis[sli].histogram && (total.is_none() || part.is_none()) {
+        for (at, Sum { total, part, buckets, rows }) in moments {
+            if plan.slis[sli].histogram && (total.is_none() || buckets < needed) {
                 continue;
             }
             let sum = of.0.entry(at).or_default();
@@ -375,6 +381,26 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
         }
     }
     sums
+}
+
+/// The series that a row counts for, and how much: where a threshold lies between two bounds, the ends of the interval as
+/// well.
+fn weighed(plan: &Plan, sli: usize, role: Role, labels: Labels) -> Vec<(Labels, f64)> {
+    let Some(between) = plan.slis[sli].between else { return vec![(labels, 1.0)] };
+    let ends = End::BOTH.map(|end| end.labels(&labels));
+    let [least, most] = ends;
+    match role {
+        Role::Upper if between.lower.is_none() => vec![(labels, between.share), (least, 1.0), (most, 0.0)],
+        Role::Upper => vec![(labels, between.share), (least, 1.0)],
+        Role::Lower => vec![(labels, 1.0 - between.share), (most, 1.0)],
+        _ => vec![(labels, 1.0), (least, 1.0), (most, 1.0)],
+    }
+}
+
+/// How many buckets the good events of one histogram are made of.
+fn buckets_of(plan: &Plan, sli: usize, labels: &Labels) -> u32 {
+    let both = plan.slis[sli].between.is_some_and(|between| between.lower.is_some()) && !End::is_in(labels);
+    1 + u32::from(both)
 }
 
 /// Whole events of one moment; fractions wait for the next one in `rest`. `None` where the total is not known, or the

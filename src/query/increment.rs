@@ -6,7 +6,8 @@
 //! - a fall is a restart of the process: the new value is what it counted since. A fall of less than an eighth is a
 //!   glitch (two replicas behind one name answer in turn): nothing is booked until the old value is passed again,
 //!   unless another series of the same target restarted at the same moment;
-//! - the count of a histogram and its bucket are walked as one, at the moments both have;
+//! - the count of a histogram and its bucket (or the two on both sides of a threshold) are walked as one, at the moments
+//!   all have;
 //! - a hole is bridged by the difference across it, booked at its end; the slices inside are marked partial;
 //! - a series' first sample counts from 0 when other series of its target were scraped before it while its SLI was
 //!   being read (the first 5xx of a pod), or when the target itself started since the last read. Otherwise it only sets
@@ -27,7 +28,7 @@ use super::fanout::Fanout;
 use super::plan::{Plan, Role, Sli};
 use super::samples::{RawSeries, key_of};
 use accrual::Accrual;
-use cursors::{Feed, Raw};
+use cursors::{Feed, Kind, Raw};
 use place::{Place, Tracks};
 use target::Target;
 use track::Track;
@@ -229,16 +230,17 @@ impl Tracker {
                     let accrual = accruals.entry(feed.series).or_insert_with(|| Accrual::new(resolution_ms));
                     match () {
                         () if widowed.contains(&sli_of(feed)) => accrual.fault(DataReason::NoBucket),
-                        () if raw.pair => accrual.book_pair(&gain),
-                        () => accrual.book(feed.role, &gain),
+                        () if raw.kind == Kind::Own => accrual.book(feed.role, &gain),
+                        () => accrual.book_of(&gain, good(feed.role, gain.events)),
                     }
-                    if let Some(child) = feed.child.filter(|_| raw.pair || feed.role == Role::Total) {
+                    if let Some(child) = feed.child.filter(|_| raw.kind != Kind::Own || feed.role == Role::Total) {
                         self.fanout.note(sli_of(feed), child, gain.events.whole, gain.at_ms);
                     }
                 }
             });
             if let Some(start_ms) = walk.start_ms {
-                let keys = [Some(track.whole), track.part].into_iter().flatten().map(|raw| key_of(&raw.labels));
+                let keys =
+                    [Some(track.whole), track.part, track.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
                 self.starts.extend(keys.map(|key| (key, start_ms)));
             }
             let seen_ms = track.points(read.until_ms).last().map(|point| point.at_ms);
@@ -340,7 +342,7 @@ impl Tracker {
 
     /// How many raw series are followed.
     pub fn raw_series(&self) -> usize {
-        self.raws.iter().map(|raw| 1 + usize::from(raw.pair)).sum()
+        self.raws.iter().map(|raw| 1 + raw.kind.more()).sum()
     }
 
     /// How many raw series feed each of the first `slis` SLIs.
@@ -350,7 +352,7 @@ impl Tracker {
             let mut fed: Vec<usize> = raw.series().map(|series| self.series[series as usize].sli).collect();
             fed.dedup();
             for sli in fed {
-                counts[sli] += 1 + usize::from(raw.pair);
+                counts[sli] += 1 + raw.kind.more();
             }
         }
         counts
@@ -500,6 +502,15 @@ impl Tracker {
                 self.series[series as usize].interval_ms = interval;
             }
         }
+    }
+}
+
+/// How many of these events of a histogram are good to the series that plays `role`.
+fn good(role: Role, events: track::Count) -> f64 {
+    match role {
+        Role::Upper => events.good,
+        Role::Lower => events.lower,
+        _ => events.part,
     }
 }
 

@@ -16,10 +16,14 @@ use crate::spec::{Model, SliSource, SloSpec};
 
 use super::samples::label_of;
 use super::selector::{Selector, bounded};
+use threshold::Reading;
 
 mod survey;
+mod threshold;
 
 pub use survey::{Known, Probes, Survey, is_surveyed};
+pub(crate) use threshold::BetweenKey;
+pub use threshold::{Between, same_bound};
 
 /// Most alternatives merged into one matcher: keeps a request under about 64 KiB.
 const VALUES_MAX: usize = 500;
@@ -42,13 +46,17 @@ pub enum Role {
     Share,
     /// How many wait in a queue, once a slice.
     Waiting,
+    /// Events up to the bound above a threshold that lies between two.
+    Upper,
+    /// Events up to the bound below it.
+    Lower,
 }
 
 impl Role {
     /// How what plays it is asked for.
     fn ask(self) -> Ask {
         match self {
-            Role::Total | Role::Bad | Role::Good => Ask::Counter,
+            Role::Total | Role::Bad | Role::Good | Role::Upper | Role::Lower => Ask::Counter,
             Role::Value | Role::Share | Role::Waiting => Ask::Gauge,
         }
     }
@@ -104,6 +112,8 @@ struct Use {
     selector: Selector,
     /// Upper bound of the bucket that counts, matched as a number.
     le: Option<f64>,
+    /// How it may be spelled.
+    spelled: Vec<String>,
 }
 
 /// What the tracker must know of an SLI.
@@ -131,6 +141,8 @@ pub struct Sli {
     pub trust: Trust,
     /// Total and part are rates, events a second, on the slice grid.
     pub rates: bool,
+    /// Its threshold lies between two bounds of its histogram.
+    pub between: Option<Between>,
     /// It is a queue, of which the gauge of those who wait is read beside the histogram: as how many bad events a slice in
     /// which nobody gets through counts at least.
     pub queue: Option<u64>,
@@ -185,17 +197,21 @@ impl Plan {
                 trust: Trust::default(),
                 rates: false,
                 queue: None,
+                between: None,
                 counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             };
             match source {
                 Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
-                Ok(source) => match uses_of_source(index, spec.slo.unit, source, &mut sli) {
+                Ok(source) => match uses_of_source(index, spec.slo.unit, source, survey.of(&spec.slo.id), &mut sli) {
                     Ok(Sourced::Uses(more)) => uses.extend(more),
                     Ok(Sourced::Exprs(all)) => {
                         all.into_iter().for_each(|(expr, role)| exprs.entry(expr).or_default().push((index, role)));
                     }
                     Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason)),
                 },
+            }
+            if let Some(between) = &sli.between {
+                sli.counts += &format!(" between {between:?}");
             }
             slis.push(sli);
         }
@@ -226,6 +242,11 @@ impl Plan {
             let notes = notes.entry(spec.slo.id.clone()).or_default();
             notes.extend(generation(spec, survey));
             notes.extend(survey.source(spec).ok().and_then(remark));
+        }
+        for (sli, spec) in slis.iter().zip(&model.slos) {
+            let threshold = survey.source(spec).ok().and_then(threshold_of);
+            let remark = sli.between.zip(threshold).map(|(between, threshold)| between.remark(threshold));
+            notes.entry(sli.id.clone()).or_default().extend(remark);
         }
         (Plan { fetches, slis, notes, by_metric: index(uses) }, refused)
     }
@@ -281,7 +302,7 @@ impl Plan {
         let Some(metric) = self.by_metric.get(label_of(labels, "__name__")) else { return Vec::new() };
         let matching = |u: &Use| {
             u.selector.matches(|name| label_of(labels, name))
-                && u.le.is_none_or(|bound| parse_le(label_of(labels, "le")) == Some(bound))
+                && u.le.is_none_or(|bound| parse_le(label_of(labels, "le")).is_some_and(|le| same_bound(le, bound)))
         };
         let mut found: Vec<(usize, Role)> = match &metric.split {
             Some((name, values)) => values
@@ -393,6 +414,14 @@ fn generation(spec: &SloSpec, survey: &Survey) -> Option<String> {
     })
 }
 
+/// The threshold of a histogram.
+fn threshold_of(source: &SliSource) -> Option<f64> {
+    match source {
+        SliSource::Histogram { threshold, .. } | SliSource::Queue { threshold, .. } => Some(*threshold),
+        _ => None,
+    }
+}
+
 /// What has to be said of the numbers of a source.
 fn remark(source: &SliSource) -> Option<String> {
     let SliSource::Query { bad, total, why } = source else { return None };
@@ -421,8 +450,18 @@ fn foreign(expr: &str) -> Result<String, String> {
     }
 }
 
-fn uses_of_source(sli: usize, unit: Unit, source: &SliSource, meta: &mut Sli) -> Result<Sourced, String> {
-    let on = |role, selector, le| Use { sli, role, selector, le };
+fn uses_of_source(
+    sli: usize,
+    unit: Unit,
+    source: &SliSource,
+    known: Option<&Known>,
+    meta: &mut Sli,
+) -> Result<Sourced, String> {
+    let seen = known.map_or(&[][..], |known| &known.spelled);
+    let on = |role, selector, le: Option<f64>| {
+        let spelled = le.map_or(Vec::new(), |bound| threshold::spellings(bound, seen));
+        Use { sli, role, selector, le, spelled }
+    };
     match source {
         SliSource::Ratio { total, part } => {
             let total = Selector::parse(total)?;
@@ -448,7 +487,15 @@ fn uses_of_source(sli: usize, unit: Unit, source: &SliSource, meta: &mut Sli) ->
             meta.histogram = true;
             let count = base.renamed(format!("{}_count", base.metric));
             let bucket = base.renamed(format!("{}_bucket", base.metric));
-            let mut uses = vec![on(Role::Total, count, None), on(Role::Good, bucket, Some(*threshold))];
+            let mut uses = vec![on(Role::Total, count, None)];
+            match threshold::reading(*threshold, known)? {
+                Reading::At(bound) => uses.push(on(Role::Good, bucket, Some(bound))),
+                Reading::Between(between) => {
+                    meta.between = Some(between);
+                    uses.extend(between.lower.map(|lower| on(Role::Lower, bucket.clone(), Some(lower))));
+                    uses.push(on(Role::Upper, bucket, Some(between.upper)));
+                }
+            }
             if let SliSource::Queue { waiting, .. } = source {
                 meta.queue = Some(unit.judged_on());
                 uses.push(on(Role::Waiting, Selector::parse(waiting)?, None));
@@ -494,7 +541,7 @@ fn merge(ask: Ask, uses: &[&Use], slis: &[Sli]) -> Result<Vec<Fetch>, String> {
     for (metric, uses) in &by_metric {
         let totals: HashMap<usize, &Selector> =
             uses.iter().filter(|u| u.role == Role::Total).map(|u| (u.sli, &u.selector)).collect();
-        let bounds: BTreeSet<String> = uses.iter().filter_map(|u| u.le).flat_map(le_spellings).collect();
+        let bounds: BTreeSet<&String> = uses.iter().flat_map(|u| &u.spelled).collect();
         for u in uses {
             let rides = u.role != Role::Total
                 && u.le.is_none()
@@ -547,7 +594,7 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
         merged = merged.with_values(name, &values.into_iter().collect::<Vec<_>>())?;
         keep.insert(name.clone());
     }
-    let bounds: BTreeSet<String> = uses.iter().filter_map(|u| u.le).flat_map(le_spellings).collect();
+    let bounds: BTreeSet<String> = uses.iter().flat_map(|u| u.spelled.clone()).collect();
     if !bounds.is_empty() {
         merged = merged.with_values("le", &bounds.into_iter().collect::<Vec<_>>())?;
         keep.insert("le".into());

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::grid::{CoarseHarvest, GridHarvest};
 use super::increment::{Mark, SeriesHarvest};
 use super::plan::Plan;
+use crate::engine::ledger::End;
 use crate::engine::{Coverage, Labels, SliceDelta};
 
 /// A histogram that is silent for longer is not there (Prometheus' own lookback), seconds.
@@ -201,12 +202,17 @@ impl QueueBook {
     }
 
     /// Takes what the gauge says; of a slice that is read again the larger number holds.
-    pub fn take_waiting(&mut self, sli: usize, labels: Labels, harvest: &GridHarvest) {
-        let queue = self.queues.entry((sli, labels)).or_default();
-        for (&slice, cell) in &harvest.slices {
-            if let Some(of) = queue.slice(slice) {
-                let waiting = u32::try_from(cell.total).unwrap_or(u32::MAX);
-                of.waiting = Some(of.waiting.map_or(waiting, |was| was.max(waiting)));
+    pub fn take_waiting(&mut self, plan: &Plan, labels: Labels, harvest: &GridHarvest) {
+        let sli = harvest.sli;
+        // Who waits waits at both ends of an interval.
+        let ends = End::BOTH.iter().filter(|_| plan.slis[sli].between.is_some()).map(|end| end.labels(&labels));
+        for labels in ends.chain([labels.clone()]) {
+            let queue = self.queues.entry((sli, labels)).or_default();
+            for (&slice, cell) in &harvest.slices {
+                if let Some(of) = queue.slice(slice) {
+                    let waiting = u32::try_from(cell.total).unwrap_or(u32::MAX);
+                    of.waiting = Some(of.waiting.map_or(waiting, |was| was.max(waiting)));
+                }
             }
         }
     }

@@ -143,6 +143,8 @@ table! {
     SLO_BURN_RATE: Gauge Count = "slowburn_slo_burn_rate";
     /// Share of bad events by window. Absent without events.
     SLO_ERROR_RATIO: Gauge Percent = "slowburn_slo_error_ratio";
+    /// Least and most that the share of bad events can be where it is interpolated between two buckets, by window and bound (least, most). Absent where it is exact.
+    SLO_ERROR_BOUND_RATIO: Gauge Percent = "slowburn_slo_error_bound_ratio";
     /// Events (or judged slices) in a window, by kind (total, bad).
     SLO_WINDOW_EVENTS: Gauge Count = "slowburn_slo_window_events";
     /// Share of the error budget of the main window that is left; negative when overspent. Absent when unknown.

@@ -110,6 +110,11 @@ fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds)
         let labels = [("window", text.as_str())];
         page.known(names::SLO_BURN_RATE, own, &labels, window.burn_rate);
         page.known(names::SLO_ERROR_RATIO, own, &labels, window.error_ratio);
+        let ratio = |bad: u64| window.error_ratio.map(|_| bad as f64 / window.total.max(1) as f64);
+        for (bound, bad) in window.bad_bounds.iter().flat_map(|of| [("least", of.least), ("most", of.most)]) {
+            let labels = [("window", text.as_str()), ("bound", bound)];
+            page.known(names::SLO_ERROR_BOUND_RATIO, own, &labels, ratio(bad));
+        }
         if series.data.state != DataState::Absent {
             for (kind, count) in [("total", window.total), ("bad", window.bad)] {
                 let labels = [("window", text.as_str()), ("kind", kind)];
@@ -140,7 +145,8 @@ fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds)
 }
 
 /// Label names that mean something of ours; a series label of that name gets a prefix.
-const OWN_LABELS: &[&str] = &["slo_id", "service", "slo", "window", "short_window", "speed", "kind", "state", "reason"];
+const OWN_LABELS: &[&str] =
+    &["slo_id", "service", "slo", "window", "short_window", "speed", "kind", "state", "reason", "bound"];
 
 /// `slo_id, service, slo`, then the labels of the series under names that Prometheus accepts and that do not collide.
 fn series_labels<'a>(slo: &'a Slo, labels: &'a Labels) -> Vec<(String, &'a str)> {

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::engine::alert::{Alert, AlertKind};
 use crate::engine::budget::CountingAll;
 use crate::engine::exclusion::{Exclusion, Span};
+use crate::engine::ledger::BadBounds;
 use crate::engine::severity::Sev;
 use crate::engine::status::{ClauseStatus, DataHealth, DataReason, WindowStatus};
 use crate::engine::{
@@ -78,7 +79,9 @@ fn series(slo: &Slo, labels: &[(&str, &str)], state: SloState, burn: (f64, f64),
         let total = (window_s * 40) as u64;
         let ratio = rate * slo.budget();
         let bad = (total as f64 * ratio).round() as u64;
-        WindowStatus { window_s, total, bad, error_ratio: Some(ratio), burn_rate: Some(rate) }
+        let interpolated = matches!(slo.unit, Unit::QuantileSlices { .. });
+        let bad_bounds = interpolated.then_some(BadBounds { least: bad / 2, most: 2 * bad });
+        WindowStatus { window_s, total, bad, error_ratio: Some(ratio), burn_rate: Some(rate), bad_bounds }
     };
     let clause = |clause: &BurnClause| {
         let (burn_long, burn_short) = (burn_of(clause.long_s), burn_of(clause.short_s));

@@ -19,6 +19,7 @@ mod gate;
 mod gate_stage;
 mod gate_survival;
 mod harness_works;
+mod histogram;
 mod import;
 mod newcomer;
 mod notify_alertmanager;

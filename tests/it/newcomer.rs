@@ -262,9 +262,11 @@ async fn check_and_eval_say_what_a_prometheus_holds() {
     let rules = demo.dir.path().join("checkout.yaml");
     let text = std::fs::read_to_string(project("src/demo/rules/checkout.yaml")).expect("a rule of the demo");
     std::fs::write(&rules, text.replace("max: 800", "max: 700")).expect("writable");
-    let rules = rules.to_str().expect("a plain path");
-    let nearest = "checkout-latency-p95: bucket: no bucket at 0.7; the nearest are le=\"0.5\" and le=\"0.8\"";
-    ask(&["check", rules], 1, nearest).await;
+    let path = rules.to_str().expect("a plain path");
+    let nearest = "no bucket at 0.7: interpolated between the nearest, le=\"0.5\" and le=\"0.8\"";
+    ask(&["check", path], 0, nearest).await;
+    std::fs::write(&rules, text.replace("max: 800", "max: 70000")).expect("writable");
+    ask(&["check", path], 1, "checkout-latency-p95: bucket: no bucket at 70, and the largest is le=").await;
 
     let evaluated = ask(&["eval", "--rules", "src/demo/rules", "--format", "json"], 1, "").await;
     let evaluated: Value = serde_json::from_str(&evaluated).expect("JSON");

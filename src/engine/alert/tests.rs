@@ -76,6 +76,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             bad: 1,
             error_ratio: Some(0.001),
             burn_rate: Some(1.0),
+            bad_bounds: None,
         },
         coverage: 1.0,
         windows: Vec::new(),

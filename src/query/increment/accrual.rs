@@ -67,14 +67,14 @@ impl Accrual {
     pub fn book(&mut self, role: Role, gain: &Gain) {
         match role {
             Role::Total => self.book_total(gain),
-            Role::Bad | Role::Good | Role::Value | Role::Share | Role::Waiting => self.book_part(role, gain),
+            _ => self.book_part(role, gain),
         }
     }
 
-    /// Books one gain of the count of a histogram and its bucket.
-    pub fn book_pair(&mut self, gain: &Gain) {
+    /// Books one gain of the count of a histogram, `good` events of which are good.
+    pub fn book_of(&mut self, gain: &Gain, good: f64) {
         self.book_total(gain);
-        self.book_part(Role::Good, &Gain { events: Count { whole: gain.events.part, part: 0.0 }, ..*gain });
+        self.book_part(Role::Good, &Gain { events: Count { whole: good, ..Count::default() }, ..*gain });
     }
 
     fn book_total(&mut self, gain: &Gain) {

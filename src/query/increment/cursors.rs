@@ -22,8 +22,30 @@ pub(super) struct Raw {
     pub last: Option<Last>,
     /// Time of the newest sample in any answer, whatever it said.
     pub seen_ms: Option<i64>,
+    /// What is walked.
+    pub kind: Kind,
+}
+
+/// What is walked with one cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A series by itself.
+    Own,
     /// The count of a histogram and one of its buckets.
-    pub pair: bool,
+    Pair,
+    /// The count of a histogram and the buckets on both sides of a threshold.
+    Between,
+}
+
+impl Kind {
+    /// Raw series beside the first.
+    pub fn more(self) -> usize {
+        match self {
+            Kind::Own => 0,
+            Kind::Pair => 1,
+            Kind::Between => 2,
+        }
+    }
 }
 
 impl Raw {
@@ -68,7 +90,7 @@ impl Starts {
 /// What survives a restart, in a compact form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cursors {
-    raws: Vec<(u128, u32, i64, f64, f64)>,
+    raws: Vec<(u128, u32, i64, [f64; 4])>,
     targets: Vec<(u128, Target)>,
     series: Vec<SeriesCursor>,
     starts: Vec<(u128, i64)>,
@@ -108,7 +130,7 @@ impl Tracker {
         let counts: Vec<u128> = (0..plan.slis.len()).map(|sli| counts_of(plan, sli)).collect();
         let raws = self.raws.iter().filter_map(|raw| {
             let Last { at_ms, count } = raw.last?;
-            Some((raw.key, raw.target, at_ms, count.whole, count.part))
+            Some((raw.key, raw.target, at_ms, [count.whole, count.part, count.lower, count.good]))
         });
         Cursors {
             raws: raws.collect(),
@@ -139,13 +161,13 @@ impl Tracker {
         let targets = tracker.targets.len();
         let raws = cursors.raws.into_iter().filter(|&(_, target, ..)| (target as usize) < targets);
         tracker.raws = raws
-            .map(|(key, target, at_ms, whole, part)| Raw {
+            .map(|(key, target, at_ms, [whole, part, lower, good])| Raw {
                 key,
                 target,
                 feeds: None,
-                last: Some(Last { at_ms, count: Count { whole, part } }),
+                last: Some(Last { at_ms, count: Count { whole, part, lower, good } }),
                 seen_ms: Some(at_ms),
-                pair: false,
+                kind: Kind::Own,
             })
             .collect();
         tracker.raw_ids = tracker.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();

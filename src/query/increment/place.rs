@@ -1,14 +1,15 @@
 //! What a label set is to the tracker: whose cursor, the count of which histogram, one of its buckets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::cursors::{Feed, Raw};
+use super::cursors::{Feed, Kind, Raw};
 use super::target::Target;
 use super::track::Track;
 use super::{Series, Tracker};
 use crate::engine::Labels;
+use crate::engine::ledger::End;
 use crate::query::fanout::{Met, child_key};
-use crate::query::plan::{Plan, Role, parse_le};
+use crate::query::plan::{BetweenKey, Plan, Role, parse_le};
 use crate::query::samples::{RawSeries, key_of, key_of_pairs};
 
 /// Label sets remembered beyond four for each cursor.
@@ -25,6 +26,10 @@ pub(super) struct Place {
     count_of: Box<[u32]>,
     /// The cursor of the histogram's count and this bucket.
     bucket: Option<u32>,
+    /// Cursors of thresholds of which this is the bucket above; and what tells them from others.
+    above: Box<[(u32, BetweenKey)]>,
+    /// Thresholds of which it is the bucket below.
+    below: Box<[BetweenKey]>,
 }
 
 /// An answer sorted into tracks.
@@ -44,7 +49,8 @@ impl Tracker {
         self.meet(plan, &counters);
         let mut tracks = Vec::new();
         let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();
-        let mut buckets = Vec::new();
+        let (mut buckets, mut above) = (Vec::new(), Vec::new());
+        let mut below: HashMap<(u128, BetweenKey), &RawSeries> = HashMap::new();
         for raw in counters {
             let key = key_of(&raw.labels);
             if !self.places.contains_key(&key) {
@@ -52,17 +58,28 @@ impl Tracker {
                 self.places.insert(key, place);
             }
             let place = &self.places[&key];
-            tracks.extend(place.own.map(|id| Track { id, whole: raw, part: None }));
+            tracks.extend(place.own.map(|id| Track { id, whole: raw, part: None, lower: None, share: None }));
             let Some(histogram) = place.histogram else { continue };
-            match place.bucket {
-                Some(id) => buckets.push((histogram, id, raw)),
-                None => drop(counts.insert(histogram, (key, raw))),
+            buckets.extend(place.bucket.map(|id| (histogram, id, raw)));
+            above.extend(place.above.iter().map(|&(id, between)| (histogram, id, between, raw)));
+            below.extend(place.below.iter().map(|&between| ((histogram, between), raw)));
+            if place.bucket.is_none() && place.above.is_empty() && place.below.is_empty() {
+                counts.insert(histogram, (key, raw));
             }
         }
         let mut with_bucket: BTreeSet<u32> = BTreeSet::new();
         for (histogram, id, bucket) in buckets {
             if let Some(&(_, count)) = counts.get(&histogram) {
-                tracks.push(Track { id, whole: count, part: Some(bucket) });
+                tracks.push(Track { id, whole: count, part: Some(bucket), lower: None, share: None });
+                with_bucket.extend(self.raws[id as usize].series());
+            }
+        }
+        for (histogram, id, between, upper) in above {
+            let lower = below.get(&(histogram, between)).copied();
+            let smallest = f64::from_bits(between[0]) == f64::NEG_INFINITY;
+            if let Some(&(_, count)) = counts.get(&histogram).filter(|_| smallest || lower.is_some()) {
+                let share = Some(f64::from_bits(between[2]));
+                tracks.push(Track { id, whole: count, part: Some(upper), lower, share });
                 with_bucket.extend(self.raws[id as usize].series());
             }
         }
@@ -84,7 +101,7 @@ impl Tracker {
         let (paired, own): (Vec<_>, Vec<_>) = uses.into_iter().partition(|&(sli, _)| plan.slis[sli].histogram);
         let mut place = Place::default();
         if !own.is_empty() {
-            place.own = Some(self.cursor(plan, raw, key, &own, false));
+            place.own = Some(self.cursor(plan, raw, key, &own, Kind::Own));
         }
         if !paired.is_empty() {
             place.histogram = Some(histogram_of(raw));
@@ -92,9 +109,25 @@ impl Tracker {
         let (counts, buckets): (Vec<_>, Vec<_>) = paired.into_iter().partition(|&(_, role)| role == Role::Total);
         let counted = self.feeds(plan, raw, &counts);
         place.count_of = counted.iter().map(|feed| feed.series).collect();
-        if !buckets.is_empty() {
-            place.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &buckets, true));
+        let mut at_threshold = Vec::new();
+        let mut above: BTreeMap<BetweenKey, Vec<(usize, Role)>> = BTreeMap::new();
+        let mut below = BTreeSet::new();
+        for (sli, role) in buckets {
+            match (plan.slis[sli].between, role) {
+                (Some(between), Role::Lower) => drop(below.insert(between.key())),
+                (Some(between), _) => above.entry(between.key()).or_default().push((sli, role)),
+                (None, _) => at_threshold.push((sli, role)),
+            }
         }
+        if !at_threshold.is_empty() {
+            place.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &at_threshold, Kind::Pair));
+        }
+        let cursors = above.into_iter().map(|(between, uses)| {
+            let key = between_key(raw, between);
+            (self.cursor(plan, raw, key, &uses, Kind::Between), between)
+        });
+        place.above = cursors.collect();
+        place.below = below.into_iter().collect();
         place
     }
 
@@ -103,6 +136,12 @@ impl Tracker {
         let mut feeds = Vec::with_capacity(uses.len());
         for &(sli, role) in uses {
             for booking in self.fanout.bookings(plan, sli, &raw.labels) {
+                if role == Role::Upper {
+                    for (end, role) in [(End::Least, Role::Good), (End::Most, Role::Lower)] {
+                        let series = self.series_id(sli, end.labels(&booking.labels));
+                        feeds.push(Feed { series, role, child: None });
+                    }
+                }
                 feeds.push(Feed { series: self.series_id(sli, booking.labels), role, child: booking.child });
             }
         }
@@ -132,11 +171,11 @@ impl Tracker {
     }
 
     /// The cursor `key`, made if it is new.
-    fn cursor(&mut self, plan: &Plan, raw: &RawSeries, key: u128, uses: &[(usize, Role)], pair: bool) -> u32 {
+    fn cursor(&mut self, plan: &Plan, raw: &RawSeries, key: u128, uses: &[(usize, Role)], kind: Kind) -> u32 {
         let feeds = Some(self.feeds(plan, raw, uses).into_boxed_slice());
         if let Some(&id) = self.raw_ids.get(&key) {
             let known = &mut self.raws[id as usize];
-            (known.feeds, known.pair) = (feeds, pair);
+            (known.feeds, known.kind) = (feeds, kind);
             return id;
         }
         let (target_key, _) = target_of(plan, uses[0].0, raw);
@@ -145,7 +184,7 @@ impl Tracker {
             (self.targets.len() - 1) as u32
         });
         let id = self.raws.len() as u32;
-        self.raws.push(Raw { key, target, feeds, last: None, seen_ms: None, pair });
+        self.raws.push(Raw { key, target, feeds, last: None, seen_ms: None, kind });
         self.raw_ids.insert(key, id);
         id
     }
@@ -164,6 +203,13 @@ fn bucket_key(raw: &RawSeries) -> u128 {
     let bound = parse_le(raw.label("le")).unwrap_or(f64::INFINITY).to_string();
     let labels = raw.labels.iter().map(|(name, value)| (name.as_str(), if name == "le" { &bound } else { value }));
     key_of_pairs(labels.map(|(name, value)| (name, value.as_str())).chain([("", "bucket")]))
+}
+
+/// The count of a histogram and the buckets on both sides of a threshold, of which `upper` is one.
+fn between_key(upper: &RawSeries, between: BetweenKey) -> u128 {
+    let bounds = format!("{between:?}");
+    let labels = upper.labels.iter().map(|(name, value)| (name.as_str(), if name == "le" { &bounds } else { value }));
+    key_of_pairs(labels.map(|(name, value)| (name, value.as_str())).chain([("", "between")]))
 }
 
 pub(super) fn target_of(plan: &Plan, sli: usize, raw: &RawSeries) -> (u128, Labels) {

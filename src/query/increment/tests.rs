@@ -1,6 +1,10 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::engine::{Coverage, Slo, Unit};
+use crate::engine::ledger::WindowSum;
+use crate::engine::{Coverage, Ledger, Slo, Unit};
 use crate::query::Samples;
+use crate::query::plan::{Known, Survey, same_bound};
 use crate::spec::model::Part;
 use crate::spec::{Model, SliSource, SloSpec};
 
@@ -400,7 +404,6 @@ fn children_that_come_and_go_cost_nothing() {
 
 mod chopped {
     use super::*;
-    use proptest::prelude::*;
 
     proptest! {
         /// However a history is cut into reads, with whatever overlap, the same events come out in the same slices.
@@ -440,4 +443,92 @@ mod chopped {
             prop_assert_eq!(slices(&harvests), whole);
         }
     }
+}
+
+/// A histogram with these bounds whose threshold is `threshold`, and a plan that knows them.
+fn interpolated(unit: Unit, bounds: &[f64], threshold: f64) -> (Plan, Slo) {
+    let source = SliSource::Histogram { selector: r#"lat_seconds{service="a"}"#.into(), threshold };
+    let mut spec = slo("latency", source, &[]);
+    spec.slo.unit = unit;
+    let (mut survey, known) = (Survey::default(), Known { bounds: bounds.to_vec(), ..Known::default() });
+    survey.learn([(spec.slo.id.clone(), known)].into());
+    let own = spec.slo.clone();
+    (Plan::surveyed(&Model { slos: vec![spec], services: vec![] }, &survey).0, own)
+}
+
+/// Latencies scrape by scrape as the count and the buckets of a histogram; at `restart` the process begins anew.
+fn scraped(scrapes: &[Vec<f64>], bounds: &[f64], restart: usize) -> Vec<RawSeries> {
+    let counted = |bound: f64| -> Vec<(i64, f64)> {
+        let mut sum = 1000.0;
+        let mut samples = vec![(7, sum)];
+        for (i, events) in scrapes.iter().enumerate() {
+            if i == restart {
+                sum = 0.0;
+            }
+            sum += events.iter().filter(|latency| **latency <= bound).count() as f64;
+            samples.push((7 + 30 * (i as i64 + 1), sum));
+        }
+        samples
+    };
+    let buckets =
+        bounds.iter().map(|&bound| raw("lat_seconds_bucket", &[("le", bound.to_string().as_str())], &counted(bound)));
+    buckets.chain([raw("lat_seconds_count", &[], &counted(f64::INFINITY))]).collect()
+}
+
+proptest! {
+    /// Whatever took how long, wherever the bounds and the threshold lie: what was really bad, and what is counted as
+    /// bad, lies within the stated bounds; over every window, by event and by judged slice.
+    #[test]
+    fn what_was_really_bad_lies_within_the_stated_bounds(
+        scrapes in prop::collection::vec(prop::collection::vec(0.0..4.0f64, 0..60), 2..30),
+        bounds in prop::collection::btree_set(1u32..40, 1..6),
+        threshold in 0.05..4.0f64,
+        restart in 0usize..60,
+        by_slice in any::<bool>(),
+    ) {
+        let bounds: Vec<f64> = bounds.into_iter().map(|tenths| f64::from(tenths) / 10.0).collect();
+        prop_assume!(bounds.last().is_some_and(|top| *top > threshold));
+        prop_assume!(!bounds.iter().any(|bound| same_bound(*bound, threshold)));
+        let unit = if by_slice { Unit::QuantileSlices { quantile: 0.95 } } else { Unit::Events };
+        let (plan, slo) = interpolated(unit, &bounds, threshold);
+        let (mut ledger, mut tracker) = (Ledger::new(RES), Tracker::new(RES));
+        for harvest in read(&mut tracker, &plan, &scraped(&scrapes, &bounds, restart)).series {
+            prop_assert_eq!(harvest.fault, None);
+            ledger.series_mut(&slo, &harvest.labels).apply(&harvest.deltas);
+        }
+        // What was really bad, booked as the scrapes are.
+        let (mut truth, none) = (Ledger::new(RES), Labels::new());
+        let known = |slice| SliceDelta { slice, total: 0, bad: 0, coverage: Coverage::Known };
+        let really = |(i, events): (usize, &Vec<f64>)| SliceDelta {
+            total: events.len() as u64,
+            bad: events.iter().filter(|latency| **latency > threshold).count() as u64,
+            ..known(i as i64 + 1)
+        };
+        let really: Vec<SliceDelta> = [known(0)].into_iter().chain(scrapes.iter().enumerate().map(really)).collect();
+        truth.series_mut(&slo, &none).apply(&really);
+        let [least, most] = ledger.ends(&slo.id, &none).expect("both ends are kept");
+        let (own, truth) = (ledger.get(&slo.id, &none).expect("kept"), truth.get(&slo.id, &none).expect("kept"));
+        let end_s = (scrapes.len() as i64 + 1) * RES;
+        for length_s in [RES, 3 * RES, 10 * RES, end_s] {
+            let [own, truth, least, most] = [own, truth, least, most].map(|series| series.window(end_s, length_s));
+            prop_assert_eq!((own.total, own.known, own.judged), (truth.total, truth.known, truth.judged));
+            let bad = |sum: WindowSum| if by_slice { sum.judged_bad } else { sum.bad };
+            for inside in [bad(own), bad(truth)] {
+                prop_assert!((bad(least)..=bad(most)).contains(&inside), "{own:?} {truth:?} {least:?} {most:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_bound_alone_says_nothing_of_what_lies_between_two() {
+    let (plan, _) = interpolated(Unit::Events, &[0.5, 1.0], 0.8);
+    let series = scraped(&[vec![0.2, 0.7, 0.9, 2.0], vec![0.7; 10]], &[0.5, 1.0], 9);
+    let harvest = read(&mut Tracker::new(RES), &plan, &series);
+    let bad: Vec<u64> = harvest.series.iter().map(|of| of.deltas.iter().map(|delta| delta.bad).sum()).collect();
+    // Of the twelve events between, 40 % count as bad: 4.8, and no part of an event is good.
+    assert_eq!(bad, [1 + 5, 1, 1 + 12]);
+    let harvest = read(&mut Tracker::new(RES), &plan, &series[1..]);
+    let faults: Vec<_> = harvest.series.iter().map(|of| (of.deltas.len(), of.fault)).collect();
+    assert_eq!(faults, [(0, Some(DataReason::NoBucket))]);
 }

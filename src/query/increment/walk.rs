@@ -102,12 +102,16 @@ impl Walk<'_> {
             }
             Change::Rise => {
                 let whole = now.whole - before.whole;
-                let (part, stands) = match change(before.part, now.part, restarted) {
-                    Change::Rise => (now.part - before.part, now.part),
-                    Change::Glitch => (0.0, before.part),
-                    Change::Reset => (now.part.min(whole), now.part),
+                let follow = |before: f64, now: f64, most: f64| match change(before, now, restarted) {
+                    Change::Rise => (now - before, now),
+                    Change::Glitch => (0.0, before),
+                    Change::Reset => (now.min(most), now),
                 };
-                (Count { whole, part }, Count { whole: now.whole, part: stands })
+                let (part, part_stands) = follow(before.part, now.part, whole);
+                let (lower, lower_stands) = follow(before.lower, now.lower, part);
+                let (good, good_stands) = follow(before.good, now.good, part);
+                let stands = Count { whole: now.whole, part: part_stands, lower: lower_stands, good: good_stands };
+                (Count { whole, part, lower, good: good.clamp(lower.min(part), part) }, stands)
             }
         }
     }

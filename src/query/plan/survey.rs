@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Fetch, Plan, Role, Sli, Use, index, merge, parse_le};
+use super::{Ask, Fetch, Plan, Role, Sli, Use, index, le_spellings, merge, parse_le, same_bound};
 use crate::query::grid;
 use crate::query::samples::RawSeries;
 use crate::query::selector::Selector;
@@ -23,8 +23,10 @@ pub struct Survey(BTreeMap<String, Known>);
 pub struct Known {
     /// Place of the generation that is there; `None` while none was ever found, or where there are no generations.
     pub generation: Option<usize>,
-    /// Finite bounds of its buckets, ascending.
+    /// Finite bounds of its buckets, ascending: those that every one of its histograms has.
     pub bounds: Vec<f64>,
+    /// How they are spelled where that is not usual.
+    pub spelled: Vec<(f64, String)>,
     /// It is there as a native histogram.
     pub native: bool,
 }
@@ -96,7 +98,8 @@ pub struct Probes {
 struct Found {
     exists: bool,
     failed: bool,
-    bounds: Vec<f64>,
+    /// Buckets: bound, how it is spelled, how many series.
+    buckets: Vec<(f64, String, f64)>,
 }
 
 impl Probes {
@@ -116,7 +119,10 @@ impl Probes {
                     let sli = targets.len();
                     targets.push((spec.slo.id.clone(), place, what));
                     match selector {
-                        Ok(selector) => uses.push(Use { sli, role: Role::Total, selector, le: None }),
+                        Ok(selector) => {
+                            let spelled = Vec::new();
+                            uses.push(Use { sli, role: Role::Total, selector, le: None, spelled });
+                        }
                         Err(_) => exprs.entry(expr.to_owned()).or_default().push((sli, Role::Value)),
                     }
                 };
@@ -178,7 +184,8 @@ impl Probes {
                 match (target, parse_le(row.label("le"))) {
                     (Target::Buckets, Some(bound)) => {
                         found.exists = true;
-                        found.bounds.extend(Some(bound).filter(|bound| bound.is_finite()));
+                        let series: f64 = row.samples.iter().map(|(_, count)| count).sum();
+                        found.buckets.push((bound, row.label("le").to_owned(), series));
                     }
                     (Target::Buckets, None) => {}
                     // Asked of a metric of another kind it may answer with zeros, or not at all.
@@ -214,9 +221,9 @@ impl Probes {
             let (known, exists) = by_slo.entry(id).or_default().entry(place).or_default();
             *exists |= found.exists;
             known.native |= target == Target::Native && found.exists;
-            known.bounds.extend(found.bounds);
-            known.bounds.sort_by(f64::total_cmp);
-            known.bounds.dedup();
+            let (bounds, spelled) = common(found.buckets);
+            known.bounds.extend(bounds);
+            known.spelled.extend(spelled);
         }
         by_slo.retain(|id, _| !failed.contains(id));
         let chosen = |of: BTreeMap<usize, (Known, bool)>| {
@@ -225,6 +232,33 @@ impl Probes {
         };
         by_slo.into_iter().map(|(id, of)| (id, chosen(of))).collect()
     }
+}
+
+/// The finite bounds that as many series have as any bound has, and those of their spellings that are not usual.
+fn common(mut buckets: Vec<(f64, String, f64)>) -> (Vec<f64>, Vec<(f64, String)>) {
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    let mut bounds: Vec<(f64, f64)> = Vec::new();
+    let mut spelled: Vec<(f64, String)> = Vec::new();
+    for (bound, text, series) in buckets {
+        let bound = match bounds.last_mut() {
+            Some(last) if same_bound(last.0, bound) => {
+                last.1 += series;
+                last.0
+            }
+            _ => {
+                bounds.push((bound, series));
+                bound
+            }
+        };
+        if !le_spellings(bound).contains(&text) && !spelled.contains(&(bound, text.clone())) {
+            spelled.push((bound, text));
+        }
+    }
+    let most = bounds.iter().map(|(_, series)| *series).fold(0.0, f64::max);
+    bounds.retain(|(bound, series)| bound.is_finite() && *series >= most);
+    let bounds: Vec<f64> = bounds.into_iter().map(|(bound, _)| bound).collect();
+    spelled.retain(|(bound, _)| bounds.contains(bound));
+    (bounds, spelled)
 }
 
 /// A stand-in for the planner: what an answer must be told apart by.

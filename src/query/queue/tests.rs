@@ -49,7 +49,7 @@ impl Seen {
 fn judged(least: u64, counted: SeriesHarvest, waiting: GridHarvest, to: i64) -> BTreeMap<i64, (u64, u64)> {
     let (mut book, mut seen) = (QueueBook::new(30), Seen::default());
     drop(book.take_counts(counted));
-    book.take_waiting(0, Labels::new(), &waiting);
+    book.take_waiting(&plan(least), Labels::new(), &waiting);
     seen.take(book.settle(&plan(least), |_| Some(ReadUpTo { counted: to, waiting: to })));
     seen.0
 }
@@ -95,7 +95,7 @@ fn a_histogram_that_is_not_there_let_nobody_through_and_one_that_is_late_is_unkn
 fn a_verdict_waits_until_what_touches_the_slice_was_read() {
     let (mut book, plan) = (QueueBook::new(30), plan(1));
     drop(book.take_counts(counts(&[(10, 0, 0)], &[])));
-    book.take_waiting(0, Labels::new(), &gauge(&[(10, 4)]));
+    book.take_waiting(&plan, Labels::new(), &gauge(&[(10, 4)]));
     let read = |counted, waiting| move |_| Some(ReadUpTo { counted, waiting });
     assert_eq!(book.settle(&plan, read(10, 11)), []);
     // The next scrape shows that somebody may have got through.
@@ -138,7 +138,7 @@ proptest! {
                 (back..to).map(|slice| if slice < from { (slice, 0, 0) } else { count(slice) }).collect();
             drop(book.take_counts(counts(&news, &moved)));
             let gauges: Vec<_> = (back..to).filter_map(of_gauge).collect();
-            book.take_waiting(0, Labels::new(), &gauge(&gauges));
+            book.take_waiting(&plan, Labels::new(), &gauge(&gauges));
             let counted = if to == queue.len() as i64 { to } else { to - 2 };
             seen.take(book.settle(&plan, |_| Some(ReadUpTo { counted, waiting: to })));
             if restarts {

@@ -1,0 +1,127 @@
+//! How a threshold is read from the buckets that a histogram was found to have.
+//!
+//! With a bucket at the threshold (`le` compared as a number) the count is exact. Between two bounds nobody knows which
+//! events were under it: those between are taken to lie evenly, and the bad ones are between the events above the upper
+//! bound, which certainly are, and those above the lower one. Above the largest bound nothing can be said.
+
+use super::le_spellings;
+use super::survey::Known;
+use crate::spec::shown;
+
+/// Relative difference below which two bounds are one: exporters that compute bounds write `0.00015000000000000001`.
+const SAME: f64 = 1e-9;
+
+/// A threshold between two bounds of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Between {
+    /// The bound below; `None` under the smallest, where there is nothing certainly good.
+    pub lower: Option<f64>,
+    /// The bound above.
+    pub upper: f64,
+    /// Share of the events between the two that counts as good.
+    pub share: f64,
+}
+
+/// The bits of its lower bound (minus infinity where there is none), upper bound and share.
+pub(crate) type BetweenKey = [u64; 3];
+
+/// How a threshold is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Reading {
+    /// There is a bucket at it, or it is not known which there are: the bound of the bucket.
+    At(f64),
+    Between(Between),
+}
+
+impl Between {
+    /// What tells it from others.
+    pub(crate) fn key(&self) -> BetweenKey {
+        let lower = self.lower.unwrap_or(f64::NEG_INFINITY);
+        [lower, self.upper, self.share].map(f64::to_bits)
+    }
+
+    /// What has to be said of an SLO that is read so.
+    pub(super) fn remark(&self, threshold: f64) -> String {
+        let near = match self.lower {
+            Some(lower) => format!("those between {} and {}", shown(lower), shown(self.upper)),
+            None => format!("those up to {}, its smallest,", shown(self.upper)),
+        };
+        format!(
+            "interpolated: no bucket ends at {}, so of the events {near} {} % count as good; by how much that may be off is \
+             said with every count",
+            shown(threshold),
+            shown((self.share * 1000.0).round() / 10.0),
+        )
+    }
+}
+
+/// Whether two bounds are the same number.
+pub fn same_bound(a: f64, b: f64) -> bool {
+    a == b || a.is_finite() && b.is_finite() && (a - b).abs() <= SAME * a.abs().max(b.abs())
+}
+
+/// How `threshold` is read where `known` is known of the histogram.
+pub(super) fn reading(threshold: f64, known: Option<&Known>) -> Result<Reading, String> {
+    let bounds = known.map_or(&[][..], |known| &known.bounds);
+    let Some(&top) = bounds.last() else { return Ok(Reading::At(threshold)) };
+    if let Some(&bound) = bounds.iter().find(|bound| same_bound(**bound, threshold)) {
+        return Ok(Reading::At(bound));
+    }
+    let above = bounds.partition_point(|bound| *bound < threshold);
+    let Some(&upper) = bounds.get(above) else {
+        return Err(format!(
+            "the threshold {} is above the largest bucket bound of its histogram, {}: nothing tells how many events took \
+             longer; choose {} or less, or give the histogram a bucket at {}",
+            shown(threshold),
+            shown(top),
+            shown(top),
+            shown(threshold)
+        ));
+    };
+    let lower = above.checked_sub(1).map(|below| bounds[below]);
+    // A time is not negative: the smallest bucket begins at 0.
+    let from = lower.unwrap_or(0.0).min(threshold);
+    Ok(Reading::Between(Between { lower, upper, share: ((threshold - from) / (upper - from)).clamp(0.0, 1.0) }))
+}
+
+/// How exporters spell these bounds: the usual ways, and those that were seen.
+pub(super) fn spellings(bound: f64, seen: &[(f64, String)]) -> Vec<String> {
+    let mut all = le_spellings(bound);
+    for (_, text) in seen.iter().filter(|(own, _)| *own == bound) {
+        if !all.contains(text) {
+            all.push(text.clone());
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(bounds: &[f64]) -> Known {
+        Known { bounds: bounds.to_vec(), ..Known::default() }
+    }
+
+    #[test]
+    fn a_threshold_is_at_a_bound_between_two_or_above_all() {
+        let of = |threshold, bounds: &[f64]| reading(threshold, Some(&known(bounds)));
+        assert_eq!(of(0.5, &[0.25, 0.5, 1.0]), Ok(Reading::At(0.5)));
+        assert_eq!(of(0.00015, &[0.00015000000000000001, 1.0]), Ok(Reading::At(0.00015000000000000001)));
+        let between = |lower, upper, share| Ok(Reading::Between(Between { lower, upper, share }));
+        assert_eq!(of(0.75, &[0.25, 0.5, 1.0]), between(Some(0.5), 1.0, 0.5));
+        assert_eq!(of(0.0625, &[0.25, 0.5]), between(None, 0.25, 0.25));
+        let refused = of(20.0, &[0.5, 10.0]).expect_err("above all");
+        assert!(refused.contains("above the largest bucket bound of its histogram, 10"), "{refused}");
+        assert!(!same_bound(1.0, f64::INFINITY) && same_bound(f64::INFINITY, f64::INFINITY));
+        assert_eq!(of(20.0, &[]), Ok(Reading::At(20.0)), "nothing is known of it");
+    }
+
+    #[test]
+    fn unusual_spellings_are_asked_for_where_they_were_seen() {
+        let seen = [(0.5, "0.50".to_owned()), (1.0, "1.00".to_owned())];
+        assert_eq!(spellings(0.5, &seen), ["0.5", "0.50"]);
+        assert_eq!(spellings(1.0, &seen), ["1", "1.0", "1.00"]);
+        assert_eq!(spellings(2.5, &seen), ["2.5"]);
+    }
+}
