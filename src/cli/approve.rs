@@ -122,7 +122,7 @@ fn card(approval: &Value) -> String {
         out += &format!("  observed {name}: {}\n", plain(value));
     }
     if let Some(claim) = approval["claimed_reason"].as_str() {
-        out += &format!("  in the words of the requester: {claim}\n");
+        out += &format!("  claimed by the requester: {claim}\n");
     }
     for reason in approval["covers"].as_array().into_iter().flatten() {
         out += &format!("  a yes covers: {}\n", text(reason));

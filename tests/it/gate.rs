@@ -256,7 +256,7 @@ async fn a_burn_after_a_deploy_is_rolled_back_with_a_yes_and_judged() {
     assert_eq!(status, 409, "a yes to another card");
     let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", "seen it"]);
     assert_eq!(exit, 0, "{said}");
-    assert!(said.contains("in the words of the requester: slo_burn_rate_exceeded"), "{said}");
+    assert!(said.contains("claimed by the requester: slo_burn_rate_exceeded"), "{said}");
     // The act comes 4 min before the errors end, and is judged 5 min after it was reported.
     tokio::time::sleep(clock.wall_until((to - 240) * 1000)).await;
     // A crash between the yes and its use loses nothing.

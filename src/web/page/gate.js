@@ -78,7 +78,7 @@ function drawApproval(one) {
       h("tr", {}, ["", "asked for", "observed now"].map((head) => h("th", {}, head))),
       rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
     h("div", { class: "sub" }, "a yes covers: " + one.covers.map(words).join(", ")),
-    one.claimed_reason ? h("div", { class: "sub" }, "in the words of the requester: “" + one.claimed_reason + "”") : null,
+    one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,
     one.votes.map((vote) => h("div", { class: "sub" }, "yes of " + vote.by + " at " + shortTime(vote.at))),
     one.state === "pending" ? h("div", { class: "answer" }, key, reason,
       h("button", { type: "button", class: "yes", onclick: answer("approve") }, "Approve"),
