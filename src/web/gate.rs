@@ -6,25 +6,39 @@
 //!
 //! Deliberately absent: deciding. What is asked goes to the gatekeeper as it came; what it answers is shown.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::api::Json;
 use super::auth::Caller;
 use super::{Problem, Site};
 use crate::gatekeeper::{Blocked, Gatekeeper, HaltOrder, Posted, Vote};
 
-impl Site {
-    fn gatekeeper(&self) -> Result<&Gatekeeper, Problem> {
-        self.app.gatekeeper.as_ref().ok_or_else(|| {
+/// Extractor: the gate, or a 503 where this process decides nothing. Comes after [`Caller`]: strangers learn nothing.
+pub struct Gate(Gatekeeper);
+
+impl FromRequestParts<Site> for Gate {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, site: &Site) -> Result<Self, Problem> {
+        site.app.gatekeeper.clone().map(Gate).ok_or_else(|| {
             let hint = "Give it a data directory (--data-dir) for its audit log: no decision is made that cannot be written down.";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process decides nothing", hint)
         })
     }
+}
+
+type Answered = Result<Response, Blocked>;
+
+fn shown(answer: Value) -> Response {
+    Json(&answer).into_response()
 }
 
 impl IntoResponse for Blocked {
@@ -44,8 +58,10 @@ impl IntoResponse for Blocked {
     }
 }
 
-/// The query of `POST /v1/decisions`.
+/// The query of `POST /v1/decisions`. A word that is not known is refused: with a slip of the pen an explanation would be
+/// a decision.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DecisionQuery {
     explain: Option<String>,
 }
@@ -58,31 +74,30 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Blocked> {
 
 /// `POST /v1/decisions[?explain]`.
 pub async fn decide(
-    State(site): State<Site>,
     Caller(principal): Caller,
-    Query(query): Query<DecisionQuery>,
+    Gate(gatekeeper): Gate,
+    query: Result<Query<DecisionQuery>, QueryRejection>,
     body: Bytes,
-) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
+) -> Answered {
+    let Query(query) = query.map_err(|rejection| Blocked::Malformed(rejection.body_text()))?;
     let explain = match query.explain.as_deref() {
         None | Some("false" | "0") => false,
         Some("" | "true" | "1") => true,
         Some(_) => {
             let what = "explain takes no value, or true".to_owned();
-            return Err(Blocked::Malformed(what).into_response());
+            return Err(Blocked::Malformed(what));
         }
     };
     let answer = match explain {
         true => gatekeeper.explain(&principal, &body),
         false => gatekeeper.decide(&principal, &body).await,
     };
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// `GET /v1/permits/{id}`.
-pub async fn permit(State(site): State<Site>, Path(id): Path<String>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    gatekeeper.permit(&id).map(|permit| Json(&permit).into_response()).map_err(IntoResponse::into_response)
+pub async fn permit(Gate(gatekeeper): Gate, Path(id): Path<String>) -> Answered {
+    gatekeeper.permit(&id).map(shown)
 }
 
 /// The body of `POST /v1/permits/{id}/redeem`; it may be empty.
@@ -95,18 +110,17 @@ struct RedeemBody {
 
 /// `POST /v1/permits/{id}/redeem`.
 pub async fn redeem(
-    State(site): State<Site>,
     Caller(principal): Caller,
+    Gate(gatekeeper): Gate,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
+) -> Answered {
     let presented: RedeemBody = match body.is_empty() {
         true => RedeemBody::default(),
-        false => read(&body).map_err(IntoResponse::into_response)?,
+        false => read(&body)?,
     };
     let answer = gatekeeper.redeem(&principal, &id, presented.request).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// The body of `POST /v1/permits/{id}/outcome`.
@@ -119,54 +133,43 @@ struct OutcomeBody {
 
 /// `POST /v1/permits/{id}/outcome`.
 pub async fn outcome(
-    State(site): State<Site>,
     Caller(principal): Caller,
+    Gate(gatekeeper): Gate,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    let report: OutcomeBody = read(&body).map_err(IntoResponse::into_response)?;
+) -> Answered {
+    let report: OutcomeBody = read(&body)?;
     let answer = gatekeeper.outcome(&principal, &id, report.applied, report.note).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// `GET /v1/approvals`.
-pub async fn approvals(State(site): State<Site>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    Ok(Json(&gatekeeper.approvals()).into_response())
+pub async fn approvals(Gate(gatekeeper): Gate) -> Answered {
+    Ok(shown(gatekeeper.approvals()))
 }
 
 /// `GET /v1/approvals/{id}`.
-pub async fn approval(State(site): State<Site>, Path(id): Path<String>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    gatekeeper.approval(&id).map(|approval| Json(&approval).into_response()).map_err(IntoResponse::into_response)
+pub async fn approval(Gate(gatekeeper): Gate, Path(id): Path<String>) -> Answered {
+    gatekeeper.approval(&id).map(shown)
 }
 
 /// `POST /v1/approvals/{id}`.
-pub async fn vote(
-    State(site): State<Site>,
-    Caller(principal): Caller,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    let vote: Vote = read(&body).map_err(IntoResponse::into_response)?;
+pub async fn vote(Caller(principal): Caller, Gate(gatekeeper): Gate, Path(id): Path<String>, body: Bytes) -> Answered {
+    let vote: Vote = read(&body)?;
     let answer = gatekeeper.vote(&principal, &id, vote).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// `GET /v1/halts`.
-pub async fn halts(State(site): State<Site>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    Ok(Json(&gatekeeper.halts()).into_response())
+pub async fn halts(Gate(gatekeeper): Gate) -> Answered {
+    Ok(shown(gatekeeper.halts()))
 }
 
 /// `POST /v1/halts`.
-pub async fn halt(State(site): State<Site>, Caller(principal): Caller, body: Bytes) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    let order: HaltOrder = read(&body).map_err(IntoResponse::into_response)?;
+pub async fn halt(Caller(principal): Caller, Gate(gatekeeper): Gate, body: Bytes) -> Answered {
+    let order: HaltOrder = read(&body)?;
     let answer = gatekeeper.halt(&principal, order).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// The body of `POST /v1/halts/{id}/resume`.
@@ -178,41 +181,36 @@ struct ResumeBody {
 
 /// `POST /v1/halts/{id}/resume`.
 pub async fn resume(
-    State(site): State<Site>,
     Caller(principal): Caller,
+    Gate(gatekeeper): Gate,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    let resume: ResumeBody = read(&body).map_err(IntoResponse::into_response)?;
+) -> Answered {
+    let resume: ResumeBody = read(&body)?;
     let answer = gatekeeper.resume(&principal, &id, resume.reason).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// `POST /v1/changes`.
-pub async fn change(State(site): State<Site>, Caller(principal): Caller, body: Bytes) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    let posted: Posted = read(&body).map_err(IntoResponse::into_response)?;
+pub async fn change(Caller(principal): Caller, Gate(gatekeeper): Gate, body: Bytes) -> Answered {
+    let posted: Posted = read(&body)?;
     let answer = gatekeeper.post_change(&principal, posted).await;
-    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
+    answer.map(shown)
 }
 
 /// `GET /v1/operators`.
-pub async fn operators(State(site): State<Site>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    Ok(Json(&gatekeeper.operators()).into_response())
+pub async fn operators(Gate(gatekeeper): Gate) -> Answered {
+    Ok(shown(gatekeeper.operators()))
 }
 
 /// `GET /v1/signals`.
-pub async fn signals(State(site): State<Site>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    Ok(Json(&gatekeeper.signals()).into_response())
+pub async fn signals(Gate(gatekeeper): Gate) -> Answered {
+    Ok(shown(gatekeeper.signals()))
 }
 
 /// `GET /v1/signals/{service}`.
-pub async fn signals_of(State(site): State<Site>, Path(service): Path<String>) -> Result<Response, Response> {
-    let gatekeeper = site.gatekeeper().map_err(IntoResponse::into_response)?;
-    gatekeeper.signals_of(&service).map(|signals| Json(&signals).into_response()).map_err(IntoResponse::into_response)
+pub async fn signals_of(Gate(gatekeeper): Gate, Path(service): Path<String>) -> Answered {
+    gatekeeper.signals_of(&service).map(shown)
 }
 
 #[cfg(test)]

@@ -158,6 +158,7 @@ async fn what_cannot_be_read_is_a_400_that_says_what() {
         ("/v1/decisions", odd.to_string(), "urgent"),
         ("/v1/decisions", json!({"service": "checkout", "action": "explode"}).to_string(), "explode"),
         ("/v1/decisions?explain=perhaps", rollback().to_string(), "explain"),
+        ("/v1/decisions?explian", rollback().to_string(), "explian"),
         ("/v1/halts", json!({"scope": "global", "reason": "", "for_s": 60}).to_string(), "reason"),
         ("/v1/halts", json!({"scope": "global", "reason": "x", "for_s": -1}).to_string(), "time_out_of_bounds"),
         ("/v1/halts", json!({"scope": "galaxy", "reason": "x", "for_s": 60}).to_string(), "galaxy"),
