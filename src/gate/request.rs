@@ -182,3 +182,6 @@ fn name(member: &str, value: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

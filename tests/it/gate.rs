@@ -22,8 +22,12 @@ const SPEED: f64 = 30.0;
 
 /// Two services: checkout burns from `from` to `to`, search is well.
 fn scenario(from: i64, to: i64) -> Scenario {
+    burning(&[("checkout", true), ("search", false)], from, to)
+}
+
+fn burning(services: &[(&str, bool)], from: i64, to: i64) -> Scenario {
     let mut scenario = Scenario::new();
-    for (service, burns) in [("checkout", true), ("search", false)] {
+    for &(service, burns) in services {
         let start = T0 - 2 * 86_400;
         let pod = scenario.pod(Pod::new(service, &format!("{service}-0:80"), 4_000, start));
         let traffic = Traffic { rate: 20.0, shape: Shape::Flat, wobble: None, origin: start };
@@ -66,7 +70,8 @@ fn service(name: &str) -> String {
 
 const POLICY: &str = "service: checkout\nallowed_actions:\n  \
     - {type: rollback, max_versions_back: 1, require_approval: true, approvers: [{team: checkout-oncall}]}\n  \
-    - {type: deploy}\nsafety_checks: []\nlogging: {audit: true, incident_tag: ai-initiated-change}\n";
+    - {type: deploy}\nsafety_checks: []\ndependencies: [search]\n\
+    logging: {audit: true, incident_tag: ai-initiated-change}\n";
 
 struct Gate {
     process: Process,
@@ -382,4 +387,31 @@ async fn a_healthy_service_is_not_rolled_back_and_a_halt_stops_all_but_people() 
         (signals["signals"]["risk"]["value"].as_i64(), signals["change_state"]["state"].as_str()),
         (Some(0), Some("halted"))
     );
+}
+
+/// The same burn after the same deploy as above, but for one thing: what checkout depends on burns alike, so undoing the
+/// deploy may cure nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burn_that_an_upstream_shares_is_not_cured_without_a_yes() {
+    let policy = "service: checkout\nallowed_actions: [{type: rollback, max_versions_back: 1, \
+        approvers: [{team: checkout-oncall}]}]\ndependencies: [search]\n";
+    let (from, to) = (T0 - 1500, T0 + 6 * 3600);
+    let clock = Clock::scaled(T0 * 1000, SPEED);
+    let both = burning(&[("checkout", true), ("search", true)], from, to);
+    let gate = Gate::start(&both, T0 + 6 * 3600, policy, &clock).await;
+    for (at, was, is) in [(T0 - 6 * 3600, "v40", "v41"), (from - 60, "v41", "v42")] {
+        let (status, answer) = gate.post("deployer", "/v1/changes", &change(at, was, is)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let (_, answer) = gate.post("ai-operator/orca-ops", "/v1/decisions", &rollback()).await;
+    assert_eq!(answer["decision"], "needs_approval", "{answer:#}");
+    assert_eq!(codes(&answer), ["not_correlated"], "{answer:#}");
+    assert!(answer.to_string().contains("search burns alike: the cause may be there"), "{answer:#}");
+    // A person who knows better says yes to exactly that.
+    let approval = answer["approval"]["id"].as_str().expect("an approval is asked for").to_owned();
+    assert_eq!(answer["approval"]["covers"], json!(["not_correlated"]), "{answer:#}");
+    let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", "search is slow for another reason"]);
+    assert_eq!(exit, 0, "{said}");
+    let (_, answer) = gate.post("ai-operator/orca-ops", "/v1/decisions", &rollback()).await;
+    assert_eq!(answer["decision"], "allow", "{answer:#}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::civil::{Weekday, date, time};
+use proptest::prelude::*;
 
 use crate::gate::check::Answer;
 use crate::gate::freeze::{FreezeTime, WeekTime};
@@ -148,4 +149,60 @@ fn a_budget_of_nobody_is_warned_of() {
     let loaded = load_texts(&[("a.yaml", &text)], &options);
     let text = loaded.render(false);
     assert!(!loaded.is_fatal() && text.contains("this budget limits nobody") && text.contains("actor: @ada"), "{text}");
+}
+
+/// What was taken without an error is within its bounds and asks people who are named. The bounded twin of the fuzz target
+/// `policy`.
+fn holds(text: &str) -> Result<(), TestCaseError> {
+    let loaded = load_texts(&[("service.yaml", SERVICE), ("policy.yaml", text)], &Options::default());
+    drop(loaded.render(false));
+    if loaded.is_fatal() {
+        return Ok(());
+    }
+    for policy in &loaded.policies {
+        prop_assert!((1..=300).contains(&policy.permit_ttl_s));
+        prop_assert!(policy.rate_budgets.iter().all(|budget| budget.max > 0 && budget.per_s > 0));
+        prop_assert!(policy.freeze.iter().all(|window| !window.actors.is_empty()));
+        for row in &policy.allowed_actions {
+            prop_assert_ne!(row.class, Some(ActionClass::Observe));
+            prop_assert!(row.quorum > 0 && (!row.require_approval || !row.approvers.is_empty()));
+        }
+    }
+    Ok(())
+}
+
+/// The policy of the example that says everything, for this service.
+fn whole() -> String {
+    include_str!("../../../rules/policies/llm-chat.yaml").replace("llm-chat", "checkout").replace("[checkout]", "[]")
+}
+
+#[test]
+fn the_example_that_says_everything_is_taken_with_what_it_says() {
+    let text = whole();
+    let loaded = load_texts(&[("service.yaml", SERVICE), ("policy.yaml", &text)], &Options::default());
+    assert_eq!(loaded.render(false), "");
+    assert_eq!((loaded.policies[0].freeze.len(), loaded.policies[0].rate_budgets.len()), (2, 3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_slip_in_a_policy_panics_the_loader_or_gets_out_of_bounds(
+        at in any::<prop::sample::Index>(),
+        length in 0_usize..12,
+        slip in prop_oneof![
+            "\\PC{0,8}",
+            prop::sample::select(vec![
+                "0", "-1", "1e99", ".nan", "~", "[]", "{}", "true", "observe", "allow", "Fri 16:00", "2026-13-01", "9999d",
+                "\n  - ", ": ", "\"", "&a", "*a", "<<: *a",
+            ]).prop_map(str::to_string),
+        ],
+    ) {
+        let text: Vec<char> = whole().chars().collect();
+        let at = at.index(text.len());
+        let end = (at + length).min(text.len());
+        let slipped: String = text[..at].iter().copied().chain(slip.chars()).chain(text[end..].iter().copied()).collect();
+        holds(&slipped)?;
+    }
 }
