@@ -13,6 +13,9 @@ use crate::spec::Model;
 /// An SLO that stays in want is asked about again after this long, seconds.
 const AGAIN_AFTER_S: i64 = 300;
 
+/// One that reads a native histogram is asked about again after this long, seconds: it may have become coarser.
+const NATIVE_AGAIN_AFTER_S: i64 = 3600;
+
 /// What is known, and of which SLOs more must be.
 #[derive(Debug, Default)]
 pub struct Outlook {
@@ -40,7 +43,11 @@ impl Outlook {
         let due = |id: &str| match self.asked.get(id) {
             None => true,
             // After a clock was set back, too.
-            Some(&asked) => self.wanting.contains(id) && !(asked..asked + AGAIN_AFTER_S).contains(&at_s),
+            Some(&asked) => {
+                let native = self.survey.of(id).is_some_and(|known| known.native.is_some());
+                self.wanting.contains(id) && !(asked..asked + AGAIN_AFTER_S).contains(&at_s)
+                    || native && !(asked..asked + NATIVE_AGAIN_AFTER_S).contains(&at_s)
+            }
         };
         let surveyed = model.slos.iter().filter(|spec| is_surveyed(spec));
         surveyed.map(|spec| &spec.slo.id).filter(|id| due(id)).cloned().collect()

@@ -58,6 +58,8 @@ struct Wanted {
     by: Vec<String>,
     /// Bound of the bucket that has to be among the series.
     le: Option<f64>,
+    /// What it may be as a native histogram.
+    native: Option<String>,
 }
 
 fn wanted(spec: &SloSpec) -> Vec<Wanted> {
@@ -71,12 +73,14 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
         selector: selector.to_owned(),
         by: spec.slo.by.clone(),
         le,
+        native: None,
     };
     let histogram = |selector: &str, threshold| match Selector::parse(selector) {
         Err(_) => Vec::new(),
         Ok(base) => {
             let of = |suffix: &str| base.renamed(format!("{}_{suffix}", base.metric)).to_string();
-            vec![one("count", &of("count"), None), one("bucket", &of("bucket"), Some(threshold))]
+            let all = [one("count", &of("count"), None), one("bucket", &of("bucket"), Some(threshold))];
+            all.map(|wanted| Wanted { native: Some(selector.to_owned()), ..wanted }).into()
         }
     };
     match source {
@@ -117,6 +121,16 @@ impl Wanted {
         let label = |labels: &[(String, String)], name: &str| {
             labels.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
+        if let (true, Some(native)) = (answer.series.is_empty(), &self.native) {
+            // A server that knows no native histograms refuses to be asked about them.
+            let counted = client.query(&format!("count(histogram_count({native}))"), at_s).await.unwrap_or_default();
+            let newest = counted.series.first().and_then(|series| series.samples.iter().last());
+            if let Some((_, series)) = newest.filter(|(_, series)| *series > 0.0) {
+                (found.raw_series, found.series) = (series as usize, 1);
+                found.note = Some("a native histogram".to_owned());
+                return Ok(found);
+            }
+        }
         let mut bounds = Vec::new();
         let mut groups = std::collections::BTreeSet::new();
         for (labels, count) in rows {

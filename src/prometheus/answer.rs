@@ -19,8 +19,10 @@ pub struct Answer {
     pub series: Vec<RawSeries>,
     /// `warnings`: part of the data may be missing.
     pub warnings: Vec<String>,
-    /// Series that hold native histograms only, which no counter SLI can read.
+    /// Series that hold native histograms only, which no counter SLI can read as they are.
     pub histograms: usize,
+    /// Of those of a vector, how fine they are; an empty one does not tell.
+    pub natives: Vec<Native>,
     /// Bytes of the body.
     pub bytes: usize,
     /// Seconds the server's clock is ahead of the moment the answer arrived, from the `Date` header; whole seconds.
@@ -37,6 +39,15 @@ impl Answer {
     pub fn finite(&self) -> bool {
         self.series.iter().all(|series| series.samples.iter().all(|(_, value)| value.is_finite()))
     }
+}
+
+/// A native histogram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Native {
+    /// Labels in name order.
+    pub labels: Vec<(String, String)>,
+    /// Its resolution: -4 is the coarsest, 8 the finest.
+    pub schema: i32,
 }
 
 /// Reads a body.
@@ -62,6 +73,8 @@ pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
                     (None, Some(value)) => vec![value],
                     (None, None) => {
                         answer.histograms += 1;
+                        let schema = one.histogram.and_then(|Shape(schema)| schema);
+                        answer.natives.extend(schema.map(|schema| Native { labels: one.metric.0, schema }));
                         continue;
                     }
                 };
@@ -172,6 +185,29 @@ struct Series {
     metric: LabelPairs,
     values: Option<Vec<Pair>>,
     value: Option<Pair>,
+    histogram: Option<Shape>,
+}
+
+/// The schema of a native histogram, by one of its buckets: each is `2^(2^-schema)` times as wide as the one below.
+struct Shape(Option<i32>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Histogram {
+            #[serde(default)]
+            buckets: Vec<(i64, String, String, String)>,
+        }
+        let (_, histogram): (f64, Histogram) = Deserialize::deserialize(deserializer)?;
+        let schema = |(_, lower, upper, _): &(i64, String, String, String)| {
+            let (lower, upper): (f64, f64) = (lower.parse().ok()?, upper.parse().ok()?);
+            let exact = -(upper / lower).log2().log2();
+            // Zero buckets and those of custom bounds are no powers of two.
+            (lower > 0.0 && upper.is_finite() && (exact - exact.round()).abs() < 1e-3).then_some(exact.round() as i32)
+        };
+        let schema = histogram.buckets.iter().find_map(schema);
+        Ok(Shape(schema.filter(|schema| (-4..=8).contains(schema))))
+    }
 }
 
 /// Labels in name order.
@@ -258,6 +294,22 @@ mod tests {
         assert!(samples[1].1.is_nan() && samples[2].1.is_infinite());
         assert_eq!((answer.histograms, answer.warnings.as_slice()), (1, ["one store is down".to_owned()].as_slice()));
         assert!(!answer.finite());
+    }
+
+    #[test]
+    fn a_native_histogram_tells_how_fine_it_is() {
+        let schema = |buckets: &str| {
+            let body = format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"a":"b"}},"histogram":[1,
+                {{"count":"3","sum":"1","buckets":[{buckets}]}}]}}]}}}}"#
+            );
+            decode(body.as_bytes()).expect("readable").natives.first().map(|native| native.schema)
+        };
+        assert_eq!(schema(r#"[0,"0.03125","0.0340783666457893","1"]"#), Some(3));
+        assert_eq!(schema(r#"[3,"-0.001","0.001","1"],[0,"0.5","1","2"]"#), Some(0));
+        assert_eq!(schema(r#"[3,"-0.001","0.001","1"]"#), None, "only its zero bucket");
+        assert_eq!(schema(r#"[0,"1","3","1"]"#), None, "no power of two");
+        assert_eq!(schema(""), None);
     }
 
     #[test]

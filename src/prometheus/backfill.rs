@@ -123,6 +123,7 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
     let mut poll = Poll::default();
     let client = source.client().with_timeout(TIMEOUT);
     source.read_from(Ask::Gauge, from_s);
+    source.read_from(Ask::Native, from_s);
     poll.requests += 1;
     let read = match selectors.is_empty() {
         true => Err(Fault::NotAnAnswer("there is no counter to read".into())),
@@ -130,7 +131,7 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
     };
     match read.and_then(|history| take_recent(source, &history, from_s, to_s, &mut poll)) {
         Ok(()) => {
-            let gauges = source.poll_only(Ask::Gauge, to_s).await;
+            let gauges = source.poll_all_but(Ask::Counter, to_s).await;
             poll.series.extend(gauges.series);
             poll.requests += gauges.requests;
             poll.faults = gauges.faults;
@@ -186,6 +187,7 @@ impl Backfill {
             (true, true) => self.raw(&client, from_s, to_s, &mut older, &mut queues).await?,
             (true, false) => self.coarse(&client, from_s, to_s, &mut older, &mut queues).await?,
         }
+        self.native(&client, from_s, to_s, &mut older, &mut queues).await?;
         self.gauges(&client, from_s, to_s, &mut older, &mut queues).await?;
         self.settle(&mut queues, to_s, &mut older);
         (self.progress)(Progress { done_s: to_s - from_s, total_s: to_s - from_s });
@@ -269,6 +271,41 @@ impl Backfill {
                 walked.at_s = step_end_s;
             }
             (self.progress)(Progress { done_s: end_s - walked.from_s, total_s: walked.to_s - walked.from_s });
+        }
+        Ok(())
+    }
+
+    /// Native histograms at the ends of slices, and up to the values the polls began with.
+    async fn native(
+        &self,
+        client: &Client,
+        from_s: i64,
+        to_s: i64,
+        older: &mut Older,
+        queues: &mut QueueBook,
+    ) -> Result<(), Fault> {
+        let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Native).collect();
+        let resolution_s = self.options.resolution_s;
+        let tracker = Tracker::new(resolution_s);
+        let mut walked = Walked { tracker, queues, from_s, at_s: from_s.div_euclid(resolution_s) * resolution_s, to_s };
+        *walked.tracker.fanout_mut() = self.fanout.clone();
+        while !fetches.is_empty() && walked.at_s < to_s + JOINED_S {
+            let newer = walked.at_s >= to_s;
+            let end_s = if newer { to_s + JOINED_S } else { to_s.min(walked.at_s + POINTS_MAX * resolution_s) };
+            let mut series = Vec::new();
+            for fetch in &fetches {
+                older.requests += 1;
+                let start_s = walked.at_s + resolution_s;
+                let answer = retried(|| client.query_range(&fetch.expr, start_s, end_s, resolution_s)).await?;
+                series.extend(fetch.as_counters(older.take(answer)));
+            }
+            if newer {
+                let joined = self.walk(&mut walked, &self.starts.join(series), end_s);
+                older.joined.extend(joined);
+            } else {
+                self.book(&mut walked, &series, end_s, &mut older.ledger);
+            }
+            walked.at_s = end_s;
         }
         Ok(())
     }

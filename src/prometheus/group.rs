@@ -189,6 +189,10 @@ impl Group {
 
     /// The text of one of its requests, and how it is asked.
     pub fn question(&self, fetch: &Fetch, span: &Span, resolution_s: i64) -> (String, Query) {
+        if self.ask == Ask::Native {
+            let start_s = (first_slice(span, resolution_s) + 1) * resolution_s;
+            return (fetch.expr.clone(), Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s });
+        }
         if !self.on_grid() {
             let window_s = (span.to_s - span.begins_s()).max(1);
             return (format!("{}[{window_s}s]", fetch.expr), Query::Raw);

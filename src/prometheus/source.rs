@@ -362,14 +362,14 @@ impl Source {
         self.poll_groups(at_s, |_| true).await
     }
 
-    /// The same for requests of one kind.
-    pub(super) async fn poll_only(&mut self, ask: Ask, at_s: i64) -> Poll {
-        self.poll_groups(at_s, |group| group.ask == ask).await
+    /// The same without requests of one kind.
+    pub(super) async fn poll_all_but(&mut self, ask: Ask, at_s: i64) -> Poll {
+        self.poll_groups(at_s, |group| group.ask != ask).await
     }
 
     /// Reads the last `back_s` seconds once, to see what there is.
     pub async fn look(&mut self, at_s: i64, back_s: i64) -> Poll {
-        for ask in [Ask::Counter, Ask::Gauge] {
+        for ask in [Ask::Counter, Ask::Gauge, Ask::Native] {
             self.read_from(ask, at_s - back_s);
         }
         self.poll(at_s).await
@@ -486,7 +486,12 @@ impl Source {
                     poll.doubts.extend(doubt.map(|reason| (expr.clone(), reason)));
                     if let Some(answered) = &mut read[place] {
                         answered.warned |= !answer.warnings.is_empty();
-                        answered.series.push((i, answer.series));
+                        let group = &self.groups[spans[place].group];
+                        let series = match group.ask {
+                            Ask::Native => group.fetches[i].as_counters(answer.series),
+                            Ask::Counter | Ask::Gauge => answer.series,
+                        };
+                        answered.series.push((i, series));
                     }
                 }
                 Err(fault) => {
@@ -602,7 +607,8 @@ impl Source {
                 }
             } else {
                 for &sli in &self.groups[i].slis {
-                    self.tracker.begin(sli, span.begins_s() * 1000);
+                    // A value at the end of a slice is booked in it.
+                    self.tracker.begin(sli, span.begins_s() * 1000 - 1);
                 }
             }
             self.groups[i].note(&answered);

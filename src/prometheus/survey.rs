@@ -41,7 +41,11 @@ pub async fn survey(
     let mut surveyed = Surveyed { requests: answers.len(), ..Surveyed::default() };
     for (i, answer) in answers.into_iter().enumerate() {
         match answer {
-            Ok(answer) => probes.take(i, &answer.series),
+            Ok(answer) => {
+                probes.take(i, &answer.series);
+                let natives = answer.natives.into_iter().map(|native| (native.labels, native.schema));
+                probes.take_natives(i, natives);
+            }
             Err(fault) => {
                 let refused = matches!(fault, Fault::Refused(..) | Fault::Status(400..500, _));
                 if !probes.fail(i, refused) {

@@ -14,7 +14,7 @@ use crate::engine::{Labels, Slo, Unit};
 use crate::spec::model::{Bound, Part, Trust};
 use crate::spec::{Model, SliSource, SloSpec};
 
-use super::samples::label_of;
+use super::samples::{RawSeries, Samples, label_of};
 use super::selector::{Selector, bounded};
 use threshold::Reading;
 
@@ -69,6 +69,8 @@ pub enum Ask {
     Counter,
     /// Values on the slice grid: a range query with `step = resolution`.
     Gauge,
+    /// Counts of native histograms, which rise like counters: a range query as well.
+    Native,
 }
 
 /// One request.
@@ -90,12 +92,29 @@ pub struct Fetch {
     pub roles: Vec<(usize, Role)>,
     /// Slices before the first wanted one that are read along to judge by: a gauge that stands still shows it there.
     pub context: i64,
+    /// The bound up to which events of a native histogram are counted; `None` of all.
+    pub le: Option<f64>,
 }
 
 impl Fetch {
     /// Whether it is a foreign query of rates or ratios.
     pub fn is_ratio(&self) -> bool {
         self.roles.iter().any(|&(_, role)| role != Role::Value)
+    }
+
+    /// The answer of a native histogram as counters: the name and the bound that its functions drop are put back, and the
+    /// value at the end of a slice is that slice's.
+    pub fn as_counters(&self, rows: Vec<RawSeries>) -> Vec<RawSeries> {
+        let counter = |row: RawSeries| {
+            let mut labels = row.labels;
+            labels.extend(self.metric.iter().map(|metric| ("__name__".to_owned(), metric.clone())));
+            labels.extend(self.le.map(|le| ("le".to_owned(), le.to_string())));
+            labels.sort();
+            // A product of a share and a count is off by binary dust.
+            let whole = |(at, value): (i64, f64)| (at - 1, value.round());
+            RawSeries { labels, samples: Samples::new(row.samples.iter().map(whole).collect()) }
+        };
+        rows.into_iter().map(counter).collect()
     }
 
     /// What to ask on the slice grid: the expression, with a range in every `[slice]` of a foreign query.
@@ -114,6 +133,14 @@ struct Use {
     le: Option<f64>,
     /// How it may be spelled.
     spelled: Vec<String>,
+    /// The histogram is a native one.
+    native: bool,
+}
+
+impl Use {
+    fn ask(&self) -> Ask {
+        if self.native { Ask::Native } else { self.role.ask() }
+    }
 }
 
 /// What the tracker must know of an SLI.
@@ -141,6 +168,8 @@ pub struct Sli {
     pub trust: Trust,
     /// Total and part are rates, events a second, on the slice grid.
     pub rates: bool,
+    /// It is a native histogram.
+    pub native: bool,
     /// Its threshold lies between two bounds of its histogram.
     pub between: Option<Between>,
     /// It is a queue, of which the gauge of those who wait is read beside the histogram: as how many bad events a slice in
@@ -198,6 +227,7 @@ impl Plan {
                 rates: false,
                 queue: None,
                 between: None,
+                native: false,
                 counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             };
             match source {
@@ -213,11 +243,14 @@ impl Plan {
             if let Some(between) = &sli.between {
                 sli.counts += &format!(" between {between:?}");
             }
+            if sli.native {
+                sli.counts += " natively";
+            }
             slis.push(sli);
         }
         let mut fetches = Vec::new();
-        for ask in [Ask::Counter, Ask::Gauge] {
-            let of_ask: Vec<&Use> = uses.iter().filter(|u| u.role.ask() == ask).collect();
+        for ask in [Ask::Counter, Ask::Gauge, Ask::Native] {
+            let of_ask: Vec<&Use> = uses.iter().filter(|u| u.ask() == ask).collect();
             match merge(ask, &of_ask, &slis) {
                 Ok(merged) => fetches.extend(merged),
                 Err(reason) => {
@@ -232,7 +265,7 @@ impl Plan {
             of.dedup();
             let context = context_of(&of, &slis);
             let (keep, keep_undivided) = (Vec::new(), Vec::new());
-            Fetch { ask: Ask::Gauge, expr, slis: of, metric: None, keep, keep_undivided, roles, context }
+            Fetch { ask: Ask::Gauge, expr, slis: of, metric: None, keep, keep_undivided, roles, context, le: None }
         }));
         let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (id, reason) in &refused {
@@ -246,7 +279,8 @@ impl Plan {
         for (sli, spec) in slis.iter().zip(&model.slos) {
             let threshold = survey.source(spec).ok().and_then(threshold_of);
             let remark = sli.between.zip(threshold).map(|(between, threshold)| between.remark(threshold));
-            notes.entry(sli.id.clone()).or_default().extend(remark);
+            let native = sli.native.then(|| "reads a native histogram, once a slice".to_owned());
+            notes.entry(sli.id.clone()).or_default().extend(remark.into_iter().chain(native));
         }
         (Plan { fetches, slis, notes, by_metric: index(uses) }, refused)
     }
@@ -257,7 +291,7 @@ impl Plan {
         let mut groups: Vec<(Vec<usize>, BTreeSet<usize>)> = Vec::new();
         for (i, fetch) in self.fetches.iter().enumerate() {
             let slis: BTreeSet<usize> = match fetch.ask {
-                Ask::Counter => fetch.slis.iter().copied().collect(),
+                Ask::Counter | Ask::Native => fetch.slis.iter().copied().collect(),
                 Ask::Gauge => fetch.slis.iter().copied().filter(|&sli| self.slis[sli].rates).collect(),
             };
             let (linked, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(_, of)| !of.is_disjoint(&slis));
@@ -284,7 +318,7 @@ impl Plan {
                 _ if of.is_empty() => {}
                 None => narrowed.push(Fetch { slis: of, ..fetch.clone() }),
                 Some(metric) => {
-                    let of_fetch = |u: &&Use| of.contains(&u.sli) && u.role.ask() == fetch.ask;
+                    let of_fetch = |u: &&Use| of.contains(&u.sli) && u.ask() == fetch.ask;
                     let uses: Vec<&Use> = self.by_metric.get(metric)?.uses.iter().filter(of_fetch).collect();
                     for one in merge(fetch.ask, &uses, &self.slis).ok()? {
                         if narrowed.iter().all(|known| known.expr != one.expr) {
@@ -460,7 +494,7 @@ fn uses_of_source(
     let seen = known.map_or(&[][..], |known| &known.spelled);
     let on = |role, selector, le: Option<f64>| {
         let spelled = le.map_or(Vec::new(), |bound| threshold::spellings(bound, seen));
-        Use { sli, role, selector, le, spelled }
+        Use { sli, role, selector, le, spelled, native: false }
     };
     match source {
         SliSource::Ratio { total, part } => {
@@ -496,6 +530,8 @@ fn uses_of_source(
                     uses.push(on(Role::Upper, bucket, Some(between.upper)));
                 }
             }
+            meta.native = threshold::is_native(known);
+            uses.iter_mut().for_each(|of| of.native = meta.native);
             if let SliSource::Queue { waiting, .. } = source {
                 meta.queue = Some(unit.judged_on());
                 uses.push(on(Role::Waiting, Selector::parse(waiting)?, None));
@@ -555,7 +591,10 @@ fn merge(ask: Ask, uses: &[&Use], slis: &[Sli]) -> Result<Vec<Fetch>, String> {
                 metric: (*metric).to_owned(),
                 fixed: fixed.iter().map(|m| m.name.clone()).collect(),
                 others: others.iter().map(|m| m.to_string()).collect(),
-                le: u.le.filter(|_| bounds.len() > LE_SPELLINGS_MAX).map(|bound| bound.to_string()),
+                le: u
+                    .le
+                    .filter(|_| bounds.len() > LE_SPELLINGS_MAX || ask == Ask::Native)
+                    .map(|bound| bound.to_string()),
             };
             groups.entry(key).or_default().push(u);
         }
@@ -595,7 +634,8 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
         keep.insert(name.clone());
     }
     let bounds: BTreeSet<String> = uses.iter().flat_map(|u| u.spelled.clone()).collect();
-    if !bounds.is_empty() {
+    let le = uses.iter().find_map(|u| u.le).filter(|_| ask == Ask::Native);
+    if !bounds.is_empty() && ask != Ask::Native {
         merged = merged.with_values("le", &bounds.into_iter().collect::<Vec<_>>())?;
         keep.insert("le".into());
     }
@@ -612,13 +652,27 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
     }
     Ok(Fetch {
         ask,
-        expr: merged.to_promql()?,
+        expr: if ask == Ask::Native { native(&merged, le)? } else { merged.to_promql()? },
+        le,
         metric: Some(key.metric.clone()),
         keep: keep.into_iter().collect(),
         keep_undivided: keep_undivided.into_iter().collect(),
         roles: Vec::new(),
         context: if ask == Ask::Gauge { context_of(&of, slis) } else { 0 },
         slis: of,
+    })
+}
+
+/// The events of a native histogram, all or those up to a bound. `counted` is named as those of a classic one are.
+fn native(counted: &Selector, le: Option<f64>) -> Result<String, String> {
+    let name = counted.metric.trim_end_matches("_count").trim_end_matches("_bucket");
+    let histogram = counted.renamed(name.to_owned()).to_promql()?;
+    Ok(match le {
+        None => format!("histogram_count({histogram})"),
+        // Nothing of an empty one is under it: its share is no number.
+        Some(le) => format!(
+            "(histogram_fraction(-Inf, {le}, {histogram}) * histogram_count({histogram})) >= 0 or histogram_count({histogram}) == 0"
+        ),
     })
 }
 

@@ -9,6 +9,7 @@
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`exporter`]: something to scrape whose counters the test moves.
+//! - [`native`]: the same for native histograms, which need protobuf.
 //! - [`fault_proxy`]: stands before a Prometheus, breaks its answers, counts what they cost.
 //! - [`receiver`]: an HTTP server that answers as told and hands over what it got.
 
@@ -22,6 +23,8 @@ pub mod exporter;
 pub mod fault_proxy;
 #[path = "harness/liar.rs"]
 pub mod liar;
+#[path = "harness/native.rs"]
+pub mod native;
 #[path = "harness/parts.rs"]
 pub mod parts;
 #[path = "harness/prometheus.rs"]

@@ -21,6 +21,7 @@ mod gate_survival;
 mod harness_works;
 mod histogram;
 mod import;
+mod native;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;

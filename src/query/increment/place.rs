@@ -215,5 +215,10 @@ fn between_key(upper: &RawSeries, between: BetweenKey) -> u128 {
 pub(super) fn target_of(plan: &Plan, sli: usize, raw: &RawSeries) -> (u128, Labels) {
     let pairs: Vec<(String, String)> =
         plan.slis[sli].target_labels.iter().map(|name| (name.clone(), raw.label(name).to_owned())).collect();
-    (key_of(&pairs), pairs.into_iter().collect())
+    // Native histograms are not seen when they are scraped, but at the ends of slices: that says nothing of their target.
+    let key = match plan.slis[sli].native {
+        true => key_of_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain([("", "native")])),
+        false => key_of(&pairs),
+    };
+    (key, pairs.into_iter().collect())
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ask, Fetch, Plan, Role, Sli, Use, index, le_spellings, merge, parse_le, same_bound};
 use crate::query::grid;
-use crate::query::samples::RawSeries;
+use crate::query::samples::{RawSeries, Samples};
 use crate::query::selector::Selector;
 use crate::spec::{Model, SliSource, SloSpec};
 
@@ -27,8 +27,8 @@ pub struct Known {
     pub bounds: Vec<f64>,
     /// How they are spelled where that is not usual.
     pub spelled: Vec<(f64, String)>,
-    /// It is there as a native histogram.
-    pub native: bool,
+    /// It is there as a native histogram: how fine its coarsest series is.
+    pub native: Option<i32>,
 }
 
 impl Known {
@@ -100,6 +100,7 @@ struct Found {
     failed: bool,
     /// Buckets: bound, how it is spelled, how many series.
     buckets: Vec<(f64, String, f64)>,
+    schema: Option<i32>,
 }
 
 impl Probes {
@@ -121,7 +122,7 @@ impl Probes {
                     match selector {
                         Ok(selector) => {
                             let spelled = Vec::new();
-                            uses.push(Use { sli, role: Role::Total, selector, le: None, spelled });
+                            uses.push(Use { sli, role: Role::Total, selector, le: None, spelled, native: false });
                         }
                         Err(_) => exprs.entry(expr.to_owned()).or_default().push((sli, Role::Value)),
                     }
@@ -159,6 +160,7 @@ impl Probes {
             keep_undivided: Vec::new(),
             roles,
             context: 0,
+            le: None,
         }));
         let found = vec![Found::default(); targets.len()];
         Probes { targets, plan: Plan { fetches, slis, by_metric: index(uses), ..Plan::default() }, natives, found }
@@ -169,7 +171,7 @@ impl Probes {
         let query = |(i, fetch): (usize, &Fetch)| {
             let by = if fetch.keep.is_empty() { String::new() } else { format!(" by ({})", fetch.keep.join(", ")) };
             match (self.natives.0..self.natives.1).contains(&i) {
-                true => format!("count{by} (histogram_count({}))", fetch.expr),
+                true => fetch.expr.clone(),
                 false => format!("count{by} ({})", fetch.on_grid(resolution_s)),
             }
         };
@@ -188,10 +190,25 @@ impl Probes {
                         found.buckets.push((bound, row.label("le").to_owned(), series));
                     }
                     (Target::Buckets, None) => {}
-                    // Asked of a metric of another kind it may answer with zeros, or not at all.
-                    (Target::Series | Target::Native, _) => {
+                    // A metric of another kind under the name of the histogram.
+                    (Target::Native, _) => {}
+                    (Target::Series, _) => {
                         found.exists |= row.samples.iter().any(|(_, count)| count > 0.0);
                     }
+                }
+            }
+        }
+    }
+
+    /// Takes the native histograms in the answer to the `i`th query: their labels, and how fine they are.
+    pub fn take_natives(&mut self, i: usize, rows: impl IntoIterator<Item = (Vec<(String, String)>, i32)>) {
+        for (labels, schema) in rows {
+            let row = RawSeries { labels, samples: Samples::default() };
+            for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], &row) {
+                let found = &mut self.found[sli];
+                if self.targets[sli].2 == Target::Native {
+                    found.exists = true;
+                    found.schema = Some(found.schema.map_or(schema, |coarsest| coarsest.min(schema)));
                 }
             }
         }
@@ -214,13 +231,13 @@ impl Probes {
     pub fn known(self) -> BTreeMap<String, Known> {
         let mut by_slo: BTreeMap<String, BTreeMap<usize, (Known, bool)>> = BTreeMap::new();
         let mut failed = BTreeSet::new();
-        for ((id, place, target), found) in self.targets.into_iter().zip(self.found) {
+        for ((id, place, _), found) in self.targets.into_iter().zip(self.found) {
             if found.failed {
                 failed.insert(id.clone());
             }
             let (known, exists) = by_slo.entry(id).or_default().entry(place).or_default();
             *exists |= found.exists;
-            known.native |= target == Target::Native && found.exists;
+            known.native = known.native.or(found.schema);
             let (bounds, spelled) = common(found.buckets);
             known.bounds.extend(bounds);
             known.spelled.extend(spelled);

@@ -188,7 +188,7 @@ fn of_several_generations_the_first_that_is_there_is_read_and_never_two() {
             r#"count by (le, service) (http_request_duration_seconds_bucket{service="c"})"#,
             r#"count by (model) (new_total{model=~"a|b"})"#,
             r#"count by (model) (old_total{model=~"a|b"})"#,
-            r#"count by (service) (histogram_count(http_request_duration_seconds{service="c"}))"#,
+            r#"http_request_duration_seconds{service="c"}"#,
         ]
     );
     let row = |pairs: &[(&str, &str)]| RawSeries {

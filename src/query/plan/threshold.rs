@@ -60,8 +60,32 @@ pub fn same_bound(a: f64, b: f64) -> bool {
     a == b || a.is_finite() && b.is_finite() && (a - b).abs() <= SAME * a.abs().max(b.abs())
 }
 
+/// Whether it is read as a native histogram: there is one, and no classic one.
+pub(super) fn is_native(known: Option<&Known>) -> bool {
+    known.is_some_and(|known| known.bounds.is_empty() && known.native.is_some())
+}
+
+/// The same of a native histogram, whose bounds are the powers of `2^(2^-schema)`.
+fn native_reading(threshold: f64, schema: i32) -> Reading {
+    let per_doubling = f64::from(-schema).exp2();
+    let bound = |place: f64| (place * per_doubling).exp2();
+    let above = (threshold.log2() / per_doubling).ceil();
+    let (lower, upper) = (bound(above - 1.0), bound(above));
+    match [lower, upper].into_iter().find(|bound| same_bound(*bound, threshold)) {
+        Some(bound) => Reading::At(bound),
+        None => Reading::Between(Between {
+            lower: Some(lower),
+            upper,
+            share: ((threshold - lower) / (upper - lower)).clamp(0.0, 1.0),
+        }),
+    }
+}
+
 /// How `threshold` is read where `known` is known of the histogram.
 pub(super) fn reading(threshold: f64, known: Option<&Known>) -> Result<Reading, String> {
+    if let Some(schema) = known.filter(|_| is_native(known)).and_then(|known| known.native) {
+        return Ok(native_reading(threshold, schema));
+    }
     let bounds = known.map_or(&[][..], |known| &known.bounds);
     let Some(&top) = bounds.last() else { return Ok(Reading::At(threshold)) };
     if let Some(&bound) = bounds.iter().find(|bound| same_bound(**bound, threshold)) {
@@ -115,6 +139,22 @@ mod tests {
         assert!(refused.contains("above the largest bucket bound of its histogram, 10"), "{refused}");
         assert!(!same_bound(1.0, f64::INFINITY) && same_bound(f64::INFINITY, f64::INFINITY));
         assert_eq!(of(20.0, &[]), Ok(Reading::At(20.0)), "nothing is known of it");
+    }
+
+    #[test]
+    fn the_bounds_of_a_native_histogram_are_powers_of_two_and_their_roots() {
+        let of = |threshold, schema| reading(threshold, Some(&Known { native: Some(schema), ..Known::default() }));
+        assert_eq!(of(0.5, 3), Ok(Reading::At(0.5)));
+        assert_eq!(of(4.0, -1), Ok(Reading::At(4.0)));
+        for (threshold, schema) in [(0.8, 3), (0.8, 0), (250.0, 5), (1e-4, 8), (3.0, -4)] {
+            let Ok(Reading::Between(between)) = of(threshold, schema) else { panic!("{threshold} is no bound") };
+            let lower = between.lower.expect("there is always one below");
+            assert!(lower < threshold && threshold < between.upper, "{between:?}");
+            let ratio = (between.upper / lower).log2();
+            assert!((ratio - f64::from(-schema).exp2()).abs() < 1e-9 && (0.0..1.0).contains(&between.share));
+        }
+        let both = Known { native: Some(3), bounds: vec![0.8], ..Known::default() };
+        assert_eq!(reading(0.8, Some(&both)), Ok(Reading::At(0.8)), "the classic one is exact");
     }
 
     #[test]
