@@ -10,8 +10,11 @@ mod compare;
 mod demo;
 mod eval;
 mod export;
+mod fit;
 mod halt;
 mod import;
+mod lookback;
+mod missing;
 mod presence;
 mod presets;
 mod remote;
@@ -51,7 +54,10 @@ enum Command {
     /// Check rule files, and print what every threshold means
     #[command(after_help = "Examples:\n  slowburn check rules/services rules/policies\n  \
         slowburn check --format sarif rules > slowburn.sarif\n  \
-        slowburn check rules/services --prometheus-url http://localhost:9090\n\n\
+        slowburn check rules/services --prometheus-url http://localhost:9090\n  \
+        slowburn check rules/services --prometheus-url http://localhost:9090 --days 7 --format json\n\n\
+        With --prometheus-url it also says what each SLO finds there, how it fits, and how the last 30 days would have\n\
+        looked: docs/check.md.\n\n\
         Exit codes: 0 nothing to correct, 1 errors, missing series or buckets (or warnings with --strict),\n\
         2 wrong usage, or Prometheus cannot be asked")]
     Check(check::CheckArgs),
@@ -282,6 +288,21 @@ fn block_on(command: impl Future<Output = Exit>) -> Exit {
             Exit::Findings
         }
     }
+}
+
+/// `--at`, on the slice grid; now when it is not given.
+fn moment(at: Option<&str>, settings: &crate::config::Settings) -> Result<i64, String> {
+    let resolution = settings.resolution.seconds();
+    let at_s = match at {
+        None => crate::clock::Clock::wall().now() - settings.evaluation_delay.as_secs() as i64,
+        Some(text) => match text.parse::<f64>() {
+            Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => seconds as i64,
+            _ => text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|error| {
+                format!("--at {text:?} is no moment ({error}): write 2026-11-01T12:00:00Z or Unix seconds")
+            })?,
+        },
+    };
+    Ok(at_s.div_euclid(resolution) * resolution)
 }
 
 /// A URL that was typed, or what is wrong with it and what to write.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod fault;
 mod group;
 mod health;
+pub mod lookback;
 pub mod remote_read;
 pub mod source;
 mod split;

@@ -4,14 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::fit::{self, Fit, Retention};
+use super::lookback::{self, Looked};
 use super::presence::{self, Found};
 use super::table::{Table, counted};
-use super::{Exit, ImportFlags, colour_on, complain, endpoint, print_out, wiring};
+use super::{Exit, ImportFlags, colour_on, complain, endpoint, moment, print_out, wiring};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::Speed;
 use crate::prometheus::Client;
+use crate::prometheus::lookback::{Range, STEP_S};
+use crate::prometheus::survey::survey;
+use crate::query::Plan;
+use crate::query::plan::Survey;
 use crate::spec::{self, Explained, ExplainedClause, Loaded, Severity, TimeSpan, shown};
+
+/// Most days that are looked back.
+const DAYS_MAX: u16 = 90;
 
 /// Flags of `slowburn check`.
 #[derive(Debug, Args)]
@@ -19,9 +28,15 @@ pub struct CheckArgs {
     /// Files or directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Also ask this Prometheus whether the series exist
+    /// Also ask this Prometheus whether the series exist, how the SLOs fit, and how the last days would have looked
     #[arg(long, value_name = "URL")]
     prometheus_url: Option<String>,
+    /// With --prometheus-url: days to look back (up to 90; 0: not at all)
+    #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(..=i64::from(DAYS_MAX)))]
+    days: u16,
+    /// With --prometheus-url: the moment to ask about, RFC 3339 or Unix seconds [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// Files or directories of presets of your own, which win over the compiled-in ones; presets among the files are
     /// read as well (repeatable)
     #[arg(long, value_name = "PATH")]
@@ -72,9 +87,14 @@ pub async fn check(args: CheckArgs) -> Exit {
         None => wiring::rules(&paths, &settings, &args.import),
     };
     let wanted = args.prometheus_url.is_some() && !loaded.is_fatal();
-    let found = if wanted { Some(ask(&settings, &loaded.model).await) } else { None };
+    let at_s = match args.at.as_deref().map(|at| moment(Some(at), &settings)) {
+        None => Clock::wall().now(),
+        Some(Ok(at_s)) => at_s,
+        Some(Err(text)) => return usage(&text),
+    };
+    let found = if wanted { Some(ask(&settings, &loaded.model, at_s, args.days).await) } else { None };
     let explained: Vec<Explained> = loaded.model.slos.iter().map(spec::explain).collect();
-    let answered = found.as_ref().and_then(|found| found.as_ref().ok()).map(Vec::as_slice);
+    let answered = found.as_ref().and_then(|found| found.as_ref().ok());
     print_out(&match args.format {
         CheckFormat::Text => text(&loaded, &explained, answered),
         CheckFormat::Json => json(&loaded, &explained, answered),
@@ -84,7 +104,7 @@ pub async fn check(args: CheckArgs) -> Exit {
         return usage(&text);
     }
     let (errors, warnings) = counts(&loaded);
-    let missing = answered.unwrap_or_default().iter().filter(|found| found.problem.is_some()).count();
+    let missing = answered.map_or(0, |asked| asked.found.iter().filter(|found| found.problem.is_some()).count());
     if args.format == CheckFormat::Text {
         let read = [counted(loaded.files.len(), "file"), counted(errors, "error"), counted(warnings, "warning")];
         let missing = answered.map(|_| format!(", {}", counted(missing, "missing source"))).unwrap_or_default();
@@ -103,14 +123,67 @@ fn counts(loaded: &Loaded) -> (usize, usize) {
     (of(Severity::Error), of(Severity::Warning))
 }
 
-/// What Prometheus has of everything the SLOs read, now.
-async fn ask(settings: &Settings, model: &spec::Model) -> Result<Vec<Found>, String> {
-    let client = Client::new(&wiring::client(settings)?)?;
-    let url = settings.prometheus.url.as_deref().unwrap_or_default();
-    presence::look(&client, model, Clock::wall().now()).await.map_err(|fault| format!("{url}: {fault}"))
+/// What a Prometheus says of the SLOs.
+struct Asked {
+    found: Vec<Found>,
+    fits: Vec<Fit>,
+    looked: Vec<Looked>,
 }
 
-fn text(loaded: &Loaded, explained: &[Explained], found: Option<&[Found]>) -> String {
+/// What Prometheus has of everything the SLOs read at `at_s`, and how the days before would have looked.
+async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> Result<Asked, String> {
+    let client = Client::new(&wiring::client(settings)?)?;
+    let url = settings.prometheus.url.as_deref().unwrap_or_default();
+    let options = wiring::source(settings, None);
+    let mut known = Survey::default();
+    known.learn(survey(&client, model, |_| true, at_s, &options).await.known);
+    let found = presence::look(&client, model, &known, at_s).await.map_err(|fault| format!("{url}: {fault}"))?;
+    let plan = Plan::surveyed(model, &known).0;
+    let mut looked = Vec::new();
+    if days > 0 {
+        let to_s = at_s.div_euclid(STEP_S) * STEP_S;
+        let count_from_s = to_s - i64::from(days) * 86_400;
+        let clauses = model.slos.iter().flat_map(|spec| &spec.slo.burn);
+        let before_s = clauses.map(|clause| clause.long_s.max(clause.short_s)).max().unwrap_or(0);
+        let mut scrapes: Vec<i64> = found.iter().filter_map(|found| found.scrape_s).collect();
+        scrapes.sort_unstable();
+        let scrape_s = scrapes.get(scrapes.len() / 2).copied().unwrap_or(options.resolution_s);
+        let range = Range { from_s: (count_from_s - before_s).div_euclid(STEP_S) * STEP_S, to_s, scrape_s };
+        let back = crate::prometheus::lookback::lookback(&client, &plan, &options, range, bar()).await;
+        let of_slo = |(spec, seen): (&spec::SloSpec, _)| {
+            lookback::look(&spec.slo, seen, count_from_s, to_s, options.resolution_s)
+        };
+        let readable = model.slos.iter().zip(&back.seen).filter(|(spec, _)| spec.source.is_ok());
+        looked = readable.map(of_slo).collect();
+    }
+    let state = client.get("api/v1/status/runtimeinfo", &[]).await.ok();
+    let kept = state.as_ref().and_then(|state| state["storageRetention"].as_str());
+    let kept = kept.map(Retention::parse).unwrap_or_default();
+    let of_slo = |spec: &spec::SloSpec| {
+        let own = looked.iter().find(|looked| looked.slo == spec.slo.id);
+        fit::fit(spec, &found, own, options.resolution_s, &kept)
+    };
+    let fits = model.slos.iter().filter(|spec| spec.source.is_ok()).map(of_slo).collect();
+    Ok(Asked { found, fits, looked })
+}
+
+/// A bar on a terminal, and nothing elsewhere.
+fn bar() -> impl Fn(usize, usize) {
+    use std::io::IsTerminal;
+    let style = indicatif::ProgressStyle::with_template("looking back {bar:40} {pos}/{len} groups of queries")
+        .expect("the template is a constant that indicatif reads");
+    let bar = std::io::stderr().is_terminal().then(|| indicatif::ProgressBar::no_length().with_style(style));
+    move |done, all| {
+        let Some(bar) = &bar else { return };
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        if done >= all {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn text(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> String {
     let mut out = loaded.render(colour_on(&std::io::stdout()));
     if loaded.is_fatal() {
         return out;
@@ -121,9 +194,9 @@ fn text(loaded: &Loaded, explained: &[Explained], found: Option<&[Found]>) -> St
     for slo in explained.iter().filter(|slo| slo.source.is_none()) {
         out += &format!("{}: {}\n", slo.id, slo.note.as_deref().unwrap_or("no source of events"));
     }
-    if let Some(found) = found {
-        out += &format!("\n{}", sources(found).print());
-        for found in found {
+    if let Some(asked) = asked {
+        out += &format!("\n{}", sources(&asked.found).print());
+        for found in &asked.found {
             let remark = match (&found.problem, &found.note) {
                 (Some(problem), _) => problem,
                 (None, Some(note)) => note,
@@ -131,12 +204,25 @@ fn text(loaded: &Loaded, explained: &[Explained], found: Option<&[Found]>) -> St
             };
             out += &format!("{}: {}: {remark}\n", found.slo, found.part);
         }
+        out += &format!("\n{}", fits(&asked.fits, &asked.looked).print());
+        for fit in &asked.fits {
+            out.extend(fit.warnings.iter().map(|warning| format!("{}: {warning}\n", fit.slo)));
+        }
+        if !asked.looked.is_empty() {
+            out += &format!("\n{}", looks(&asked.looked).print());
+        }
     }
     out
 }
 
-fn json(loaded: &Loaded, explained: &[Explained], found: Option<&[Found]>) -> String {
-    let report = serde_json::json!({"problems": loaded.problems, "slos": explained, "found": found});
+fn json(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> String {
+    let report = serde_json::json!({
+        "problems": loaded.problems,
+        "slos": explained,
+        "found": asked.map(|asked| &asked.found),
+        "fits": asked.map(|asked| &asked.fits),
+        "lookback": asked.map(|asked| &asked.looked),
+    });
     format!("{report:#}\n")
 }
 
@@ -202,6 +288,56 @@ fn sources(found: &[Found]) -> Table<5> {
     table
 }
 
+/// How each SLO fits.
+fn fits(fits: &[Fit], looked: &[Looked]) -> Table<7> {
+    let mut table = Table::new([
+        "slo",
+        "events a day",
+        "bucket",
+        "scraped every",
+        "longest window",
+        "kept for",
+        "burn if all fails",
+    ]);
+    let dash = || "-".to_owned();
+    for fit in fits {
+        let traffic = looked.iter().find(|looked| looked.slo == fit.slo).and_then(|looked| looked.events_per_day);
+        table.push([
+            fit.slo.clone(),
+            traffic.map_or_else(dash, |events| format!("{events:.0}")),
+            fit.bucket.clone().unwrap_or_else(dash),
+            fit.scrape_s.map_or_else(dash, fit::span),
+            fit::span(fit.window_s),
+            fit.retention.clone().unwrap_or_else(|| "unknown".into()),
+            format!("{}x", shown((fit.max_burn * 100.0).round() / 100.0)),
+        ]);
+    }
+    table
+}
+
+/// How the last days would have looked.
+fn looks(looked: &[Looked]) -> Table<8> {
+    let mut table =
+        Table::new(["slo", "days seen", "good", "budget left", "fast burns", "slow burns", "budget spent", "no data"]);
+    for looked in looked {
+        let percent = |share: Option<f64>, places: usize| {
+            share.map_or("unknown".into(), |share| format!("{:.places$} %", share * 100.0))
+        };
+        let alerts = &looked.alerts;
+        table.push([
+            looked.slo.clone(),
+            format!("{:.1} of {:.0}", looked.days, looked.days_asked),
+            percent(looked.sli, 3),
+            percent(looked.budget_left, 1),
+            alerts.fast_burn.to_string(),
+            alerts.slow_burn.to_string(),
+            if alerts.budget > 0 { "yes".into() } else { "no".into() },
+            alerts.data_missing.to_string(),
+        ]);
+    }
+    table
+}
+
 /// Seconds for people: `52s`, `2m10s`, `7h12m`.
 fn time(seconds: f64) -> String {
     let whole = seconds.ceil().max(1.0) as i64;
@@ -234,6 +370,8 @@ mod tests {
             selector: "m".into(),
             raw_series,
             series: 1,
+            scrape_s: None,
+            bucket: None,
             problem: problem.map(str::to_owned),
             note: None,
         };

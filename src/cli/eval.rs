@@ -7,10 +7,9 @@ use clap::Args;
 
 use super::run::progress;
 use super::table::Table;
-use super::{Exit, Format, SourceArgs, complain, print_out, wiring};
+use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, Statuses, evaluate};
 use crate::app::history::join;
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::alert::AlertBook;
 use crate::engine::budget::CountingAll;
@@ -82,21 +81,6 @@ pub(super) fn open(source: &SourceArgs, at: Option<&str>) -> Result<Opened, (Exi
     let at_s = moment(at, &settings).map_err(|text| (Exit::Usage, text))?;
     let client = Client::new(&wiring::client(&settings).map_err(bad)?).map_err(bad)?;
     Ok(Opened { settings, client, model: loaded.model, at_s })
-}
-
-/// `--at`, on the slice grid; now when it is not given.
-fn moment(at: Option<&str>, settings: &Settings) -> Result<i64, String> {
-    let resolution = settings.resolution.seconds();
-    let at_s = match at {
-        None => Clock::wall().now() - settings.evaluation_delay.as_secs() as i64,
-        Some(text) => match text.parse::<f64>() {
-            Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => seconds as i64,
-            _ => text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|error| {
-                format!("--at {text:?} is no moment ({error}): write 2026-11-01T12:00:00Z or Unix seconds")
-            })?,
-        },
-    };
-    Ok(at_s.div_euclid(resolution) * resolution)
 }
 
 /// Reads the windows that end at `at_s`, and evaluates them: what came out, and the counts behind it.

@@ -1,14 +1,15 @@
-//! What a Prometheus holds for each SLO: how many raw series every selector finds, and for histograms the buckets around
-//! the threshold.
+//! What a Prometheus holds for each SLO: how many raw series every selector finds, how often they are scraped, and for
+//! histograms the buckets around the threshold. Where nothing is found, why.
 //!
-//! One cheap query each (`count by (...)`), at the moment of asking. Deliberately absent: reading samples; this says
+//! A few cheap queries each (`count by (...)`), at the moment of asking. Deliberately absent: reading samples; this says
 //! whether there is something to read.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
+use super::missing;
 use crate::prometheus::{Client, Fault};
-use crate::query::plan::{parse_le, same_bound};
+use crate::query::plan::{Survey, parse_le, same_bound};
 use crate::query::selector::Selector;
 use crate::spec::model::Part;
 use crate::spec::{Model, SliSource, SloSpec, shown};
@@ -16,6 +17,8 @@ use crate::spec::{Model, SliSource, SloSpec, shown};
 /// Queries under way at once.
 const CONCURRENCY: usize = 4;
 
+/// The note of a native histogram.
+pub(super) const NATIVE: &str = "a native histogram";
 /// Parts that must be counters.
 const COUNTERS: [&str; 4] = ["total", "bad", "good", "count"];
 /// A counter falls when its process restarts; one that falls in more than this share of its samples is none.
@@ -34,18 +37,23 @@ pub struct Found {
     pub raw_series: usize,
     /// Series of the SLO they fall into, by its `by` labels.
     pub series: usize,
+    /// Seconds between scrapes, of what is counted.
+    pub scrape_s: Option<i64>,
+    /// The bucket at the threshold, as the exporter spells it.
+    pub bucket: Option<String>,
     /// What is wrong with that; `None` where nothing is.
     pub problem: Option<String>,
     /// What is worth knowing although nothing is wrong.
     pub note: Option<String>,
 }
 
-/// Looks for everything that the SLOs of `model` read, at `at_s`. SLOs without a source are left out.
+/// Looks for everything that the SLOs of `model` read, at `at_s`. SLOs without a source are left out; of several generations
+/// the one that is `known` to be there is looked for.
 ///
 /// # Errors
 /// The first query that could not be answered.
-pub async fn look(client: &Client, model: &Model, at_s: i64) -> Result<Vec<Found>, Fault> {
-    let wanted: Vec<Wanted> = model.slos.iter().flat_map(wanted).collect();
+pub async fn look(client: &Client, model: &Model, known: &Survey, at_s: i64) -> Result<Vec<Found>, Fault> {
+    let wanted: Vec<Wanted> = model.slos.iter().flat_map(|spec| wanted(spec, known)).collect();
     let asked = stream::iter(wanted.into_iter().map(|wanted| wanted.look(client, at_s)));
     asked.buffered(CONCURRENCY).try_collect().await
 }
@@ -60,10 +68,20 @@ struct Wanted {
     le: Option<f64>,
     /// What it may be as a native histogram.
     native: Option<String>,
+    /// It is not there in any of its generations: their names.
+    generations: Vec<String>,
 }
 
-fn wanted(spec: &SloSpec) -> Vec<Wanted> {
-    spec.source.as_ref().map(|source| wanted_of(spec, source)).unwrap_or_default()
+fn wanted(spec: &SloSpec, known: &Survey) -> Vec<Wanted> {
+    let (Ok(all), Ok(chosen)) = (&spec.source, known.source(spec)) else { return Vec::new() };
+    let mut wanted = wanted_of(spec, chosen);
+    let is_found = known.of(&spec.slo.id).is_some_and(|known| known.generation.is_some());
+    if let (SliSource::Generations(all), false) = (all, is_found) {
+        wanted.truncate(1);
+        let names = all.iter().map(|one| one.name.clone());
+        wanted.iter_mut().for_each(|wanted| wanted.generations = names.clone().collect());
+    }
+    wanted
 }
 
 fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
@@ -74,6 +92,7 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
         by: spec.slo.by.clone(),
         le,
         native: None,
+        generations: Vec::new(),
     };
     let histogram = |selector: &str, threshold| match Selector::parse(selector) {
         Err(_) => Vec::new(),
@@ -94,7 +113,7 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
             all.push(one("waiting", waiting, None));
             all
         }
-        // A query of somebody else's is asked as it is; which of several generations is there, the poll finds out.
+        // A query of somebody else's is asked as it is, and a generation holds no generations.
         SliSource::Query { .. } | SliSource::Generations(_) => Vec::new(),
     }
 }
@@ -115,6 +134,8 @@ impl Wanted {
             selector: self.selector,
             raw_series: 0,
             series: 0,
+            scrape_s: None,
+            bucket: None,
             problem: None,
             note: None,
         };
@@ -127,7 +148,7 @@ impl Wanted {
             let newest = counted.series.first().and_then(|series| series.samples.iter().last());
             if let Some((_, series)) = newest.filter(|(_, series)| *series > 0.0) {
                 (found.raw_series, found.series) = (series as usize, 1);
-                found.note = Some("a native histogram".to_owned());
+                found.note = Some(NATIVE.to_owned());
                 return Ok(found);
             }
         }
@@ -140,25 +161,48 @@ impl Wanted {
                 if !same_bound(bound, wanted) {
                     continue;
                 }
+                found.bucket = Some(label(labels, "le"));
             }
             found.raw_series += count;
             groups.insert(self.by.iter().map(|name| label(labels, name)).collect::<Vec<_>>());
         }
         found.series = groups.len();
         found.problem = match (self.le, found.raw_series, found.part) {
-            (Some(threshold), 0, _) => missing_bucket(threshold, bounds, &mut found),
-            (_, 0, "bad") => None,
-            (_, 0, _) => Some("no series".to_owned()),
+            (Some(threshold), 0, _) if !bounds.is_empty() => missing_bucket(threshold, bounds, &mut found),
+            (_, 0, "bad") => missing::label_of_bad(client, &found.selector, at_s).await?,
+            (_, 0, _) if !self.generations.is_empty() => {
+                Some(format!("none of the generations of these metrics is there ({})", self.generations.join(", ")))
+            }
+            (_, 0, part) => Some(missing::why(client, &found.selector, part, at_s).await?),
             _ => unlabelled(&self.by, &groups),
         };
+        if found.raw_series > 0 {
+            found.scrape_s = match found.part {
+                "total" | "count" | "value" => scrape(client, &found.selector, at_s).await?,
+                _ => None,
+            };
+        }
+        if found.problem.is_none() && found.raw_series > 0 {
+            found.problem = missing::other_kind(client, &found.selector, found.part).await;
+        }
         if found.problem.is_none() && found.raw_series > 0 && COUNTERS.contains(&found.part) {
             found.problem = no_counter(client, &found.selector, at_s).await?;
         }
-        if found.part == "bad" && found.raw_series == 0 {
+        if found.part == "bad" && found.raw_series == 0 && found.problem.is_none() {
             found.note = Some("none yet: counts as no bad events".to_owned());
         }
         Ok(found)
     }
+}
+
+/// Seconds between scrapes of what a selector finds, as the last ten minutes show them.
+async fn scrape(client: &Client, selector: &str, at_s: i64) -> Result<Option<i64>, Fault> {
+    if Selector::parse(selector).is_err() {
+        return Ok(None);
+    }
+    let answer = client.query(&format!("max(count_over_time({selector}[10m]))"), at_s).await?;
+    let samples = answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, samples)| samples);
+    Ok((samples >= 2.0).then(|| (600.0 / samples).round().max(1.0) as i64))
 }
 
 /// Says so when a metric falls as often as only a gauge does.
@@ -218,6 +262,8 @@ mod tests {
             selector: String::new(),
             raw_series: 0,
             series: 0,
+            scrape_s: None,
+            bucket: None,
             problem: None,
             note: None,
         };

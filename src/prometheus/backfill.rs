@@ -443,7 +443,7 @@ impl Backfill {
 
 /// Whether `increase` of this server looks at the sample before its window, as MetricsQL does: then windows tile as they
 /// are, and scaling them would be wrong. Only MetricsQL knows `now()`.
-async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
+pub(super) async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
     client.query("now()", at_s).await.is_ok()
 }
 

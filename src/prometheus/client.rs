@@ -156,6 +156,30 @@ impl Client {
         tokio::time::timeout(self.timeout, begun).await.unwrap_or(Err(Fault::Timeout))
     }
 
+    /// GETs JSON from a path under the base URL, for what is no query: metadata, label values, the server's own state.
+    pub async fn get(&self, path: &str, pairs: &[(&str, String)]) -> Result<serde_json::Value, Fault> {
+        let request = self.http.get(format!("{}/{path}", self.base)).query(pairs).send();
+        let whole = async {
+            let response = request.await.map_err(|error| unreachable(&error))?;
+            let status = response.status().as_u16();
+            let body = self.body(response).await?;
+            let answer: serde_json::Value = match serde_json::from_slice(&body) {
+                Ok(answer) => answer,
+                Err(_) if status / 100 != 2 => {
+                    return Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))));
+                }
+                Err(error) => return Err(Fault::NotAnAnswer(error.to_string())),
+            };
+            let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+            match answer["status"].as_str() {
+                Some("success") if status / 100 == 2 => Ok(answer["data"].clone()),
+                Some("error") => Err(Fault::Refused(text("errorType"), excerpt(&text("error")))),
+                _ => Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body)))),
+            }
+        };
+        tokio::time::timeout(self.timeout, whole).await.unwrap_or(Err(Fault::Timeout))
+    }
+
     /// Largest answer that may be held in memory, bytes.
     pub fn max_response_bytes(&self) -> usize {
         self.max_response_bytes

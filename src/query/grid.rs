@@ -332,7 +332,15 @@ type Sums = BTreeMap<i64, Sum>;
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
 fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTreeMap<(usize, Labels), (Sums, bool)> {
-    // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing.
+    // Of a histogram, the row of a count and the row of its bucket: one without the other says nothing. Either may be told
+    // apart further, for an SLI that shares its request: the labels that both have make the row.
+    let mut both: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+    for (fetch, _) in answers {
+        for &sli in fetch.slis.iter().filter(|&&sli| plan.slis[sli].histogram) {
+            let own = fetch.keep.iter().map(String::as_str).collect();
+            both.entry(sli).and_modify(|both| *both = &*both & &own).or_insert(own);
+        }
+    }
     let mut rows: BTreeMap<(usize, Labels, Labels), (Sums, bool)> = BTreeMap::new();
     for (fetch, answer) in answers {
         for series in distinct(answer) {
@@ -340,12 +348,8 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
                 if matches!(role, Role::Value | Role::Share | Role::Waiting) {
                     continue;
                 }
-                let row: Labels = match plan.slis[sli].histogram {
-                    true => {
-                        series.labels.iter().filter(|(name, _)| name != "le" && name != "__name__").cloned().collect()
-                    }
-                    false => Labels::new(),
-                };
+                let of_row = |name: &str| name != "le" && both.get(&sli).is_some_and(|both| both.contains(name));
+                let row: Labels = series.labels.iter().filter(|(name, _)| of_row(name)).cloned().collect();
                 let labels = rows_of(plan, fanout, sli, series).into_iter();
                 for (labels, weight) in labels.flat_map(|labels| weighed(plan, sli, role, labels)) {
                     let of = rows.entry((sli, labels, row.clone())).or_default();

@@ -7,6 +7,7 @@ mod harness;
 
 mod alerting;
 mod audit;
+mod check;
 mod compare;
 mod conformance;
 mod daemon_faults;

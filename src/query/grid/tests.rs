@@ -81,3 +81,30 @@ fn rates_come_to_whole_events_that_add_up_however_often_they_are_read() {
     let (none_bad, _) = read(&plan, &[vec![], vec![total]], 0);
     assert_eq!(none_bad.iter().map(|of| of.2).sum::<u64>(), 0, "bad absent while total is there is 0 bad");
 }
+
+/// Availability and latency of one histogram share the request of its count, which is told apart by code then.
+#[test]
+fn a_count_that_is_told_apart_for_another_sli_still_meets_its_bucket() {
+    let slo = |slo: &str| format!("name: a\nowner: t\nslo: {{{slo}}}\n");
+    let availability =
+        "availability: {objective: 99, sli: {total: h_seconds_count, bad: 'h_seconds_count{code=\"500\"}'}}";
+    let latency = "latency_p95_s: {max: 1, method: events, sli: {histogram: h_seconds}}";
+    let loaded = crate::spec::load_text("a.yaml", &slo(&format!("{availability}, {latency}")));
+    let (plan, refused) = Plan::new(&loaded.model);
+    assert!(refused.is_empty() && plan.slis.len() == 2, "{refused:?}");
+    let row = |pairs: &[(&str, &str)], value: f64| RawSeries {
+        labels: pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        samples: Samples::new(vec![(300_000, value)]),
+    };
+    let rows_of = |fetch: &Fetch| match fetch.metric.as_deref() {
+        Some("h_seconds_count") => vec![row(&[("code", "200")], 90.0), row(&[("code", "500")], 10.0)],
+        _ => vec![row(&[("le", "1")], 75.0)],
+    };
+    let rows: Vec<Vec<RawSeries>> = plan.fetches.iter().map(rows_of).collect();
+    let answers: Vec<(&Fetch, &[RawSeries])> = plan.fetches.iter().zip(rows.iter().map(Vec::as_slice)).collect();
+    let found: Vec<(String, u64, u64)> = coarse(&plan, &Fanout::default(), &answers, 300, 1.0)
+        .into_iter()
+        .map(|of| (plan.slis[of.sli].id.clone(), of.spans[0].total, of.spans[0].bad))
+        .collect();
+    assert_eq!(found, [("a-availability".into(), 100, 10), ("a-latency-p95".into(), 100, 25)]);
+}

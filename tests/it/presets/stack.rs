@@ -27,6 +27,8 @@ pub const EVERY: i64 = 30;
 pub const SCRAPES: usize = 120;
 /// Scrapes in which nobody gets through although somebody waits.
 const STALL: std::ops::Range<usize> = 70..78;
+/// How many wait then.
+const STUCK: u64 = 5;
 /// Scrapes in which requests are slow and fail.
 const INCIDENT: std::ops::Range<usize> = 80..95;
 /// What a pod had counted before anybody looked.
@@ -186,7 +188,7 @@ impl Stack {
     }
 
     /// Whether it has a gauge of those who wait.
-    pub fn waits(&self) -> bool {
+    fn waits(&self) -> bool {
         self.lines.iter().any(|line| matches!(line.value, Value::Waiting))
     }
 
@@ -234,8 +236,11 @@ impl Stack {
             "availability" => self.availability(),
             "feature_freshness" => self.freshness(),
             kind if name.ends_with("-p90") => {
-                let slices = self.slices(kind);
-                slices[1..].iter().fold(Truth::default(), |sum, of| sum.and(of.0))
+                // Whoever waits in a slice in which nobody gets through is a slow event of it. The last scrape of the stall
+                // shares its slice with the first completion after it.
+                let stuck = if kind == "gpu_queue_time" && self.waits() { (STALL.len() as u64 - 1) * STUCK } else { 0 };
+                let stuck = Truth { total: stuck, bad: stuck };
+                self.slices(kind)[1..].iter().fold(stuck, |sum, of| sum.and(of.0))
             }
             kind => {
                 let judged = |&(of, waiting): &(Truth, bool)| match of {
@@ -375,7 +380,8 @@ impl Stack {
                 put(&format!("{}_sum", line.name), "", &count.iter().map(sum).collect::<Vec<_>>());
             }
             Value::Waiting => {
-                let waiting = |k: usize| if STALL.contains(&k) { 5.0 } else { (dice(&[&self.stem], k, 0) % 3) as f64 };
+                let waiting =
+                    |k: usize| if STALL.contains(&k) { STUCK as f64 } else { (dice(&[&self.stem], k, 0) % 3) as f64 };
                 put(&line.name, "", &(0..SCRAPES).map(|k| Some(waiting(k))).collect::<Vec<_>>());
             }
             Value::Gauge { .. } => {

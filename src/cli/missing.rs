@@ -1,0 +1,144 @@
+//! Why a selector finds nothing, or finds what it should not: a metric that is not there, a label that nobody has, a value
+//! that no series has, a metric of another kind.
+//!
+//! Each is a cheap query or two, asked only where something is wrong. Deliberately absent: guesses that were not looked up.
+
+use promql_parser::label::{MatchOp, Matcher};
+use serde_json::Value;
+
+use crate::prometheus::{Client, Fault};
+use crate::query::RawSeries;
+use crate::query::selector::Selector;
+
+/// Values of a label that are named.
+const VALUES_SHOWN: usize = 5;
+/// Labels that every scraped series has.
+const OF_TARGETS: [&str; 2] = ["job", "instance"];
+
+/// Why `selector` finds no series; `part` is what it was looked for as (`total`, `count`, `bucket`, ...).
+pub async fn why(client: &Client, selector: &str, part: &str, at_s: i64) -> Result<String, Fault> {
+    let Ok(parsed) = Selector::parse(selector) else { return Ok("it has no value".to_owned()) };
+    if count(client, &parsed.metric, at_s).await? == 0 {
+        return no_metric(client, &parsed.metric, part, at_s).await;
+    }
+    Ok(match unmatched(client, &parsed.metric, parsed.matchers.iter(), true, at_s).await? {
+        Some(text) => text,
+        None => format!("{} has series, and none that all of these labels match", parsed.metric),
+    })
+}
+
+/// Says so where a matcher asks bad events for a label that no series of the metric has. Values are not looked at, nor
+/// what should not be there: what has not failed yet has no series, and some labels stand on failures alone.
+pub async fn label_of_bad(client: &Client, selector: &str, at_s: i64) -> Result<Option<String>, Fault> {
+    match Selector::parse(selector) {
+        Ok(parsed) if count(client, &parsed.metric, at_s).await? > 0 => {
+            let asks = |op: &MatchOp| matches!(op, MatchOp::Equal | MatchOp::Re(_));
+            let matchers = parsed.matchers.iter().filter(|matcher| asks(&matcher.op));
+            unmatched(client, &parsed.metric, matchers, false, at_s).await
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The first of these matchers that no series of `metric` satisfies, in words.
+async fn unmatched<'a>(
+    client: &Client,
+    metric: &String,
+    matchers: impl Iterator<Item = &'a Matcher>,
+    values_too: bool,
+    at_s: i64,
+) -> Result<Option<String>, Fault> {
+    for matcher in matchers {
+        let alone = Selector { metric: metric.clone(), matchers: vec![matcher.clone()] };
+        let Ok(text) = alone.to_promql() else { continue };
+        if count(client, &text, at_s).await? > 0 {
+            continue;
+        }
+        let name = &matcher.name;
+        let rows = client.query(&format!("topk({VALUES_SHOWN}, count by ({name}) ({metric}))"), at_s).await?.series;
+        let values: Vec<&str> = rows.iter().map(|row| row.label(name)).filter(|value| !value.is_empty()).collect();
+        if values.is_empty() {
+            let labels = labels_of(client, metric, at_s).await?;
+            return Ok(Some(format!("no series of {metric} has a label {name}; its labels are {labels}")));
+        }
+        if values_too {
+            return Ok(Some(format!("no series of {metric} has {matcher}; {name} is {}", listed(&values))));
+        }
+    }
+    Ok(None)
+}
+
+/// Says so where Prometheus knows a metric as something that cannot be read as `part`.
+pub async fn other_kind(client: &Client, selector: &str, part: &str) -> Option<String> {
+    let metric = Selector::parse(selector).ok()?.metric;
+    let kind = kind_of(client, &metric).await?;
+    match (part, kind.as_str()) {
+        ("total" | "bad" | "good", "gauge") => Some(format!(
+            "{metric} is a gauge, and a counter belongs here: of a gauge write sli: {{gauge: ..., max: ...}}"
+        )),
+        ("value" | "waiting", "counter") => {
+            Some(format!("{metric} is a counter, and a value belongs here: a gauge, a quantile or a rate of it"))
+        }
+        _ => None,
+    }
+}
+
+async fn no_metric(client: &Client, metric: &str, part: &str, at_s: i64) -> Result<String, Fault> {
+    let base = ["_bucket", "_count"].iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
+    let is_histogram = ["bucket", "count"].contains(&part);
+    match kind_of(client, base).await.as_deref() {
+        Some("summary") if is_histogram => {
+            return Ok(format!(
+                "{base} is a summary: it has quantiles and no buckets. Write sli: {{gauge: 'max({base}{{quantile=\"0.95\"}})'}}"
+            ));
+        }
+        Some(kind @ ("counter" | "gauge")) if is_histogram => {
+            return Ok(format!("{base} is a {kind}, and a histogram belongs here"));
+        }
+        Some("histogram") if !is_histogram => {
+            return Ok(format!("{metric} is a histogram: what it counts is {metric}_count"));
+        }
+        _ => {}
+    }
+    let others = match metric.strip_suffix("_total") {
+        Some(short) => vec![short.to_owned()],
+        None => vec![format!("{metric}_total"), format!("{metric}_seconds"), format!("{metric}_count")],
+    };
+    for other in others {
+        if count(client, &other, at_s).await? > 0 {
+            return Ok(format!("there is no metric {metric}, but there is {other}"));
+        }
+    }
+    Ok(format!("there is no metric {metric}"))
+}
+
+/// The `# TYPE` of a metric, where targets say one.
+async fn kind_of(client: &Client, metric: &str) -> Option<String> {
+    let pairs = [("metric", metric.to_owned()), ("limit", "1".to_owned())];
+    let data: Value = client.get("api/v1/metadata", &pairs).await.ok()?;
+    Some(data[metric][0]["type"].as_str()?.to_owned())
+}
+
+/// Series of a selector.
+async fn count(client: &Client, selector: &str, at_s: i64) -> Result<u64, Fault> {
+    let answer = client.query(&format!("count({selector})"), at_s).await?;
+    Ok(answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0, |(_, count)| count as u64))
+}
+
+/// Labels that a series of a metric has, beside those of its target.
+async fn labels_of(client: &Client, metric: &str, at_s: i64) -> Result<String, Fault> {
+    let answer = client.query(&format!("topk(1, {metric})"), at_s).await?;
+    let names = |row: &RawSeries| -> Vec<String> {
+        let own = |name: &String| name != "__name__" && !OF_TARGETS.contains(&name.as_str());
+        row.labels.iter().map(|(name, _)| name.clone()).filter(own).collect()
+    };
+    let mut names = answer.series.first().map(names).unwrap_or_default();
+    names.extend(OF_TARGETS.map(str::to_owned));
+    Ok(names.join(", "))
+}
+
+fn listed(values: &[&str]) -> String {
+    let all: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+    let more = if values.len() == VALUES_SHOWN { ", ..." } else { "" };
+    format!("{}{more}", all.join(", "))
+}
