@@ -13,6 +13,7 @@ mod export;
 mod fit;
 mod halt;
 mod import;
+mod init;
 mod lookback;
 mod missing;
 mod presence;
@@ -61,6 +62,14 @@ enum Command {
         Exit codes: 0 nothing to correct, 1 errors, missing series or buckets (or warnings with --strict),\n\
         2 wrong usage, or Prometheus cannot be asked")]
     Check(check::CheckArgs),
+    /// Write first service files from what a Prometheus holds
+    #[command(after_help = "Examples:\n  slowburn init --prometheus-url http://localhost:9090\n  \
+        slowburn init --prometheus-url http://localhost:9090 --out slo --owner team-llm\n  \
+        slowburn init --prometheus-url http://localhost:9090 --preset vllm --preset istio --out slo\n\n\
+        It looks for the metrics of known stacks (slowburn presets), takes objectives and bounds from what the last day\n\
+        kept, and overwrites no file.\n\n\
+        Exit codes: 0 written or printed, 1 nothing found, 2 wrong usage, or Prometheus cannot be asked")]
+    Init(init::InitArgs),
     /// Evaluate every SLO once, now or at a past moment
     #[command(
         after_help = "Examples:\n  slowburn eval --prometheus-url http://localhost:9090 --rules rules/services\n  \
@@ -245,6 +254,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => block_on(demo::demo(args)),
         Command::Run(args) => block_on(run::run(*args)),
         Command::Check(args) => block_on(check::check(args)),
+        Command::Init(args) => block_on(init::init(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
         Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),

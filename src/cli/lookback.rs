@@ -159,7 +159,8 @@ impl Walk<'_> {
                 AlertKind::FastBurn => alerts.fast_burn += 1,
                 AlertKind::SlowBurn => alerts.slow_burn += 1,
                 AlertKind::DataMissing => alerts.data_missing += 1,
-                AlertKind::Budget | AlertKind::ChangeWorse => {}
+                // The budget is judged at the end; the others are the gate's.
+                _ => {}
             }
         }
         self.book.prune(at_s);

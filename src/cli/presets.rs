@@ -53,7 +53,7 @@ pub fn presets(args: &PresetsArgs) -> Exit {
 }
 
 /// The compiled-in presets and those under `paths`.
-fn known(paths: &[PathBuf]) -> Result<Presets, String> {
+pub(super) fn known(paths: &[PathBuf]) -> Result<Presets, String> {
     if paths.is_empty() {
         return Ok(Presets::default());
     }

@@ -22,6 +22,7 @@ mod gate_survival;
 mod harness_works;
 mod histogram;
 mod import;
+mod init;
 mod native;
 mod newcomer;
 mod notify_alertmanager;

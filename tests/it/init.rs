@@ -1,0 +1,79 @@
+//! `slowburn init` on a real Prometheus that holds a page of every stack: what it writes is found there and can be checked.
+
+use std::collections::BTreeSet;
+
+use slowburn::spec;
+
+use crate::harness::prometheus::{PromOptions, Prometheus};
+use crate::presets::{END, prometheus, slowburn, stacks};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_is_there_and_passes_check() {
+    let stacks = stacks(&[]);
+    let prometheus = prometheus(&stacks).await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let out = dir.path().join("slo");
+    let (url, at, folder) = (prometheus.url(), END.to_string(), out.display().to_string());
+    let args = ["init", "--prometheus-url", &url, "--at", &at, "--out", &folder];
+    let (code, printed, said) = slowburn(&args);
+    assert_eq!((code, printed.as_str()), (0, ""), "{said}");
+    assert!(said.contains(&format!("slowburn check {folder} --prometheus-url {url}")), "{said}");
+
+    // Every page has a service, with every family that its preset measures there.
+    let loaded = spec::load(std::slice::from_ref(&out));
+    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+    let written = std::fs::read_dir(&out).expect("the folder").count();
+    // Volcano's histogram ends where too many still wait, and that is said.
+    assert!(said.contains("volcano: nothing to write for job=\"volcano\" (gpu_queue_time_p95_ms: only"), "{said}");
+    assert_eq!(written, stacks.len() - 1, "{said}");
+    for stack in stacks.iter().filter(|stack| stack.preset() != "volcano") {
+        let (label, value) = &stack.matches[0];
+        let line = format!("telemetry: {{preset: {}, match: {{{label}: \"{value}\"}}}}", stack.preset());
+        let texts = std::fs::read_dir(&out).expect("the folder").map(|file| file.expect("readable").path());
+        let texts = texts.map(|path| std::fs::read_to_string(path).expect("readable"));
+        let text = texts.into_iter().find(|text| text.contains(&line)).unwrap_or_else(|| panic!("{line}\n{said}"));
+        for (key, _) in &stack.slos {
+            let family = key.split("_p95_").next().expect("a key");
+            // Or why it is left out.
+            let has = |line: &str| line.trim_start_matches([' ', '#']).starts_with(family);
+            assert!(text.lines().any(has), "{}: no {family}\n{text}", stack.stem);
+        }
+        assert!(!text.contains("-decoy"), "who is gone gets no service:\n{text}");
+    }
+    let (code, table, err) = slowburn(&["check", &folder, "--prometheus-url", &url, "--at", &at, "--days", "1"]);
+    assert_eq!(code, 0, "{table}{err}");
+    assert!(err.contains(" 0 errors") && err.contains("0 missing sources"), "{err}");
+
+    // Nothing is overwritten.
+    let mine = out.join("llama-3-8b.yaml");
+    let text = std::fs::read_to_string(&mine).expect("the service of vLLM") + "# mine\n";
+    std::fs::write(&mine, &text).expect("writable");
+    let (code, _, said) = slowburn(&args);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("llama-3-8b.yaml was there already: left as it is"), "{said}");
+    assert_eq!(std::fs::read_to_string(&mine).expect("readable"), text);
+
+    // Without a folder it prints, and of one preset alone.
+    let (code, printed, said) =
+        slowburn(&["init", "--prometheus-url", &url, "--at", &at, "--preset", "vllm", "--owner", "llm"]);
+    let loaded = spec::load_text("a.yaml", &printed);
+    let ids: BTreeSet<&str> = loaded.model.slos.iter().map(|slo| slo.slo.id.as_str()).collect();
+    let four = ["availability", "gpu-queue-time-p95", "latency-p95", "ttfb-p95"].map(|slo| format!("llama-3-8b-{slo}"));
+    assert_eq!((code, ids), (0, four.iter().map(String::as_str).collect()), "{printed}{said}");
+    assert_eq!(loaded.model.services[0].owner, "llm");
+    let (code, _, said) = slowburn(&["init", "--prometheus-url", &url, "--preset", "vlm"]);
+    assert!(code == 2 && said.contains("write: --preset vllm"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_found_is_said_and_nothing_written() {
+    let prometheus = Prometheus::start(PromOptions::default()).await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let out = dir.path().join("slo");
+    let (code, printed, said) =
+        slowburn(&["init", "--prometheus-url", &prometheus.url(), "--out", &out.display().to_string()]);
+    assert_eq!((code, printed.as_str()), (1, ""), "{said}");
+    assert!(said.contains("no metric of a known stack was found") && !out.exists(), "{said}");
+    let (code, _, said) = slowburn(&["init", "--prometheus-url", "http://127.0.0.1:1"]);
+    assert!(code == 2 && said.contains("cannot be reached"), "{said}");
+}
