@@ -33,6 +33,7 @@ use crate::gate::{Book, Digest, Identities};
 mod alarm;
 mod answer;
 mod command;
+mod deciding;
 mod id;
 mod inputs;
 mod read;
@@ -41,6 +42,7 @@ pub mod replay;
 mod scene;
 mod unwritten;
 
+pub use answer::Answered;
 pub use command::{HaltOrder, Posted, Verdict, Vote};
 pub use scene::{Poll, Sight};
 
@@ -117,6 +119,8 @@ struct Inner {
 struct State {
     book: Book,
     rules: Rules,
+    /// Digests of the policies in force, by service.
+    digests: BTreeMap<String, Digest>,
     /// Policies by digest, those of before too: a permit rests on the one it was issued under.
     policies_known: BTreeMap<Digest, Arc<Policy>>,
     identities: Identities,
@@ -130,8 +134,6 @@ struct State {
 
 /// Most policies of before that are remembered.
 const POLICIES_KNOWN_MAX: usize = 1000;
-/// Most bytes of inputs that are kept beside the log.
-const BODIES_BYTES_MAX: u64 = 4 << 30;
 
 impl Gatekeeper {
     /// Builds the book from the log.
@@ -141,11 +143,12 @@ impl Gatekeeper {
     pub fn new(options: Options) -> Result<Self, String> {
         let Options { log, dir, clock, identities, external_url } = options;
         let book = read_book(&dir)?;
-        let bodies = audit::bodies::Bodies::open(&dir, BODIES_BYTES_MAX)
+        let bodies = audit::bodies::Bodies::open(&dir, log.bodies_bytes_max())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
             book,
             rules: Rules::default(),
+            digests: BTreeMap::new(),
             policies_known: BTreeMap::new(),
             identities,
             sight: Arc::default(),
@@ -183,9 +186,11 @@ impl Gatekeeper {
     /// Other rules from now on. Each policy that is new is written down.
     pub fn take_rules(&self, rules: Rules) {
         let mut state = self.state();
+        let mut digests = BTreeMap::new();
         for (service, policy) in &rules.policies {
             let digest = policy.digest();
-            if state.rules.policies.get(service).is_some_and(|known| known.digest() == digest) {
+            digests.insert(service.clone(), digest);
+            if state.digests.get(service) == Some(&digest) {
                 continue;
             }
             if state.policies_known.len() >= POLICIES_KNOWN_MAX {
@@ -197,7 +202,7 @@ impl Gatekeeper {
                 error!(%refused, service, "a policy came into force and is not written down");
             }
         }
-        state.rules = rules;
+        (state.rules, state.digests) = (rules, digests);
     }
 
     /// Newer files were refused: what holds is not what was meant.

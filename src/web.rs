@@ -110,12 +110,23 @@ pub struct Info {
     pub origins: BTreeMap<String, Origin>,
 }
 
-/// [`App`] and what the server itself adds: the state of every handler.
+/// The state of every handler. Each layer of each request clones it.
 #[derive(Clone)]
-struct Site {
+struct Site(Arc<Shared>);
+
+/// [`App`] and what the server itself adds.
+struct Shared {
     app: App,
     streams: Arc<Semaphore>,
     stop: CancellationToken,
+}
+
+impl std::ops::Deref for Site {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// Every route. `stop` ends the streams, which would otherwise outlive any drain.
@@ -150,7 +161,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
-        .with_state(Site { app, streams, stop })
+        .with_state(Site(Arc::new(Shared { app, streams, stop })))
         .layer(from_fn_with_state(auth, auth::guard_reads));
     layered(routes, &limits)
 }

@@ -4,16 +4,20 @@
 //! without breaking the chain. Many decisions of one evaluation share a body; it is kept once. The store is bounded: the
 //! oldest bodies go first.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::merkle::Hash;
 
 /// Largest body, bytes.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// Most bodies that are not known to be on disk, each an open file; further ones are made durable as they come.
+const UNSYNCED_MAX: usize = 256;
 
 /// A store of bodies.
 #[derive(Debug)]
@@ -22,9 +26,15 @@ pub struct Bodies {
     bytes_max: u64,
     /// Digests that are known to be there. Never held while something is written: who only looks does not wait.
     known: Mutex<HashSet<Hash>>,
-    /// Bytes that are kept. Held while a body is written: whoever puts the same one has it on disk as well then.
+    /// Bytes that are kept. Held while a body is written: whoever puts the same one finds it there.
     writing: Mutex<u64>,
+    unsynced: Mutex<Vec<Unsynced>>,
+    /// Held while bodies are made durable.
+    syncing: Mutex<()>,
 }
+
+/// A body that is not known to be on disk, its folder, and whether that is new.
+type Unsynced = (File, PathBuf, bool);
 
 /// One body on disk: age, size, file.
 type Kept = (std::time::SystemTime, u64, PathBuf);
@@ -38,10 +48,19 @@ impl Bodies {
         let dir = dir.join("bodies");
         fs::create_dir_all(&dir)?;
         let bytes = kept(&dir)?.iter().map(|(_, bytes, _)| bytes).sum();
-        Ok(Bodies { dir, bytes_max, known: Mutex::default(), writing: Mutex::new(bytes) })
+        Ok(Bodies {
+            dir,
+            bytes_max,
+            known: Mutex::default(),
+            writing: Mutex::new(bytes),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+        })
     }
 
-    /// Keeps a body; when this returns it is on disk. Blocks.
+    /// Keeps a body: when this returns it is in the hands of the system, so that it outlives this process; on disk it is
+    /// after [`Bodies::sync`]. A record is on disk by itself, and names its bodies by digest: what a power cut takes of
+    /// them shows. Blocks.
     ///
     /// # Errors
     /// When it is over 16 MiB, or the disk does not take it.
@@ -69,11 +88,12 @@ impl Bodies {
         let half = path.with_extension("new");
         let mut file = File::create(&half)?;
         file.write_all(body)?;
-        file.sync_data()?;
         fs::rename(&half, &path)?;
-        File::open(&folder)?.sync_all()?;
-        if is_new {
-            File::open(&self.dir)?.sync_all()?;
+        if self.unsynced().len() < UNSYNCED_MAX {
+            self.unsynced().push((file, folder, is_new));
+        } else {
+            file.sync_data()?;
+            File::open(&folder)?.sync_all()?;
         }
         self.known().insert(digest);
         *kept_bytes += body.len() as u64;
@@ -83,7 +103,29 @@ impl Bodies {
         Ok(digest)
     }
 
-    /// Whether a body is known to be on disk; looks at nothing but its name, and waits for nobody. `false` may also be
+    /// Makes durable what was put, one body after the other with a pause between them: the log shares the disk, and it is
+    /// the log that somebody waits for. Blocks; returns at once where another thread is at it, which takes ours along.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn sync(&self, pause: Duration) -> io::Result<()> {
+        let Ok(_one) = self.syncing.try_lock() else { return Ok(()) };
+        let mut folders = BTreeSet::new();
+        loop {
+            let Some((file, folder, is_new)) = self.unsynced().pop() else { break };
+            file.sync_data()?;
+            folders.extend(is_new.then(|| self.dir.clone()));
+            folders.insert(folder);
+            std::thread::sleep(pause);
+        }
+        folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Vec<Unsynced>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a body is known to be there; looks at nothing but its name, and waits for nobody. `false` may also be
     /// one that was put by an earlier process.
     pub fn holds(&self, digest: &Hash) -> bool {
         self.known().contains(digest) && self.path(digest).exists()
@@ -179,7 +221,9 @@ mod tests {
         let bodies = Bodies::open(folder.path(), 1 << 20).expect("opened");
         let digest = bodies.put(b"snapshot").expect("kept");
         assert_eq!(digest, Hash::of(b"snapshot"));
+        bodies.sync(Duration::ZERO).expect("on disk");
         assert_eq!(bodies.put(b"snapshot").expect("kept"), digest);
+        assert!(bodies.unsynced().is_empty() && bodies.holds(&digest));
         assert_eq!(kept(&folder.path().join("bodies")).expect("listed").len(), 1);
         let again = Bodies::open(folder.path(), 1 << 20).expect("opened");
         assert_eq!(again.get(&digest).expect("readable").as_deref(), Some(&b"snapshot"[..]));

@@ -50,6 +50,8 @@ pub struct Options {
     pub checkpoint_every: Duration,
     /// Where checkpoints go besides the log's directory.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// Most bytes of bodies that are kept beside the log, for whoever keeps some.
+    pub bodies_bytes_max: u64,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             checkpoint_records: 64,
             checkpoint_every: Duration::from_secs(60),
             sinks: Vec::new(),
+            bodies_bytes_max: 1 << 30,
         }
     }
 }
@@ -252,6 +255,7 @@ struct Shared {
     waiting: Arc<AtomicUsize>,
     refusals: Arc<AtomicU64>,
     answer_within: Duration,
+    bodies_bytes_max: u64,
     seen: Arc<Mutex<Seen>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -266,11 +270,22 @@ impl Log {
         let (queue, requests) = sync_channel(options.queue.max(1));
         let waiting = Arc::new(AtomicUsize::new(0));
         let (dir, answer_within) = (options.dir.clone(), options.answer_within);
+        let bodies_bytes_max = options.bodies_bytes_max;
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
         let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
-        Ok(Log(Arc::new(Shared { dir, public, queue, waiting, refusals, answer_within, seen, thread })))
+        Ok(Log(Arc::new(Shared {
+            dir,
+            public,
+            queue,
+            waiting,
+            refusals,
+            answer_within,
+            bodies_bytes_max,
+            seen,
+            thread,
+        })))
     }
 
     /// Appends a record and waits until it is on disk.
@@ -336,6 +351,11 @@ impl Log {
         })?;
         tells.recv_timeout(self.0.answer_within).map_err(|_| Refused::Late)?;
         self.health()
+    }
+
+    /// Most bytes of bodies that are kept beside it.
+    pub fn bodies_bytes_max(&self) -> u64 {
+        self.0.bodies_bytes_max
     }
 
     /// Where it is kept.

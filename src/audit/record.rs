@@ -303,25 +303,41 @@ const SECRET_KEYS: [&str; 10] = [
     "private_key",
 ];
 
-fn tame_value(value: Value) -> Value {
+fn tame_value(mut value: Value) -> Value {
+    tame_within(&mut value);
+    value
+}
+
+/// Only what has to change is written anew: nearly every text is as tame as it comes.
+fn tame_within(value: &mut Value) {
     match value {
-        Value::String(text) => tame(&text, TEXT_CHARS_MAX).into(),
-        Value::Array(items) => items.into_iter().map(tame_value).collect(),
+        Value::String(text) if !is_tame(text, TEXT_CHARS_MAX) => *text = tame(text, TEXT_CHARS_MAX),
+        Value::Array(items) => items.iter_mut().for_each(tame_within),
         Value::Object(map) => {
-            let member = |(key, value): (String, Value)| {
-                let secret = value.is_string() && SECRET_KEYS.contains(&key.to_ascii_lowercase().as_str());
-                let value = if secret { "[not recorded]".into() } else { tame_value(value) };
-                (tame(&key, NAME_CHARS_MAX), value)
-            };
-            Value::Object(map.into_iter().map(member).collect())
+            if map.keys().any(|key| !is_tame(key, NAME_CHARS_MAX)) {
+                *map =
+                    std::mem::take(map).into_iter().map(|(key, value)| (tame(&key, NAME_CHARS_MAX), value)).collect();
+            }
+            for (key, value) in map.iter_mut() {
+                match value {
+                    Value::String(text) if SECRET_KEYS.iter().any(|secret| key.eq_ignore_ascii_case(secret)) => {
+                        *text = "[not recorded]".into();
+                    }
+                    value => tame_within(value),
+                }
+            }
         }
-        other => other,
+        _ => {}
     }
+}
+
+fn is_tame(text: &str, chars_max: usize) -> bool {
+    text.len() <= chars_max && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// `text` without what acts on a terminal or turns its order round, cut at `chars_max` with a mark that says so.
 fn tame(text: &str, chars_max: usize) -> String {
-    if text.len() <= chars_max && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if is_tame(text, chars_max) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len().min(4 * chars_max));

@@ -208,6 +208,7 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
     options.origin = settings.audit.origin.clone();
     options.key_file = settings.audit.key_file.clone();
     options.segment_bytes = settings.audit.segment_bytes;
+    options.bodies_bytes_max = settings.audit.bodies_bytes_max;
     for place in &settings.audit.checkpoints {
         options.sinks.push(match place {
             CheckpointSink::Stdout => Box::new(audit::sink::Stdout),

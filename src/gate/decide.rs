@@ -23,6 +23,7 @@ mod standing;
 
 use super::action::{ActionClass, ActionKind};
 use super::book::Book;
+use super::canonical::Digest;
 use super::check::{Answer, Check, ClearBy, DataSummary, Decision, Effect};
 use super::permit::Permit;
 use super::policy::{Action, AllowedAction, Policy};
@@ -43,14 +44,29 @@ pub fn decide(
     book: &Book,
     now: Seconds,
 ) -> Decision {
-    decide_with(request, principal, policy, view, book, now, None)
+    decide_with(request, principal, policy, None, view, book, now, None)
+}
+
+/// [`decide`] for whoever knows the digest of the policy already.
+pub fn decide_under(
+    request: &Request,
+    principal: &Principal,
+    policy: Option<&Policy>,
+    digest: Option<Digest>,
+    view: Option<&View>,
+    book: &Book,
+    now: Seconds,
+) -> Decision {
+    decide_with(request, principal, policy, digest, view, book, now, None)
 }
 
 /// Decides again while `permit` is redeemed: it does not stand in its own way, and rests on the yes it was issued on.
+#[expect(clippy::too_many_arguments, reason = "all that a decision needs")]
 pub(super) fn decide_with(
     request: &Request,
     principal: &Principal,
     policy: Option<&Policy>,
+    digest: Option<Digest>,
     view: Option<&View>,
     book: &Book,
     now: Seconds,
@@ -69,7 +85,7 @@ pub(super) fn decide_with(
         actor: principal.actor(request.actor.as_deref()).unwrap_or(&principal.sub).to_string(),
         at: now,
         action_digest: request.digest(),
-        policy_digest: own_policy.map(Policy::digest),
+        policy_digest: own_policy.map(|policy| digest.unwrap_or_else(|| policy.digest())),
         checks: Vec::new(),
         data: DataSummary { state: DataState::Absent, reason: DataReason::NoSeries, slo: None, oldest_age_s: None },
         approval: None,

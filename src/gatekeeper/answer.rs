@@ -1,11 +1,13 @@
 //! What the gate answers, as JSON: the shape `safe-to-act/v1`.
 
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
+use crate::audit::Receipt;
 use crate::engine::Seconds;
 use crate::gate::approval::Approval;
 use crate::gate::book::{Book, Decided, Ids};
-use crate::gate::check::{Answer, Check, Decision};
+use crate::gate::check::{Answer, Decision};
 use crate::gate::event::{Event, EventKind};
 use crate::gate::halt::Halt;
 use crate::gate::permit::{Permit, PermitState, Redemption};
@@ -19,7 +21,7 @@ pub fn moment(at: Seconds) -> String {
 fn action(request: &Request, decision: Option<&Decision>) -> Value {
     let mut action = json!({
         "type": request.action.as_str(), "service": request.service, "resource": request.resource,
-        "digest": request.digest(),
+        "digest": decision.map_or_else(|| request.digest(), |decision| decision.action_digest),
     });
     let members = [
         ("from_version", request.from_version.clone().map(Value::from)),
@@ -36,60 +38,111 @@ fn action(request: &Request, decision: Option<&Decision>) -> Value {
     action
 }
 
-fn reasons(checks: &[&Check]) -> Value {
-    serde_json::to_value(checks).expect("checks are plain data")
+/// The answer to a request for a decision. Written as JSON without a copy of its checks: many are asked for, and few read.
+#[derive(Debug)]
+pub enum Answered {
+    /// Decided now.
+    Now(Box<Fresh>),
+    /// Decided before, for the same idempotency key.
+    Earlier(Value),
 }
 
-/// A decision. `events` are what it left behind; none when it was only explained.
-pub fn decision(
-    decision: &Decision,
-    request: &Request,
-    ids: Option<&Ids>,
-    events: &[Event],
-    book: &Book,
-    page: Option<&str>,
-) -> Value {
-    let permit = events.iter().find_map(|event| match &event.kind {
-        EventKind::PermitIssued { permit } => Some(permit),
-        _ => None,
-    });
-    let approval = decision.approval.as_ref().map(|need| {
-        let asked = events.iter().find_map(|event| match &event.kind {
-            EventKind::ApprovalAsked { approval } => Some(approval.as_ref()),
+/// A decision with what it left behind.
+#[derive(Debug)]
+pub struct Fresh {
+    decision: Decision,
+    id: Option<String>,
+    action: Value,
+    approval: Option<Value>,
+    permit: Option<Value>,
+    valid_until: Option<String>,
+    receipt: Option<Receipt>,
+}
+
+impl Answered {
+    /// A decision. `events` are what it left behind; none when it was only explained.
+    pub(super) fn now(
+        decision: Decision,
+        request: &Request,
+        ids: Option<&Ids>,
+        events: &[Event],
+        book: &Book,
+        page: Option<&str>,
+    ) -> Self {
+        let permit = events.iter().find_map(|event| match &event.kind {
+            EventKind::PermitIssued { permit } => Some(permit),
             _ => None,
         });
-        let known = asked.or_else(|| need.id.as_deref().and_then(|id| book.approval(id)));
-        json!({
-            "id": known.map(|approval| &approval.id), "need": need.need, "have": need.have,
-            "from": need.from.iter().map(ToString::to_string).collect::<Vec<_>>(), "covers": need.covers,
-            "expires_at": known.map(|approval| moment(approval.expires_at)),
-            "url": known.zip(page).map(|(approval, page)| format!("{page}/#approval-{}", approval.id)),
-        })
-    });
-    json!({
-        "schema": "safe-to-act/v1",
-        "decision_id": ids.map(|ids| &ids.decision),
-        "decision": decision.answer.as_str(),
+        let approval = decision.approval.as_ref().map(|need| {
+            let asked = events.iter().find_map(|event| match &event.kind {
+                EventKind::ApprovalAsked { approval } => Some(approval.as_ref()),
+                _ => None,
+            });
+            let known = asked.or_else(|| need.id.as_deref().and_then(|id| book.approval(id)));
+            json!({
+                "id": known.map(|approval| &approval.id), "need": need.need, "have": need.have,
+                "from": need.from.iter().map(ToString::to_string).collect::<Vec<_>>(), "covers": need.covers,
+                "expires_at": known.map(|approval| moment(approval.expires_at)),
+                "url": known.zip(page).map(|(approval, page)| format!("{page}/#approval-{}", approval.id)),
+            })
+        });
+        Answered::Now(Box::new(Fresh {
+            id: ids.map(|ids| ids.decision.clone()),
+            action: action(request, Some(&decision)),
+            approval,
+            valid_until: permit.map(|permit| moment(permit.expires_at)),
+            permit: permit.map(|permit| {
+                json!({
+                    "id": permit.id, "expires_at": moment(permit.expires_at),
+                    "ttl_s": permit.expires_at - permit.issued_at, "break_glass": permit.break_glass,
+                })
+            }),
+            receipt: None,
+            decision,
+        }))
+    }
+
+    /// It is on record; the receipt goes with it.
+    pub(super) fn on_record(&mut self, receipt: Option<Receipt>) {
+        if let Answered::Now(fresh) = self {
+            fresh.receipt = receipt;
+        }
+    }
+}
+
+impl Serialize for Answered {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let fresh = match self {
+            Answered::Now(fresh) => fresh,
+            Answered::Earlier(answer) => return answer.serialize(to),
+        };
+        let decision = &fresh.decision;
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("schema", "safe-to-act/v1")?;
+        map.serialize_entry("decision_id", &fresh.id)?;
+        map.serialize_entry("decision", decision.answer.as_str())?;
         // What an Argo Rollouts web metric reads: the word alone.
-        "argo": decision.answer.as_str(),
-        "at": moment(decision.at),
-        "actor": decision.actor,
-        "action": action(request, Some(decision)),
-        "reasons": reasons(&decision.reasons()),
-        "checks": decision.checks,
-        "data": {
-            "state": decision.data.state.as_str(), "reason": decision.data.reason.as_str(), "slo": decision.data.slo,
-            "oldest_age_s": decision.data.oldest_age_s,
-        },
-        "policy": {"digest": decision.policy_digest},
-        "approval": approval,
-        "permit": permit.map(|permit| json!({
-            "id": permit.id, "expires_at": moment(permit.expires_at), "ttl_s": permit.expires_at - permit.issued_at,
-            "break_glass": permit.break_glass,
-        })),
-        "retry_after_s": decision.retry_after_s,
-        "valid_until": permit.map(|permit| moment(permit.expires_at)),
-        "audit": Value::Null,
+        map.serialize_entry("argo", decision.answer.as_str())?;
+        map.serialize_entry("at", &moment(decision.at))?;
+        map.serialize_entry("actor", &decision.actor)?;
+        map.serialize_entry("action", &fresh.action)?;
+        map.serialize_entry("reasons", &decision.reasons())?;
+        map.serialize_entry("checks", &decision.checks)?;
+        map.serialize_entry("data", &data(decision))?;
+        map.serialize_entry("policy", &json!({"digest": decision.policy_digest}))?;
+        map.serialize_entry("approval", &fresh.approval)?;
+        map.serialize_entry("permit", &fresh.permit)?;
+        map.serialize_entry("retry_after_s", &decision.retry_after_s)?;
+        map.serialize_entry("valid_until", &fresh.valid_until)?;
+        map.serialize_entry("audit", &fresh.receipt)?;
+        map.end()
+    }
+}
+
+fn data(decision: &Decision) -> Value {
+    json!({
+        "state": decision.data.state.as_str(), "reason": decision.data.reason.as_str(), "slo": decision.data.slo,
+        "oldest_age_s": decision.data.oldest_age_s,
     })
 }
 

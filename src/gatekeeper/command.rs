@@ -9,18 +9,14 @@ use tracing::{error, info, warn};
 
 use super::answer::{self, moment};
 use super::record::{self, Context};
-use super::unwritten::Standing;
-use super::{Blocked, Gatekeeper, State, inputs};
+use super::{Blocked, Gatekeeper, State};
 use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
-use crate::gate::book::Ids;
 use crate::gate::check::Answer;
-use crate::gate::decide::decide;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::observed::Change;
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
-use crate::gate::replay::Inputs;
 use crate::gate::request::Request;
 use crate::gate::view::View;
 use crate::gate::{Digest, HaltScope, Policy};
@@ -109,35 +105,18 @@ impl From<Refusal> for Blocked {
     }
 }
 
-/// What asking for a decision came to.
-enum Made {
-    /// The answer that this key got before.
-    Earlier(Value),
-    /// A new one.
-    Now(Box<Decided>),
-}
-
-/// A decision that is not written down yet.
-struct Decided {
-    answer: Value,
-    queued: Queued,
-    bodies: Vec<inputs::Body>,
-    /// Its id, where an idempotency key can ask for it again.
-    keyed: Option<String>,
-}
-
 /// Records on their way to the disk.
 #[derive(Default)]
-struct Queued {
+pub(super) struct Queued {
     waiting: Vec<Waiting>,
     /// What the records say, where the log of the process has to do when the disk does not: only of broken glass.
-    spoken: Vec<String>,
+    pub(super) spoken: Vec<String>,
 }
 
 impl Queued {
     /// The receipt of the first record, once all are on disk; `None` where it was broken glass, and the log of the process
     /// had to do.
-    async fn written(self) -> Result<Option<Receipt>, Blocked> {
+    pub(super) async fn written(self) -> Result<Option<Receipt>, Blocked> {
         let mut first = None;
         for waiting in self.waiting {
             match waiting.written().await {
@@ -169,117 +148,6 @@ fn unwritten(refused: crate::audit::Refused) -> Blocked {
 }
 
 impl Gatekeeper {
-    /// Decides and issues what the decision gives: a permit, a question to people, or nothing.
-    ///
-    /// # Errors
-    /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
-    pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Value, Blocked> {
-        let request = parse(body)?;
-        let made = match self.make(principal, &request)? {
-            Made::Earlier(answer) => return Ok(answer),
-            Made::Now(made) => made,
-        };
-        let Decided { mut answer, queued, bodies, keyed } = *made;
-        let gatekeeper = self.clone();
-        // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
-        let written = tokio::spawn(async move {
-            let receipt = gatekeeper.written(queued, bodies).await;
-            if let Some(id) = keyed {
-                gatekeeper.0.unwritten.settle(id, receipt.is_ok());
-            }
-            receipt
-        });
-        let receipt = written.await.map_err(|_| Blocked::Unavailable("writing it down was given up".into()))??;
-        answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
-        Ok(answer)
-    }
-
-    /// Decides under the lock and queues what is to be written; nobody may be told before that is done.
-    fn make(&self, principal: &Principal, request: &Request) -> Result<Made, Blocked> {
-        let mut state = self.state();
-        let now = self.now();
-        if let Some(earlier) = state.book.repeated(principal, request)? {
-            match self.0.unwritten.standing(&earlier.id) {
-                None => return Ok(Made::Earlier(answer::repeated(earlier, &state.book, request, now))),
-                Some(Standing::Waits) => {
-                    let what = "what was decided for this idempotency key is not on record yet: ask again";
-                    return Err(Blocked::Unavailable(what.into()));
-                }
-                // Nobody was told anything but no: it is decided anew.
-                Some(Standing::Refused) => {}
-            }
-        }
-        let ids = self.ids(&state)?;
-        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
-        let decision = decide(request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
-        let inputs = Inputs::of(request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
-        let (inputs, bodies) = inputs::kept(inputs);
-        let events = state.book.record(&ids, request, principal, policy.as_deref(), &decision);
-        let context = Context {
-            principal: Some(principal),
-            incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
-            decision: Some(&decision),
-            inputs: Some(&inputs),
-            request: Some(request),
-        };
-        let keyed = request.idempotency_key.is_some().then(|| ids.decision.clone());
-        if let Some(id) = &keyed {
-            self.0.unwritten.begin(id.clone());
-        }
-        let broken = decision.break_glass && decision.answer == Answer::Allow;
-        if broken {
-            warn!(decision = ids.decision, service = request.service, sub = principal.sub, "the glass is broken");
-        }
-        let queued = self.queue(&mut state, &events, &context, broken).inspect_err(|_| {
-            if let Some(id) = &keyed {
-                self.0.unwritten.settle(id.clone(), false);
-            }
-        })?;
-        let answer = answer::decision(&decision, request, Some(&ids), &events, &state.book, self.page());
-        drop(state);
-        metrics::counter!(names::DECISIONS_TOTAL, "service" => view.map_or("unknown".to_owned(), |view| view.service),
-            "action" => request.action.as_str(), "answer" => decision.answer.as_str())
-        .increment(1);
-        for code in decision.codes() {
-            metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
-        }
-        info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
-            sub = principal.sub, answer = decision.answer.as_str(), reasons = ?decision.codes(), "decided");
-        Ok(Made::Now(Box::new(Decided { answer, queued, bodies, keyed })))
-    }
-
-    /// Waits until the records, and what they name by digest, are on disk.
-    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Option<Receipt>, Blocked> {
-        for body in bodies {
-            if self.0.bodies.holds(&body.digest) {
-                continue;
-            }
-            let gatekeeper = self.clone();
-            let kept = tokio::task::spawn_blocking(move || gatekeeper.0.bodies.put(&body.bytes)).await;
-            let kept = kept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            match kept {
-                Ok(_) => {}
-                // In an emergency what it rested on is not what counts.
-                Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs cannot be kept"),
-                Err(error) => return Err(Blocked::Unavailable(format!("inputs cannot be kept: {error}"))),
-            }
-        }
-        queued.written().await
-    }
-
-    /// What would be decided: no permit, no question, no record.
-    ///
-    /// # Errors
-    /// The request cannot be read.
-    pub fn explain(&self, principal: &Principal, body: &[u8]) -> Result<Value, Blocked> {
-        let request = parse(body)?;
-        let state = self.state();
-        let now = self.now();
-        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
-        let decision = decide(&request, principal, policy.as_deref(), view.as_ref(), &state.book, now);
-        Ok(answer::decision(&decision, &request, None, &[], &state.book, self.page()))
-    }
-
     /// Redeems a permit: every check runs again, and may only be stricter. `presented` is what is about to be done;
     /// without it, what the permit is for.
     ///
@@ -455,7 +323,7 @@ impl Gatekeeper {
     }
 
     /// The same for broken glass: what the log does not take is said on stderr instead.
-    fn queue(
+    pub(super) fn queue(
         &self,
         state: &mut State,
         events: &[Event],
@@ -510,16 +378,12 @@ impl Gatekeeper {
         self.0.clock.now()
     }
 
-    fn id(&self, state: &State, prefix: &str) -> Result<String, Blocked> {
+    pub(super) fn id(&self, state: &State, prefix: &str) -> Result<String, Blocked> {
         let id = state.ids.next(prefix, self.0.clock.now_ms());
         id.ok_or_else(|| Blocked::Unavailable("the system has no random numbers to give".into()))
     }
 
-    fn ids(&self, state: &State) -> Result<Ids, Blocked> {
-        Ok(Ids { decision: self.id(state, "dec")?, permit: self.id(state, "prm")?, approval: self.id(state, "apr")? })
-    }
-
-    fn page(&self) -> Option<&str> {
+    pub(super) fn page(&self) -> Option<&str> {
         self.0.external_url.as_deref()
     }
 
@@ -545,13 +409,6 @@ impl State {
     pub(super) fn policy(&self, service: &str) -> Option<Arc<Policy>> {
         self.rules.policies.get(service).cloned()
     }
-}
-
-fn parse(body: &[u8]) -> Result<Request, Blocked> {
-    Request::parse(body).map_err(|fault| {
-        metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
-        Blocked::Malformed(format!("{fault} ({})", fault.code))
-    })
 }
 
 pub(super) fn unknown(noun: &str, id: &str) -> Blocked {

@@ -1,13 +1,17 @@
 //! What a decision rested on, as it is kept: so that it can be made again.
 //!
 //! What many decisions share (the view of a poll, the policy) is kept once beside the log, by its digest; what is of this
-//! one stands in its record, unless it is long. Bodies are written outside the gatekeeper's lock and before the answer,
-//! maybe after the record: a crash between the two leaves a record that nobody was answered on.
+//! one stands in its record, unless it is long. Bodies are handed to the system outside the gatekeeper's lock and before
+//! the answer, maybe after the record: a crash between the two leaves a record that nobody was answered on.
 
 use serde_json::{Value, json};
 
 use crate::audit::Hash;
-use crate::gate::replay::Inputs;
+use crate::engine::Seconds;
+use crate::gate::policy::Policy;
+use crate::gate::request::Request;
+use crate::gate::view::View;
+use crate::gate::{Book, Principal};
 
 /// Longest slice of the book that stands in the record of a decision, bytes.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -22,24 +26,33 @@ fn bytes(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("inputs are plain data")
 }
 
-/// What the record says of the inputs, and the bodies that it names. What runs is as of the very second, so it stands in
-/// the record: the rest of the view is one body for all decisions of a poll.
-pub(super) fn kept(mut inputs: Inputs) -> (Value, Vec<Body>) {
+/// What the record says of the inputs (see [`crate::gate::replay::Inputs`]), and the bodies that it names. What runs is
+/// as of the very second, so it stands in the record: the rest of the view is one body for all decisions of a poll.
+pub(super) fn kept(
+    request: &Request,
+    principal: &Principal,
+    policy: Option<&Policy>,
+    mut view: Option<View>,
+    book: &Book,
+    now: Seconds,
+) -> (Value, Vec<Body>) {
     let mut bodies = Vec::with_capacity(3);
     let mut body = |bytes: Vec<u8>| -> Value {
         let digest = Hash::of(&bytes);
         bodies.push(Body { digest, bytes });
         digest.to_string().into()
     };
-    let observed = inputs.view.as_mut().map(|view| std::mem::take(&mut view.observed));
+    let observed = view.as_mut().map(|view| std::mem::take(&mut view.observed));
     let mut kept = json!({
-        "request": inputs.request, "principal": inputs.principal, "now": inputs.now, "observed": observed,
-        "view": body(bytes(&inputs.view)), "policy_body": body(bytes(&inputs.policy)),
+        "request": request, "principal": principal, "now": now, "observed": observed,
+        "view": body(bytes(&view)), "policy_body": body(bytes(&policy)),
     });
-    let book = bytes(&inputs.book);
-    match book.len() <= INLINE_BYTES_MAX {
-        true => kept["book"] = serde_json::to_value(&inputs.book).expect("the book is plain data"),
-        false => kept["book_body"] = body(book),
+    let book = serde_json::to_value(book.slice(&request.service, policy, &principal.sub, now));
+    let book = book.expect("the book is plain data");
+    let text = bytes(&book);
+    match text.len() <= INLINE_BYTES_MAX {
+        true => kept["book"] = book,
+        false => kept["book_body"] = body(text),
     }
     (kept, bodies)
 }

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::api::Json;
 use super::auth::Caller;
@@ -37,7 +36,7 @@ impl FromRequestParts<Site> for Gate {
 
 type Answered = Result<Response, Blocked>;
 
-fn shown(answer: Value) -> Response {
+fn shown(answer: impl serde::Serialize) -> Response {
     Json(&answer).into_response()
 }
 

@@ -12,6 +12,7 @@ use slowburn::demo::count::{Count, Shape, Timeline, Traffic};
 use slowburn::demo::scenario::{Pod, Scenario};
 
 use crate::fleet::{self, REQUESTS};
+use crate::gate_stage::{self, Stage, robot};
 use crate::harness::parts::{Process, eventually, free_port, http};
 use crate::harness::prometheus::Prometheus;
 
@@ -414,4 +415,32 @@ async fn a_burn_that_an_upstream_shares_is_not_cured_without_a_yes() {
     assert_eq!(exit, 0, "{said}");
     let (_, answer) = gate.post("ai-operator/orca-ops", "/v1/decisions", &rollback()).await;
     assert_eq!(answer["decision"], "allow", "{answer:#}");
+}
+
+/// What is no request costs little, is told what is wrong with it, and harms nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_request_is_refused_with_a_word() {
+    let stage = Stage::start(1, None, 1.0).await;
+    let mut wire = stage.wire();
+    let deep = format!("{{\"service\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
+    let long = format!("{{\"service\":\"{}\"}}", "s".repeat(60_000));
+    for (body, said) in [
+        (deep.as_str(), "the request is not as it should be"),
+        ("{\"service\":\"s0\",\"service\":\"s1\"}", "duplicate field"),
+        ("{\"service\":\"s0\",\"sudo\":true}", "unknown field"),
+        (long.as_str(), "the request is not as it should be"),
+        ("", "the request is not as it should be"),
+        ("\u{0}\u{1}", "the request is not as it should be"),
+    ] {
+        let (status, answer) = wire.send(&stage.raw(&robot(0), body.len(), body)).expect("an answer");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(status == 400 && answer.contains(said), "{status} {answer:.400} for {body:.60}");
+        assert!(answer.len() < 2_000, "{} bytes of answer", answer.len());
+    }
+    // What is too large is not read: it is refused by its header alone.
+    let (status, _) = wire.send(&stage.raw(&robot(0), 50_000_000, "")).expect("an answer");
+    assert_eq!(status, 413);
+    let (status, answer) =
+        stage.wire().post(&robot(0), "/v1/decisions", &gate_stage::request("deploy", 0, None)).expect("it lives");
+    assert_eq!((status, answer["decision"].as_str()), (200, Some("allow")), "{answer:#}");
 }

@@ -72,10 +72,12 @@ impl Stage {
             write(&format!("rules/{service}.policy.yaml"), policy);
         }
         let mut identities = "identities:\n".to_owned();
-        let robots = (0..services).map(|n| (robot(n), "robot"));
-        for (name, class) in robots.chain([("deployer".into(), "pipeline"), ("@ada".into(), "human")]) {
+        let robots = (0..services).map(|n| (robot(n), "robot", ""));
+        let others = [("deployer".to_owned(), "pipeline", ""), ("@ada".to_owned(), "human", "oncall")];
+        for (name, class, team) in robots.chain(others) {
             let hash: String = Sha256::digest(token(&name)).iter().map(|byte| format!("{byte:02x}")).collect();
-            identities += &format!("  - {{name: \"{name}\", class: {class}, teams: [], token_sha256: [{hash}]}}\n");
+            identities +=
+                &format!("  - {{name: \"{name}\", class: {class}, teams: [{team}], token_sha256: [{hash}]}}\n");
         }
         write("identities.yaml", identities);
         let port = free_port();
@@ -87,7 +89,7 @@ impl Stage {
         write("slowburn.yaml", settings);
         let clock = Clock::scaled(T0 * 1000, speed);
         let process = launch(dir.path(), &clock, speed);
-        let stage = Stage { process, _prometheus: prometheus, port, dir, services, clock, speed };
+        let mut stage = Stage { process, _prometheus: prometheus, port, dir, services, clock, speed };
         stage.warm();
         let mut wire = stage.wire();
         for service in 0..services {
@@ -116,7 +118,7 @@ impl Stage {
     }
 
     /// Until history is read and every service has been seen.
-    fn warm(&self) {
+    fn warm(&mut self) {
         let start = Instant::now();
         let last = self.services - 1;
         loop {
@@ -128,6 +130,7 @@ impl Stage {
             {
                 return;
             }
+            assert!(!self.process.has_exited(), "it ended:\n{}", self.process.log());
             assert!(start.elapsed() < LIMIT, "not warm: {explained:?}\n{}", self.process.log());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -136,6 +139,16 @@ impl Stage {
     /// A client.
     pub fn wire(&self) -> Wire {
         Wire::new(self.port)
+    }
+
+    /// A request for a decision that says it has `length` bytes of body, and has these.
+    pub fn raw(&self, who: &str, length: usize, body: &str) -> Vec<u8> {
+        let head = format!(
+            "POST /v1/decisions HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\ncontent-length: {length}\r\n\r\n",
+            self.port,
+            token(who)
+        );
+        (head + body).into_bytes()
     }
 
     /// Where the audit log is.

@@ -112,7 +112,7 @@ impl Book {
             let what = format!("{resource}: generation {}, was {}", was(generation), was(permit.generation));
             return Err((Refusal::new(ReasonCode::GenerationChanged, what), Vec::new()));
         }
-        let again = |policy| decide_with(&permit.request, principal, policy, view, self, now, Some(permit));
+        let again = |policy| decide_with(&permit.request, principal, policy, None, view, self, now, Some(permit));
         let mut decisions = vec![again(current)];
         if current.map(Policy::digest) != permit.policy_digest && !permit.break_glass {
             match pinned.filter(|pinned| Some(pinned.digest()) == permit.policy_digest) {

@@ -1,0 +1,182 @@
+//! Asking for a decision: made under the lock, written down, then answered.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::answer::{self, Answered};
+use super::command::Queued;
+use super::record::Context;
+use super::unwritten::Standing;
+use super::{Blocked, Gatekeeper, State, inputs};
+use crate::audit::Receipt;
+use crate::gate::Digest;
+use crate::gate::book::Ids;
+use crate::gate::check::Answer;
+use crate::gate::decide::decide_under;
+use crate::gate::principal::Principal;
+use crate::gate::request::Request;
+use crate::telemetry::names;
+
+/// Between two bodies that are made durable.
+const SYNC_PAUSE: Duration = Duration::from_millis(25);
+
+/// What asking for a decision came to.
+enum Made {
+    /// The answer that this key got before.
+    Earlier(Answered),
+    /// A new one.
+    Now(Box<Decided>),
+}
+
+/// A decision that is not written down yet.
+struct Decided {
+    answer: Answered,
+    queued: Queued,
+    bodies: Vec<inputs::Body>,
+    /// Its id, where an idempotency key can ask for it again.
+    keyed: Option<String>,
+}
+
+impl Gatekeeper {
+    /// Decides and issues what the decision gives: a permit, a question to people, or nothing.
+    ///
+    /// # Errors
+    /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
+    pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
+        let request = parse(body)?;
+        let made = match self.make(principal, &request)? {
+            Made::Earlier(answer) => return Ok(answer),
+            Made::Now(made) => made,
+        };
+        let Decided { mut answer, queued, bodies, keyed } = *made;
+        let gatekeeper = self.clone();
+        // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
+        let written = tokio::spawn(async move {
+            let receipt = gatekeeper.written(queued, bodies).await;
+            if let Some(id) = keyed {
+                gatekeeper.0.unwritten.settle(id, receipt.is_ok());
+            }
+            receipt
+        });
+        let receipt = written.await.map_err(|_| Blocked::Unavailable("writing it down was given up".into()))??;
+        answer.on_record(receipt);
+        Ok(answer)
+    }
+
+    /// Decides under the lock and queues what is to be written; nobody may be told before that is done.
+    fn make(&self, principal: &Principal, request: &Request) -> Result<Made, Blocked> {
+        let mut state = self.state();
+        let now = self.now();
+        if let Some(earlier) = state.book.repeated(principal, request)? {
+            match self.0.unwritten.standing(&earlier.id) {
+                None => {
+                    return Ok(Made::Earlier(Answered::Earlier(answer::repeated(earlier, &state.book, request, now))));
+                }
+                Some(Standing::Waits) => {
+                    let what = "what was decided for this idempotency key is not on record yet: ask again";
+                    return Err(Blocked::Unavailable(what.into()));
+                }
+                // Nobody was told anything but no: it is decided anew.
+                Some(Standing::Refused) => {}
+            }
+        }
+        let ids = self.ids(&state)?;
+        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let known = state.digest(&request.service);
+        let decision = decide_under(request, principal, policy.as_deref(), known, view.as_ref(), &state.book, now);
+        let is_known = view.is_some();
+        let (inputs, bodies) = inputs::kept(request, principal, policy.as_deref(), view, &state.book, now);
+        let events = state.book.record(&ids, request, principal, policy.as_deref(), &decision);
+        let context = Context {
+            principal: Some(principal),
+            incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
+            decision: Some(&decision),
+            inputs: Some(&inputs),
+            request: Some(request),
+        };
+        let keyed = request.idempotency_key.is_some().then(|| ids.decision.clone());
+        if let Some(id) = &keyed {
+            self.0.unwritten.begin(id.clone());
+        }
+        let broken = decision.break_glass && decision.answer == Answer::Allow;
+        if broken {
+            warn!(decision = ids.decision, service = request.service, sub = principal.sub, "the glass is broken");
+        }
+        let queued = self.queue(&mut state, &events, &context, broken).inspect_err(|_| {
+            if let Some(id) = &keyed {
+                self.0.unwritten.settle(id.clone(), false);
+            }
+        })?;
+        let codes = decision.codes();
+        let verdict = decision.answer.as_str();
+        let answer = Answered::now(decision, request, Some(&ids), &events, &state.book, self.page());
+        drop(state);
+        let service = if is_known { request.service.clone() } else { "unknown".to_owned() };
+        metrics::counter!(names::DECISIONS_TOTAL, "service" => service,
+            "action" => request.action.as_str(), "answer" => verdict)
+        .increment(1);
+        for code in &codes {
+            metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
+        }
+        info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
+            sub = principal.sub, answer = verdict, reasons = ?codes, "decided");
+        Ok(Made::Now(Box::new(Decided { answer, queued, bodies, keyed })))
+    }
+
+    /// Waits until the records, and what they name by digest, are on disk.
+    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Option<Receipt>, Blocked> {
+        let missing: Vec<inputs::Body> = bodies.into_iter().filter(|body| !self.0.bodies.holds(&body.digest)).collect();
+        if !missing.is_empty() {
+            let gatekeeper = self.clone();
+            let put = move || missing.iter().try_for_each(|body| gatekeeper.0.bodies.put(&body.bytes).map(drop));
+            let kept = tokio::task::spawn_blocking(put).await;
+            match kept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+                Ok(()) => {}
+                // In an emergency what it rested on is not what counts.
+                Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs cannot be kept"),
+                Err(error) => return Err(Blocked::Unavailable(format!("inputs cannot be kept: {error}"))),
+            }
+            let gatekeeper = self.clone();
+            // Behind the answer: the record is what has to be on disk.
+            drop(tokio::task::spawn_blocking(move || {
+                if let Err(error) = gatekeeper.0.bodies.sync(SYNC_PAUSE) {
+                    warn!(%error, "inputs of decisions are not on disk");
+                }
+            }));
+        }
+        queued.written().await
+    }
+
+    /// What would be decided: no permit, no question, no record.
+    ///
+    /// # Errors
+    /// The request cannot be read.
+    pub fn explain(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
+        let request = parse(body)?;
+        let state = self.state();
+        let now = self.now();
+        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let known = state.digest(&request.service);
+        let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.book, now);
+        Ok(Answered::now(decision, &request, None, &[], &state.book, self.page()))
+    }
+
+    fn ids(&self, state: &State) -> Result<Ids, Blocked> {
+        Ok(Ids { decision: self.id(state, "dec")?, permit: self.id(state, "prm")?, approval: self.id(state, "apr")? })
+    }
+}
+
+impl State {
+    /// Digest of the policy of a service.
+    fn digest(&self, service: &str) -> Option<Digest> {
+        self.digests.get(service).copied()
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Request, Blocked> {
+    Request::parse(body).map_err(|fault| {
+        metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
+        Blocked::Malformed(format!("{fault} ({})", fault.code))
+    })
+}
