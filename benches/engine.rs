@@ -44,6 +44,7 @@ fn slo(id: usize, unit: Unit) -> Slo {
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),
+        resolution_s: None,
     }
 }
 

@@ -239,8 +239,12 @@ impl Store {
     }
 }
 
-/// What the history of each SLO depends on, by its id: its digest and the slice length.
+/// What the history of each SLO depends on, by its id: its digest, the slice length, and how
+/// long the slices are that are judged, where the SLO says so.
 pub fn definitions(model: &crate::spec::Model, resolution_s: i64) -> HashMap<String, String> {
-    let definition = |spec: &crate::spec::SloSpec| format!("{} {resolution_s}", spec.digest());
+    let definition = |spec: &crate::spec::SloSpec| match spec.slo.resolution_s {
+        Some(slice_s) => format!("{} {resolution_s} judged by {slice_s}", spec.digest()),
+        None => format!("{} {resolution_s}", spec.digest()),
+    };
     model.slos.iter().map(|spec| (spec.slo.id.clone(), definition(spec))).collect()
 }

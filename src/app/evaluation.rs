@@ -98,7 +98,8 @@ fn series_of(
         }
     }
     if series.is_empty() {
-        let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s);
+        let slice_s = slo.resolution_s.unwrap_or(ledger.resolution_s());
+        let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s).judged_by(slice_s);
         let labels = Labels::new();
         let previous = before.and_then(|of| of.get(&labels));
         let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));

@@ -128,10 +128,7 @@ impl Reading<'_> {
         if !cuts.is_empty() {
             sum = sum - self.series.window_within(at, length_s, cuts);
         }
-        let (counted, counted_bad) = match self.slo.unit {
-            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
-            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
-        };
+        let (counted, counted_bad) = self.series.counted(&sum);
         let unread = at - length_s < self.read_from;
         let ratio = (counted > 0 && !unread).then(|| counted_bad as f64 / counted as f64);
         let scale = self.slo.unit.scale();
@@ -280,8 +277,8 @@ fn since(
     if blind {
         return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
     }
-    let step_s = reading.series.resolution_s();
-    let known_from = reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * step_s);
+    let (step_s, slice_s) = (reading.series.slice_s(), reading.series.resolution_s());
+    let known_from = reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * slice_s);
     // What was said without data was not seen.
     let seen_until = previous.map_or(Seconds::MIN, |previous| match previous.data.state {
         DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),

@@ -75,7 +75,8 @@ pub struct WindowSum {
     pub known: u64,
     /// Slices partial.
     pub partial: u64,
-    /// Slices the window spans.
+    /// Slices the window spans. Like `known` and `partial` they are as long as they are read, also where several are
+    /// judged as one.
     pub slices: u64,
 }
 
@@ -139,16 +140,20 @@ impl Ledger {
     }
 
     /// The series `labels` of `slo`, made when it is new, with room for the SLO's longest window. A series whose unit
-    /// has changed begins anew: its slices were judged by another rule.
+    /// or length of slices has changed begins anew: its slices were judged by another rule.
+    ///
+    /// # Panics
+    /// When the SLO's own resolution is no multiple of the ledger's: `spec` refuses such SLOs.
     pub fn series_mut(&mut self, slo: &Slo, labels: &Labels) -> &mut SeriesLedger {
         let longest_s = slo.longest_s();
-        let fresh = || Box::new(SeriesLedger::new(self.resolution_s, slo.unit, longest_s));
+        let slice_s = slo.resolution_s.unwrap_or(self.resolution_s);
+        let fresh = || Box::new(SeriesLedger::new(self.resolution_s, slo.unit, longest_s).judged_by(slice_s));
         let by_slo = if End::is_in(labels) { &mut self.ends } else { &mut self.series };
         if !by_slo.contains_key(&slo.id) {
             by_slo.insert(slo.id.clone(), BTreeMap::new());
         }
         let of_slo = by_slo.get_mut(&slo.id).expect("inserted just above");
-        if of_slo.get(labels).is_none_or(|series| series.unit != slo.unit) {
+        if of_slo.get(labels).is_none_or(|series| (series.unit, series.slice_s()) != (slo.unit, slice_s)) {
             of_slo.insert(labels.clone(), fresh());
         }
         let series = of_slo.get_mut(labels).expect("inserted just above");

@@ -23,7 +23,8 @@ pub enum Unit {
         /// 0.95 for p95; in (0, 1).
         quantile: f64,
     },
-    /// Each slice holds one event already (a gauge compared with its bound): `bad` of `total` slices.
+    /// Each slice is one event (a gauge compared with its bound), bad when one of the values in it is: `bad` of `total`
+    /// slices.
     GaugeSlices,
     /// Each slice is one event, of which a share is bad: all that a query of ratios tells. The ledger counts millionths
     /// of slices ([`RATIO_SCALE`]), and the chance guard is off, for nobody knows how many events are behind a share.
@@ -101,6 +102,9 @@ pub struct Slo {
     pub terms: Terms,
     /// What an event is.
     pub unit: Unit,
+    /// Length of its slices, seconds, where it has one of its own: a multiple of the daemon's resolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution_s: Option<i64>,
     /// Burn clauses, fast ones first.
     pub burn: Vec<BurnClause>,
     /// Chance guard: a clause fires only if `P(Binomial(n, budget) >= k) <= confidence` over its long window.

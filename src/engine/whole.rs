@@ -90,10 +90,7 @@ impl WholeWindow {
 
     fn add(&mut self, unit: Unit, series: &SeriesLedger, at: Seconds) {
         let sum = series.window(at, self.window_s);
-        let (total, bad) = match unit {
-            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
-            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
-        };
+        let (total, bad) = series.counted(&sum);
         self.total += total;
         self.bad += bad;
         let scale = unit.scale();

@@ -164,23 +164,29 @@ impl Rules<'_> {
     fn slices(&self, spec: &SloSpec, resolution: TimeSpan, watch: &mut Group) -> Result<bool, String> {
         let source = spec.source.as_ref().map_err(Clone::clone)?;
         let asked = promql::ask(source, &self.slo.by, "rate", SLICE_LOOK)?;
+        let own = self.slo.resolution_s.and_then(TimeSpan::from_seconds);
+        let slice = own.unwrap_or(resolution);
         let (expr, about) = match (self.slo.unit, asked) {
             (Unit::QuantileSlices { quantile }, Asked::Counts { bad, total }) => {
                 let most = number(1.0 - quantile);
                 let about = format!(
                     "\nA slice is bad while over {} % of the events of the last {SLICE_LOOK} are too slow. Slowburn counts \
-                     them slice by slice of {resolution},\nand judges a slice of few events by the shortest span that has \
+                     them slice by slice of {slice},\nand judges a slice of few events by the shortest span that has \
                      enough; here such slices are judged by what there is.",
                     number((1.0 - quantile) * 100.0)
                 );
                 (format!("{bad}\n/\n({total} > 0)\n> bool {most}"), about)
             }
+            (_, Asked::Bad(bad)) if own.is_some() => (
+                format!("max_over_time(({bad})[{slice}:{resolution}])"),
+                format!("\nThe worst value of each {slice} is one event. A frozen gauge is not found out here."),
+            ),
             (_, Asked::Bad(bad)) => {
                 (bad, format!("\nOne value is one event, each {resolution}. A frozen gauge is not found out here."))
             }
             _ => return Ok(false),
         };
-        watch.interval = Some(resolution.to_string());
+        watch.interval = Some(slice.to_string());
         watch.comment += &about;
         watch.rules.push(self.record(SLICE.to_owned(), expr));
         Ok(true)

@@ -71,14 +71,25 @@ pub fn explain(spec: &SloSpec) -> Explained {
         budget,
         window: windows(slo),
         unit: match slo.unit {
-            Unit::Events => "events".into(),
-            Unit::QuantileSlices { quantile } => format!("slices by p{}", shown(quantile * 100.0).replace('.', "")),
-            Unit::GaugeSlices => "slices by gauge".into(),
+            Unit::Events => format!("events{}", own_slices(slo, " in slices")),
+            Unit::QuantileSlices { quantile } => {
+                format!("{} by p{}", own_slices(slo, "slices"), shown(quantile * 100.0).replace('.', ""))
+            }
+            Unit::GaugeSlices => format!("{} by gauge", own_slices(slo, "slices")),
             Unit::RatioSlices => "slices by ratio".into(),
         },
         source: spec.source.as_ref().ok().map(source_text),
         clauses: slo.burn.iter().map(clause).collect(),
         note: note(spec),
+    }
+}
+
+/// How long its slices are, where it says so.
+fn own_slices(slo: &Slo, word: &str) -> String {
+    match slo.resolution_s.and_then(TimeSpan::from_seconds) {
+        Some(own) => format!("{word} of {own}"),
+        None if slo.unit == Unit::Events => String::new(),
+        None => word.to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod keyed;
 use std::collections::BTreeMap;
 
 use crate::engine::alert::AlertKind;
+use crate::engine::ledger::RESOLUTIONS_S;
 use crate::engine::severity::SeverityRule;
 use crate::engine::{Period, Slo, Terms, Unit};
 
@@ -53,6 +54,8 @@ struct Common<'a> {
     objective: Option<At<'a>>,
     /// The main one first; empty for the default.
     windows: Vec<Period>,
+    /// Where it differs from the daemon's.
+    resolution: Option<(TimeSpan, At<'a>)>,
     confidence: Confidence,
     by: Vec<String>,
     series_max: Option<u32>,
@@ -75,10 +78,7 @@ enum Confidence {
 fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Report<'_>) -> Common<'a> {
     let objective = fields.get("objective");
     let windows = window::windows(fields, report);
-    if let Some(at) = fields.get("resolution") {
-        let what = "the length of a slice is one for all SLOs of a daemon: an SLO cannot have its own";
-        report.error(&at, Code::InvalidValue, what).write("slowburn run --resolution 30s, or a second daemon");
-    }
+    let resolution = fields.get("resolution").and_then(|at| Some((resolution(&at, service.resolution, report)?, at)));
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let series_max = fields.get("series_max").and_then(|at| series_max(&at, &by, report));
@@ -96,7 +96,44 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let labels = fields.get("labels").map(|at| own_labels(&at, &by, report)).unwrap_or_default();
     let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
     let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
-    Common { objective, windows, confidence, by, series_max, clauses, severity, annotations, labels, mute, origin }
+    Common {
+        objective,
+        windows,
+        resolution: resolution.filter(|(own, _)| *own != service.resolution),
+        confidence,
+        by,
+        series_max,
+        clauses,
+        severity,
+        annotations,
+        labels,
+        mute,
+        origin,
+    }
+}
+
+/// Reads how long the slices of an SLO are: whole slices of the daemon's, and they must tile 5 minutes as those do.
+fn resolution(at: &At<'_>, daemon: TimeSpan, report: &mut Report<'_>) -> Option<TimeSpan> {
+    let own = at.duration(report)?;
+    if own < daemon {
+        let what = format!("slices of {own} are shorter than the daemon's {daemon}, in which everything is read");
+        let instead = format!("slowburn run --resolution {own}, or resolution: {daemon}");
+        report.error(at, Code::InvalidValue, what).write(instead);
+        return None;
+    }
+    let fits = |seconds: &i64| *seconds >= daemon.seconds() && *seconds % daemon.seconds() == 0;
+    let possible: Vec<i64> = RESOLUTIONS_S.into_iter().filter(fits).collect();
+    if !possible.contains(&own.seconds()) {
+        let what = match own.seconds() % daemon.seconds() {
+            0 => format!("slices of {own} do not tile 5 minutes"),
+            _ => format!("slices of {own} are not made of whole slices of the daemon's {daemon}"),
+        };
+        let spans = possible.into_iter().filter_map(TimeSpan::from_seconds);
+        let instead = spans.map(|span| span.to_string()).collect::<Vec<_>>().join(", ");
+        report.error(at, Code::InvalidValue, what).write(format!("resolution: one of {instead}"));
+        return None;
+    }
+    Some(own)
 }
 
 /// Reads the labels that all alerts of an SLO carry.
@@ -205,6 +242,18 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// The SLO they make, with its burn clauses resolved.
     fn finish(self, place: Place, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
+        let asks = |source: &SliSource| matches!(source, SliSource::Query { .. });
+        let queried = match &self.source {
+            Ok(SliSource::Generations(all)) => all.iter().any(|one| asks(&one.source)),
+            source => source.as_ref().is_ok_and(asks),
+        };
+        if let (Some((_, at)), true) = (&self.said.resolution, queried) {
+            let what = "a query is asked for each slice of the daemon's: an SLO of it cannot have longer ones";
+            report.error(at, Code::InvalidValue, what).write("leave resolution out, or slowburn run --resolution");
+            return None;
+        }
+        let own = self.said.resolution.map(|(own, _)| own);
+        let resolution = own.unwrap_or(service.resolution);
         let mut windows = self.said.windows.into_iter();
         let main = windows.next().unwrap_or(Period::Rolling(service.defaults.window.seconds()));
         let window_s = main.nominal_s();
@@ -221,6 +270,7 @@ impl Parts<'_> {
             window_s,
             terms: Terms { calendar, more: windows.collect(), ..Terms::default() },
             unit: self.unit,
+            resolution_s: own.map(TimeSpan::seconds),
             burn: Vec::new(),
             confidence: match self.said.confidence {
                 Confidence::Default => Some(service.defaults.confidence),
@@ -237,8 +287,8 @@ impl Parts<'_> {
             mute: self.said.mute,
         };
         match self.said.clauses.as_ref().or(service.clauses.as_ref()) {
-            Some(clauses) => alerting::resolve(clauses, &mut slo, service.resolution, report)?,
-            None => alerting::resolve_defaults(service.defaults, &mut slo, place, service.resolution, report),
+            Some(clauses) => alerting::resolve(clauses, &mut slo, resolution, report)?,
+            None => alerting::resolve_defaults(service.defaults, &mut slo, place, resolution, report),
         }
         let target_labels = self
             .target_labels
@@ -246,5 +296,28 @@ impl Parts<'_> {
             .unwrap_or_else(|| service.defaults.target_labels.clone());
         let spec = SloSpec { slo, source: self.source, target_labels, origin: self.said.origin };
         Some(PlacedSlo { spec, place })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Options, explain, load_texts};
+    use crate::store::definitions;
+
+    #[test]
+    fn slices_of_its_own_are_part_of_what_the_history_of_an_slo_depends_on() {
+        let of = |resolution: &str| {
+            let text = format!(
+                "name: a\nowner: b\nslo:\n  latency_p95_ms: {{max: 100, {resolution}sli: {{histogram: c_seconds}}}}\n"
+            );
+            load_texts(&[("a.yaml", &text)], &Options::default()).model
+        };
+        let [plain, same, longer] = ["", "resolution: 30s, ", "resolution: 5m, "].map(of);
+        assert_eq!(plain, same, "the daemon's own is no other");
+        let slo = &longer.slos[0].slo;
+        assert_eq!((plain.slos[0].slo.resolution_s, slo.resolution_s), (None, Some(300)));
+        assert_eq!(definitions(&plain, 30), definitions(&same, 30));
+        assert_ne!(definitions(&plain, 30)["a-latency-p95"], definitions(&longer, 30)["a-latency-p95"]);
+        assert_eq!(explain::explain(&longer.slos[0]).unit, "slices of 5m by p95");
     }
 }

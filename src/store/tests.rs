@@ -30,6 +30,7 @@ fn slo(id: &str, unit: Unit) -> Slo {
         annotations: Default::default(),
         labels: Default::default(),
         mute: Vec::new(),
+        resolution_s: None,
     }
 }
 

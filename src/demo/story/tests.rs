@@ -29,6 +29,7 @@ fn slo(id: &str) -> Arc<Slo> {
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),
+        resolution_s: None,
     })
 }
 

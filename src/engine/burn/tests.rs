@@ -54,6 +54,7 @@ pub(crate) fn slo(objective: f64) -> Slo {
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         mute: Vec::new(),
+        resolution_s: None,
     }
 }
 

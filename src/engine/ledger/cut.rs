@@ -29,7 +29,7 @@ impl SeriesLedger {
     /// The start of the step that holds `time`, in which it is still known, or of the one `later` steps after it.
     fn step_at(&self, time: Seconds, later: i64) -> Seconds {
         let step_s = match time {
-            time if time >= self.slices_from() => self.resolution_s(),
+            time if time >= self.slices_from() => self.slice_s(),
             time if time >= self.mids_from() => MID_S,
             _ => HOUR_S,
         };

@@ -46,10 +46,11 @@ impl SeriesLedger {
         }
         let start = record.hour * HOUR_S;
         let mut last = (start, record.slot.known);
-        self.hour.edit(record.hour, |slot| *slot = possible(record.slot, HOUR_S / self.resolution_s));
+        let (in_hour, in_mid) = (self.most_in(HOUR_S), self.most_in(MID_S));
+        self.hour.edit(record.hour, |slot| *slot = possible(record.slot, in_hour));
         for (mid, fine) in (record.hour * MIDS..).zip(record.fine.iter().take(MIDS as usize)) {
             if fine.known > 0 {
-                self.mid.edit(mid, |slot| *slot = possible(*fine, MID_S / self.resolution_s));
+                self.mid.edit(mid, |slot| *slot = possible(*fine, in_mid));
                 last = (mid * MID_S, fine.known);
             }
         }
@@ -59,14 +60,14 @@ impl SeriesLedger {
     }
 
     /// Puts `older`, filled with the history before this series began, under it: afterwards every window is what it
-    /// would be had the older slices come first. Both must be of one resolution and unit (else `older` is left out
+    /// would be had the older slices come first. Both must be of one resolution, unit and length of slices (else `older` is left out
     /// and the answer is `false`) and must not both have events in one slice; coverage may overlap.
     pub fn absorb_older(&mut self, older: SeriesLedger) -> bool {
-        if older.resolution_s != self.resolution_s || older.unit != self.unit {
+        if (older.resolution_s, older.slice_s(), older.unit) != (self.resolution_s, self.slice_s(), self.unit) {
             return false;
         }
         let younger = std::mem::replace(self, older);
-        self.grow_to(younger.longest_window_s);
+        self.grow_to(younger.longest_window_s());
         // What the younger one knows only in coarse steps goes in as such.
         for (hour, slot) in younger.hour.known() {
             let own = slot - younger.mid.range(hour * MIDS, (hour + 1) * MIDS);
@@ -75,9 +76,9 @@ impl SeriesLedger {
                 self.book_hour(hour * HOUR_S, own);
             }
         }
-        let per_mid = MID_S / self.resolution_s;
+        let (per_mid, whole_from) = (MID_S / self.resolution_s, younger.whole_from());
         for (mid, slot) in younger.mid.known() {
-            let own = slot - younger.fine.range(mid * per_mid, (mid + 1) * per_mid);
+            let own = slot - younger.fine.range(whole_from.max(mid * per_mid), (mid + 1) * per_mid);
             if own != Slot::default() {
                 self.fine_behind(mid * MID_S);
                 self.book_coarse(mid * MID_S, own);
@@ -91,9 +92,9 @@ impl SeriesLedger {
     }
 }
 
-/// A slot no record can make impossible: at most `slices` known, and no more judged.
-fn possible(slot: Slot, slices: i64) -> Slot {
-    let known = slot.known.min(slices as u32);
-    let judged = slot.judged.min(slices as u32);
+/// A slot no record can make impossible: at most `slices` known, and at most `verdicts` on them.
+fn possible(slot: Slot, (slices, verdicts): (u32, u32)) -> Slot {
+    let known = slot.known.min(slices);
+    let judged = slot.judged.min(verdicts);
     Slot { known, partial: slot.partial.min(known), judged, judged_bad: slot.judged_bad.min(judged), ..slot }
 }

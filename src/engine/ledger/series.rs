@@ -7,6 +7,9 @@
 //! and an edge falls inside it, the window takes the share of that slot by time, to the nearest event, with one fraction for
 //! all counts.
 //!
+//! **Slices of its own.** An SLO may be judged by longer slices than the daemon reads. Every count stays in the slices
+//! that were read; the verdict on a longer one stands in its first, and windows begin where a longer one does.
+//!
 //! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
 //! partial. Times beyond year 5000 are refused.
 
@@ -35,7 +38,10 @@ const TIME_MAX_S: i64 = 100_000_000_000;
 pub struct SeriesLedger {
     pub(super) resolution_s: i64,
     pub(super) unit: Unit,
-    pub(super) longest_window_s: i64,
+    /// At most [`WINDOW_MAX_S`].
+    longest_window_s: i32,
+    /// How many slices are judged as one: 1 where the SLO has no resolution of its own.
+    slices_judged: i32,
     pub(super) fine: Tier<FineBlock>,
     pub(super) mid: Tier<MidBlock>,
     pub(super) hour: Tier<HourBlock>,
@@ -60,7 +66,8 @@ impl SeriesLedger {
         SeriesLedger {
             resolution_s,
             unit,
-            longest_window_s,
+            longest_window_s: longest_window_s as i32,
+            slices_judged: 1,
             fine: Tier::new(FINE_SPAN_S / resolution_s),
             mid: Tier::new(MID_SPAN_S / MID_S),
             hour: Tier::new(Self::hours_for(longest_window_s)),
@@ -71,14 +78,26 @@ impl SeriesLedger {
         }
     }
 
+    /// The same, of an empty series that is judged by slices of `slice_s` seconds.
+    ///
+    /// # Panics
+    /// When `slice_s` is not one of [`super::RESOLUTIONS_S`] and a multiple of the resolution: `spec` refuses such SLOs.
+    #[must_use]
+    pub fn judged_by(mut self, slice_s: i64) -> Self {
+        let fits = super::RESOLUTIONS_S.contains(&slice_s) && slice_s % self.resolution_s == 0;
+        assert!(fits, "slices of {slice_s}s are not made of slices of {}s", self.resolution_s);
+        self.slices_judged = (slice_s / self.resolution_s) as i32;
+        self
+    }
+
     fn hours_for(longest_window_s: i64) -> i64 {
         (longest_window_s + HOUR_SPARE_S) / HOUR_S
     }
 
     /// Makes room for a longer window; history already dropped stays unknown.
     pub(super) fn grow_to(&mut self, longest_window_s: i64) {
-        self.longest_window_s = self.longest_window_s.max(longest_window_s.min(WINDOW_MAX_S));
-        self.hour.grow_to(Self::hours_for(self.longest_window_s));
+        self.longest_window_s = self.longest_window_s.max(longest_window_s.clamp(0, WINDOW_MAX_S) as i32);
+        self.hour.grow_to(Self::hours_for(self.longest_window_s()));
     }
 
     /// Adds what a read found, ascending by slice. Counts add up; coverage merges as [`SliceDelta`] says, and events
@@ -87,7 +106,7 @@ impl SeriesLedger {
     pub fn apply(&mut self, deltas: &[SliceDelta]) -> Applied {
         let newest_before = self.newest;
         let mut applied = Applied::default();
-        let mut judge = Judge::new(self.unit, self.resolution_s);
+        let mut judge = self.judge();
         for delta in deltas {
             if !(-TIME_MAX_S..TIME_MAX_S).contains(&delta.slice.saturating_mul(self.resolution_s)) {
                 applied.dropped = applied.dropped.saturating_add(delta.total);
@@ -121,18 +140,27 @@ impl SeriesLedger {
             slot.bad = slot.bad.saturating_add(delta.bad);
         };
         let mut news = Slot { known: 1, partial: partial.into(), ..Slot::default() };
-        let edit = self.fine.edit(delta.slice, |slot| {
-            add(slot);
-            slot.known = 1;
-            slot.partial |= u32::from(partial);
+        // A verdict stands in the first slice of those judged as one: they are held all, or none.
+        let first = delta.slice.div_euclid(self.per_verdict()) * self.per_verdict();
+        let held = first == delta.slice || self.fine.edit(first, |_| ()).is_some();
+        let edit = held.then(|| {
+            self.fine.edit(delta.slice, |slot| {
+                add(slot);
+                slot.known = 1;
+                slot.partial |= u32::from(partial);
+            })
         });
-        match edit {
+        match edit.flatten() {
             Some((old, new)) => {
                 news = new - old;
                 if (news.total, news.bad) != (delta.total, delta.bad) {
                     self.fine_behind(delta.slice * self.resolution_s);
                 }
                 judge.touched(delta.slice);
+            }
+            None if self.per_verdict() > 1 => {
+                self.fine_behind(delta.slice * self.resolution_s);
+                judge.set_aside(self, delta);
             }
             None => {
                 if let Some(bad) = judge.alone(delta.total, delta.bad) {
@@ -150,7 +178,8 @@ impl SeriesLedger {
 
     /// Adds `news` to the 5-minute and the hour slot at `time`. A slot never knows more slices than it has.
     pub(super) fn book_coarse(&mut self, time: Seconds, mut news: Slot) -> bool {
-        let mid = self.mid.edit(time.div_euclid(MID_S), |slot| add_bounded(slot, news, MID_S / self.resolution_s));
+        let (slices, verdicts) = self.most_in(MID_S);
+        let mid = self.mid.edit(time.div_euclid(MID_S), |slot| add_bounded(slot, news, slices, verdicts));
         if let Some((old, new)) = mid {
             if (new.total - old.total, new.bad - old.bad) != (news.total, news.bad) {
                 self.mid_behind(time);
@@ -162,12 +191,18 @@ impl SeriesLedger {
 
     /// Adds `news` to the hour slot at `time`.
     pub(super) fn book_hour(&mut self, time: Seconds, news: Slot) -> bool {
-        let slices = HOUR_S / self.resolution_s;
-        self.hour.edit(time.div_euclid(HOUR_S), |slot| add_bounded(slot, news, slices)).is_some()
+        let (slices, verdicts) = self.most_in(HOUR_S);
+        self.hour.edit(time.div_euclid(HOUR_S), |slot| add_bounded(slot, news, slices, verdicts)).is_some()
     }
 
-    /// Books the judgement of one fine slice: `Some(bad)`, or `None` for idle or not judged.
-    pub(super) fn book_judgement(&mut self, slice: i64, verdict: Option<bool>) {
+    /// Slices, and verdicts on them, that `span_s` seconds can have.
+    pub(super) fn most_in(&self, span_s: i64) -> (u32, u32) {
+        ((span_s / self.resolution_s) as u32, (span_s / self.slice_s()) as u32)
+    }
+
+    /// Books the judgement of the `nth` slice that is judged: `Some(bad)`, or `None` for idle or not judged.
+    pub(super) fn book_judgement(&mut self, nth: i64, verdict: Option<bool>) {
+        let slice = nth * self.per_verdict();
         let (judged, judged_bad) = (u32::from(verdict.is_some()), u32::from(verdict == Some(true)));
         let old = self.fine.get(slice);
         if (old.judged, old.judged_bad) == (judged, judged_bad) {
@@ -192,15 +227,15 @@ impl SeriesLedger {
         if !sane || ![MID_S, HOUR_S].contains(&span_s) || coverage == Coverage::Unknown {
             return false;
         }
-        let slices = (span_s / self.resolution_s) as u32;
-        let verdict = Judge::new(self.unit, self.resolution_s).alone(total, bad);
+        let (slices, verdicts) = self.most_in(span_s);
+        let verdict = self.judge().alone(total, bad);
         let news = Slot {
             total,
             bad,
             known: slices,
             partial: if coverage == Coverage::Partial { slices } else { 0 },
-            judged: if verdict.is_some() { slices } else { 0 },
-            judged_bad: if verdict == Some(true) { slices } else { 0 },
+            judged: if verdict.is_some() { verdicts } else { 0 },
+            judged_bad: if verdict == Some(true) { verdicts } else { 0 },
         };
         let booked = if span_s == HOUR_S {
             self.mid_behind(start);
@@ -246,7 +281,9 @@ impl SeriesLedger {
         self.fine_behind_s = self.fine_behind_s.max(self.mid_behind_s);
     }
 
-    /// Sums over `[end - length, end)`: `end` floored to the slice grid, `length_s` rounded up to whole slices.
+    /// Sums over `[end - length, end)`: `end` floored to the slice grid, `length_s` rounded up to whole slices. Where
+    /// slices are judged by several, the window is that many of them with the one that is going on at `end`: it begins
+    /// later by what that one still lacks.
     pub fn window(&self, end: Seconds, length_s: i64) -> WindowSum {
         let (start, end) = self.edges(end, length_s);
         self.window_sum(self.sum(start, end), (end - start) / self.resolution_s)
@@ -257,7 +294,13 @@ impl SeriesLedger {
         let resolution_s = self.resolution_s;
         let slices = (length_s.clamp(0, TIME_MAX_S) + resolution_s - 1) / resolution_s;
         let end = end.clamp(-TIME_MAX_S, TIME_MAX_S).div_euclid(resolution_s);
-        ((end - slices) * resolution_s, end * resolution_s)
+        let (start, end) = ((end - slices) * resolution_s, end * resolution_s);
+        if self.per_verdict() == 1 || start == end {
+            return (start, end);
+        }
+        let slice_s = self.slice_s();
+        let begins = |time: Seconds| time.div_euclid(slice_s) * slice_s;
+        (begins(start + slice_s - 1).min(begins(end - 1)), end)
     }
 
     pub(super) fn window_sum(&self, sum: Slot, slices: i64) -> WindowSum {
@@ -314,9 +357,43 @@ impl SeriesLedger {
         tiled(&self.mid, MID_S, resolution_s, begins, start, end, slices)
     }
 
-    /// Seconds in a slice.
+    /// Seconds in a slice, as it is read and kept.
     pub fn resolution_s(&self) -> i64 {
         self.resolution_s
+    }
+
+    pub(super) fn longest_window_s(&self) -> i64 {
+        self.longest_window_s.into()
+    }
+
+    /// How many slices are judged as one.
+    fn per_verdict(&self) -> i64 {
+        self.slices_judged.into()
+    }
+
+    /// Seconds in a slice that is judged: the same, or a multiple of it.
+    pub fn slice_s(&self) -> i64 {
+        self.resolution_s * self.per_verdict()
+    }
+
+    /// What the SLO counts of a window, all and bad: judged slices of a quantile SLI and of gauges whose slices are
+    /// judged by several samples, else what was booked.
+    pub fn counted(&self, sum: &WindowSum) -> (u64, u64) {
+        match self.unit {
+            Unit::QuantileSlices { .. } => (sum.judged, sum.judged_bad),
+            Unit::GaugeSlices if self.per_verdict() > 1 => (sum.judged, sum.judged_bad),
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (sum.total, sum.bad),
+        }
+    }
+
+    fn judge(&self) -> Judge {
+        Judge::new(self.unit, self.resolution_s, self.per_verdict())
+    }
+
+    /// First slice of the fine tier with which it holds all that are judged as one.
+    pub(super) fn whole_from(&self) -> i64 {
+        let from = self.fine.from();
+        from.saturating_add(from.wrapping_neg().rem_euclid(self.per_verdict()))
     }
 
     /// Index of the newest slice that is known or partial. Of history restored or filled in coarse steps it is the
@@ -344,9 +421,11 @@ impl SeriesLedger {
         }
     }
 
-    /// The slices of the fine tier that are known or partial, ascending.
+    /// The slices of the fine tier that are known or partial, ascending; without those at its old end of which it does
+    /// not hold all that are judged as one.
     pub fn fine(&self) -> impl Iterator<Item = SliceDelta> {
-        self.fine.known().map(|(slice, slot)| SliceDelta {
+        let whole_from = self.whole_from();
+        self.fine.known().skip_while(move |(slice, _)| *slice < whole_from).map(|(slice, slot)| SliceDelta {
             slice,
             total: slot.total,
             bad: slot.bad,
@@ -360,14 +439,13 @@ impl SeriesLedger {
     }
 }
 
-/// Adds counts; slice counts stop at `slices`, the number of slices in the slot.
-fn add_bounded(slot: &mut Slot, news: Slot, slices: i64) {
-    let slices = slices as u32;
+/// Adds counts; slice counts stop at `slices`, the number of slices in the slot, and `verdicts` on them.
+fn add_bounded(slot: &mut Slot, news: Slot, slices: u32, verdicts: u32) {
     slot.total = slot.total.saturating_add(news.total);
     slot.bad = slot.bad.saturating_add(news.bad);
     slot.known = (slot.known + news.known).min(slices);
     slot.partial = (slot.partial + news.partial).min(slot.known);
-    slot.judged = (slot.judged + news.judged).min(slices);
+    slot.judged = (slot.judged + news.judged).min(verdicts);
     slot.judged_bad = (slot.judged_bad + news.judged_bad).min(slot.judged);
 }
 

@@ -1,5 +1,7 @@
 //! The ledger against a model that keeps every slice in a map and adds them up one by one.
 
+mod longer;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

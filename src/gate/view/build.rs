@@ -3,7 +3,6 @@
 use super::super::observed::{Change, Observed};
 use super::onset::onset;
 use super::{ClauseView, Health, SloView, Upstream, VersionRecord, View, WindowView};
-use crate::engine::slo::Unit;
 use crate::engine::{DataReason, DataState, Ledger, Seconds, SeriesStatus, Slo, SloSnapshot, SloState, Snapshot};
 
 /// How far before a burn its beginning is looked for, seconds.
@@ -139,13 +138,13 @@ impl Scene<'_> {
         let mut records: Vec<VersionRecord> = Vec::new();
         for (resource, version, from, until) in spans(changes, self.snapshot.at) {
             for entry in self.of(service) {
-                let quantile = matches!(entry.slo.unit, Unit::QuantileSlices { .. });
                 let (mut total, mut bad) = (0, 0);
                 for (_, series) in ledger.of(&entry.slo.id) {
                     let sum = series.window(until, until - from);
+                    let (counted, counted_bad) = series.counted(&sum);
                     let scale = entry.slo.unit.scale();
-                    total += if quantile { sum.judged } else { sum.total / scale };
-                    bad += if quantile { sum.judged_bad } else { sum.bad / scale };
+                    total += counted / scale;
+                    bad += counted_bad / scale;
                 }
                 let same = |record: &&mut VersionRecord| {
                     record.resource == resource && record.version == version && record.slo == entry.slo.id

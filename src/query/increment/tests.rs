@@ -29,6 +29,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
             mute: Vec::new(),
+            resolution_s: None,
         },
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],

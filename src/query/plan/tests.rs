@@ -23,6 +23,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
             mute: Vec::new(),
+            resolution_s: None,
         },
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],

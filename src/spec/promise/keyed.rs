@@ -73,6 +73,7 @@ fn scalar_form<'a>(
     let common = Common {
         objective,
         windows: Vec::new(),
+        resolution: None,
         confidence: Confidence::Default,
         by: Vec::new(),
         series_max: None,
