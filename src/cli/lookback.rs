@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::engine::alert::{AlertBook, AlertKind, TransitionKind};
-use crate::engine::ledger::WindowSum;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Coverage, Labels, Ledger, SeriesStatus, Slo, Unit, burn};
 use crate::prometheus::lookback::{STEP_S, Seen};
@@ -70,7 +69,7 @@ pub fn look(slo: &Slo, seen: &Seen, count_from_s: i64, to_s: i64, resolution_s: 
         seen.series.iter().map(|(labels, spans)| (labels, spans.as_slice())).collect();
     let mut walk =
         Walk { slo, book: AlertBook::new(), before: BTreeMap::new(), newest: BTreeMap::new(), last_bad_s: None };
-    let mut whole = WindowSum::default();
+    let (mut events, mut counted) = (0, (0, 0));
     let mut known_s = 0;
     for (step, start_s) in (first_s..to_s).step_by(STEP_S as usize).enumerate() {
         let end_s = start_s + STEP_S;
@@ -89,7 +88,10 @@ pub fn look(slo: &Slo, seen: &Seen, count_from_s: i64, to_s: i64, resolution_s: 
             walk.last_bad_s = if span.bad > 0 { Some(end_s) } else { walk.last_bad_s };
             known |= is_whole;
             if is_whole && start_s >= count_from_s {
-                whole = plus(whole, series.window(end_s, STEP_S));
+                let sum = series.window(end_s, STEP_S);
+                let (total, bad) = series.counted(&sum);
+                events += sum.total;
+                counted = (counted.0 + total, counted.1 + bad);
             }
         }
         known_s += if known && start_s >= count_from_s { STEP_S } else { 0 };
@@ -97,28 +99,15 @@ pub fn look(slo: &Slo, seen: &Seen, count_from_s: i64, to_s: i64, resolution_s: 
             walk.step(&ledger, end_s, start_s >= count_from_s, &mut looked.alerts);
         }
     }
-    let (total, bad) = match slo.unit {
-        Unit::QuantileSlices { .. } => (whole.judged, whole.judged_bad),
-        _ => (whole.total / slo.unit.scale(), whole.bad / slo.unit.scale()),
-    };
+    let (total, bad) = (counted.0 / slo.unit.scale(), counted.1 / slo.unit.scale());
     looked.days = known_s as f64 / 86_400.0;
     (looked.total, looked.bad) = (total, bad);
     looked.sli = (total > 0).then(|| 1.0 - bad as f64 / total as f64);
     looked.budget_left = (total > 0).then(|| 1.0 - bad as f64 / (total as f64 * slo.budget()));
     looked.alerts.budget = looked.budget_left.is_some_and(|left| left <= 0.0).into();
     let counts_requests = matches!(slo.unit, Unit::Events | Unit::QuantileSlices { .. });
-    looked.events_per_day = (counts_requests && known_s > 0).then(|| whole.total as f64 * 86_400.0 / known_s as f64);
+    looked.events_per_day = (counts_requests && known_s > 0).then(|| events as f64 * 86_400.0 / known_s as f64);
     looked
-}
-
-fn plus(a: WindowSum, b: WindowSum) -> WindowSum {
-    WindowSum {
-        total: a.total + b.total,
-        bad: a.bad + b.bad,
-        judged: a.judged + b.judged,
-        judged_bad: a.judged_bad + b.judged_bad,
-        ..WindowSum::default()
-    }
 }
 
 /// The alerts of one SLO on their way.
