@@ -19,7 +19,7 @@ use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
 use crate::gatekeeper::{self, Gatekeeper};
 use crate::notify::Notifier;
-use crate::prometheus::backfill::{self, Backfill, RECENT_S, Way};
+use crate::prometheus::backfill::{self, Backfill, Way};
 use crate::prometheus::source::Position;
 use crate::prometheus::survey::survey;
 use crate::prometheus::workloads::Wanted;
@@ -260,7 +260,7 @@ impl Daemon {
             self.cold = false;
             return self.source.poll(at_s).await;
         }
-        let from_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
+        let from_s = backfill::recent_from(at_s);
         let (way, poll) = backfill::recent(&mut self.source, from_s, at_s).await;
         self.way = way;
         // Without any answer the next tick starts over; nothing was read that could be read twice.

@@ -15,7 +15,7 @@ use crate::engine::alert::AlertBook;
 use crate::engine::budget::CountingAll;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
-use crate::prometheus::backfill::{self, Backfill, RECENT_S};
+use crate::prometheus::backfill::{self, Backfill};
 use crate::prometheus::survey::survey;
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
@@ -103,7 +103,7 @@ pub(super) async fn evaluate_at(
     let plan = Arc::new(Plan::surveyed(&model, &known).0);
     let mut source = Source::new(client.clone(), Arc::clone(&plan), options.clone(), None);
     let mut ledger = Ledger::new(options.resolution_s);
-    let recent_s = (at_s - RECENT_S).div_euclid(3600) * 3600;
+    let recent_s = backfill::recent_from(at_s);
     let (way, poll) = backfill::recent(&mut source, recent_s, at_s).await;
     if let (true, Some((_, fault))) = (poll.series.is_empty(), poll.faults.first()) {
         return Err(unanswered(fault));

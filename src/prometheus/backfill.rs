@@ -24,7 +24,10 @@ use crate::query::queue::{self, QueueBook, ReadUpTo};
 use crate::query::{Fanout, Fetch, Plan, RawSeries, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
-pub const RECENT_S: i64 = 6 * 3600 + 600;
+const RECENT_S: i64 = 6 * 3600 + 600;
+/// It begins on this grid, seconds: not so much earlier that the fine tier would have dropped its beginning before older
+/// history is put under it, for the first slices of a quiet quantile are judged again then, by what came before them.
+const RECENT_STARTS_S: i64 = 600;
 /// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
 const SAMPLES_PER_SPAN: i64 = 250_000;
 /// Longest and shortest span, seconds. Chunks that reach over its ends are sent twice; they hold about an hour.
@@ -115,6 +118,11 @@ impl Older {
         self.bytes += answer.bytes;
         answer.series
     }
+}
+
+/// Where the recent hours before `at_s` begin.
+pub fn recent_from(at_s: i64) -> i64 {
+    (at_s - RECENT_S).div_euclid(RECENT_STARTS_S) * RECENT_STARTS_S
 }
 
 /// Reads the recent hours `(from_s, to_s]` into the source, raw. Says how older history can be read.
