@@ -36,6 +36,7 @@ The error ratio over the whole window reads all samples of that window at each e
 const PERIOD_INTERVAL: &str = "5m";
 /// How far back a slice of a histogram looks: two scrapes at least, at the usual intervals.
 const SLICE_LOOK: &str = "2m";
+const SLICE_LOOK_S: i64 = 120;
 /// How long data has to be missing before it is said.
 const MISSING_FOR: &str = "10m";
 
@@ -163,14 +164,15 @@ impl Rules<'_> {
     /// Whether the SLO counts slices; then the rule that judges them comes first.
     fn slices(&self, spec: &SloSpec, resolution: TimeSpan, watch: &mut Group) -> Result<bool, String> {
         let source = spec.source.as_ref().map_err(Clone::clone)?;
-        let asked = promql::ask(source, &self.slo.by, "rate", SLICE_LOOK)?;
         let own = self.slo.resolution_s.and_then(TimeSpan::from_seconds);
         let slice = own.unwrap_or(resolution);
+        let look = own.filter(|own| own.seconds() > SLICE_LOOK_S).map_or(SLICE_LOOK.into(), |own| own.to_string());
+        let asked = promql::ask(source, &self.slo.by, "rate", &look)?;
         let (expr, about) = match (self.slo.unit, asked) {
             (Unit::QuantileSlices { quantile }, Asked::Counts { bad, total }) => {
                 let most = number(1.0 - quantile);
                 let about = format!(
-                    "\nA slice is bad while over {} % of the events of the last {SLICE_LOOK} are too slow. Slowburn counts \
+                    "\nA slice is bad while over {} % of the events of the last {look} are too slow. Slowburn counts \
                      them slice by slice of {slice},\nand judges a slice of few events by the shortest span that has \
                      enough; here such slices are judged by what there is.",
                     number((1.0 - quantile) * 100.0)
@@ -284,4 +286,25 @@ fn number(value: f64) -> String {
 
 fn span(seconds: i64) -> String {
     TimeSpan::from_seconds(seconds).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Options, load_texts};
+
+    #[test]
+    fn slices_of_an_slos_own_are_recorded_as_often_and_look_as_far_back() {
+        let text = "name: a\nowner: b\nslo:\n  \
+                    feature_freshness_max_delay_s: {max: 60, resolution: 5m, sli: {gauge: age_seconds}}\n  \
+                    latency_p95_ms: {max: 100, resolution: 5m, sli: {histogram: d_seconds}}\n";
+        let daemon = TimeSpan::from_seconds(30).expect("a length");
+        let first = |spec: &SloSpec| groups(spec, daemon).expect("it can be written").swap_remove(0);
+        let model = load_texts(&[("a.yaml", text)], &Options::default()).model;
+        let groups: Vec<Group> = model.slos.iter().map(first).collect();
+        assert!(groups.iter().all(|group| group.interval.as_deref() == Some("5m")));
+        let [age, p95] = [&groups[0].rules[0].expr, &groups[1].rules[0].expr];
+        assert!(age.starts_with("max_over_time((") && age.ends_with(")[5m:30s])"), "{age}");
+        assert!(p95.contains("d_seconds_count[5m]") && !p95.contains("[2m]"), "{p95}");
+    }
 }
