@@ -35,6 +35,12 @@ impl Known {
     fn is_empty(&self) -> bool {
         *self == Known::default()
     }
+
+    /// Whether it is the same metric as `before`, less some of its buckets. That may be so; it is also what half an answer
+    /// looks like.
+    pub fn lacks(&self, before: &Known) -> bool {
+        self.generation == before.generation && before.bounds.iter().any(|bound| !self.bounds.contains(bound))
+    }
 }
 
 impl Survey {
@@ -187,6 +193,8 @@ impl Probes {
                     (Target::Buckets, Some(bound)) => {
                         found.exists = true;
                         let series: f64 = row.samples.iter().map(|(_, count)| count).sum();
+                        // A count that is no number is no answer.
+                        found.failed |= !series.is_finite();
                         found.buckets.push((bound, row.label("le").to_owned(), series));
                     }
                     (Target::Buckets, None) => {}
