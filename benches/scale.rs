@@ -43,6 +43,11 @@ const DAY: i64 = 86_400;
 type Rules = Vec<(String, String)>;
 
 fn main() -> ExitCode {
+    // As the daemon has it: one heap for all threads.
+    // SAFETY: mallopt takes two numbers and may be called at any time; no thread was started yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
     let quick = std::env::args().any(|arg| arg == "--quick");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let missed = runtime.expect("a runtime can be built").block_on(async {

@@ -211,6 +211,7 @@ impl Plan {
         let mut uses: Vec<Use> = Vec::new();
         let mut exprs: BTreeMap<String, Vec<(usize, Role)>> = BTreeMap::new();
         let mut slis = Vec::new();
+        let mut patterns = HashMap::new();
         for (index, spec) in model.slos.iter().enumerate() {
             let source = survey.source(spec);
             let mut sli = Sli {
@@ -233,7 +234,10 @@ impl Plan {
             match source {
                 Err(reason) => drop(refused.insert(spec.slo.id.clone(), reason.clone())),
                 Ok(source) => match uses_of_source(index, spec.slo.unit, source, survey.of(&spec.slo.id), &mut sli) {
-                    Ok(Sourced::Uses(more)) => uses.extend(more),
+                    Ok(Sourced::Uses(mut more)) => {
+                        more.iter_mut().for_each(|one| one.selector.share(&mut patterns));
+                        uses.extend(more);
+                    }
                     Ok(Sourced::Exprs(all)) => {
                         all.into_iter().for_each(|(expr, role)| exprs.entry(expr).or_default().push((index, role)));
                     }
