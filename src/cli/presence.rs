@@ -143,8 +143,12 @@ impl Wanted {
             labels.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
         if let (true, Some(native)) = (answer.series.is_empty(), &self.native) {
-            // A server that knows no native histograms refuses to be asked about them.
-            let counted = client.query(&format!("count(histogram_count({native}))"), at_s).await.unwrap_or_default();
+            let counted = match client.query(&format!("count(histogram_count({native}))"), at_s).await {
+                Ok(counted) => counted,
+                // A server that knows no native histograms refuses to be asked about them; any other fault says nothing.
+                Err(fault) if fault.is_refusal() => Default::default(),
+                Err(fault) => return Err(fault),
+            };
             let newest = counted.series.first().and_then(|series| series.samples.iter().last());
             if let Some((_, series)) = newest.filter(|(_, series)| *series > 0.0) {
                 (found.raw_series, found.series) = (series as usize, 1);

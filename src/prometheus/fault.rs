@@ -20,6 +20,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the server answered that it does not take such a query: an answer, and no silence.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Fault::Refused(..) | Fault::Status(400..500, _))
+    }
+
     /// Whether it says something of the query, and not of the server: asked again, it would fail again.
     pub fn is_of_the_query(&self) -> bool {
         match self {

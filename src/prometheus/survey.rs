@@ -47,8 +47,7 @@ pub async fn survey(
                 probes.take_natives(i, natives);
             }
             Err(fault) => {
-                let refused = matches!(fault, Fault::Refused(..) | Fault::Status(400..500, _));
-                if !probes.fail(i, refused) {
+                if !probes.fail(i, fault.is_refusal()) {
                     surveyed.faults.push((queries[i].clone(), fault));
                 }
             }
