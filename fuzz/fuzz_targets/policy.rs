@@ -1,5 +1,5 @@
 //! Policies: no text panics the loader, and what it takes without an error is within its bounds and asks people who are
-//! named. Seeds: `cargo +nightly fuzz run policy tests/configs/good tests/configs/bad`.
+//! named. Seeds: `cargo fuzz run -s none policy tests/configs/good tests/configs/bad`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -169,7 +169,7 @@ impl Problem {
         };
         let _ = writeln!(out, ": {label}: {}", clean(&self.what));
         let gutter = self.line.to_string().len() + 1;
-        if let Some(line) = source.and_then(|text| text.lines().nth(self.line.checked_sub(1)?)) {
+        if let Some(line) = source.and_then(|text| lines(text).nth(self.line.checked_sub(1)?)) {
             let (shown, caret) = self.underline(line);
             let _ = writeln!(out, "{:gutter$} |", "");
             let _ = writeln!(out, " {} | {shown}", self.line);
@@ -265,6 +265,11 @@ pub fn sarif(problems: &[Problem]) -> serde_json::Value {
             "results": results,
         }],
     })
+}
+
+/// The lines of a text as YAML counts them: a carriage return alone ends one too (YAML 1.2.2, section 5.4).
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 /// A path as a URI reference (RFC 3986): what is not unreserved or a slash is percent-encoded.

@@ -383,6 +383,15 @@ fn a_line_that_may_hold_a_secret_and_control_characters_are_not_printed() {
 }
 
 #[test]
+fn a_problem_shows_its_own_line_whatever_ends_the_lines() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text = ["name: checkout", "owner: a", "colour: red", "slo: {}", ""].join(end);
+        let shown = load_text("any.yaml", &text).render(false);
+        assert!(shown.contains("any.yaml:3:1") && shown.contains("3 | colour: red\n"), "{end:?}: {shown}");
+    }
+}
+
+#[test]
 fn explained_numbers_are_those_of_the_workbook() {
     let text = "name: a\nowner: x\nslo: {availability: {objective: 99.9, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
     let loaded = load_text("a.yaml", text);
