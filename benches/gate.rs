@@ -3,13 +3,15 @@
 //! `fdatasync` stands beside it, for it decides the durable ones.
 //!
 //! ```text
-//! cargo bench --bench gate                  30 s for each row, so that each has a poll in it (3 minutes)
+//! cargo bench --bench gate                  30 s for each row, so that each has a poll in it (4 minutes)
 //! cargo bench --bench gate -- --quick       3 s each; targets are not judged
 //! ```
 //!
 //! Rows at a rate are open loops: each request has a moment at which it is due, and its time counts from that moment,
 //! whether or not the answers before it had come. A stall is seen by all that it holds up. "As fast as they go" is a
 //! closed loop: each client waits for its answer, then asks again.
+//!
+//! Clients and daemon share all cores; for one row the daemon has one of them, which the clients use as well.
 //!
 //! A client asks in turn for a deploy (allow, which is then redeemed and reported), a rollback (needs approval) and a
 //! restart (deny). Only decisions are counted and timed as such.
@@ -19,7 +21,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -121,6 +123,17 @@ fn run(
     Row { times, per_second, cores }
 }
 
+/// Cores of this machine.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Ties all threads of a process to these cores. `false` where there is but one, or no `taskset`.
+fn pin(pid: u32, to: &str) -> bool {
+    let pinned = Command::new("taskset").args(["-a", "-c", "-p", to, &pid.to_string()]).output();
+    cores() > 1 && pinned.is_ok_and(|pinned| pinned.status.success())
+}
+
 /// Asks for a decision; an allow is redeemed and reported, and that is not part of its time.
 fn decide(wire: &mut Wire, client: usize, n: usize) -> Instant {
     let (action, expected) = [("deploy", "allow"), ("rollback", "needs_approval"), ("restart", "deny")][n % 3];
@@ -181,6 +194,11 @@ fn main() -> ExitCode {
         DURABLE_P99,
     );
     run(&stage, length, None, decide).print("decisions, as fast as they go");
+    if pin(stage.process.pid(), "0") {
+        let row = run(&stage, length, Some(1_000.0), decide);
+        judge("the same at 1,000 a second, daemon on one core", &row, 1_000.0, DURABLE_P99);
+        pin(stage.process.pid(), &format!("0-{}", cores() - 1));
+    }
     judge(
         "explained, 10,000 a second, from when each was due",
         &run(&stage, length, Some(10_000.0), explain),

@@ -248,7 +248,7 @@ impl From<Exit> for ExitCode {
 /// Parses the command line and runs what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    share_the_heap();
+    bound_the_heap();
     crate::prometheus::client::install_tls();
     let exit = match cli.command {
         Command::Demo(args) => block_on(demo::demo(args)),
@@ -280,13 +280,15 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
-/// One heap for all threads. glibc gives each thread one of its own, up to eight a core, and what a cold start leaves in
-/// them stays resident: that was 5 of 27 MB on two cores, and would be more on more.
-fn share_the_heap() {
+/// Bounds what the heap keeps. glibc gives each thread a part of it, up to eight parts a core, and keeps ever larger
+/// pieces in them: what a cold start needs for moments would stay resident for good. One part alone makes the threads that
+/// answer wait for one another.
+fn bound_the_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two numbers and may be called at any time; no thread was started yet.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
     }
 }
 

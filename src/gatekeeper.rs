@@ -7,9 +7,9 @@
 //! ```
 //!
 //! One lock orders everything: what is decided under it is queued for the log under it, so the log has the order of the
-//! book. Waiting for the disk happens outside the lock, and all who wait share one write. An answer that the log refused
-//! is a no. What was refused stands in the book all the same, so nothing is allowed from then on, until a poll finds that
-//! the log can be written and builds the book again from it.
+//! book. Who only looks shares it. Waiting for the disk happens outside the lock, and all who wait share one write. An
+//! answer that the log refused is a no. What was refused stands in the book all the same, so nothing is allowed from then
+//! on, until a poll finds that the log can be written and builds the book again from it.
 //!
 //! After a restart the book is built again from the log, which is all there is to build it from.
 //!
@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -106,7 +106,7 @@ pub struct Options {
 pub struct Gatekeeper(Arc<Inner>);
 
 struct Inner {
-    state: Mutex<State>,
+    state: RwLock<State>,
     log: audit::Log,
     bodies: audit::bodies::Bodies,
     unwritten: unwritten::Unwritten,
@@ -158,7 +158,7 @@ impl Gatekeeper {
         };
         let (changes, _) = watch::channel(0);
         let inner = Inner {
-            state: Mutex::new(state),
+            state: RwLock::new(state),
             log,
             bodies,
             unwritten: Default::default(),
@@ -169,8 +169,14 @@ impl Gatekeeper {
         Ok(Gatekeeper(Arc::new(inner)))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// To change it: whoever holds this holds up everybody else.
+    fn state(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To look at it, beside others who do.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows what changes: a count that grows.
@@ -251,10 +257,15 @@ impl Gatekeeper {
         let changes: Vec<Event> =
             changes.into_iter().map(|change| Event { at: now, kind: EventKind::ChangeObserved { change } }).collect();
         self.note(&mut state, &changes);
-        state.sight = Arc::new(state.sight(poll, now));
+        drop(state);
+        // With many services this takes long, and who asks for an explanation need not wait for it.
+        let sight = Arc::new(self.read().sight(poll, now));
+        let mut state = self.state();
+        state.sight = sight;
         let expired = state.book.expiries(now);
         self.note(&mut state, &expired);
-        let services: Vec<String> = state.sight.views.keys().cloned().collect();
+        let open = |service: &&String| state.book.open_permits_of(service).next().is_some();
+        let services: Vec<String> = state.sight.views.keys().filter(open).cloned().collect();
         for service in services {
             let Some(view) = self.view(&state, &service, now) else { continue };
             let current = state.policy(&service);

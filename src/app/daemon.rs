@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::access::Access;
 use super::evaluation::{Health, Statuses, add_wholes, evaluate};
-use super::history::{Filling, Unfilled, join};
+use super::history::{Filling, Unfilled, give_back, join};
 use super::outlook::Outlook;
 use super::{Options, StartError, guard};
 use crate::engine::alert::{AlertBook, Transition};
@@ -474,6 +474,7 @@ impl Daemon {
                 self.unfilled.again(filling.tries, &fault);
             }
         }
+        give_back();
     }
 
     fn restore(&mut self, saved: Saved) -> Result<(), StoreError> {

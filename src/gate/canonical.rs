@@ -3,7 +3,7 @@
 //! Members are sorted by the UTF-16 units of their names, numbers are written as ECMAScript writes them, and only what
 //! must be escaped is. So two sides that agree on the value agree on the digest.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
@@ -39,7 +39,7 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&hex(&self.0)).expect("digits are ASCII"))
     }
 }
 
@@ -74,6 +74,16 @@ impl TryFrom<String> for Digest {
     }
 }
 
+/// 32 bytes as hexadecimal digits, small letters.
+pub fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut hex = [0; 64];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    hex
+}
+
 /// `value` in canonical form.
 pub fn text(value: &Value) -> String {
     let mut text = String::new();
@@ -101,25 +111,32 @@ pub fn write(value: &Value, out: &mut String) {
         }
         Value::Object(members) => {
             out.push('{');
-            for (i, (name, value)) in sorted(members).into_iter().enumerate() {
+            let mut member = |i, (name, value): (&String, &Value)| {
                 if i > 0 {
                     out.push(',');
                 }
                 write_text(name, out);
                 out.push(':');
                 write(value, out);
+            };
+            match is_sorted(members) {
+                true => members.iter().enumerate().for_each(|(i, one)| member(i, one)),
+                false => sorted(members).into_iter().enumerate().for_each(|(i, one)| member(i, one)),
             }
             out.push('}');
         }
     }
 }
 
+/// Whether the order in which the map keeps its members is the canonical one.
+fn is_sorted(members: &Map<String, Value>) -> bool {
+    members.keys().all(|name| name.is_ascii()) && members.keys().is_sorted()
+}
+
 /// The members of an object in canonical order.
 pub fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
-    if members.keys().all(|name| name.is_ascii()) {
-        sorted.sort_unstable_by_key(|(name, _)| *name);
-    } else {
+    if !is_sorted(members) {
         sorted.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
     }
     sorted
@@ -127,13 +144,25 @@ pub fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
 
 /// Appends a text with its quotes. serde_json escapes what RFC 8785 wants escaped, and no more.
 pub fn write_text(text: &str, out: &mut String) {
+    // Nearly every text stands as it is.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     out.push_str(&serde_json::to_string(text).expect("a text is always written"));
 }
+
+/// Every whole number up to here is a double.
+const EXACT: u64 = 1 << 53;
 
 fn write_number(number: &Number, out: &mut String) {
     match (number.as_i64(), number.as_f64()) {
         // Whole numbers beyond 2^53 are doubles to ECMAScript, so to RFC 8785.
-        (Some(whole), _) if whole.unsigned_abs() <= 1 << 53 => out.push_str(&whole.to_string()),
+        (Some(whole), _) if whole.unsigned_abs() <= EXACT => {
+            write!(out, "{whole}").expect("a text takes whatever is written");
+        }
         (_, Some(double)) => write_double(double, out),
         _ => out.push_str("null"),
     }
@@ -143,6 +172,7 @@ fn write_number(number: &Number, out: &mut String) {
 /// one would not say what was meant.
 pub fn changed_number(value: &Value) -> Option<&Number> {
     match value {
+        Value::Number(number) if number.as_i64().is_some_and(|whole| whole.unsigned_abs() <= EXACT) => None,
         Value::Number(number) if !number.is_f64() => {
             let mut text = String::new();
             write_number(number, &mut text);

@@ -1,5 +1,6 @@
 //! What a decision consists of: checks, each with what was observed, its bound, and what would clear it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -124,16 +125,16 @@ impl ClearBy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// Which check: `slo.necessity`, `data.quality`. Several rows may have the same, one for each SLO.
-    pub id: String,
+    pub id: Cow<'static, str>,
     /// What it comes to.
     pub effect: Effect,
     /// Why.
     pub code: ReasonCode,
     /// A sentence for people.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// What was observed, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub observed: BTreeMap<String, Value>,
+    pub observed: BTreeMap<Cow<'static, str>, Value>,
     /// What it was held against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<String>,
@@ -210,14 +211,19 @@ pub struct Decision {
 
 impl Check {
     /// A check that holds.
-    pub(super) fn holds(id: &str, message: impl Into<String>) -> Self {
+    pub(super) fn holds(id: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Check::new(id, Effect::Allow, ReasonCode::Holds, message)
     }
 
     /// A check and what it comes to.
-    pub(super) fn new(id: &str, effect: Effect, code: ReasonCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        id: &'static str,
+        effect: Effect,
+        code: ReasonCode,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Check {
-            id: id.to_string(),
+            id: id.into(),
             effect,
             code,
             message: message.into(),
@@ -230,8 +236,8 @@ impl Check {
         }
     }
 
-    pub(super) fn observed(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.observed.insert(name.to_string(), value.into());
+    pub(super) fn observed(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+        self.observed.insert(name.into(), value.into());
         self
     }
 

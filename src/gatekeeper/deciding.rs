@@ -154,7 +154,7 @@ impl Gatekeeper {
     /// The request cannot be read.
     pub fn explain(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
         let request = parse(body)?;
-        let state = self.state();
+        let state = self.read();
         let now = self.now();
         let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
         let known = state.digest(&request.service);

@@ -21,7 +21,7 @@ impl Gatekeeper {
     /// # Errors
     /// There is none of this id.
     pub fn permit(&self, id: &str) -> Result<Value, Blocked> {
-        let state = self.state();
+        let state = self.read();
         state.book.permit(id).map(|permit| answer::permit(permit, self.now())).ok_or_else(|| unknown("permit", id))
     }
 
@@ -30,7 +30,7 @@ impl Gatekeeper {
     /// # Errors
     /// There is none of this id.
     pub fn approval(&self, id: &str) -> Result<Value, Blocked> {
-        let state = self.state();
+        let state = self.read();
         self.approval_in(&state, id, self.now()).ok_or_else(|| unknown("approval", id))
     }
 
@@ -49,7 +49,7 @@ impl Gatekeeper {
 
     /// Open approvals, and the last closed ones; newest first.
     pub fn approvals(&self) -> Value {
-        let state = self.state();
+        let state = self.read();
         let now = self.now();
         let mut all: Vec<_> = state.book.approvals().collect();
         all.sort_by_key(|approval| std::cmp::Reverse((approval.asked_at, approval.id.clone())));
@@ -62,14 +62,14 @@ impl Gatekeeper {
 
     /// Halts that hold.
     pub fn halts(&self) -> Value {
-        let state = self.state();
+        let state = self.read();
         let halts: Vec<Value> = state.book.halts(self.now()).map(answer::halt).collect();
         json!({"halts": halts})
     }
 
     /// For the metrics: halts that hold, and approvals that wait.
     pub fn waiting(&self) -> (usize, usize) {
-        let state = self.state();
+        let state = self.read();
         let now = self.now();
         let pending = state.book.approvals().filter(|approval| approval.is_open(now)).count();
         (state.book.halts(now).count(), pending)
@@ -77,7 +77,7 @@ impl Gatekeeper {
 
     /// What each actor's acts came to.
     pub fn operators(&self) -> Value {
-        let state = self.state();
+        let state = self.read();
         let rows: Vec<Value> = state
             .book
             .trust()
@@ -105,7 +105,7 @@ impl Gatekeeper {
     /// # Errors
     /// It has no policy, or there is none of this name.
     pub fn signals_of(&self, service: &str) -> Result<Value, Blocked> {
-        let state = self.state();
+        let state = self.read();
         let (signals, change) = self.signals_in(&state, service).ok_or_else(|| {
             Blocked::Unknown(format!("there is no service {service:?} with a policy: nothing is safe there"))
         })?;
@@ -114,7 +114,7 @@ impl Gatekeeper {
 
     /// For the metrics: signals and change state of every service that has a policy.
     pub fn all_signals(&self) -> Vec<(Vec<Signal>, ChangeState)> {
-        let state = self.state();
+        let state = self.read();
         let services: Vec<String> = state.rules.policies.keys().cloned().collect();
         services.iter().filter_map(|service| self.signals_in(&state, service)).collect()
     }

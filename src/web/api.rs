@@ -16,8 +16,10 @@ pub struct Json<'a, T>(pub &'a T);
 
 impl<T: Serialize> IntoResponse for Json<'_, T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(self.0) {
-            Ok(mut body) => {
+        // What most answers need.
+        let mut body = Vec::with_capacity(8 * 1024);
+        match serde_json::to_writer(&mut body, self.0) {
+            Ok(()) => {
                 body.push(b'\n');
                 ([(header::CONTENT_TYPE, "application/json")], body).into_response()
             }

@@ -128,8 +128,8 @@ impl Book {
         if strictest.answer == Answer::Allow {
             return Ok(decisions);
         }
-        let stops: Vec<String> =
-            strictest.checks.iter().filter(|check| check.stops()).map(|check| check.message.clone()).collect();
+        let stops: Vec<&str> =
+            strictest.checks.iter().filter(|check| check.stops()).map(|check| check.message.as_ref()).collect();
         let what = format!("it would be {} now: {}", strictest.answer.as_str(), stops.join("; "));
         Err((Refusal::new(ReasonCode::StateWorsened, what), decisions))
     }

@@ -111,7 +111,7 @@ fn with_burns(mut check: Check, slo: &SloView) -> Check {
     check = check.observed("slo", slo.id.as_str()).observed("state", state(slo.state));
     for window in &slo.windows {
         if let Some(burn) = window.burn {
-            check = check.observed(&format!("burn_{}", span(window.window_s)), round(burn));
+            check = check.observed(format!("burn_{}", span(window.window_s)), round(burn));
         }
     }
     if let Some(left) = slo.budget_remaining {

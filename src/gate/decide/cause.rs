@@ -33,7 +33,7 @@ pub(super) fn cause(case: &Case<'_>, checks: &mut Vec<Check>) {
     }
 }
 
-fn uncorrelated(case: &Case<'_>, id: &str, what: String) -> Check {
+fn uncorrelated(case: &Case<'_>, id: &'static str, what: String) -> Check {
     let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
     Check::new(id, effect, ReasonCode::NotCorrelated, what).clear(ClearBy::Approval)
 }

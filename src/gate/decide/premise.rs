@@ -49,11 +49,11 @@ pub(super) fn premise(case: &Case<'_>, checks: &mut Vec<Check>) {
     }
 }
 
-fn stale(id: &str, what: String) -> Check {
+fn stale(id: &'static str, what: String) -> Check {
     Check::new(id, Effect::Deny, ReasonCode::StalePremise, what).clear(ClearBy::Request)
 }
 
-fn unobserved(case: &Case<'_>, id: &str, what: String) -> Check {
+fn unobserved(case: &Case<'_>, id: &'static str, what: String) -> Check {
     let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
     Check::new(id, effect, ReasonCode::PremiseUnobserved, what).clear(ClearBy::Data)
 }
