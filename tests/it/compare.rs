@@ -287,7 +287,9 @@ async fn what_sloth_and_pyrra_recorded_is_explained() {
         main_cause(birth);
         let lost = -amount(birth, "first_errors") * truth.total as f64;
         assert!((lost - 180.0).abs() < 1.0, "{lost} of 720 errors: {birth:#}");
-        assert!(birth["unexplained_share"].as_f64().expect("a rest").abs() < 0.05, "{birth:#}");
+        // Held against a cause, not against the difference: where the causes cancel, that is as good as nothing.
+        let rest = birth["unexplained"].as_f64().expect("a rest");
+        assert!(rest.abs() < 0.05 * amount(birth, "first_errors").abs(), "{birth:#}");
     }
     let errors = row("birth-errors");
     assert_eq!((&errors["verdict"], main_cause(errors)), (&"differ".into(), "first_errors"), "{errors:#}");
