@@ -294,6 +294,7 @@ async fn what_sloth_and_pyrra_recorded_is_explained() {
     let errors = row("birth-errors");
     assert_eq!((&errors["verdict"], main_cause(errors)), (&"differ".into(), "first_errors"), "{errors:#}");
     assert!((share(errors, "first_errors") - 1.0).abs() < 0.02, "{errors:#}");
+    assert!(errors["unexplained_share"].as_f64().expect("a rest").abs() < 0.05, "{errors:#}");
     // Without `or vector(0)` nothing is recorded before the first error.
     let bare = row("birth-bare");
     assert_eq!((&bare["verdict"], main_cause(bare)), (&"differ".into(), "missing_evaluations"), "{bare:#}");
