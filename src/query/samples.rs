@@ -2,7 +2,12 @@
 
 /// Samples of one raw series in time order.
 #[derive(Debug, Clone, Default)]
-pub struct Samples(Vec<(i64, f64)>);
+pub struct Samples {
+    pairs: Vec<(i64, f64)>,
+    /// Start timestamps, as `(from this sample on, milliseconds; the counter began at, milliseconds)`. One entry for each
+    /// change, because a counter begins anew seldom; empty where the source stores none.
+    starts: Vec<(i64, Option<i64>)>,
+}
 
 impl Samples {
     /// Takes samples in any order; they are sorted by time, of equal times the last one stays.
@@ -17,27 +22,50 @@ impl Samples {
             }
             same
         });
-        Samples(pairs)
+        Samples { pairs, starts: Vec::new() }
+    }
+
+    /// The same for samples that carry the moment at which their counter began: `(milliseconds, value, start in
+    /// milliseconds)`.
+    pub fn with_starts(mut samples: Vec<(i64, f64, Option<i64>)>) -> Self {
+        samples.sort_by_key(|&(at, ..)| at);
+        let mut starts: Vec<(i64, Option<i64>)> = Vec::new();
+        for &(at, _, start) in &samples {
+            // Of equal times the last one stays, here as in `new`.
+            starts.pop_if(|&mut (before, _)| before == at);
+            if starts.last().map_or(start.is_some(), |&(_, before)| before != start) {
+                starts.push((at, start));
+            }
+        }
+        let pairs = samples.into_iter().map(|(at, value, _)| (at, value)).collect();
+        Samples { starts, ..Samples::new(pairs) }
+    }
+
+    /// When the counter of the sample at `at_ms` began, milliseconds, as the source itself stores it (a start or
+    /// "created" timestamp): the strongest evidence of births and restarts there is. `None` where it does not say.
+    pub fn start_ms(&self, at_ms: i64) -> Option<i64> {
+        let after = self.starts.partition_point(|&(from, _)| from <= at_ms);
+        self.starts[..after].last().and_then(|&(_, start)| start)
     }
 
     /// `(milliseconds since the epoch, value)` in time order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, f64)> + '_ {
-        self.0.iter().copied()
+        self.pairs.iter().copied()
     }
 
     /// The same, all at once.
     pub fn as_slice(&self) -> &[(i64, f64)] {
-        &self.0
+        &self.pairs
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 }
 
@@ -79,4 +107,26 @@ pub(super) fn key_of_pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>)
         eat(value.as_bytes());
     }
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_knows_when_its_counter_began() {
+        let samples = Samples::with_starts(vec![
+            (60, 3.0, Some(5)),
+            (10, 1.0, None),
+            (30, 2.0, Some(5)),
+            (90, 0.0, None),
+            (90, 1.0, Some(80)),
+            (120, 2.0, None),
+        ]);
+        assert_eq!(samples.as_slice(), [(10, 1.0), (30, 2.0), (60, 3.0), (90, 1.0), (120, 2.0)]);
+        let starts: Vec<_> = samples.iter().map(|(at, _)| samples.start_ms(at)).collect();
+        assert_eq!(starts, [None, Some(5), Some(5), Some(80), None]);
+        assert_eq!(samples.start_ms(5), None);
+        assert_eq!(Samples::new(vec![(10, 1.0)]).start_ms(10), None);
+    }
 }
