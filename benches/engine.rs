@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use slowburn::engine::ledger::{Coverage, Ledger, SeriesLedger, SliceDelta};
 use slowburn::engine::status::{DataHealth, DataReason, DataState};
-use slowburn::engine::{AlertBook, BurnClause, Labels, Slo, Speed, Unit, burn, chance};
+use slowburn::engine::{AlertMachine, BurnClause, Labels, Slo, Speed, Unit, burn, chance};
 
 const RES: i64 = 30;
 const DAY: i64 = 86_400;
@@ -163,7 +163,7 @@ fn fleet(count: usize, total: u64, bad: u64, what: &str) {
     };
     row(&format!("evaluate one SLO again and again, {what}"), each(warm, 1000));
     row(&format!("evaluate {count} SLOs, 30 d, default clauses, {what} (target 20 ms)"), millis(time));
-    let mut book = AlertBook::new();
+    let mut book = AlertMachine::new();
     let time =
         timed(9, || slos.iter().zip(&known).map(|(slo, status)| book.step(slo, status, NOW).len()).sum::<usize>());
     row(&format!("step the alerts of {count} SLOs, {what}"), millis(time));

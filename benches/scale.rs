@@ -17,7 +17,7 @@ use std::time::Instant;
 use slowburn::app::evaluation::{Health, Statuses, evaluate};
 use slowburn::engine::ledger::{Coverage, SeriesLedger, SliceDelta};
 use slowburn::engine::status::{DataHealth, DataReason, DataState};
-use slowburn::engine::{AlertBook, Labels, Ledger, Slo, Unit};
+use slowburn::engine::{AlertMachine, Labels, Ledger, Slo, Unit};
 use slowburn::prometheus::answer;
 use slowburn::query::Plan;
 use slowburn::spec::{self, Model};
@@ -254,7 +254,7 @@ fn evaluated(slos: &[Arc<Slo>], ledger: &Ledger, quick: bool, table: &mut Table)
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(T0) };
     let (filling, notes) = (BTreeSet::new(), BTreeMap::new());
     let (unseen, folded) = (|_| fresh, |_: usize, _: &Labels| false);
-    let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
+    let (mut statuses, mut book) = (Statuses::new(), AlertMachine::new());
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..25 {
         let seen = (0..slos.len()).map(|sli| ((sli, Labels::new()), fresh)).collect();

@@ -19,16 +19,16 @@ pub mod slo;
 pub mod snapshot;
 pub mod status;
 pub mod whole;
+mod window;
 
-pub use alert::{Alert, AlertBook, AlertKind};
-pub use budget::BudgetStatus;
+pub use alert::{Alert, AlertKind, AlertMachine};
 pub use exclusion::Exclusion;
 pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};
 pub use slo::{BurnClause, RATIO_SCALE, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
-pub use status::{DataReason, DataState, SeriesStatus, SloState};
+pub use status::{BudgetStatus, CountingAll, DataReason, DataState, SeriesStatus, SloState};
 pub use whole::Whole;
 
 /// Seconds since the Unix epoch. Slices, windows and alert times use it; samples keep milliseconds.

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::alert::AlertBook;
+use crate::engine::alert::AlertMachine;
 use crate::engine::ledger::HourRecord;
 use crate::engine::{Labels, Ledger, SeriesStatus, SliceDelta};
 
@@ -95,7 +95,7 @@ pub struct Saved {
     /// Where the source stood then, in its own form.
     pub position: Vec<u8>,
     /// Firing and lately resolved alerts.
-    pub alerts: AlertBook,
+    pub alerts: AlertMachine,
     /// The last status of each series.
     pub statuses: Vec<(String, SeriesStatus)>,
     /// SLOs whose history had not been read yet.
@@ -121,7 +121,7 @@ pub struct Commit<'a> {
     /// Where the source stands after it, in its own form.
     pub position: Vec<u8>,
     /// Alerts after it.
-    pub alerts: &'a AlertBook,
+    pub alerts: &'a AlertMachine,
     /// Statuses after it, by SLO id.
     pub statuses: &'a [(&'a str, &'a SeriesStatus)],
     /// What it booked.

@@ -446,7 +446,7 @@ fn impure_code_is_seen_through_every_way_of_naming_it() {
 fn imports_against_the_arrows_are_seen() {
     for (path, bad) in [
         ("src/engine/alert.rs", "use crate::spec::Model;"),
-        ("src/engine/alert/book.rs", "use super::super::super::notify::Event;"),
+        ("src/engine/alert/machine.rs", "use super::super::super::notify::Event;"),
         ("src/engine.rs", "use super::web;"),
         ("src/query/plan.rs", "use crate::{engine::Slo, prometheus::Source};"),
         ("src/notify.rs", "fn f() { crate::web::serve() }"),
@@ -457,7 +457,7 @@ fn imports_against_the_arrows_are_seen() {
         assert_eq!(arrows(path, bad).len(), 1, "{path}: {bad}");
     }
     for (path, good) in [
-        ("src/engine/alert/book.rs", "use super::super::labels::Labels; use crate::engine::Seconds;"),
+        ("src/engine/alert/machine.rs", "use super::super::labels::Labels; use crate::engine::Seconds;"),
         ("src/spec/read.rs", "use crate::engine::Slo;\n#[cfg(test)]\nmod tests { use crate::config::load; }"),
         ("src/spec/tests.rs", "use crate::config::load;"),
         ("src/cli.rs", "use crate::demo::Fleet;"),

@@ -13,7 +13,7 @@ use super::evaluation::{Health, Statuses, add_wholes, evaluate};
 use super::history::{Filling, Unfilled, give_back, join};
 use super::outlook::Outlook;
 use super::{Options, StartError, guard};
-use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::alert::{AlertMachine, Transition};
 use crate::engine::ledger::End;
 use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
@@ -56,7 +56,7 @@ pub struct Daemon {
     rules: Rules,
     source: Source,
     ledger: Ledger,
-    book: AlertBook,
+    book: AlertMachine,
     statuses: Statuses,
     store: Option<Store>,
     filling: Option<Filling>,
@@ -134,7 +134,7 @@ impl Daemon {
             client,
             source,
             ledger: Ledger::new(resolution_s),
-            book: AlertBook::new(),
+            book: AlertMachine::new(),
             statuses: Statuses::new(),
             store,
             filling: None,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::engine::alert::{AlertBook, Transition};
+use crate::engine::alert::{AlertMachine, Transition};
 use crate::engine::burn;
 use crate::engine::ledger::SeriesLedger;
 use crate::engine::status::{DataHealth, DataReason, DataState};
@@ -38,7 +38,7 @@ pub fn evaluate(
     health: &Health<'_>,
     at: Seconds,
     statuses: &mut Statuses,
-    book: &mut AlertBook,
+    book: &mut AlertMachine,
 ) -> (Snapshot, Vec<Transition>) {
     let mut snapshot = Snapshot { at, ..Snapshot::default() };
     let mut transitions = Vec::new();
@@ -79,7 +79,7 @@ fn series_of(
     health: &Health<'_>,
     at: Seconds,
     before: Option<&BTreeMap<Labels, SeriesStatus>>,
-    book: &AlertBook,
+    book: &AlertMachine,
 ) -> Vec<SeriesStatus> {
     let mut series: Vec<SeriesStatus> = Vec::new();
     for (labels, slices) in ledger.of(&slo.id) {
@@ -140,7 +140,7 @@ fn doubted(data: DataHealth, filling: bool) -> DataHealth {
 }
 
 /// Whether a child has left the page: nothing was seen of it for an hour, and nothing fires on it.
-fn gone(slo: &Slo, labels: &Labels, data: DataHealth, at: Seconds, book: &AlertBook) -> bool {
+fn gone(slo: &Slo, labels: &Labels, data: DataHealth, at: Seconds, book: &AlertMachine) -> bool {
     use crate::engine::alert::AlertKind;
     let burning = || {
         [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget]

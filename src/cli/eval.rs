@@ -11,8 +11,8 @@ use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, Statuses, evaluate};
 use crate::app::history::join;
 use crate::config::Settings;
-use crate::engine::alert::AlertBook;
-use crate::engine::budget::CountingAll;
+use crate::engine::CountingAll;
+use crate::engine::alert::AlertMachine;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill};
@@ -134,7 +134,7 @@ pub(super) async fn evaluate_at(
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
     let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
     let notes = source.plan().notes.clone();
-    let (mut statuses, mut book) = (Statuses::new(), AlertBook::new());
+    let (mut statuses, mut book) = (Statuses::new(), AlertMachine::new());
     let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0;
     Ok((snapshot, ledger))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::alert::{AlertBook, AlertKind, TransitionKind};
+use crate::engine::alert::{AlertKind, AlertMachine, TransitionKind};
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Coverage, Labels, Ledger, SeriesStatus, Slo, Unit, burn};
 use crate::prometheus::lookback::{STEP_S, Seen};
@@ -68,7 +68,7 @@ pub fn look(slo: &Slo, seen: &Seen, count_from_s: i64, to_s: i64, resolution_s: 
     let mut places: Vec<(&Labels, &[_])> =
         seen.series.iter().map(|(labels, spans)| (labels, spans.as_slice())).collect();
     let mut walk =
-        Walk { slo, book: AlertBook::new(), before: BTreeMap::new(), newest: BTreeMap::new(), last_bad_s: None };
+        Walk { slo, book: AlertMachine::new(), before: BTreeMap::new(), newest: BTreeMap::new(), last_bad_s: None };
     let (mut events, mut counted) = (0, (0, 0));
     let mut known_s = 0;
     for (step, start_s) in (first_s..to_s).step_by(STEP_S as usize).enumerate() {
@@ -113,7 +113,7 @@ pub fn look(slo: &Slo, seen: &Seen, count_from_s: i64, to_s: i64, resolution_s: 
 /// The alerts of one SLO on their way.
 struct Walk<'a> {
     slo: &'a Slo,
-    book: AlertBook,
+    book: AlertMachine,
     before: BTreeMap<Labels, SeriesStatus>,
     /// End of the newest sum of each series.
     newest: BTreeMap<Labels, i64>,

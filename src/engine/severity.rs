@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::AlertKind;
+use super::alert::kind::AlertKind;
 use super::labels::Labels;
 
 /// `SEV-1` to `SEV-5`; 1 is the worst.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::AlertKind;
+use super::alert::kind::AlertKind;
 use super::period::{Period, Terms};
 use super::severity::SeverityRule;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Seconds;
-use super::budget::BudgetStatus;
 use super::labels::Labels;
 use super::ledger::BadBounds;
+use super::period::BudgetReset;
 use super::slo::Speed;
 
 /// How an SLO stands.
@@ -127,6 +127,47 @@ pub struct WindowStatus {
     /// the whole window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_bounds: Option<BadBounds>,
+}
+
+/// One window of an SLO with its budget, as every surface shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// What it is called: `30d`, `month`.
+    pub name: String,
+    /// The time zone of a calendar window.
+    pub time_zone: Option<String>,
+    /// Its start.
+    pub from: Seconds,
+    /// When its budget begins anew; `None` where it rolls.
+    pub resets_at: Option<Seconds>,
+    /// Its counts, so far.
+    #[serde(flatten)]
+    pub window: WindowStatus,
+    /// As of [`super::SeriesStatus::budget_remaining`].
+    pub budget_remaining: Option<f64>,
+    /// As of [`super::SeriesStatus::exhaustion_s`].
+    pub exhaustion_s: Option<f64>,
+    /// Share of its slices so far that are known, 0..=1.
+    pub coverage: f64,
+    /// The reset since which its budget counts, if there was one in it.
+    pub reset: Option<Arc<BudgetReset>>,
+    /// The same with everything counted, where exclusions leave something out.
+    pub counting_all: Option<CountingAll>,
+}
+
+/// What a window would say without exclusions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CountingAll {
+    /// How much of the window does not count, seconds: in the steps in which it is still known.
+    pub excluded_s: i64,
+    /// Events in it, all of them.
+    pub total: u64,
+    /// Bad ones, all of them.
+    pub bad: u64,
+    /// `bad / total`.
+    pub error_ratio: Option<f64>,
+    /// What would be left of the budget.
+    pub budget_remaining: Option<f64>,
 }
 
 /// Everything known of one series of one SLO at `at`.

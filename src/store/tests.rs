@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
-use crate::engine::alert::AlertBook;
+use crate::engine::alert::AlertMachine;
 use crate::engine::{Coverage, Slo, SloState, Unit, WindowSum};
 
 const RES: i64 = 30;
@@ -41,7 +41,7 @@ struct Life {
     slos: Vec<Slo>,
     store: Store,
     ledger: Ledger,
-    book: AlertBook,
+    book: AlertMachine,
     statuses: Vec<(String, SeriesStatus)>,
     unfilled: BTreeSet<String>,
 }
@@ -61,7 +61,7 @@ impl Life {
             slos,
             store,
             ledger: Ledger::new(RES),
-            book: AlertBook::new(),
+            book: AlertMachine::new(),
             statuses: Vec::new(),
             unfilled: BTreeSet::new(),
         }

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::{App, Info, Limits, Readiness, Reload};
 use crate::clock::Clock;
+use crate::engine::CountingAll;
 use crate::engine::alert::{Alert, AlertKind};
-use crate::engine::budget::CountingAll;
 use crate::engine::exclusion::{Exclusion, Span};
 use crate::engine::ledger::BadBounds;
 use crate::engine::severity::Sev;

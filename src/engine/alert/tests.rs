@@ -89,7 +89,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
 }
 
 /// One line an alert: kind, severity, start, and what is special about it.
-fn shown(book: &AlertBook) -> String {
+fn shown(book: &AlertMachine) -> String {
     let lines = book.active().into_iter().map(|alert| {
         let mut line = format!("{} {} +{}", alert.kind.as_str(), alert.sev, alert.starts_at - T0);
         if let Some(ended) = alert.resolved_at {
@@ -107,16 +107,16 @@ fn shown(book: &AlertBook) -> String {
 }
 
 /// Steps a book through `(seconds after T0, what is said, alerts then)`.
-fn check(slo: &Slo, rows: &[(i64, Says, &str)]) -> (AlertBook, Vec<Transition>) {
-    let (mut book, mut transitions) = (AlertBook::new(), Vec::new());
+fn check(slo: &Slo, rows: &[(i64, Says, &str)]) -> (AlertMachine, Vec<Transition>) {
+    let (mut book, mut transitions) = (AlertMachine::new(), Vec::new());
     for (after, says, expected) in rows {
         transitions.extend(book.step(slo, &status(*says, T0 + after), T0 + after));
         assert_eq!(shown(&book), *expected, "at +{after}");
         let json = serde_json::to_string(&book).expect("the book serializes");
-        let back: AlertBook = serde_json::from_str(&json).expect("just written");
+        let back: AlertMachine = serde_json::from_str(&json).expect("just written");
         assert_eq!(back, book, "at +{after}");
         let bytes = postcard::to_allocvec(&book).expect("the book serializes");
-        assert_eq!(postcard::from_bytes::<AlertBook>(&bytes).expect("just written"), book);
+        assert_eq!(postcard::from_bytes::<AlertMachine>(&bytes).expect("just written"), book);
     }
     (book, transitions)
 }
@@ -138,7 +138,7 @@ fn a_burn_fires_once_and_is_kept_15_minutes_after_it_ends() {
             (1020, CALM, ""),
         ],
     );
-    assert_eq!(book, AlertBook::new(), "nothing is left behind");
+    assert_eq!(book, AlertMachine::new(), "nothing is left behind");
     use TransitionKind::{Fired, Resolved};
     let expected = [
         (AlertKind::FastBurn, Fired(FireReason::Burning)),
@@ -297,7 +297,7 @@ fn nothing_ends_while_history_is_still_being_read() {
 
 #[test]
 fn an_unknown_state_holds_too() {
-    let mut book = AlertBook::new();
+    let mut book = AlertMachine::new();
     book.step(&slo(), &status(FAST, T0), T0);
     let mut unheard = status(CALM, T0 + 30);
     (unheard.state, unheard.budget_remaining) = (SloState::Unknown, None);
@@ -359,7 +359,7 @@ fn budget_levels_for_other_series_do_not_count() {
     let mut realtime = rule(Condition::BudgetBelow(0.9), 1);
     realtime.when.insert("tier".to_owned(), "realtime".to_owned());
     slo.severity = vec![realtime];
-    let mut book = AlertBook::new();
+    let mut book = AlertMachine::new();
     for (tier, fires) in [("realtime", true), ("batch", false)] {
         let mut status = status(CALM, T0);
         status.labels.set("tier", tier);
@@ -377,12 +377,12 @@ fn a_removed_slo_resolves_what_fires() {
     book.prune(T0 + 60 + RESOLVED_KEPT_S);
     assert_eq!(shown(&book), "fast_burn SEV-2 +0 resolved +60");
     book.prune(T0 + 61 + RESOLVED_KEPT_S);
-    assert_eq!(book, AlertBook::new());
+    assert_eq!(book, AlertMachine::new());
 }
 
 #[test]
 fn identity_is_labels_that_never_change_and_series_labels_do_not_clash() {
-    let mut book = AlertBook::new();
+    let mut book = AlertMachine::new();
     let mut status = status(FAST, T0);
     status.labels = Labels::from_iter([("model", "llama"), ("severity", "high"), ("kind", "gpu")]);
     book.step(&slo(), &status, T0);
@@ -418,7 +418,7 @@ fn annotations_say_what_a_person_needs() {
 
 #[test]
 fn a_start_nobody_saw_is_the_onset_of_the_state() {
-    let mut book = AlertBook::new();
+    let mut book = AlertMachine::new();
     let mut late = status(FAST, T0);
     late.since = Some(T0 - 600);
     book.step(&slo(), &late, T0);
@@ -446,7 +446,7 @@ fn numbers_and_durations_read_well() {
 #[test]
 fn the_same_evaluations_make_the_same_bytes() {
     let run = || {
-        let mut book = AlertBook::new();
+        let mut book = AlertMachine::new();
         let mut transitions = Vec::new();
         for (step, says) in [CALM, FAST, BOTH, BOTH.blind(), SLOW, SPENT, CALM].into_iter().enumerate() {
             for model in ["b", "a", "c"] {
@@ -492,7 +492,7 @@ mod fanned_out {
     }
 
     /// What goes out, as `kind of whose`.
-    fn out(book: &AlertBook) -> Vec<String> {
+    fn out(book: &AlertMachine) -> Vec<String> {
         let firing = book.active().into_iter().filter(|alert| alert.resolved_at.is_none());
         let whose = |alert: &&Alert| alert.inhibited_by.is_none();
         let mut out: Vec<String> = firing
@@ -509,7 +509,7 @@ mod fanned_out {
     fn check(rows: &[Row<'_>]) {
         let mut slo = slo();
         slo.by = vec!["model".into()];
-        let mut book = AlertBook::new();
+        let mut book = AlertMachine::new();
         for (after, whole, children, expected) in rows {
             book.step_all(&slo, &statuses(*whole, children, T0 + after), T0 + after);
             assert_eq!(out(&book), *expected, "at +{after}");

@@ -80,7 +80,7 @@ pub enum ResolveReason {
 /// All alerts of all series. Serializes as a list of series that have any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<SeriesAlerts>", into = "Vec<SeriesAlerts>")]
-pub struct AlertBook {
+pub struct AlertMachine {
     series: BTreeMap<String, BTreeMap<Labels, SeriesAlerts>>,
 }
 
@@ -94,9 +94,9 @@ struct SeriesAlerts {
     no_data_since: Option<Seconds>,
 }
 
-impl From<Vec<SeriesAlerts>> for AlertBook {
+impl From<Vec<SeriesAlerts>> for AlertMachine {
     fn from(list: Vec<SeriesAlerts>) -> Self {
-        let mut book = AlertBook::default();
+        let mut book = AlertMachine::default();
         for entry in list {
             book.series.entry(entry.slo_id.clone()).or_default().insert(entry.series.clone(), entry);
         }
@@ -104,19 +104,19 @@ impl From<Vec<SeriesAlerts>> for AlertBook {
     }
 }
 
-impl From<AlertBook> for Vec<SeriesAlerts> {
-    fn from(book: AlertBook) -> Self {
+impl From<AlertMachine> for Vec<SeriesAlerts> {
+    fn from(book: AlertMachine) -> Self {
         book.series.into_values().flat_map(BTreeMap::into_values).collect()
     }
 }
 
-impl AlertBook {
+impl AlertMachine {
     /// No alerts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in the newest evaluation of every series of an SLO; see [`AlertBook::step`].
+    /// Takes in the newest evaluation of every series of an SLO; see [`AlertMachine::step`].
     ///
     /// Of a fan-out a person is told once: the whole waits while a child says the same or worse, and children that have
     /// no data are silent while the whole has none either.
