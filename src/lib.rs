@@ -10,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod gate;
 pub mod gatekeeper;
+pub mod inspect;
 pub mod notify;
 pub mod prometheus;
 pub mod query;

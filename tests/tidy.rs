@@ -53,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["engine", "gate", "spec", "telemetry"]),
     ("audit", &["engine", "gate", "clock", "telemetry"]),
     ("gatekeeper", &["engine", "gate", "prometheus", "audit", "clock", "telemetry"]),
+    ("inspect", &["engine", "spec", "query", "prometheus", "clock", "telemetry"]),
     ("notify", &["engine", "clock", "telemetry"]),
     (
         "web",
@@ -63,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "spec",
             "query",
             "prometheus",
+            "inspect",
             "store",
             "audit",
             "notify",
@@ -98,6 +100,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "spec",
             "query",
             "prometheus",
+            "inspect",
             "store",
             "audit",
             "notify",

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::fit::{self, Fit, Retention};
-use super::lookback::{self, Looked};
-use super::presence::{self, Found};
 use super::table::{Table, counted};
 use super::{Exit, ImportFlags, colour_on, complain, endpoint, moment, print_out, wiring};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::Speed;
+use crate::inspect::dry_run::{self, Looked};
+use crate::inspect::fit::{self, Fit, Retention};
+use crate::inspect::presence::{self, Found};
 use crate::prometheus::Client;
 use crate::prometheus::lookback::{Range, STEP_S};
 use crate::prometheus::survey::survey;
@@ -151,7 +151,7 @@ async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> 
         let range = Range { from_s: (count_from_s - before_s).div_euclid(STEP_S) * STEP_S, to_s, scrape_s };
         let back = crate::prometheus::lookback::lookback(&client, &plan, &options, range, bar()).await;
         let of_slo = |(spec, seen): (&spec::SloSpec, _)| {
-            lookback::look(&spec.slo, seen, count_from_s, to_s, options.resolution_s)
+            dry_run::look(&spec.slo, seen, count_from_s, to_s, options.resolution_s)
         };
         let readable = model.slos.iter().zip(&back.seen).filter(|(spec, _)| spec.source.is_ok());
         looked = readable.map(of_slo).collect();

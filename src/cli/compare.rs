@@ -3,10 +3,6 @@
 //! For those who run both for a while before they switch. Nothing is guessed: a cause is named with the numbers it was
 //! worked out from, and what they do not explain is called unexplained.
 
-mod cause;
-mod evidence;
-mod gains;
-mod recorded;
 mod report;
 
 use std::io::IsTerminal;
@@ -19,12 +15,12 @@ use super::{Exit, Format, SourceArgs, complain, eval, print_out};
 use crate::engine::status::DataReason;
 use crate::engine::whole::whole;
 use crate::engine::{Ledger, SloSnapshot, Whole};
+use crate::inspect::compare::cause::{Cause, Explained, Share};
+use crate::inspect::compare::evidence::Case;
+use crate::inspect::compare::recorded::{self, Foreign, Recorded};
 use crate::prometheus::{Client, Fault};
 use crate::spec::SloSpec;
 use crate::web::view::Word;
-use cause::{Cause, Explained, Share};
-use evidence::Case;
-use recorded::{Foreign, Recorded};
 use report::{Figure, Row, Verdict};
 
 /// SLOs looked at at once.

@@ -13,11 +13,9 @@ use clap::Args;
 use super::table::{Table, counted};
 use super::{Exit, complain, endpoint, moment, print_out, wiring};
 use crate::clock::Clock;
+use crate::inspect::discover::{Discovered, Workload};
 use crate::prometheus::Client;
 use crate::spec;
-use discover::{Discovered, Workload};
-
-mod discover;
 
 /// Flags of `slowburn init`.
 #[derive(Debug, Args)]
@@ -74,7 +72,9 @@ async fn found(args: &InitArgs) -> Result<Discovered, String> {
     let client = Client::new(&wiring::client(&settings)?)?;
     let wanted = |name: &str| args.preset.is_empty() || args.preset.iter().any(|own| own == name);
     let presets = presets.all().filter(|preset| wanted(&preset.name));
-    discover::discover(&client, presets, at_s).await.map_err(|fault| format!("{}: {fault}", args.prometheus_url))
+    crate::inspect::discover::discover(&client, presets, at_s)
+        .await
+        .map_err(|fault| format!("{}: {fault}", args.prometheus_url))
 }
 
 fn tell(args: &InitArgs, found: &Discovered) -> Exit {
@@ -201,11 +201,11 @@ fn write(folder: &Path, services: &[(String, String)]) -> Result<Vec<String>, St
 
 #[cfg(test)]
 mod tests {
-    use super::discover::Found;
     use super::*;
+    use crate::inspect::discover::ProposedSlo;
 
     fn workload(preset: &str, value: &str) -> Workload {
-        let slo = |key: &str, value: &str| Found { key: key.into(), value: value.into(), because: "so".into() };
+        let slo = |key: &str, value: &str| ProposedSlo { key: key.into(), value: value.into(), because: "so".into() };
         Workload {
             preset: preset.into(),
             label: "model_name".into(),

@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 
-use super::cause::Explained;
-use super::evidence::percent;
-use super::recorded::Foreign;
 use crate::cli::table::Table;
+use crate::inspect::compare::cause::Explained;
+use crate::inspect::compare::evidence::percent;
+use crate::inspect::compare::recorded::Foreign;
 use crate::telemetry::compat::window_name;
 
 /// Budgets that differ by less than this part of the budget agree, whatever their ratios.

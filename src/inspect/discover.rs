@@ -31,6 +31,7 @@ const AGES_S: [f64; 14] =
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Discovered {
+    /// Workloads with metrics of a preset, each of which could become a service.
     pub workloads: Vec<Workload>,
     /// How many presets have metrics there.
     pub presets: usize,
@@ -41,20 +42,24 @@ pub struct Discovered {
 /// One workload: a service to be.
 #[derive(Debug)]
 pub struct Workload {
+    /// The preset whose metrics it has.
     pub preset: String,
     /// The label that tells it apart, as the preset calls it.
     pub label: String,
+    /// The value of that label.
     pub value: String,
-    pub slos: Vec<Found>,
+    /// The SLOs that the last day kept.
+    pub slos: Vec<ProposedSlo>,
     /// Keys that were left out, and why.
     pub left_out: Vec<(String, String)>,
 }
 
-/// One SLO to be.
+/// An SLO that the last day kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct ProposedSlo {
     /// Key of `slo:`.
     pub key: String,
+    /// The scalar to write behind it: an objective or a bound.
     pub value: String,
     /// What it was taken from.
     pub because: String,
@@ -294,7 +299,7 @@ impl Looker<'_> {
 }
 
 /// An SLO, or the key that was left out and why.
-type Slo = Result<Found, (String, String)>;
+type Slo = Result<ProposedSlo, (String, String)>;
 
 impl Workload {
     /// Of several generations the first that is there is read.
@@ -356,7 +361,7 @@ fn availability(total: f64, bad: f64, span: &str) -> Slo {
     let kept = |objective: &&f64| share <= (100.0 - **objective) / 100.0 + 1e-9;
     let objective = OBJECTIVES.iter().find(kept).unwrap_or(&OBJECTIVES[OBJECTIVES.len() - 1]);
     let because = format!("{} % of about {total:.0} requests of the last {} failed", percent(share), lately(span));
-    Ok(Found { key, value: shown(*objective), because })
+    Ok(ProposedSlo { key, value: shown(*objective), because })
 }
 
 /// The smallest bucket that holds nearly all.
@@ -384,7 +389,7 @@ fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: TimeUnit, s
         false => (format!("{word}_p95_s"), digits(seconds)),
     };
     let because = format!("a bucket; {} % of the last {} were within it", percent(within / total), lately(span));
-    Ok(Found { key, value, because })
+    Ok(ProposedSlo { key, value, because })
 }
 
 /// The next round age over the oldest.
@@ -393,7 +398,7 @@ fn age_of(oldest_s: f64, span: &str) -> Slo {
     match AGES_S.iter().find(|age| **age >= oldest_s * 1.1) {
         Some(age) => {
             let because = format!("the oldest of the last {} was {oldest_s:.0} s", lately(span));
-            Ok(Found { key, value: shown(*age), because })
+            Ok(ProposedSlo { key, value: shown(*age), because })
         }
         None => Err((key, format!("the oldest of the last {} was {oldest_s:.0} s", lately(span)))),
     }

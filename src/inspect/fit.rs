@@ -1,11 +1,11 @@
 //! Whether an SLO can work on a Prometheus: traffic, buckets, history, scrape interval, and thresholds that can fire.
 //!
 //! Deliberately absent: asking. It is made of what was found ([`super::presence`]) and how the last weeks looked
-//! ([`super::lookback`]).
+//! ([`super::dry_run`]).
 
 use serde::Serialize;
 
-use super::lookback::Looked;
+use super::dry_run::Looked;
 use super::presence::{Found, NATIVE};
 use crate::engine::{Slo, Unit, chance};
 use crate::spec::{SloSpec, TimeSpan, shown};

@@ -1,0 +1,17 @@
+//! What judges metrics: whether a Prometheus holds what an SLO needs, why not, and how well it can work there.
+//!
+//! The modules ask a Prometheus and answer with plain values, so that a command, the API and the page can say the same:
+//!
+//! - [`presence`]: what each selector finds; [`missing`]: why it finds nothing, or the wrong kind;
+//! - [`fit`]: whether an SLO can work there; [`dry_run`]: how the last weeks would have looked;
+//! - [`discover`]: the stacks that presets know, for first service files;
+//! - [`compare`]: what Sloth or Pyrra recorded beside exact counts, with measured causes of the difference.
+//!
+//! Deliberately absent: printing, exit codes and flags, which are the command's.
+
+pub mod compare;
+pub mod discover;
+pub mod dry_run;
+pub mod fit;
+pub mod missing;
+pub mod presence;
