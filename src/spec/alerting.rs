@@ -5,7 +5,6 @@ use crate::engine::severity::{Condition, Sev, SeverityRule};
 use crate::engine::{Slo, Speed};
 
 use super::burn::{self, Clause, Misfit, shown};
-use super::defaults::Defaults;
 use super::duration::TimeSpan;
 use super::problem::{Code, Place};
 use super::reader::{At, Report, nearest};
@@ -120,9 +119,9 @@ pub(crate) fn resolve(
     fits.then_some(())
 }
 
-/// Resolves the default policy; clauses that do not fit this SLO are left out, and said.
+/// Resolves the clauses of the default policy; those that do not fit this SLO are left out, and said.
 pub(crate) fn resolve_defaults(
-    defaults: &Defaults,
+    clauses: &[(Speed, Clause)],
     slo: &mut Slo,
     place: Place,
     resolution: TimeSpan,
@@ -130,7 +129,7 @@ pub(crate) fn resolve_defaults(
 ) {
     let window = window_of(slo);
     let (budget, mut left_out) = (slo.budget(), Vec::new());
-    for (speed, clause) in &defaults.clauses {
+    for (speed, clause) in clauses {
         match clause.resolve(*speed, window, budget, resolution) {
             Ok(clause) => slo.burn.push(clause),
             Err(_) => left_out.push(format!("{:?}", clause.text)),

@@ -288,7 +288,7 @@ impl Parts<'_> {
         };
         match self.said.clauses.as_ref().or(service.clauses.as_ref()) {
             Some(clauses) => alerting::resolve(clauses, &mut slo, resolution, report)?,
-            None => alerting::resolve_defaults(service.defaults, &mut slo, place, resolution, report),
+            None => alerting::resolve_defaults(&service.defaults.clauses, &mut slo, place, resolution, report),
         }
         let target_labels = self
             .target_labels

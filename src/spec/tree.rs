@@ -56,6 +56,27 @@ impl Node {
         Node { value, place, bytes: (0, 0) }
     }
 
+    /// A text that is made, not read.
+    pub fn text(value: &str, place: Place) -> Node {
+        Node::made(Value::Text(value.to_string()), place)
+    }
+
+    /// A number that is made.
+    pub fn number(value: f64, place: Place) -> Node {
+        Node::made(Value::Number(value), place)
+    }
+
+    /// A list that is made.
+    pub fn list(items: impl IntoIterator<Item = Node>, place: Place) -> Node {
+        Node::made(Value::List(items.into_iter().collect()), place)
+    }
+
+    /// A map that is made, its keys at the same place.
+    pub fn map<K: Into<String>>(entries: impl IntoIterator<Item = (K, Node)>, place: Place) -> Node {
+        let entries = entries.into_iter().map(|(key, node)| (Key { name: key.into(), place }, node));
+        Node::made(Value::Map(entries.collect()), place)
+    }
+
     /// A scalar as it is spelled in `source`: `1.0` stays `1.0`.
     pub fn spelling<'s>(&self, source: &'s str) -> Option<&'s str> {
         source.get(self.bytes.0..self.bytes.1).map(str::trim).filter(|text| !text.is_empty())

@@ -3,7 +3,6 @@
 //! Other tools have alerts of any number of windows and words for how urgent they are; Slowburn has two speeds, fast
 //! (somebody is paged) and slow (a ticket), with a severity for each.
 
-use super::draft::{list, map, text};
 use crate::engine::Speed;
 use crate::engine::severity::{Condition, Sev};
 use crate::spec::burn::shown;
@@ -28,18 +27,18 @@ impl Policy {
     pub fn entries(&self, place: Place) -> Vec<(&'static str, Node)> {
         let (clauses, severity) = match self {
             Policy::Default => return Vec::new(),
-            Policy::Off => return vec![("alert_policies", text("off", place))],
+            Policy::Off => return vec![("alert_policies", Node::text("off", place))],
             Policy::Clauses { clauses, severity } => (clauses, severity),
         };
-        let mut policy = vec![("type", text("burn_rate", place))];
+        let mut policy = vec![("type", Node::text("burn_rate", place))];
         for (key, speed) in [("fast_burn", Speed::Fast), ("slow_burn", Speed::Slow)] {
             let own = clauses.iter().filter(|(own, _)| *own == speed);
-            let own: Vec<Node> = own.map(|(_, clause)| text(clause, place)).collect();
+            let own: Vec<Node> = own.map(|(_, clause)| Node::text(clause, place)).collect();
             if !own.is_empty() {
-                policy.push((key, list(own, place)));
+                policy.push((key, Node::list(own, place)));
             }
         }
-        let mut entries = vec![("alert_policies", list([map(policy, place)], place))];
+        let mut entries = vec![("alert_policies", Node::list([Node::map(policy, place)], place))];
         if !severity.is_empty() {
             let row = |(condition, sev): &(Condition, Sev)| {
                 let word = match condition {
@@ -48,9 +47,12 @@ impl Policy {
                     Condition::DataMissing => "data_missing",
                     Condition::SloBreach | Condition::BudgetBelow(_) => "slo_breach",
                 };
-                map([("condition", text(word, place)), ("severity", text(&sev.to_string(), place))], place)
+                Node::map(
+                    [("condition", Node::text(word, place)), ("severity", Node::text(&sev.to_string(), place))],
+                    place,
+                )
             };
-            entries.push(("severity_mapping", list(severity.iter().map(row), place)));
+            entries.push(("severity_mapping", Node::list(severity.iter().map(row), place)));
         }
         entries
     }

@@ -12,7 +12,7 @@ use crate::engine::alert::AlertKind;
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::Origin;
 use crate::spec::problem::Place;
-use crate::spec::tree::{Key, Node, Value};
+use crate::spec::tree::Node;
 use promql_parser::parser::Expr;
 
 /// Something said at a place of the foreign file.
@@ -48,11 +48,12 @@ impl Window {
 
     fn node(&self, place: Place) -> Node {
         match self {
-            Window::Rolling(span) => text(&span.to_string(), place),
+            Window::Rolling(span) => Node::text(&span.to_string(), place),
             Window::Calendar { unit, zone, starts } => {
-                let mut fields = vec![("calendar", text(unit, place)), ("time_zone", text(&zone.it, zone.place))];
-                fields.extend(starts.as_ref().map(|starts| ("starts", text(starts, place))));
-                map(fields, place)
+                let mut fields =
+                    vec![("calendar", Node::text(unit, place)), ("time_zone", Node::text(&zone.it, zone.place))];
+                fields.extend(starts.as_ref().map(|starts| ("starts", Node::text(starts, place))));
+                Node::map(fields, place)
             }
         }
     }
@@ -164,12 +165,12 @@ impl Draft {
     /// The document of a service with this one SLO.
     pub fn document(&self) -> Node {
         let place = self.service.place;
-        let slos = list([self.entry()], self.name.place);
-        map(
+        let slos = Node::list([self.entry()], self.name.place);
+        Node::map(
             [
-                ("name", text(&self.service.it, place)),
-                ("owner", text(&self.owner.it, self.owner.place)),
-                ("slo", map([("custom", slos)], place)),
+                ("name", Node::text(&self.service.it, place)),
+                ("owner", Node::text(&self.owner.it, self.owner.place)),
+                ("slo", Node::map([("custom", slos)], place)),
             ],
             place,
         )
@@ -178,22 +179,27 @@ impl Draft {
     /// The entry of `custom:`.
     pub fn entry(&self) -> Node {
         let place = self.name.place;
-        let mut entry =
-            vec![("name", text(&self.name.it, place)), ("objective", number(self.objective.it, self.objective.place))];
+        let mut entry = vec![
+            ("name", Node::text(&self.name.it, place)),
+            ("objective", Node::number(self.objective.it, self.objective.place)),
+        ];
         if let Some(window) = &self.window {
             entry.push(("window", window.it.node(window.place)));
         }
         if let Some(description) = &self.description {
-            entry.push(("description", text(description, place)));
+            entry.push(("description", Node::text(description, place)));
         }
         entry.push(self.source_entry());
         let by = self.source.it.by();
         if !by.is_empty() {
-            entry.push(("by", list(by.iter().map(|label| text(label, self.source.place)), self.source.place)));
+            entry.push((
+                "by",
+                Node::list(by.iter().map(|label| Node::text(label, self.source.place)), self.source.place),
+            ));
         }
         entry.extend(self.policy.it.entries(self.policy.place));
         if !self.mute.is_empty() {
-            entry.push(("mute", list(self.mute.iter().map(|kind| text(kind.as_str(), place)), place)));
+            entry.push(("mute", Node::list(self.mute.iter().map(|kind| Node::text(kind.as_str(), place)), place)));
         }
         for (key, labels) in [("labels", &self.labels), ("annotations", &self.annotations)] {
             if !labels.is_empty() {
@@ -201,7 +207,7 @@ impl Draft {
             }
         }
         entry.push(("origin", self.origin_entry(place)));
-        map(entry, place)
+        Node::map(entry, place)
     }
 
     fn source_entry(&self) -> (&'static str, Node) {
@@ -210,71 +216,64 @@ impl Draft {
             Source::Exact(exact) => ("events", counted(exact, place)),
             Source::Slices { exact, quantile } => {
                 let mut fields = counted(exact, place);
-                fields.push(("quantile", number(*quantile, place)));
+                fields.push(("quantile", Node::number(*quantile, place)));
                 ("slices", fields)
             }
             Source::Gauge { expr, max, bound, .. } => {
                 let key = if *max { "max" } else { "min" };
-                ("slices", vec![("query", text(expr, place)), (key, number(*bound, place))])
+                ("slices", vec![("query", Node::text(expr, place)), (key, Node::number(*bound, place))])
             }
-            Source::Query { bad, total: Some(total), why, .. } => {
-                ("query", vec![("bad", text(bad, place)), ("total", text(total, place)), ("why", text(why, place))])
-            }
+            Source::Query { bad, total: Some(total), why, .. } => (
+                "query",
+                vec![
+                    ("bad", Node::text(bad, place)),
+                    ("total", Node::text(total, place)),
+                    ("why", Node::text(why, place)),
+                ],
+            ),
             Source::Query { bad, total: None, why, .. } => {
-                ("query", vec![("ratio", text(bad, place)), ("why", text(why, place))])
+                ("query", vec![("ratio", Node::text(bad, place)), ("why", Node::text(why, place))])
             }
         };
-        (key, map(fields, place))
+        (key, Node::map(fields, place))
     }
 
     fn origin_entry(&self, place: Place) -> Node {
         let origin = &self.origin;
-        let mut fields = vec![("format", text(origin.format.as_str(), place))];
+        let mut fields = vec![("format", Node::text(origin.format.as_str(), place))];
         for (key, value) in [("service", &origin.service), ("namespace", &origin.namespace)] {
             if let Some(value) = value {
-                fields.push((key, text(value, place)));
+                fields.push((key, Node::text(value, place)));
             }
         }
-        fields.push(("slo", text(&origin.slo, place)));
+        fields.push(("slo", Node::text(&origin.slo, place)));
         if !origin.labels.is_empty() {
             fields.push(("labels", texts(&origin.labels, place)));
         }
-        map(fields, place)
+        Node::map(fields, place)
     }
 }
 
 fn counted(exact: &Exact, place: Place) -> Vec<(&'static str, Node)> {
     match exact {
         Exact::Bad { total, bad } => {
-            vec![("total", text(&total.selector.to_string(), place)), ("bad", text(&bad.selector.to_string(), place))]
+            vec![
+                ("total", Node::text(&total.selector.to_string(), place)),
+                ("bad", Node::text(&bad.selector.to_string(), place)),
+            ]
         }
         Exact::Good { total, good } => {
-            vec![("total", text(&total.selector.to_string(), place)), ("good", text(&good.selector.to_string(), place))]
+            vec![
+                ("total", Node::text(&total.selector.to_string(), place)),
+                ("good", Node::text(&good.selector.to_string(), place)),
+            ]
         }
         Exact::Histogram { selector, le, .. } => {
-            vec![("histogram", text(&selector.to_string(), place)), ("max", number(*le, place))]
+            vec![("histogram", Node::text(&selector.to_string(), place)), ("max", Node::number(*le, place))]
         }
     }
 }
 
-pub(crate) fn text(value: &str, place: Place) -> Node {
-    Node::made(Value::Text(value.to_string()), place)
-}
-
-pub(crate) fn number(value: f64, place: Place) -> Node {
-    Node::made(Value::Number(value), place)
-}
-
-pub(crate) fn list(items: impl IntoIterator<Item = Node>, place: Place) -> Node {
-    Node::made(Value::List(items.into_iter().collect()), place)
-}
-
-pub(crate) fn map(entries: impl IntoIterator<Item = (&'static str, Node)>, place: Place) -> Node {
-    let entries = entries.into_iter().map(|(key, node)| (Key { name: key.to_string(), place }, node));
-    Node::made(Value::Map(entries.collect()), place)
-}
-
 fn texts(labels: &BTreeMap<String, String>, place: Place) -> Node {
-    let entries = labels.iter().map(|(key, value)| (Key { name: key.clone(), place }, text(value, place)));
-    Node::made(Value::Map(entries.collect()), place)
+    Node::map(labels.iter().map(|(key, value)| (key.as_str(), Node::text(value, place))), place)
 }

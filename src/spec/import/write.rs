@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::draft::{Draft, list, map, text};
+use super::draft::Draft;
 use crate::spec::load::Loaded;
 use crate::spec::tree::{Node, Value};
 
@@ -30,12 +30,12 @@ pub fn imported(loaded: &Loaded) -> Vec<Imported> {
     }
     let service = |(name, drafts): (&str, Vec<&Draft>)| {
         let (first, place) = (drafts[0], drafts[0].service.place);
-        let entries = list(drafts.iter().map(|draft| draft.entry()), place);
-        let document = map(
+        let entries = Node::list(drafts.iter().map(|draft| draft.entry()), place);
+        let document = Node::map(
             [
-                ("name", text(name, place)),
-                ("owner", text(&first.owner.it, place)),
-                ("slo", map([("custom", entries)], place)),
+                ("name", Node::text(name, place)),
+                ("owner", Node::text(&first.owner.it, place)),
+                ("slo", Node::map([("custom", entries)], place)),
             ],
             place,
         );
