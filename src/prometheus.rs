@@ -5,19 +5,18 @@
 //! bound on their size.
 
 pub mod answer;
-pub mod backfill;
 pub mod client;
 pub mod fault;
 mod group;
 mod health;
+pub mod history;
 pub mod lookback;
-pub mod remote_read;
 pub mod source;
 mod split;
 pub mod survey;
 pub mod workloads;
-pub mod xor;
 
 pub use client::{Client, ClientOptions};
 pub use fault::Fault;
+pub use history::{backfill, remote_read};
 pub use source::{Poll, Source, SourceOptions};

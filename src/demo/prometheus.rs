@@ -7,6 +7,7 @@
 //! Deliberately absent: scraping, rules, storage, remote read (404, as VictoriaMetrics has none), gzip.
 
 mod answer;
+pub mod chunk;
 mod request;
 
 use std::convert::Infallible;

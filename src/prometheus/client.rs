@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use prometheus_http_query as phq;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::answer::{Answer, decode, excerpt};
@@ -239,6 +239,11 @@ pub struct Body {
 }
 
 impl Body {
+    /// Its `Content-Type`, "" without one.
+    pub fn content_type(&self) -> &str {
+        self.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// The next bytes; `None` at the end. The deadline is for each wait, not for the whole body.
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, Fault> {
         match tokio::time::timeout(self.timeout, self.response.chunk()).await {

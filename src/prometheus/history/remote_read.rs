@@ -12,10 +12,13 @@ use reqwest::header::{HeaderMap, HeaderValue};
 
 use promql_parser::label::MatchOp;
 
-use super::client::{Body, Client};
-use super::fault::Fault;
-use super::xor;
+use super::chunk::{Chunk, Encoding};
+use crate::prometheus::client::{Body, Client};
+use crate::prometheus::fault::Fault;
 use crate::query::{RawSeries, Samples, Selector};
+
+/// What an answer in chunks is called.
+const STREAMED: &str = "application/x-streamed-protobuf";
 
 /// Raw series as they came: labels, and chunks that are decoded for one span of time after another.
 #[derive(Debug, Default)]
@@ -48,20 +51,22 @@ struct Chunks {
 
 impl History {
     /// The samples in `(after_ms, until_ms]`. A chunk that cannot be read is a fault, never a silent hole.
+    ///
+    /// # Errors
+    /// A damaged chunk.
     pub fn span(&self, after_ms: i64, until_ms: i64) -> Result<Vec<RawSeries>, Fault> {
         let mut span = Vec::new();
         for Chunks { labels, chunks } in &self.series {
-            let mut pairs = Vec::new();
+            let mut read = Vec::new();
             for chunk in chunks.iter().filter(|chunk| chunk.max_time_ms > after_ms && chunk.min_time_ms <= until_ms) {
-                let inside = |at, value| {
-                    if at > after_ms && at <= until_ms && !is_stale_marker(value) {
-                        pairs.push((at, value));
+                chunk.decode(|at, value, start| {
+                    if at > after_ms && at <= until_ms {
+                        read.push((at, value, start));
                     }
-                };
-                xor::decode(&chunk.data, inside).ok_or_else(|| Fault::NotAnAnswer("a chunk is damaged".into()))?;
+                })?;
             }
-            if !pairs.is_empty() {
-                span.push(RawSeries { labels: labels.clone(), samples: Samples::new(pairs) });
+            if !read.is_empty() {
+                span.push(RawSeries { labels: labels.clone(), samples: Samples::with_starts(read) });
             }
         }
         Ok(span)
@@ -76,11 +81,6 @@ impl History {
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
     }
-}
-
-/// Prometheus marks the end of a series with this NaN (`model/value.StaleNaN`); queries hide it, remote read does not.
-fn is_stale_marker(value: f64) -> bool {
-    value.to_bits() == 0x7ff0_0000_0000_0002
 }
 
 /// Reads the raw samples of all selectors between two moments, milliseconds, in one request.
@@ -106,8 +106,13 @@ pub async fn read_spans(client: &Client, selectors: &[Selector], spans: &[(i64, 
     headers.insert("content-type", HeaderValue::from_static("application/x-protobuf"));
     headers.insert("content-encoding", HeaderValue::from_static("snappy"));
     headers.insert("x-prometheus-remote-read-version", HeaderValue::from_static("0.1.0"));
+    let body = client.post("api/v1/read", headers, body).await?;
+    // Some servers send all samples as one message, whatever is asked for; and some pages are of no server at all.
+    if !body.content_type().contains(STREAMED) {
+        return Err(broken(&format!("an answer of the type {:?}, and no stream of chunks", body.content_type())));
+    }
     Ok(Spans {
-        body: client.post("api/v1/read", headers, body).await?,
+        body,
         buffer: Vec::new(),
         ahead: None,
         selectors: selectors.len().max(1),
@@ -143,7 +148,7 @@ impl Spans {
             if history.bytes > self.bytes_max {
                 return Err(Fault::TooLarge(self.bytes_max));
             }
-            history.take(frame);
+            history.take(frame)?;
         }
         self.next += 1;
         Ok(Some(history))
@@ -209,21 +214,24 @@ fn frame(buffer: &[u8], bytes_max: usize) -> Result<Option<(ChunkedReadResponse,
 }
 
 impl History {
-    fn take(&mut self, frame: ChunkedReadResponse) {
+    fn take(&mut self, frame: ChunkedReadResponse) -> Result<(), Fault> {
         for series in frame.chunked_series {
-            let chunks = series.chunks.into_iter().filter(|chunk| chunk.r#type == XOR);
+            let mut chunks = Vec::with_capacity(series.chunks.len());
+            for WireChunk { min_time_ms, max_time_ms, r#type, data } in series.chunks {
+                let encoding = Encoding::of(r#type)?;
+                chunks.extend(encoding.map(|encoding| Chunk { min_time_ms, max_time_ms, encoding, data }));
+            }
             let mut labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
             labels.sort();
             match self.series.last_mut() {
                 // A long series comes in several frames.
                 Some(last) if last.labels == labels => last.chunks.extend(chunks),
-                _ => self.series.push(Chunks { labels, chunks: chunks.collect() }),
+                _ => self.series.push(Chunks { labels, chunks }),
             }
         }
+        Ok(())
     }
 }
-
-const XOR: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
@@ -273,7 +281,7 @@ struct ChunkedSeries {
     #[prost(message, repeated, tag = "1")]
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    chunks: Vec<Chunk>,
+    chunks: Vec<WireChunk>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -285,7 +293,7 @@ struct Label {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Chunk {
+struct WireChunk {
     #[prost(int64, tag = "1")]
     min_time_ms: i64,
     #[prost(int64, tag = "2")]
@@ -320,8 +328,20 @@ mod tests {
     }
 
     #[test]
-    fn the_stale_marker_is_no_sample() {
-        assert!(is_stale_marker(f64::from_bits(0x7ff0_0000_0000_0002)));
-        assert!(!is_stale_marker(f64::NAN));
+    fn a_chunk_of_an_encoding_that_is_not_known_is_a_fault_and_one_of_a_histogram_is_not() {
+        let frame = |numbers: &[i32]| {
+            let data = crate::demo::prometheus::chunk::xor2(&[(500, 1000, 1.0)]);
+            let chunk = |r#type| WireChunk { min_time_ms: 1000, max_time_ms: 1000, r#type, data: data.clone() };
+            let chunks = numbers.iter().copied().map(chunk).collect();
+            ChunkedReadResponse { chunked_series: vec![ChunkedSeries { labels: vec![], chunks }], query_index: 0 }
+        };
+        let read = |numbers: &[i32]| {
+            let mut history = History::default();
+            history.take(frame(numbers)).and_then(|()| history.span(0, 2000))
+        };
+        let series = read(&[2, 4, 6]).expect("what is known is read");
+        assert_eq!((series[0].samples.as_slice(), series[0].samples.start_ms(1000)), (&[(1000, 1.0)][..], Some(500)));
+        assert!(matches!(read(&[4, 7]), Err(Fault::NotAnAnswer(_))));
+        assert!(read(&[2, 3]).is_ok_and(|series| series.is_empty()));
     }
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info, warn};
 
-use super::answer::Answer;
-use super::client::Client;
-use super::fault::Fault;
 use super::remote_read::{self, History};
-use super::source::{Poll, Source, SourceOptions};
 use crate::engine::{Coverage, Ledger, Slo};
+use crate::prometheus::answer::Answer;
+use crate::prometheus::client::Client;
+use crate::prometheus::fault::Fault;
+use crate::prometheus::source::{Poll, Source, SourceOptions};
 use crate::query::grid;
 use crate::query::increment::{Read, SeriesHarvest, Starts};
 use crate::query::plan::Ask;
@@ -451,7 +451,7 @@ impl Backfill {
 
 /// Whether `increase` of this server looks at the sample before its window, as MetricsQL does: then windows tile as they
 /// are, and scaling them would be wrong. Only MetricsQL knows `now()`.
-pub(super) async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
+pub(in crate::prometheus) async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
     client.query("now()", at_s).await.is_ok()
 }
 
