@@ -3,7 +3,9 @@
 //! A pod lives from start to start. Each life counts from zero, a scrape sees every event up to and including its own
 //! second, and what a life counted after its last scrape is lost to everybody. Samples are computed when asked for.
 
+mod exposure;
 mod pod;
+mod truth;
 mod value;
 
 use std::collections::BTreeMap;
@@ -11,8 +13,11 @@ use std::sync::Arc;
 
 use super::count::Count;
 use crate::engine::Labels;
+pub use exposure::{Exposure, Twist};
 pub use pod::Pod;
 use pod::Run;
+use truth::Known;
+pub use truth::Truth;
 use value::Value;
 pub use value::{Gauge, Histogram, Mode};
 
@@ -28,16 +33,24 @@ pub struct Sample {
 /// One raw series.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Labels with `__name__`, `job` and `instance`.
+    /// Labels with `__name__` and those of its target.
     pub labels: Arc<Labels>,
     pod: usize,
     value: Value,
+    /// When it is shown at all, milliseconds, both ends within.
+    spans: Vec<(i64, i64)>,
+    twist: Option<Twist>,
 }
 
 impl Series {
     /// Whether it is a counter (or part of a histogram).
     pub fn is_counter(&self) -> bool {
         !matches!(self.value, Value::Gauge(_))
+    }
+
+    /// Whether it only rises within a life, at the moments of its pod's scrapes.
+    fn is_plain(&self) -> bool {
+        self.is_counter() && self.twist.is_none() && !matches!(self.value, Value::Fleet(_))
     }
 }
 
@@ -52,38 +65,6 @@ pub struct Window {
     pub samples: usize,
     /// Sum of the values just before each fall: `last - first + reset` is what the counter gained.
     pub reset: f64,
-}
-
-/// What really happened in a span.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Truth {
-    /// All events.
-    pub total: u64,
-    /// Bad ones among them.
-    pub bad: u64,
-    /// Events that some scrape can have seen: without those a dying process took with it.
-    pub seen_total: u64,
-    /// Bad ones among them.
-    pub seen_bad: u64,
-}
-
-impl Truth {
-    /// `bad / total`; `None` without events.
-    pub fn ratio(&self) -> Option<f64> {
-        (self.total > 0).then(|| self.bad as f64 / self.total as f64)
-    }
-
-    /// `seen_bad / seen_total`; `None` without events.
-    pub fn seen_ratio(&self) -> Option<f64> {
-        (self.seen_total > 0).then(|| self.seen_bad as f64 / self.seen_total as f64)
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Known {
-    pod: usize,
-    total: Count,
-    bad: Count,
 }
 
 /// Pods, their series and the truth of each SLI.
@@ -104,12 +85,17 @@ impl Scenario {
         Self::default()
     }
 
-    /// Adds a pod together with its `up` and `process_start_time_seconds`.
+    /// Adds a pod together with its `up` and `process_start_time_seconds`, where it has them.
     pub fn pod(&mut self, pod: Pod) -> PodId {
+        let (has_up, has_start_time) = (pod.has_up, pod.has_start_time);
         self.pods.push(pod);
         let id = PodId(self.pods.len() - 1);
-        self.gauge(id, "up", &[], Gauge::Up);
-        self.gauge(id, "process_start_time_seconds", &[], Gauge::ProcessStart);
+        if has_up {
+            self.gauge(id, "up", &[], Gauge::Up);
+        }
+        if has_start_time {
+            self.gauge(id, "process_start_time_seconds", &[], Gauge::ProcessStart);
+        }
         id
     }
 
@@ -121,6 +107,18 @@ impl Scenario {
     /// Adds a counter that appears with its first event, anew in each life.
     pub fn born_counter(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], count: &Count) {
         self.push(pod, name, labels, Value::Born(count.clone()));
+    }
+
+    /// Adds a counter that is shown in a way of its own.
+    pub fn shown(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], count: &Count, how: Exposure) {
+        let value = if how.born { Value::Born(count.clone()) } else { Value::Counter(count.clone()) };
+        self.push_shown(pod, name, labels, value, how);
+    }
+
+    /// Adds what a rule records as the sum over processes that come and go: `(count, from, to)`, seconds. It falls when
+    /// one of them goes.
+    pub fn summed(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], lives: Vec<(Count, i64, i64)>) {
+        self.push(pod, name, labels, Value::Fleet(lives));
     }
 
     /// Adds a gauge.
@@ -158,17 +156,25 @@ impl Scenario {
         Histogram { total, buckets }
     }
 
-    /// States what is true of SLI `sli` on this pod; several pods add up.
-    pub fn truth_of(&mut self, sli: &str, pod: PodId, total: &Count, bad: &Count) {
-        let known = Known { pod: pod.0, total: total.clone(), bad: bad.clone() };
-        self.truths.entry(sli.to_owned()).or_default().push(known);
+    fn push(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], value: Value) {
+        self.push_shown(pod, name, labels, value, Exposure::new());
     }
 
-    fn push(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], value: Value) {
-        let at = &self.pods[pod.0];
-        let own = [("__name__", name), ("job", &at.job), ("instance", &at.instance)];
-        let labels = own.iter().chain(labels).copied().collect::<Labels>();
-        self.series.push(Series { labels: Arc::new(labels), pod: pod.0, value });
+    /// One series for each set of labels that its target has in turn.
+    fn push_shown(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], value: Value, how: Exposure) {
+        let names = &self.pods[pod.0].names;
+        let ends = names.iter().skip(1).map(|&(from, _)| from).chain([i64::MAX]);
+        let eras: Vec<_> = names.iter().zip(ends).map(|((from, target), to)| (*from, to, target.clone())).collect();
+        for (from, to, target) in eras {
+            let target = target.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let labels =
+                [("__name__", name)].into_iter().chain(target).chain(labels.iter().copied()).collect::<Labels>();
+            let spans = how.spans.clone().unwrap_or_else(|| vec![(i64::MIN, i64::MAX)]);
+            let within = spans.into_iter().map(|(a, b)| (a.max(from), b.min(to))).filter(|(a, b)| a < b);
+            let spans = within.map(|(a, b)| (a.saturating_mul(1000), b.saturating_mul(1000) - 1)).collect();
+            let (value, twist) = (value.clone(), how.twist.clone());
+            self.series.push(Series { labels: Arc::new(labels), pod: pod.0, value, spans, twist });
+        }
     }
 
     /// Takes in another scenario, as one Prometheus scrapes many services.
@@ -187,47 +193,18 @@ impl Scenario {
         &self.series
     }
 
-    /// Names of the SLIs whose truth is known.
-    pub fn slis(&self) -> impl Iterator<Item = &str> {
-        self.truths.keys().map(String::as_str)
-    }
-
-    /// What really happened to `sli` in the seconds [from, to); `None` for an SLI it does not know.
-    pub fn truth(&self, sli: &str, from: i64, to: i64) -> Option<Truth> {
-        let mut truth = Truth::default();
-        for known in self.truths.get(sli)? {
-            let (total, bad) = (known.total.between(from, to), known.bad.between(from, to));
-            let (mut lost_total, mut lost_bad) = (0, 0);
-            for (lost_from, lost_to) in self.lost(known.pod, from, to) {
-                lost_total += known.total.between(lost_from, lost_to);
-                lost_bad += known.bad.between(lost_from, lost_to);
-            }
-            truth.total += total;
-            truth.bad += bad;
-            truth.seen_total += total - lost_total;
-            truth.seen_bad += bad - lost_bad;
-        }
-        Some(truth)
-    }
-
-    /// The spans within [from, to) whose events died with their process: from a life's last scrape to its end.
-    fn lost(&self, pod: usize, from: i64, to: i64) -> Vec<(i64, i64)> {
-        let pod = &self.pods[pod];
-        let ends = pod.starts.windows(2).map(|life| (life[0], life[1]));
-        ends.filter(|&(start, end)| end > from && start < to)
-            .filter_map(|(start, end)| {
-                let last = pod.runs(start * 1000, end * 1000 - 1).last().map(|run| pod.at_ms(run.last));
-                let unseen_from = last.map_or(start, |at_ms| at_ms.div_euclid(1000) + 1);
-                let span = (unseen_from.max(from), end.min(to));
-                (span.0 < span.1).then_some(span)
-            })
-            .collect()
-    }
-
-    /// Runs of samples of a series within [from_ms, to_ms]: as its pod's, without what lies before a birth.
+    /// Runs of samples of a series within [from_ms, to_ms]: as its pod's, without what is not shown.
     fn runs(&self, series: &Series, from_ms: i64, to_ms: i64) -> Vec<Run> {
         let pod = &self.pods[series.pod];
-        let mut runs = pod.runs(from_ms, to_ms);
+        let mut runs = Vec::new();
+        for &(from, to) in &series.spans {
+            let (from, to) = (from.max(from_ms), to.min(to_ms));
+            match series.value {
+                _ if from > to => {}
+                Value::Gauge(Gauge::Up) => runs.extend(pod.tries(from, to)),
+                _ => runs.extend(pod.runs(from, to)),
+            }
+        }
         if matches!(series.value, Value::Born(_)) {
             runs.retain_mut(|run| {
                 let (mut low, mut high) = (run.first, run.last + 1);
@@ -246,23 +223,46 @@ impl Scenario {
     pub fn samples(&self, index: usize, from_ms: i64, to_ms: i64, out: &mut Vec<Sample>) {
         let series = &self.series[index];
         let pod = &self.pods[series.pod];
-        for run in self.runs(series, from_ms, to_ms) {
-            out.extend((run.first..=run.last).map(|scrape| sample(pod, series, run.started, scrape)));
+        let Some(twist) = &series.twist else {
+            for run in self.runs(series, from_ms, to_ms) {
+                out.extend((run.first..=run.last).map(|scrape| sample(pod, series, run.started, scrape)));
+            }
+            return;
+        };
+        // Samples may lie beside the scrape that they are of, by less than an interval.
+        let begin = out.len();
+        for run in self.runs(series, from_ms.saturating_sub(60_000), to_ms.saturating_add(60_000)) {
+            for scrape in run.first..=run.last {
+                twist.samples(pod, &series.value, (scrape, run.started), out);
+            }
         }
+        let mut place = begin;
+        for index in begin..out.len() {
+            if (from_ms..=to_ms).contains(&out[index].at_ms) {
+                out.swap(place, index);
+                place += 1;
+            }
+        }
+        out.truncate(place);
     }
 
     /// The newest sample of series `index` within [from_ms, to_ms].
     pub fn newest(&self, index: usize, from_ms: i64, to_ms: i64) -> Option<Sample> {
         let series = &self.series[index];
+        if series.twist.is_some() {
+            let mut points = Vec::new();
+            self.samples(index, from_ms, to_ms, &mut points);
+            return points.last().copied();
+        }
         let run = self.runs(series, from_ms, to_ms).pop()?;
         Some(sample(&self.pods[series.pod], series, run.started, run.last))
     }
 
-    /// What a series did within [from_ms, to_ms]; `None` without samples. For a counter in time that does not grow with
-    /// the window's samples, since between restarts it only rises.
+    /// What a series did within [from_ms, to_ms]; `None` without samples. For a plain counter in time that does not grow
+    /// with the window's samples, since between restarts it only rises.
     pub fn window(&self, index: usize, from_ms: i64, to_ms: i64) -> Option<Window> {
         let series = &self.series[index];
-        if !series.is_counter() {
+        if !series.is_plain() {
             let mut points = Vec::new();
             self.samples(index, from_ms, to_ms, &mut points);
             let (&first, &last) = (points.first()?, points.last()?);
@@ -291,7 +291,10 @@ impl Scenario {
 }
 
 fn value(pod: &Pod, series: &Series, started: i64, scrape: i64) -> f64 {
-    series.value.at(pod.at_ms(scrape).div_euclid(1000), started)
+    match series.value {
+        Value::Gauge(Gauge::Up) => f64::from(u8::from(pod.answers(scrape))),
+        _ => series.value.at(pod.at_ms(scrape).div_euclid(1000), started),
+    }
 }
 
 fn sample(pod: &Pod, series: &Series, started: i64, scrape: i64) -> Sample {

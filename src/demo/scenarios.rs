@@ -1,4 +1,5 @@
-//! Named scenarios: the eleven on which exactness is judged, and the fixture on which cost is counted.
+//! Named scenarios: the eleven on which exactness is judged, the family on which counting is (`counts`), and the fixture on
+//! which cost is counted.
 //!
 //! Each exactness scenario is one service of two pods over thirty days with a 30-minute incident that ends 20 minutes
 //! before its end, so that both the last hour and the last thirty days hold it. The rates, ratios and phases are chosen
@@ -7,6 +8,8 @@
 
 use super::count::{Count, DAY, Shape, Timeline, Traffic, hash};
 use super::scenario::{Mode, Pod, PodId, Scenario};
+
+pub mod counts;
 
 /// Days that every exactness scenario covers.
 pub const DAYS: i64 = 30;

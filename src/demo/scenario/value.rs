@@ -7,7 +7,7 @@ use crate::demo::count::{Count, Timeline, hash, unit};
 pub enum Gauge {
     /// Start of the running life, as `process_start_time_seconds` gives it.
     ProcessStart,
-    /// 1 at every scrape.
+    /// 1 at every scrape that had an answer, 0 at those that had none.
     Up,
     /// Seconds since the last refresh; refreshed at each multiple of `period_s` that lies outside all `stalls`.
     Age {
@@ -33,6 +33,10 @@ impl Value {
         let counted = |count: &Count| count.between(started, s + 1) as f64;
         match self {
             Value::Counter(count) | Value::Born(count) => counted(count),
+            Value::Fleet(lives) => {
+                let living = lives.iter().filter(|&&(_, from, to)| (from..to).contains(&s));
+                living.map(|(count, from, _)| count.between(*from, s + 1) as f64).sum()
+            }
             Value::Sum(parts) => parts.iter().map(|(count, mean)| counted(count) * mean).sum(),
             Value::Gauge(gauge) => gauge.value(s, started),
         }
@@ -69,6 +73,8 @@ pub(super) enum Value {
     Born(Count),
     /// A histogram's `_sum`: counts times a mean each.
     Sum(Vec<(Count, f64)>),
+    /// The sum of counters of processes that live in [from, to), each from 0.
+    Fleet(Vec<(Count, i64, i64)>),
     Gauge(Gauge),
 }
 
