@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Log};
 use crate::clock::Clock;
 use crate::engine::Snapshot;
-use crate::gatekeeper::{self, Gatekeeper};
+use crate::gate_service::{self, GateService};
 use crate::notify::{self, Destination, Notifier};
 use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
@@ -136,13 +136,13 @@ pub async fn run(
         Some(audit) => open_log(audit, clock.clone()).await,
         None => None,
     };
-    let gatekeeper = match (&audit, audit_dir) {
+    let gate_service = match (&audit, audit_dir) {
         (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock).await,
         _ => None,
     };
     let authenticator = Arc::new(web::auth::Authenticator::new(auth, clock.clone()));
     let access = Access { read, authenticator: Arc::clone(&authenticator), tls: tls.clone() };
-    daemon.guard(gatekeeper.clone(), access);
+    daemon.guard(gate_service.clone(), access);
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),
@@ -152,7 +152,7 @@ pub async fn run(
         reload: Some(reload.clone()),
         auth: authenticator,
         tls,
-        gatekeeper,
+        gate_service,
         clock,
         limits,
     };
@@ -175,16 +175,16 @@ async fn open_gate(
     dir: PathBuf,
     (identities, external_url): &(crate::gate::Identities, Option<String>),
     clock: &Clock,
-) -> Option<Gatekeeper> {
-    let options = gatekeeper::Options {
+) -> Option<GateService> {
+    let options = gate_service::Options {
         log: log.clone(),
         dir,
         clock: clock.clone(),
         identities: identities.clone(),
         external_url: external_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
     };
-    match tokio::task::spawn_blocking(move || Gatekeeper::new(options)).await {
-        Ok(Ok(gatekeeper)) => Some(gatekeeper),
+    match tokio::task::spawn_blocking(move || GateService::new(options)).await {
+        Ok(Ok(gate_service)) => Some(gate_service),
         Ok(Err(error)) => {
             tracing::error!(error, "the gate decides nothing until this is mended");
             None

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! request ─┐
-//! principal├─► decide ─► Decision ─► Book::record ─► events ─► (audit log, then the answer)
+//! principal├─► decide ─► Decision ─► GateState::record ─► events ─► (audit log, then the answer)
 //! policy  ─┤                ▲
 //! view    ─┤  engine::Snapshot, Ledger
-//! book    ─┘  a fold over events: permits, approvals, halts, changes, verdicts
+//! state   ─┘  a fold over events: permits, approvals, halts, changes, verdicts
 //! ```
 //!
 //! - Every check runs, the strictest one wins: `allow < needs_approval < deny`. A check that cannot be answered refuses.
@@ -19,8 +19,8 @@
 //! authenticated before; what is decided is written down by the caller, before it is answered.
 
 pub mod action;
+pub mod answer;
 pub mod approval;
-pub mod book;
 pub mod canonical;
 pub mod check;
 pub mod decide;
@@ -36,16 +36,17 @@ pub mod reason;
 pub mod replay;
 pub mod request;
 pub mod signals;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod verdict;
 pub mod view;
 
 pub use action::{ActionClass, ActionKind};
+pub use answer::Answer;
 pub use approval::{Approval, ApprovalState};
-pub use book::{Book, Ids};
 pub use canonical::Digest;
-pub use check::{Answer, Check, ClearBy, Decision, Effect};
+pub use check::{Check, ClearBy, Decision, Effect};
 pub use decide::decide;
 pub use event::{Event, EventKind};
 pub use halt::{Halt, HaltScope};
@@ -53,10 +54,11 @@ pub use identity::{Identities, Identity};
 pub use observed::{Change, Observed, Workload};
 pub use permit::{Permit, PermitState};
 pub use policy::Policy;
-pub use principal::{ActorClass, Principal, Via};
+pub use principal::{ActorClass, Approver, Principal, Via};
 pub use reason::ReasonCode;
 pub use replay::Inputs;
 pub use request::{Request, RequestFault};
 pub use signals::{ChangeState, Signal};
+pub use state::{GateState, Ids};
 pub use verdict::{Outcome, TrustRecord, Verdict};
 pub use view::{Health, SloView, View};

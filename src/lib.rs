@@ -9,7 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod gate;
-pub mod gatekeeper;
+pub mod gate_service;
 pub mod inspect;
 pub mod notify;
 pub mod prometheus;

@@ -84,7 +84,7 @@ pub struct App {
     /// Who is asking.
     pub auth: Arc<auth::Authenticator>,
     /// Decides; `None` where nothing is decided, for lack of an audit log.
-    pub gatekeeper: Option<crate::gatekeeper::Gatekeeper>,
+    pub gate_service: Option<crate::gate_service::GateService>,
     /// TLS of the server; `None` serves plain HTTP.
     pub tls: Option<Arc<tls::Tls>>,
 }

@@ -52,7 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("prometheus", &["engine", "spec", "query", "clock", "telemetry"]),
     ("store", &["engine", "gate", "spec", "telemetry"]),
     ("audit", &["engine", "gate", "clock", "telemetry"]),
-    ("gatekeeper", &["engine", "gate", "prometheus", "audit", "clock", "telemetry"]),
+    ("gate_service", &["engine", "gate", "prometheus", "audit", "clock", "telemetry"]),
     ("inspect", &["engine", "spec", "query", "prometheus", "clock", "telemetry"]),
     ("notify", &["engine", "clock", "telemetry"]),
     (
@@ -60,7 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "engine",
             "gate",
-            "gatekeeper",
+            "gate_service",
             "spec",
             "query",
             "prometheus",
@@ -78,7 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "engine",
             "gate",
-            "gatekeeper",
+            "gate_service",
             "spec",
             "query",
             "prometheus",
@@ -96,7 +96,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "engine",
             "gate",
-            "gatekeeper",
+            "gate_service",
             "spec",
             "query",
             "prometheus",

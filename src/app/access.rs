@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::gate::Identities;
-use crate::gatekeeper::Gatekeeper;
+use crate::gate_service::GateService;
 use crate::web::Tls;
 use crate::web::auth::Authenticator;
 
@@ -44,9 +44,9 @@ impl Access {
     }
 
     /// These identities from now on, for those who ask and for the gate.
-    pub fn take(&self, identities: Identities, gatekeeper: Option<&Gatekeeper>) {
-        if let Some(gatekeeper) = gatekeeper {
-            gatekeeper.take_identities(identities.clone());
+    pub fn take(&self, identities: Identities, gate_service: Option<&GateService>) {
+        if let Some(gate_service) = gate_service {
+            gate_service.take_identities(identities.clone());
         }
         self.authenticator.replace(identities);
     }

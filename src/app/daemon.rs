@@ -17,7 +17,7 @@ use crate::engine::alert::{AlertMachine, Transition};
 use crate::engine::ledger::End;
 use crate::engine::whole::Counted;
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
-use crate::gatekeeper::{self, Gatekeeper};
+use crate::gate_service::{self, GateService};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, Way};
 use crate::prometheus::source::Position;
@@ -63,7 +63,7 @@ pub struct Daemon {
     /// SLOs that want their history.
     unfilled: Unfilled,
     /// Decides on changes; `None` where nothing is decided.
-    gatekeeper: Option<Gatekeeper>,
+    gate_service: Option<GateService>,
     access: Option<Access>,
     outlook: Outlook,
     way: Way,
@@ -83,7 +83,7 @@ struct Rules {
     slos: Vec<Arc<Slo>>,
     plan: Arc<Plan>,
     digest: String,
-    gate: gatekeeper::Rules,
+    gate: gate_service::Rules,
     workloads: Vec<(String, Wanted)>,
 }
 
@@ -139,7 +139,7 @@ impl Daemon {
             store,
             filling: None,
             unfilled: Unfilled::default(),
-            gatekeeper: None,
+            gate_service: None,
             access: None,
             outlook: Outlook::default(),
             way: Way::RemoteRead,
@@ -217,23 +217,23 @@ impl Daemon {
     }
 
     /// Lets a gate, where there is one, decide on the services of this daemon, and `access` follow each reload.
-    pub fn guard(&mut self, gatekeeper: Option<Gatekeeper>, access: Access) {
-        if let Some(gatekeeper) = &gatekeeper {
-            gatekeeper.take_rules(self.rules.gate.clone());
+    pub fn guard(&mut self, gate_service: Option<GateService>, access: Access) {
+        if let Some(gate_service) = &gate_service {
+            gate_service.take_rules(self.rules.gate.clone());
         }
-        self.gatekeeper = gatekeeper;
+        self.gate_service = gate_service;
         self.access = Some(access);
     }
 
     /// Shows the gate what this poll brought, and what runs.
     async fn guard_poll(&mut self, snapshot: &mut Snapshot, at_s: i64) {
-        let Some(gatekeeper) = self.gatekeeper.clone() else { return };
+        let Some(gate_service) = self.gate_service.clone() else { return };
         let seen = guard::look(&self.client, &self.rules.workloads, at_s).await;
         let warm = !self.cold && self.unfilled.is_empty() && self.filling.is_none();
         let poll =
-            gatekeeper::Poll { snapshot, ledger: &self.ledger, seen, warm, clock_skew_s: self.source.clock_skew_s() };
-        apart(|| gatekeeper.poll(poll));
-        snapshot.alerts.extend(gatekeeper.alerts(&snapshot.slos, at_s));
+            gate_service::Poll { snapshot, ledger: &self.ledger, seen, warm, clock_skew_s: self.source.clock_skew_s() };
+        apart(|| gate_service.poll(poll));
+        snapshot.alerts.extend(gate_service.alerts(&snapshot.slos, at_s));
         snapshot.alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
 
@@ -574,14 +574,14 @@ impl Daemon {
         let answer = match (loaded.is_fatal(), access) {
             (false, Ok(identities)) => {
                 if let (Some(access), Some(identities)) = (&self.access, identities) {
-                    access.take(identities, self.gatekeeper.as_ref());
+                    access.take(identities, self.gate_service.as_ref());
                 }
                 Ok(self.take_rules(loaded))
             }
             (_, access) => {
                 let faults = access.err().unwrap_or_default();
                 error!("rules were not reloaded: {}{}", loaded.render(false), faults.join("\n"));
-                self.gatekeeper.iter().for_each(Gatekeeper::rules_refused);
+                self.gate_service.iter().for_each(GateService::rules_refused);
                 let problems = loaded.problems.iter().map(|problem| problem.render(None, false));
                 Err(problems.chain(faults).collect())
             }
@@ -609,8 +609,8 @@ impl Daemon {
         let back: BTreeSet<String> = after.keys().filter(|id| !same(id)).cloned().collect();
         super::corrections::log(&self.rules.slos, &rules.slos);
         self.rules = rules;
-        if let Some(gatekeeper) = &self.gatekeeper {
-            gatekeeper.take_rules(self.rules.gate.clone());
+        if let Some(gate_service) = &self.gate_service {
+            gate_service.take_rules(self.rules.gate.clone());
         }
         if let Some(store) = &mut self.store {
             let followed = apart(|| store.redefine(after)).and_then(|()| self.replay(&back));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::gatekeeper;
+use crate::gate_service;
 use crate::prometheus::Client;
 use crate::prometheus::workloads::{self, Seen, VERSION_LABEL, Wanted};
 use crate::spec::Loaded;
 
 /// The rules of the gate, and the workloads to look for with the service of each.
-pub fn rules(loaded: &Loaded) -> (gatekeeper::Rules, Vec<(String, Wanted)>) {
+pub fn rules(loaded: &Loaded) -> (gate_service::Rules, Vec<(String, Wanted)>) {
     let services = &loaded.model.services;
     let wanted: Vec<(String, Wanted)> = services
         .iter()
@@ -32,7 +32,7 @@ pub fn rules(loaded: &Loaded) -> (gatekeeper::Rules, Vec<(String, Wanted)>) {
     }
     let policies = loaded.policies.iter().map(|policy| (policy.service.clone(), Arc::new(policy.clone()))).collect();
     let names = services.iter().map(|service| service.name.clone()).collect();
-    (gatekeeper::Rules { policies, services: names, workloads, current: true }, wanted)
+    (gate_service::Rules { policies, services: names, workloads, current: true }, wanted)
 }
 
 /// What runs, by service and resource. What was not seen is not in it.

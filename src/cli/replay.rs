@@ -12,7 +12,7 @@ use super::{Exit, Format, complain, print_out, wiring};
 use crate::clock::Clock;
 use crate::gate::Policy;
 use crate::gate::replay::Flip;
-use crate::gatekeeper::replay::{Recorded, recorded};
+use crate::gate_service::replay::{Recorded, recorded};
 use crate::spec::{self, Code, Severity};
 
 /// Flags of `slowburn replay`.

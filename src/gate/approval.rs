@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Digest;
-use super::policy::Approver;
+use super::principal::Approver;
 use super::reason::ReasonCode;
 use super::request::Request;
 use crate::engine::Seconds;

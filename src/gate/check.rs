@@ -7,33 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::action::ActionClass;
+use super::answer::Answer;
 use super::canonical::Digest;
-use super::policy::Approver;
+use super::principal::Approver;
 use super::reason::ReasonCode;
 use crate::engine::{DataReason, DataState, Seconds};
-
-/// The answer to a request; the strictest of all checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// It may be done; an allow is a permit.
-    Allow,
-    /// A person must say yes first.
-    NeedsApproval,
-    /// It may not be done. No approval lifts this.
-    Deny,
-}
-
-impl Answer {
-    /// As in answers, metrics and records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Answer::Allow => "allow",
-            Answer::NeedsApproval => "needs_approval",
-            Answer::Deny => "deny",
-        }
-    }
-}
 
 /// What one check comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

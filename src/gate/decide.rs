@@ -1,4 +1,4 @@
-//! The decision: a pure function of a request, who asks, the policy, the view of the service, the book and a moment.
+//! The decision: a pure function of a request, who asks, the policy, the view of the service, the gate state and a moment.
 //!
 //! Every check runs, so the answer is complete; the strictest wins. A check that cannot be answered does not pass: it
 //! asks or denies. No free text has a say: a claimed reason is a word that is held against the ledger, or only shown.
@@ -22,14 +22,15 @@ mod premise;
 mod standing;
 
 use super::action::{ActionClass, ActionKind};
-use super::book::Book;
+use super::answer::Answer;
 use super::canonical::Digest;
-use super::check::{Answer, Check, ClearBy, DataSummary, Decision, Effect};
+use super::check::{Check, ClearBy, DataSummary, Decision, Effect};
 use super::permit::Permit;
 use super::policy::{Action, AllowedAction, Policy};
 use super::principal::{ActorClass, Principal};
 use super::reason::ReasonCode;
 use super::request::Request;
+use super::state::GateState;
 use super::view::{SloView, View};
 use crate::engine::{DataReason, DataState, Seconds};
 
@@ -41,10 +42,10 @@ pub fn decide(
     principal: &Principal,
     policy: Option<&Policy>,
     view: Option<&View>,
-    book: &Book,
+    gate: &GateState,
     now: Seconds,
 ) -> Decision {
-    decide_with(request, principal, policy, None, view, book, now, None)
+    decide_with(request, principal, policy, None, view, gate, now, None)
 }
 
 /// [`decide`] for whoever knows the digest of the policy already.
@@ -54,10 +55,10 @@ pub fn decide_under(
     policy: Option<&Policy>,
     digest: Option<Digest>,
     view: Option<&View>,
-    book: &Book,
+    gate: &GateState,
     now: Seconds,
 ) -> Decision {
-    decide_with(request, principal, policy, digest, view, book, now, None)
+    decide_with(request, principal, policy, digest, view, gate, now, None)
 }
 
 /// Decides again while `permit` is redeemed: it does not stand in its own way, and rests on the yes it was issued on.
@@ -68,7 +69,7 @@ pub(super) fn decide_with(
     policy: Option<&Policy>,
     digest: Option<Digest>,
     view: Option<&View>,
-    book: &Book,
+    gate: &GateState,
     now: Seconds,
     permit: Option<&Permit>,
 ) -> Decision {
@@ -104,7 +105,7 @@ pub(super) fn decide_with(
             policy: ruling,
             row,
             view,
-            book,
+            gate,
             now,
             permit,
         };
@@ -140,7 +141,7 @@ pub(super) struct Case<'a> {
     pub policy: &'a Policy,
     pub row: Option<&'a AllowedAction>,
     pub view: &'a View,
-    pub book: &'a Book,
+    pub gate: &'a GateState,
     pub now: Seconds,
     /// The permit that is being redeemed.
     pub permit: Option<&'a Permit>,

@@ -1,17 +1,18 @@
-//! Everything that changes what the gate knows. The book is a fold over these, so whoever has written them down can
+//! Everything that changes what the gate knows. The gate state is a fold over these, so whoever has written them down can
 //! build it again.
 
 use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind};
+use super::answer::Answer;
 use super::approval::{Approval, Vote};
 use super::canonical::Digest;
-use super::check::Answer;
 use super::halt::Halt;
 use super::observed::Change;
+use super::permit::Baseline;
 use super::permit::Permit;
 use super::reason::ReasonCode;
-use super::verdict::{Baseline, Verdict};
+use super::verdict::Verdict;
 use crate::engine::Seconds;
 
 /// Something that happened.

@@ -5,11 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::action::ActionClass;
 use super::canonical::Digest;
-use super::check::Answer;
 use super::principal::ActorClass;
 use super::reason::ReasonCode;
 use super::request::Request;
-use super::verdict::Baseline;
 use crate::engine::Seconds;
 
 /// Life of a permit that broke the glass, seconds.
@@ -53,6 +51,30 @@ pub struct Permit {
     pub settle_s: i64,
     /// What became of it.
     pub state: PermitState,
+}
+
+/// How things stood when a permit was redeemed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// The SLOs of the service.
+    pub slos: Vec<BaselineSlo>,
+    /// Median burn rate of the services that nobody touched, shortest windows.
+    pub peers: Option<f64>,
+    /// Generation of the resource.
+    pub generation: Option<u64>,
+}
+
+/// One SLO when a permit was redeemed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineSlo {
+    /// Its id.
+    pub id: String,
+    /// Burn rate over its shortest window.
+    pub burn: Option<f64>,
+    /// Whether a clause fired.
+    pub burning: bool,
 }
 
 /// What became of a permit. Expiry is read from the times, whether or not somebody noted it.
@@ -99,17 +121,4 @@ impl Permit {
             _ => None,
         }
     }
-}
-
-/// What redeeming came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Redemption {
-    /// Allow: act now. Anything else: do not.
-    pub answer: Answer,
-    /// Why not; the decisions' reasons, or that of the permit itself.
-    pub refusal: Option<super::reason::Refusal>,
-    /// The decision on the current view, and the one under the pinned policy where it is another: the stricter first.
-    pub decisions: Vec<super::check::Decision>,
-    /// What to write down before answering.
-    pub events: Vec<super::event::Event>,
 }

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind};
+use super::answer::Answer;
 use super::canonical::Digest;
-use super::check::Answer;
 use super::freeze::FreezeWindow;
-use super::principal::ActorClass;
+use super::principal::{ActorClass, Approver};
 
 /// Life of a permit where the policy says nothing, seconds.
 pub const PERMIT_TTL_DEFAULT_S: i64 = 120;
@@ -107,25 +107,6 @@ impl Action {
             Action::Restart => ActionKind::Restart,
             Action::Deploy => ActionKind::Deploy,
             Action::Config => ActionKind::Config,
-        }
-    }
-}
-
-/// Somebody who may approve.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Approver {
-    /// Anybody of a team.
-    Team(String),
-    /// One person.
-    Person(String),
-}
-
-impl std::fmt::Display for Approver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Approver::Team(team) => write!(f, "team:{team}"),
-            Approver::Person(person) => write!(f, "person:{person}"),
         }
     }
 }

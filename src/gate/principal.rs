@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::Approver;
-
 /// What kind of actor somebody is. It follows from the credential, never from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +97,25 @@ impl Principal {
                 Approver::Team(team) => self.teams.contains(team),
                 Approver::Person(person) => same_person(person, &self.sub),
             }
+    }
+}
+
+/// Somebody who may approve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approver {
+    /// Anybody of a team.
+    Team(String),
+    /// One person.
+    Person(String),
+}
+
+impl std::fmt::Display for Approver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Approver::Team(team) => write!(f, "team:{team}"),
+            Approver::Person(person) => write!(f, "person:{person}"),
+        }
     }
 }
 

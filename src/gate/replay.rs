@@ -3,14 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::book::Book;
+use super::answer::Answer;
 use super::canonical::Digest;
-use super::check::{Answer, Decision};
+use super::check::Decision;
 use super::decide::decide;
 use super::policy::Policy;
 use super::principal::Principal;
 use super::reason::ReasonCode;
 use super::request::Request;
+use super::state::GateState;
 use super::view::View;
 use crate::engine::Seconds;
 
@@ -26,8 +27,8 @@ pub struct Inputs {
     pub policy: Option<Policy>,
     /// What was known of it.
     pub view: Option<View>,
-    /// The part of the book that was read; see [`Book::slice`].
-    pub book: Book,
+    /// The part of the gate state that was read; see [`GateState::slice`].
+    pub gate: GateState,
     /// When.
     pub now: Seconds,
 }
@@ -54,13 +55,13 @@ pub struct Flip {
 }
 
 impl Inputs {
-    /// What [`decide`] is about to read, cut out of the whole book.
+    /// What [`decide`] is about to read, cut out of the whole state.
     pub fn of(
         request: &Request,
         principal: &Principal,
         policy: Option<&Policy>,
         view: Option<&View>,
-        book: &Book,
+        gate: &GateState,
         now: Seconds,
     ) -> Self {
         Inputs {
@@ -68,7 +69,7 @@ impl Inputs {
             principal: principal.clone(),
             policy: policy.cloned(),
             view: view.cloned(),
-            book: book.slice(&request.service, policy, &principal.sub, now),
+            gate: gate.slice(&request.service, policy, &principal.sub, now),
             now,
         }
     }
@@ -80,7 +81,7 @@ impl Inputs {
 
     /// The decision, again.
     pub fn decide(&self) -> Decision {
-        decide(&self.request, &self.principal, self.policy.as_ref(), self.view.as_ref(), &self.book, self.now)
+        decide(&self.request, &self.principal, self.policy.as_ref(), self.view.as_ref(), &self.gate, self.now)
     }
 
     /// What another policy of the service would have changed: `None` where the answer is the same.
@@ -88,7 +89,7 @@ impl Inputs {
         let before = self.decide();
         let mut other = Inputs { policy: policy.cloned(), ..self.clone() };
         if let Some((was, is)) = self.policy.as_ref().zip(policy) {
-            other.book = other.book.under(was.digest(), is.digest());
+            other.gate = other.gate.under(was.digest(), is.digest());
         }
         let after = other.decide();
         if before.answer == after.answer {

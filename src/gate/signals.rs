@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionClass;
-use super::book::Book;
 use super::check::Effect;
 use super::decide::Case;
 use super::halt::HaltScope;
@@ -11,6 +10,7 @@ use super::permit::PermitState;
 use super::policy::Policy;
 use super::principal::ActorClass;
 use super::reason::ReasonCode;
+use super::state::GateState;
 use super::view::View;
 use crate::engine::Seconds;
 
@@ -80,7 +80,7 @@ impl ChangeState {
 
 /// What a robot would be told that asks for anything of `class`: the checks that do not depend on the act. Approvals
 /// that a policy asks for by action are left out; a check that would ask a person is no yes.
-pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, book: &Book, now: Seconds) -> Signal {
+pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &GateState, now: Seconds) -> Signal {
     let service = view.service.clone();
     let Some(policy) = policy.filter(|policy| policy.service == service) else {
         return Signal { service, class, value: 0, codes: vec![ReasonCode::NoPolicy] };
@@ -95,7 +95,7 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, book: &B
         policy,
         row: None,
         view,
-        book,
+        gate,
         now,
         permit: None,
     };
@@ -126,7 +126,7 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, book: &B
 }
 
 /// Whether the service is being changed, the strongest first: halted, frozen, in flight, settling.
-pub fn change_state(policy: Option<&Policy>, service: &str, book: &Book, now: Seconds) -> ChangeState {
+pub fn change_state(policy: Option<&Policy>, service: &str, gate: &GateState, now: Seconds) -> ChangeState {
     let stops = |halt: &&super::halt::Halt| {
         halt.actors.contains(&ActorClass::Robot)
             && match &halt.scope {
@@ -135,7 +135,7 @@ pub fn change_state(policy: Option<&Policy>, service: &str, book: &Book, now: Se
                 HaltScope::Actor(_) | HaltScope::Action(_) => false,
             }
     };
-    if let Some(halt) = book.halts(now).filter(stops).max_by_key(|halt| halt.until) {
+    if let Some(halt) = gate.halts(now).filter(stops).max_by_key(|halt| halt.until) {
         return ChangeState::Halted {
             id: halt.id.clone(),
             reason: halt.reason.clone(),
@@ -150,7 +150,7 @@ pub fn change_state(policy: Option<&Policy>, service: &str, book: &Book, now: Se
         return ChangeState::Frozen { reason: window.reason.clone(), until };
     }
     let mut settling = None;
-    for permit in book.open_permits_of(service) {
+    for permit in gate.open_permits_of(service) {
         match &permit.state {
             PermitState::Live if permit.is_live(now) => return ChangeState::InFlight { permit: permit.id.clone() },
             PermitState::Redeemed { reported_at: None, .. } => {

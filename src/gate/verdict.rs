@@ -3,33 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind};
-use super::permit::{Permit, PermitState};
+use super::permit::{Baseline, BaselineSlo, Permit, PermitState};
 use super::view::{SloView, View};
 use crate::engine::{DataState, Seconds};
-
-/// How things stood when a permit was redeemed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Baseline {
-    /// The SLOs of the service.
-    pub slos: Vec<BaselineSlo>,
-    /// Median burn rate of the services that nobody touched, shortest windows.
-    pub peers: Option<f64>,
-    /// Generation of the resource.
-    pub generation: Option<u64>,
-}
-
-/// One SLO when a permit was redeemed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BaselineSlo {
-    /// Its id.
-    pub id: String,
-    /// Burn rate over its shortest window.
-    pub burn: Option<f64>,
-    /// Whether a clause fired.
-    pub burning: bool,
-}
 
 /// What became of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -45,8 +45,8 @@ fn unreadable(why: impl std::fmt::Display) -> Problem {
 
 impl Site {
     fn audit_dir(&self) -> Result<PathBuf, Problem> {
-        let gatekeeper = self.app.gatekeeper.as_ref();
-        gatekeeper.map(|gatekeeper| gatekeeper.log().dir().to_owned()).ok_or_else(|| {
+        let gate_service = self.app.gate_service.as_ref();
+        gate_service.map(|gate_service| gate_service.log().dir().to_owned()).ok_or_else(|| {
             let hint = "Give it a data directory (--data-dir).";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process keeps no audit log", hint)
         })
@@ -79,7 +79,7 @@ pub async fn search(State(site): State<Site>, Query(search): Query<Search>) -> R
 /// `GET /v1/audit/{seq}`.
 pub async fn record(State(site): State<Site>, Path(seq): Path<u64>) -> Result<Response, Problem> {
     let dir = site.audit_dir()?;
-    let log = site.app.gatekeeper.as_ref().map(|gatekeeper| gatekeeper.log().clone());
+    let log = site.app.gate_service.as_ref().map(|gate_service| gate_service.log().clone());
     let found = apart(move || -> Result<Option<Value>, Problem> {
         let index = Index::open(&dir, &mut |_, _| {}).map_err(unreadable)?;
         let Some(place) = index.of_seq(seq).map_err(unreadable)? else { return Ok(None) };
@@ -100,8 +100,8 @@ pub async fn record(State(site): State<Site>, Path(seq): Path<u64>) -> Result<Re
 /// `GET /v1/audit/verify`. It reads the whole log, so it is not for everybody.
 pub async fn verify(State(site): State<Site>, Caller(_): Caller) -> Result<Response, Response> {
     let dir = site.audit_dir().map_err(IntoResponse::into_response)?;
-    let gatekeeper = site.app.gatekeeper.as_ref();
-    let key = gatekeeper.map(|gatekeeper| gatekeeper.log().public_key().clone());
+    let gate_service = site.app.gate_service.as_ref();
+    let key = gate_service.map(|gate_service| gate_service.log().public_key().clone());
     let Some(key) = key else { return Err(unreadable("there is no key").into_response()) };
     let report = apart(move || verify::verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).map_err(unreadable));
     let report = report.await.and_then(|report| report).map_err(IntoResponse::into_response)?;
@@ -115,6 +115,6 @@ pub async fn verify(State(site): State<Site>, Caller(_): Caller) -> Result<Respo
 /// `GET /v1/audit/checkpoint`: the note as it was signed.
 pub async fn checkpoint(State(site): State<Site>) -> Result<Response, Problem> {
     site.audit_dir()?;
-    let note = site.app.gatekeeper.as_ref().map(|gatekeeper| gatekeeper.log().note()).unwrap_or_default();
+    let note = site.app.gate_service.as_ref().map(|gate_service| gate_service.log().note()).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }

@@ -32,7 +32,7 @@ pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let (snapshot, info, now) = (site.snapshot(), site.app.info.borrow().clone(), site.app.clock.now());
     api::apart(move || {
         let mut text = site.app.metrics.render() + &render(&snapshot, &info, now);
-        text.extend(site.app.gatekeeper.as_ref().map(gate::render));
+        text.extend(site.app.gate_service.as_ref().map(gate::render));
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
     })
     .await

@@ -318,7 +318,7 @@ pub fn stand() -> Stand {
         info: infos,
         reload: Some(reload),
         auth: Arc::new(crate::web::auth::Authenticator::new(crate::web::auth::Settings::default(), clock.clone())),
-        gatekeeper: None,
+        gate_service: None,
         tls: None,
         clock,
         limits: Limits::default(),

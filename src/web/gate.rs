@@ -4,7 +4,7 @@
 //! of the gate, and both mean no. Whatever changes something needs a principal; bodies never say who that is. Reads are
 //! as open as everything else that is read.
 //!
-//! Deliberately absent: deciding. What is asked goes to the gatekeeper as it came; what it answers is shown.
+//! Deliberately absent: deciding. What is asked goes to the gate_service as it came; what it answers is shown.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query};
@@ -18,16 +18,16 @@ use serde::de::DeserializeOwned;
 use super::api::Json;
 use super::auth::Caller;
 use super::{Problem, Site};
-use crate::gatekeeper::{Blocked, Gatekeeper, HaltOrder, Posted, Vote};
+use crate::gate_service::{Blocked, GateService, HaltOrder, Posted, VoteOrder};
 
 /// Extractor: the gate, or a 503 where this process decides nothing. Comes after [`Caller`]: strangers learn nothing.
-pub struct Gate(Gatekeeper);
+pub struct Gate(GateService);
 
 impl FromRequestParts<Site> for Gate {
     type Rejection = Problem;
 
     async fn from_request_parts(_: &mut Parts, site: &Site) -> Result<Self, Problem> {
-        site.app.gatekeeper.clone().map(Gate).ok_or_else(|| {
+        site.app.gate_service.clone().map(Gate).ok_or_else(|| {
             let hint = "Give it a data directory (--data-dir) for its audit log: no decision is made that cannot be written down.";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process decides nothing", hint)
         })
@@ -74,7 +74,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Blocked> {
 /// `POST /v1/decisions[?explain]`.
 pub async fn decide(
     Caller(principal): Caller,
-    Gate(gatekeeper): Gate,
+    Gate(gate_service): Gate,
     query: Result<Query<DecisionQuery>, QueryRejection>,
     body: Bytes,
 ) -> Answered {
@@ -88,15 +88,15 @@ pub async fn decide(
         }
     };
     let answer = match explain {
-        true => gatekeeper.explain(&principal, &body),
-        false => gatekeeper.decide(&principal, &body).await,
+        true => gate_service.explain(&principal, &body),
+        false => gate_service.decide(&principal, &body).await,
     };
     answer.map(shown)
 }
 
 /// `GET /v1/permits/{id}`.
-pub async fn permit(Gate(gatekeeper): Gate, Path(id): Path<String>) -> Answered {
-    gatekeeper.permit(&id).map(shown)
+pub async fn permit(Gate(gate_service): Gate, Path(id): Path<String>) -> Answered {
+    gate_service.permit(&id).map(shown)
 }
 
 /// The body of `POST /v1/permits/{id}/redeem`; it may be empty.
@@ -110,7 +110,7 @@ struct RedeemBody {
 /// `POST /v1/permits/{id}/redeem`.
 pub async fn redeem(
     Caller(principal): Caller,
-    Gate(gatekeeper): Gate,
+    Gate(gate_service): Gate,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answered {
@@ -118,7 +118,7 @@ pub async fn redeem(
         true => RedeemBody::default(),
         false => read(&body)?,
     };
-    let answer = gatekeeper.redeem(&principal, &id, presented.request).await;
+    let answer = gate_service.redeem(&principal, &id, presented.request).await;
     answer.map(shown)
 }
 
@@ -133,41 +133,46 @@ struct OutcomeBody {
 /// `POST /v1/permits/{id}/outcome`.
 pub async fn outcome(
     Caller(principal): Caller,
-    Gate(gatekeeper): Gate,
+    Gate(gate_service): Gate,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answered {
     let report: OutcomeBody = read(&body)?;
-    let answer = gatekeeper.outcome(&principal, &id, report.applied, report.note).await;
+    let answer = gate_service.outcome(&principal, &id, report.applied, report.note).await;
     answer.map(shown)
 }
 
 /// `GET /v1/approvals`.
-pub async fn approvals(Gate(gatekeeper): Gate) -> Answered {
-    Ok(shown(gatekeeper.approvals()))
+pub async fn approvals(Gate(gate_service): Gate) -> Answered {
+    Ok(shown(gate_service.approvals()))
 }
 
 /// `GET /v1/approvals/{id}`.
-pub async fn approval(Gate(gatekeeper): Gate, Path(id): Path<String>) -> Answered {
-    gatekeeper.approval(&id).map(shown)
+pub async fn approval(Gate(gate_service): Gate, Path(id): Path<String>) -> Answered {
+    gate_service.approval(&id).map(shown)
 }
 
 /// `POST /v1/approvals/{id}`.
-pub async fn vote(Caller(principal): Caller, Gate(gatekeeper): Gate, Path(id): Path<String>, body: Bytes) -> Answered {
-    let vote: Vote = read(&body)?;
-    let answer = gatekeeper.vote(&principal, &id, vote).await;
+pub async fn vote(
+    Caller(principal): Caller,
+    Gate(gate_service): Gate,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answered {
+    let vote: VoteOrder = read(&body)?;
+    let answer = gate_service.vote(&principal, &id, vote).await;
     answer.map(shown)
 }
 
 /// `GET /v1/halts`.
-pub async fn halts(Gate(gatekeeper): Gate) -> Answered {
-    Ok(shown(gatekeeper.halts()))
+pub async fn halts(Gate(gate_service): Gate) -> Answered {
+    Ok(shown(gate_service.halts()))
 }
 
 /// `POST /v1/halts`.
-pub async fn halt(Caller(principal): Caller, Gate(gatekeeper): Gate, body: Bytes) -> Answered {
+pub async fn halt(Caller(principal): Caller, Gate(gate_service): Gate, body: Bytes) -> Answered {
     let order: HaltOrder = read(&body)?;
-    let answer = gatekeeper.halt(&principal, order).await;
+    let answer = gate_service.halt(&principal, order).await;
     answer.map(shown)
 }
 
@@ -181,35 +186,35 @@ struct ResumeBody {
 /// `POST /v1/halts/{id}/resume`.
 pub async fn resume(
     Caller(principal): Caller,
-    Gate(gatekeeper): Gate,
+    Gate(gate_service): Gate,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answered {
     let resume: ResumeBody = read(&body)?;
-    let answer = gatekeeper.resume(&principal, &id, resume.reason).await;
+    let answer = gate_service.resume(&principal, &id, resume.reason).await;
     answer.map(shown)
 }
 
 /// `POST /v1/changes`.
-pub async fn change(Caller(principal): Caller, Gate(gatekeeper): Gate, body: Bytes) -> Answered {
+pub async fn change(Caller(principal): Caller, Gate(gate_service): Gate, body: Bytes) -> Answered {
     let posted: Posted = read(&body)?;
-    let answer = gatekeeper.post_change(&principal, posted).await;
+    let answer = gate_service.post_change(&principal, posted).await;
     answer.map(shown)
 }
 
 /// `GET /v1/operators`.
-pub async fn operators(Gate(gatekeeper): Gate) -> Answered {
-    Ok(shown(gatekeeper.operators()))
+pub async fn operators(Gate(gate_service): Gate) -> Answered {
+    Ok(shown(gate_service.operators()))
 }
 
 /// `GET /v1/signals`.
-pub async fn signals(Gate(gatekeeper): Gate) -> Answered {
-    Ok(shown(gatekeeper.signals()))
+pub async fn signals(Gate(gate_service): Gate) -> Answered {
+    Ok(shown(gate_service.signals()))
 }
 
 /// `GET /v1/signals/{service}`.
-pub async fn signals_of(Gate(gatekeeper): Gate, Path(service): Path<String>) -> Answered {
-    gatekeeper.signals_of(&service).map(shown)
+pub async fn signals_of(Gate(gate_service): Gate, Path(service): Path<String>) -> Answered {
+    gate_service.signals_of(&service).map(shown)
 }
 
 #[cfg(test)]

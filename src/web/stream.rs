@@ -23,7 +23,7 @@ pub async fn stream(State(site): State<Site>) -> Result<Sse<impl Stream<Item = R
     })?;
     let mut snapshots = site.app.snapshot.clone();
     snapshots.mark_changed();
-    let gate = site.app.gatekeeper.as_ref().map(crate::gatekeeper::Gatekeeper::follow);
+    let gate = site.app.gate_service.as_ref().map(crate::gate_service::GateService::follow);
     let events = unfold((site, snapshots, gate, slot), |(site, mut snapshots, mut gate, slot)| async move {
         let name = tokio::select! {
             biased;

@@ -42,7 +42,7 @@ fn uncorrelated(case: &Case<'_>, id: &'static str, what: String) -> Check {
 /// newest.
 fn suspect<'a>(case: &Case<'a>) -> Option<&'a Change> {
     let request = case.request?;
-    let of_resource = || case.book.changes_of(case.service).rev().filter(|change| change.resource == request.resource);
+    let of_resource = || case.gate.changes_of(case.service).rev().filter(|change| change.resource == request.resource);
     let brought = |version: &str| of_resource().find(|change| change.version.as_deref() == Some(version));
     match (request.suspected_change.as_deref(), request.from_version.as_deref()) {
         (Some(named), _) => brought(named),

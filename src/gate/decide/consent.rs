@@ -7,7 +7,7 @@ use super::Case;
 use crate::gate::action::ActionClass;
 use crate::gate::approval::{Approval, ApprovalState};
 use crate::gate::check::{ApprovalNeed, Check, ClearBy, Decision, Effect};
-use crate::gate::policy::Approver;
+use crate::gate::principal::Approver;
 use crate::gate::principal::{Principal, same_person};
 use crate::gate::reason::ReasonCode;
 
@@ -41,13 +41,13 @@ pub(super) fn consent(
     };
     let given = match case.permit {
         // The yes it was issued on was consumed by it.
-        Some(permit) => permit.approval.as_deref().and_then(|id| case.book.approval(id)).filter(|approval| {
+        Some(permit) => permit.approval.as_deref().and_then(|id| case.gate.approval(id)).filter(|approval| {
             approval.state == ApprovalState::Consumed { permit: permit.id.clone() }
                 && approval.action_digest == decision.action_digest
                 && covers.iter().all(|code| approval.covers.contains(code))
         }),
         None => case
-            .book
+            .gate
             .open_approvals_of(case.service)
             .find(|approval| fits(approval) && *approval.state_at(case.now) == ApprovalState::Granted),
     };
@@ -74,7 +74,7 @@ pub(super) fn consent(
         checks.push(Check::new("approval.channel", Effect::Deny, ReasonCode::NobodyToAsk, what).clear(ClearBy::Policy));
     }
     let pending =
-        case.book.open_approvals_of(case.service).find(|approval| fits(approval) && approval.is_open(case.now));
+        case.gate.open_approvals_of(case.service).find(|approval| fits(approval) && approval.is_open(case.now));
     Some(ApprovalNeed {
         need,
         have: pending.map_or(0, Approval::have),

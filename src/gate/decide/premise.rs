@@ -85,7 +85,7 @@ fn version(case: &Case<'_>, request: &Request, runs: Option<&str>, checks: &mut 
 fn versions_back(case: &Case<'_>, request: &Request, from: &str, to: &str, most: u32) -> Check {
     let id = "limit.versions_back";
     let mut seen: Vec<&str> = Vec::new();
-    for change in case.book.changes_of(case.service).filter(|change| change.resource == request.resource) {
+    for change in case.gate.changes_of(case.service).filter(|change| change.resource == request.resource) {
         for version in [change.from_version.as_deref(), change.version.as_deref()].into_iter().flatten() {
             if !seen.contains(&version) {
                 seen.push(version);

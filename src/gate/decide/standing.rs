@@ -76,7 +76,7 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
 fn halted(case: &Case<'_>) -> Check {
     let stops = |halt: &&crate::gate::Halt| halt.stops(case.service, case.action, case.sub, case.actor, case.now);
     // The one that lasts longest says when it ends.
-    match case.book.halts(case.now).filter(stops).max_by_key(|halt| halt.until) {
+    match case.gate.halts(case.now).filter(stops).max_by_key(|halt| halt.until) {
         None => Check::holds("halt", "nothing is halted"),
         Some(halt) => {
             let left = span(halt.until - case.now);
@@ -120,7 +120,7 @@ fn in_flight(case: &Case<'_>) -> Check {
     }
     let group = case.policy.dependency_group.as_deref();
     let related = case
-        .book
+        .gate
         .open_permits()
         .filter(|permit| permit.request.service == case.service || group.is_some() && permit.group.as_deref() == group);
     let others = related.filter(|permit| case.permit.is_none_or(|own| own.id != permit.id));
@@ -157,7 +157,7 @@ fn cooling_down(case: &Case<'_>) -> Check {
                 && (change.version == request.from_version || change.version == request.suspected_change)
         })
     };
-    let last = case.book.changes_of(case.service).rev().find(|change| !undoes(change) && change.at <= case.now);
+    let last = case.gate.changes_of(case.service).rev().find(|change| !undoes(change) && change.at <= case.now);
     let until = last.map(|change| (change, change.at + case.policy.cool_down_s));
     match until.filter(|(_, until)| case.now < *until) {
         None => Check::holds(id, "the last change is long enough ago"),
@@ -187,10 +187,10 @@ fn rates(case: &Case<'_>, checks: &mut Vec<Check>) {
     });
     for budget in budgets {
         let since = case.now - budget.per_s;
-        let own = |act: &&crate::gate::book::Act| {
+        let own = |act: &&crate::gate::state::Act| {
             act.sub == case.sub && act.action == action && case.permit.is_none_or(|permit| permit.id != act.permit)
         };
-        let acts = case.book.acts_of(case.service).rev().take_while(|act| act.at > since).filter(own);
+        let acts = case.gate.acts_of(case.service).rev().take_while(|act| act.at > since).filter(own);
         let times: Vec<Seconds> = acts.map(|act| act.at).collect();
         let most = budget.max as usize;
         let bound = format!("<= {} in {}", budget.max, span(budget.per_s));
@@ -215,7 +215,7 @@ fn flip_flop(case: &Case<'_>) -> Option<Check> {
     let (from, to) = request.from_version.as_deref().zip(request.to_version.as_deref())?;
     let mut last: Option<&str> = None;
     let mut again = false;
-    for change in case.book.changes_of(case.service).filter(|change| change.resource == request.resource) {
+    for change in case.gate.changes_of(case.service).filter(|change| change.resource == request.resource) {
         let Some(version) = change.version.as_deref() else { continue };
         let before = last.or(change.from_version.as_deref());
         again |= before == Some(from) && version == to && change.at > case.now - LOOK_BACK_S;
@@ -235,7 +235,7 @@ fn effectiveness(case: &Case<'_>) -> Option<Check> {
     let lately = |verdict: &&crate::gate::Verdict| {
         verdict.action == action && verdict.at > case.now - LOOK_BACK_S && verdict.at <= case.now
     };
-    let count = |outcome| case.book.verdicts_of(case.service).filter(lately).filter(|v| v.outcome == outcome).count();
+    let count = |outcome| case.gate.verdicts_of(case.service).filter(lately).filter(|v| v.outcome == outcome).count();
     let (worse, no_effect) = (count(Outcome::Worse), count(Outcome::NoEffect));
     let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
     let check = if worse > 0 {
@@ -252,7 +252,7 @@ fn effectiveness(case: &Case<'_>) -> Option<Check> {
 
 /// A robot that is denied again and again is looking for a hole.
 fn probing(case: &Case<'_>) -> Check {
-    let denials = case.book.denials_since(case.sub, case.now - PROBING_S);
+    let denials = case.gate.denials_since(case.sub, case.now - PROBING_S);
     if denials < DENIALS_MAX || case.actor.is_human() {
         return Check::holds("probing", format!("{denials} denials in {}", span(PROBING_S)));
     }

@@ -2,13 +2,14 @@
 
 use super::stage::*;
 use crate::engine::Seconds;
-use crate::gate::check::Answer;
-use crate::gate::policy::{Approver, CheckKind, Policy, RateActor, RateBudget, SafetyCheck};
+use crate::gate::answer::Answer;
+use crate::gate::policy::{CheckKind, Policy, RateActor, RateBudget, SafetyCheck};
+use crate::gate::principal::Approver;
 use crate::gate::verdict::{Outcome, Verdict};
 use crate::gate::view::Upstream;
 use crate::gate::{
-    ActionClass, ActionKind, ActorClass, Book, Event, EventKind, HaltScope, Inputs, Permit, PermitState, Principal,
-    Request, View, decide,
+    ActionClass, ActionKind, ActorClass, Event, EventKind, GateState, HaltScope, Inputs, Permit, PermitState,
+    Principal, Request, View, decide,
 };
 
 /// SplitMix64: the same situations on every machine.
@@ -66,19 +67,19 @@ impl Case {
         Case { request, who, policy: policy.filter(|_| !no_policy), view: view.filter(|_| !no_view), events, now }
     }
 
-    pub fn book(&self) -> Book {
-        Book::fold(&self.events)
+    pub fn gate(&self) -> GateState {
+        GateState::fold(&self.events)
     }
 
     pub fn decide(&self) -> crate::gate::Decision {
         let (policy, view) = (self.policy.as_ref(), self.view.as_ref());
-        decide(&self.request, &self.who, policy, view, &self.book(), self.now)
+        decide(&self.request, &self.who, policy, view, &self.gate(), self.now)
     }
 
     /// As the daemon writes it down.
     pub fn inputs(&self) -> Inputs {
         let (policy, view) = (self.policy.as_ref(), self.view.as_ref());
-        Inputs::of(&self.request, &self.who, policy, view, &self.book(), self.now)
+        Inputs::of(&self.request, &self.who, policy, view, &self.gate(), self.now)
     }
 }
 
@@ -286,15 +287,15 @@ fn a_yes(
     policy: &Policy,
     view: &View,
 ) -> Vec<Event> {
-    let mut book = Book::fold(events);
-    let decision = decide(request, who, Some(policy), Some(view), &book, NOW - 60);
-    let mut said = book.record(&ids(1), request, who, Some(policy), &decision);
-    said.iter().for_each(|event| book.apply(event));
-    let asked: Vec<_> = book.approvals().cloned().collect();
+    let mut gate = GateState::fold(events);
+    let decision = decide(request, who, Some(policy), Some(view), &gate, NOW - 60);
+    let mut said = gate.record(&ids(1), request, who, Some(policy), &decision);
+    said.iter().for_each(|event| gate.apply(event));
+    let asked: Vec<_> = gate.approvals().cloned().collect();
     for approval in asked {
         for person in dice.of(&[vec![ada(), bob()], vec![bob()], vec![dan()]]) {
-            if let Ok(event) = book.approve(&approval.id, &person, &approval.action_digest, None, NOW - 30) {
-                book.apply(&event);
+            if let Ok(event) = gate.approve(&approval.id, &person, &approval.action_digest, None, NOW - 30) {
+                gate.apply(&event);
                 said.push(event);
             }
         }

@@ -8,7 +8,7 @@ use super::stage::*;
 use crate::engine::SloState;
 use crate::gate::check::Effect;
 use crate::gate::signals::signal;
-use crate::gate::{ActionClass, ActorClass, Answer, Book, Decision, Policy, ReasonCode, Request, View, decide};
+use crate::gate::{ActionClass, ActorClass, Answer, Decision, GateState, Policy, ReasonCode, Request, View, decide};
 
 /// Whether people are asked, and what they said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ struct Played {
     request: Request,
     policy: Policy,
     view: View,
-    book: Book,
+    gate: GateState,
     decision: Decision,
 }
 
@@ -65,16 +65,16 @@ fn cells() -> impl Iterator<Item = Cell> {
 
 fn play(cell: Cell) -> Played {
     let mut policy = if cell.yes == Yes::NotAsked { policy() } else { asking_policy() };
-    let mut book = book();
+    let mut gate = gate();
     cell.changing.ruled(&mut policy);
     let (request, who, view) = (of_action_class(cell.class), of_class(cell.actor), view(cell.state, cell.data));
     if cell.yes == Yes::Given {
-        ask_at(&mut book, 1, &request, &who, &policy, &view, NOW - 120);
-        approve_all(&mut book, &[ada(), bob()], NOW - 110);
+        ask_at(&mut gate, 1, &request, &who, &policy, &view, NOW - 120);
+        approve_all(&mut gate, &[ada(), bob()], NOW - 110);
     }
-    cell.changing.happen(&mut book);
-    let decision = decide(&request, &who, Some(&policy), Some(&view), &book, NOW);
-    Played { cell, request, policy, view, book, decision }
+    cell.changing.happen(&mut gate);
+    let decision = decide(&request, &who, Some(&policy), Some(&view), &gate, NOW);
+    Played { cell, request, policy, view, gate, decision }
 }
 
 fn state(state: SloState) -> &'static str {
@@ -248,23 +248,23 @@ fn a_halt_and_a_freeze_stop_every_machine_whatever_was_approved() {
 #[test]
 fn some_person_can_always_act() {
     for cell in cells().filter(|cell| cell.actor.is_human() && cell.yes != Yes::Given) {
-        let Played { request, policy, view, mut book, decision, .. } = play(cell);
+        let Played { request, policy, view, mut gate, decision, .. } = play(cell);
         let who = of_class(cell.actor);
-        let mut asked = ask(&mut book, 1, &request, &who, &policy, &view);
+        let mut asked = ask(&mut gate, 1, &request, &who, &policy, &view);
         if decision.answer == Answer::NeedsApproval {
-            approve_all(&mut book, &[ada(), bob()], NOW);
-            asked = ask(&mut book, 2, &request, &who, &policy, &view);
+            approve_all(&mut gate, &[ada(), bob()], NOW);
+            asked = ask(&mut gate, 2, &request, &who, &policy, &view);
             assert_eq!(asked.answer, Answer::Allow, "{cell:?}: a yes that leads nowhere: {:?}", asked.codes());
         }
         let mut request = request;
         if asked.answer == Answer::Deny {
             request.break_glass = true;
-            asked = ask(&mut book, 3, &request, &who, &policy, &view);
+            asked = ask(&mut gate, 3, &request, &who, &policy, &view);
             assert!(asked.break_glass, "{cell:?}");
         }
         assert_eq!(asked.answer, Answer::Allow, "{cell:?}: {:?}", asked.codes());
-        let permit = book.open_permits().find(|permit| permit.sub == who.sub).expect("an allow is a permit");
-        let redeemed = book.redeem(&permit.id, &who, &request, Some(&policy), Some(&policy), Some(&view), NOW + 1);
+        let permit = gate.open_permits().find(|permit| permit.sub == who.sub).expect("an allow is a permit");
+        let redeemed = gate.redeem(&permit.id, &who, &request, Some(&policy), Some(&policy), Some(&view), NOW + 1);
         assert_eq!(redeemed.answer, Answer::Allow, "{cell:?}: {:?}", redeemed.refusal);
     }
 }
@@ -282,9 +282,9 @@ fn a_person_breaks_the_glass_of_a_gate_that_is_out_of_order() {
         let mut view = view(SloState::Unknown, Data::Absent);
         spoil(&mut view);
         let request = Request { break_glass: true, ..of_action_class(ActionClass::Mitigate) };
-        let decision = decide(&request, &dan(), Some(&asking_policy()), Some(&view), &book(), NOW);
+        let decision = decide(&request, &dan(), Some(&asking_policy()), Some(&view), &gate(), NOW);
         assert_eq!(decision.answer, Answer::Allow, "{:?}", decision.codes());
-        let robot = decide(&request, &orca(), Some(&asking_policy()), Some(&view), &book(), NOW);
+        let robot = decide(&request, &orca(), Some(&asking_policy()), Some(&view), &gate(), NOW);
         assert_eq!(robot.answer, Answer::Deny);
     }
 }
@@ -299,11 +299,11 @@ fn no_machine_goes_below_the_least_replicas_or_above_the_most() {
         let played = play(cell);
         let who = of_class(cell.actor);
         for replicas in [0, 2, 51] {
-            let mut book = played.book.clone();
+            let mut gate = played.gate.clone();
             let request = scale(replicas);
-            ask(&mut book, 7, &request, &who, &played.policy, &played.view);
-            approve_all(&mut book, &[ada(), bob()], NOW);
-            let decision = decide(&request, &who, Some(&played.policy), Some(&played.view), &book, NOW);
+            ask(&mut gate, 7, &request, &who, &played.policy, &played.view);
+            approve_all(&mut gate, &[ada(), bob()], NOW);
+            let decision = decide(&request, &who, Some(&played.policy), Some(&played.view), &gate, NOW);
             assert_eq!(decision.answer, Answer::Deny, "{replicas}: {cell:?}");
         }
     }
@@ -332,8 +332,8 @@ fn a_signal_of_one_is_kept() {
     ];
     let mut ones = 0;
     for cell in cells().filter(|cell| cell.actor == ActorClass::Robot && cell.yes == Yes::NotAsked) {
-        let Played { policy, view, book, decision, .. } = play(cell);
-        let signal = signal(cell.class, Some(&policy), &view, &book, NOW);
+        let Played { policy, view, gate, decision, .. } = play(cell);
+        let signal = signal(cell.class, Some(&policy), &view, &gate, NOW);
         let stops = decision.checks.iter().filter(|check| check.stops());
         let stopped = stops.clone().any(|check| general.contains(&check.code));
         assert_eq!(signal.value == 1, !stopped, "{cell:?}: {signal:?} {:?}", decision.codes());

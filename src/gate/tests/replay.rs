@@ -5,7 +5,7 @@ use super::cases::{Case, Dice};
 use super::stage::*;
 use crate::gate::policy::Policy;
 use crate::gate::replay::Inputs;
-use crate::gate::{ActionKind, Answer, Book, Decision, Event, EventKind, decide};
+use crate::gate::{ActionKind, Answer, Decision, Event, EventKind, GateState, decide};
 
 /// How many situations are recorded: `tests/run` asks for 10,000, which take a while without optimization.
 fn size() -> usize {
@@ -40,8 +40,8 @@ pub fn decided_under(case: &Case, policy: &Policy) -> Decision {
         _ => event.clone(),
     });
     let events: Vec<Event> = events.collect();
-    let book = Book::fold(&events);
-    decide(&case.request, &case.who, Some(policy), case.view.as_ref(), &book, case.now)
+    let gate = GateState::fold(&events);
+    decide(&case.request, &case.who, Some(policy), case.view.as_ref(), &gate, case.now)
 }
 
 #[test]

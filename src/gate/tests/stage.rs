@@ -6,11 +6,12 @@ use crate::engine::slo::Speed;
 use crate::engine::{DataReason, DataState, Labels, Seconds, SloState};
 use crate::gate::approval::ApprovalState;
 use crate::gate::freeze::{FreezeTime, FreezeWindow};
-use crate::gate::policy::{Action, AllowedAction, Approver, CheckKind, Policy, SafetyCheck};
-use crate::gate::verdict::Baseline;
+use crate::gate::permit::Baseline;
+use crate::gate::policy::{Action, AllowedAction, CheckKind, Policy, SafetyCheck};
+use crate::gate::principal::Approver;
 use crate::gate::view::{ClauseView, VersionRecord, WindowView};
 use crate::gate::{
-    ActionClass, ActionKind, ActorClass, Book, Change, Decision, Event, EventKind, Halt, HaltScope, Health, Ids,
+    ActionClass, ActionKind, ActorClass, Change, Decision, Event, EventKind, GateState, Halt, HaltScope, Health, Ids,
     Observed, Permit, PermitState, Principal, Request, SloView, Via, View, Workload, decide,
 };
 
@@ -311,8 +312,8 @@ pub fn change(at_s: Seconds, from: &str, to: &str) -> Event {
 }
 
 /// v41 ran for two days, then came v42.
-pub fn book() -> Book {
-    Book::fold(&[change(DEPLOYED - 2 * 86_400, "v40", "v41"), change(DEPLOYED, "v41", "v42")])
+pub fn gate() -> GateState {
+    GateState::fold(&[change(DEPLOYED - 2 * 86_400, "v40", "v41"), change(DEPLOYED, "v41", "v42")])
 }
 
 /// A permit of somebody for something, issued then.
@@ -398,25 +399,25 @@ impl Changing {
     }
 
     /// What happened within the last 100 seconds that put it into this state.
-    pub fn happen(self, book: &mut Book) {
+    pub fn happen(self, gate: &mut GateState) {
         let other = permit("prm_other", &principal("argo", ActorClass::Pipeline, &[]), &scale(11), NOW - 90);
         match self {
             Changing::Idle | Changing::Frozen => {}
-            Changing::InFlight => book.apply(&issued(&other)),
+            Changing::InFlight => gate.apply(&issued(&other)),
             Changing::Settling => {
-                book.apply(&issued(&other));
+                gate.apply(&issued(&other));
                 let id = other.id.clone();
-                book.apply(&at(NOW - 80, EventKind::PermitRedeemed { id, baseline: Baseline::default() }));
+                gate.apply(&at(NOW - 80, EventKind::PermitRedeemed { id, baseline: Baseline::default() }));
                 let done = EventKind::OutcomeReported { permit: other.id, applied: true, note: None };
-                book.apply(&at(NOW - 60, done));
+                gate.apply(&at(NOW - 60, done));
             }
             Changing::CoolingDown => {
                 let EventKind::ChangeObserved { change } = change(NOW - 100, "w1", "w2").kind else { return };
                 let change = Change { resource: "deployment/checkout-worker".into(), ..change };
-                book.apply(&at(NOW - 100, EventKind::ChangeObserved { change }));
+                gate.apply(&at(NOW - 100, EventKind::ChangeObserved { change }));
             }
             Changing::Halted => {
-                book.apply(&halt("hlt_1", HaltScope::Service(SERVICE.into()), &MACHINES));
+                gate.apply(&halt("hlt_1", HaltScope::Service(SERVICE.into()), &MACHINES));
             }
         }
     }
@@ -428,13 +429,13 @@ pub fn ids(n: u64) -> Ids {
     Ids { decision: format!("dec_{n}"), permit: format!("prm_{n}"), approval: format!("apr_{n}") }
 }
 
-/// Decides and takes what comes of it into the book, as the daemon does.
-pub fn ask(book: &mut Book, n: u64, request: &Request, who: &Principal, policy: &Policy, view: &View) -> Decision {
-    ask_at(book, n, request, who, policy, view, NOW)
+/// Decides and takes what comes of it into the gate state, as the daemon does.
+pub fn ask(gate: &mut GateState, n: u64, request: &Request, who: &Principal, policy: &Policy, view: &View) -> Decision {
+    ask_at(gate, n, request, who, policy, view, NOW)
 }
 
 pub fn ask_at(
-    book: &mut Book,
+    gate: &mut GateState,
     n: u64,
     request: &Request,
     who: &Principal,
@@ -442,20 +443,20 @@ pub fn ask_at(
     view: &View,
     now: Seconds,
 ) -> Decision {
-    let decision = decide(request, who, Some(policy), Some(view), book, now);
-    for event in book.record(&ids(n), request, who, Some(policy), &decision) {
-        book.apply(&event);
+    let decision = decide(request, who, Some(policy), Some(view), gate, now);
+    for event in gate.record(&ids(n), request, who, Some(policy), &decision) {
+        gate.apply(&event);
     }
     decision
 }
 
 /// Everybody who can says yes to what waits.
-pub fn approve_all(book: &mut Book, people: &[Principal], now: Seconds) {
-    let open: Vec<_> = book.approvals().filter(|one| one.state == ApprovalState::Pending).cloned().collect();
+pub fn approve_all(gate: &mut GateState, people: &[Principal], now: Seconds) {
+    let open: Vec<_> = gate.approvals().filter(|one| one.state == ApprovalState::Pending).cloned().collect();
     for approval in open {
         for person in people {
-            if let Ok(event) = book.approve(&approval.id, person, &approval.action_digest, None, now) {
-                book.apply(&event);
+            if let Ok(event) = gate.approve(&approval.id, person, &approval.action_digest, None, now) {
+                gate.apply(&event);
             }
         }
     }

@@ -4,7 +4,8 @@ use super::cases::{Case, Dice};
 use super::stage::*;
 use crate::engine::{DataReason, DataState, SloState};
 use crate::gate::check::Effect;
-use crate::gate::policy::{Action, Approver, CheckKind, Policy, RateBudget, SafetyCheck};
+use crate::gate::policy::{Action, CheckKind, Policy, RateBudget, SafetyCheck};
+use crate::gate::principal::Approver;
 use crate::gate::view::Upstream;
 use crate::gate::{ActorClass, Answer, HaltScope, Health, decide};
 
@@ -97,11 +98,11 @@ fn a_tighter_policy_never_answers_weaker() {
     for (n, case) in cases().enumerate() {
         let Some(policy) = &case.policy else { continue };
         let before = case.decide();
-        let book = case.book();
+        let gate = case.gate();
         for (what, tighten) in TIGHTER {
             let mut tighter = policy.clone();
             tighten(&mut tighter);
-            let after = decide(&case.request, &case.who, Some(&tighter), case.view.as_ref(), &book, case.now);
+            let after = decide(&case.request, &case.who, Some(&tighter), case.view.as_ref(), &gate, case.now);
             assert!(
                 after.answer >= before.answer,
                 "case {n}, {what}: {:?} {:?}, then {:?} {:?}",
@@ -112,7 +113,7 @@ fn a_tighter_policy_never_answers_weaker() {
             );
             tightened += usize::from(after.answer > before.answer);
         }
-        let without = decide(&case.request, &case.who, None, case.view.as_ref(), &book, case.now);
+        let without = decide(&case.request, &case.who, None, case.view.as_ref(), &gate, case.now);
         assert!(without.answer == Answer::Deny || without.break_glass, "case {n}: no policy");
     }
     assert!(tightened > CASES / 4, "only {tightened} answers became stricter");
@@ -122,7 +123,7 @@ fn a_tighter_policy_never_answers_weaker() {
 fn a_halt_or_a_change_under_way_never_answers_weaker() {
     for (n, case) in cases().enumerate() {
         let before = case.decide();
-        let mut book = case.book();
+        let mut gate = case.gate();
         let other = permit("prm_new", &principal("argo", ActorClass::Pipeline, &[]), &scale(11), case.now - 10);
         for event in [
             issued(&other),
@@ -130,9 +131,9 @@ fn a_halt_or_a_change_under_way_never_answers_weaker() {
             halt("hlt_new", HaltScope::Service(SERVICE.into()), &MACHINES),
             halt("hlt_all", HaltScope::Global, &ActorClass::ALL),
         ] {
-            book.apply(&event);
+            gate.apply(&event);
             let (policy, view) = (case.policy.as_ref(), case.view.as_ref());
-            let after = decide(&case.request, &case.who, policy, view, &book, case.now);
+            let after = decide(&case.request, &case.who, policy, view, &gate, case.now);
             assert!(after.answer >= before.answer, "case {n}: {:?}, then {:?}", before.codes(), after.codes());
         }
     }
@@ -143,7 +144,7 @@ fn worse_data_or_a_gate_out_of_order_never_answers_weaker() {
     for (n, case) in cases().enumerate() {
         let Some(view) = &case.view else { continue };
         let before = case.decide();
-        let book = case.book();
+        let gate = case.gate();
         let mut worse = Vec::new();
         for index in 0..view.slos.len() {
             for (state, reason) in [
@@ -179,10 +180,10 @@ fn worse_data_or_a_gate_out_of_order_never_answers_weaker() {
             worse.push((format!("health {index}"), other));
         }
         for (what, view) in worse {
-            let after = decide(&case.request, &case.who, case.policy.as_ref(), Some(&view), &book, case.now);
+            let after = decide(&case.request, &case.who, case.policy.as_ref(), Some(&view), &gate, case.now);
             assert!(after.answer >= before.answer, "case {n}, {what}: {:?}, then {:?}", before.codes(), after.codes());
         }
-        let blind = decide(&case.request, &case.who, case.policy.as_ref(), None, &book, case.now);
+        let blind = decide(&case.request, &case.who, case.policy.as_ref(), None, &gate, case.now);
         assert_eq!(blind.answer, Answer::Deny, "case {n}: nothing is known");
     }
 }
@@ -224,7 +225,7 @@ fn a_question_to_nobody_but_the_one_who_asks_is_a_denial() {
     let mut policy = asking_policy();
     row(&mut policy, crate::gate::ActionKind::Deploy).approvers = vec![Approver::Person("ada".into())];
     let request = request(crate::gate::ActionKind::Deploy);
-    let ask = |who: &crate::gate::Principal| decide(&request, who, Some(&policy), Some(&calm()), &book(), NOW);
+    let ask = |who: &crate::gate::Principal| decide(&request, who, Some(&policy), Some(&calm()), &gate(), NOW);
     assert_eq!(ask(&bob()).answer, Answer::NeedsApproval);
     let own = ask(&ada());
     assert_eq!(own.answer, Answer::Deny);

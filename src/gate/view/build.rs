@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The view of `service`; `None` where it has no SLO. `changes` are those of the book, of all services, oldest
+    /// The view of `service`; `None` where it has no SLO. `changes` are those of the gate state, of all services, oldest
     /// first; `dependencies` the services that the policy names.
     pub fn view<'c>(
         &self,

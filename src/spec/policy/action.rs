@@ -1,7 +1,8 @@
 //! `allowed_actions`: what may be done, how far it may go, and whose yes it needs.
 
 use super::{count, only_of, rows, share, short_text};
-use crate::gate::policy::{Action, AllowedAction, Approver};
+use crate::gate::policy::{Action, AllowedAction};
+use crate::gate::principal::Approver;
 use crate::gate::principal::same_person;
 use crate::gate::{ActionClass, ActionKind};
 use crate::spec::problem::{Code, Place};

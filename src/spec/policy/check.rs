@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::PlacedPolicy;
 use crate::gate::identity::{Identities, Identity};
-use crate::gate::policy::{AllowedAction, Approver, Policy, RateActor};
+use crate::gate::policy::{AllowedAction, Policy, RateActor};
+use crate::gate::principal::Approver;
 use crate::gate::principal::same_person;
 use crate::spec::model::Model;
 use crate::spec::problem::{Code, Place};

@@ -3,9 +3,9 @@
 use super::{DAY_S, count, rows, share, short_text};
 use crate::gate::ActionKind;
 use crate::gate::ActorClass;
-use crate::gate::book::ACTS_KEPT_S;
-use crate::gate::check::Answer;
+use crate::gate::answer::Answer;
 use crate::gate::policy::{AllowedAction, DataRules, RateActor, RateBudget, Transition};
+use crate::gate::state::ACTS_KEPT_S;
 use crate::spec::duration::TimeSpan;
 use crate::spec::problem::{Code, Place};
 use crate::spec::reader::{At, Fields, Report};

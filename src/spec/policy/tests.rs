@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::civil::{Weekday, date, time};
 use proptest::prelude::*;
 
-use crate::gate::check::Answer;
+use crate::gate::answer::Answer;
 use crate::gate::freeze::{FreezeTime, WeekTime};
-use crate::gate::policy::{Action, Approver, Policy, RateActor};
+use crate::gate::policy::{Action, Policy, RateActor};
+use crate::gate::principal::Approver;
 use crate::gate::{ActionClass, ActionKind, ActorClass};
 use crate::spec::{Options, identity, load_text, load_texts};
 

@@ -1,16 +1,16 @@
 //! What the gate says in `/metrics`: whether it is safe to act, what is halted, what waits for people.
 
 use super::Exposition;
-use crate::gatekeeper::Gatekeeper;
+use crate::gate_service::GateService;
 use crate::telemetry::names;
 
 /// States of change, idle first.
 const CHANGES: [&str; 5] = ["idle", "in_flight", "settling", "frozen", "halted"];
 
 /// Signals and states of every service that has a policy.
-pub fn render(gatekeeper: &Gatekeeper) -> String {
+pub fn render(gate_service: &GateService) -> String {
     let mut page = Exposition::default();
-    let mut all = gatekeeper.all_signals();
+    let mut all = gate_service.all_signals();
     all.sort_by(|a, b| service_of(a).cmp(service_of(b)));
     for (signals, change) in &all {
         for signal in signals {
@@ -23,7 +23,7 @@ pub fn render(gatekeeper: &Gatekeeper) -> String {
             page.sample(names::CHANGE_STATE, &[], &labels, f64::from(u8::from(change.as_str() == state)));
         }
     }
-    let (halts, pending) = gatekeeper.waiting();
+    let (halts, pending) = gate_service.waiting();
     page.sample(names::HALTS, &[], &[], halts as f64);
     page.sample(names::APPROVALS_PENDING, &[], &[], pending as f64);
     page.finish()

@@ -16,8 +16,9 @@ use super::*;
 use crate::app::access::Access;
 use crate::audit;
 use crate::engine::Ledger;
-use crate::gate::policy::{Action, AllowedAction, Approver, Policy};
-use crate::gatekeeper::{Options, Poll, Rules};
+use crate::gate::policy::{Action, AllowedAction, Policy};
+use crate::gate::principal::Approver;
+use crate::gate_service::{Options, Poll, Rules};
 use crate::web::auth::tests::everybody;
 use crate::web::auth::{Authenticator, Settings};
 use crate::web::fixture::{self, Stand};
@@ -26,7 +27,7 @@ use crate::web::router;
 struct Gate {
     router: Router,
     access: Access,
-    gatekeeper: Gatekeeper,
+    gate_service: GateService,
     log: audit::Log,
     _stand: Stand,
     _dir: tempfile::TempDir,
@@ -45,7 +46,7 @@ fn gate() -> Gate {
         identities: everybody(),
         external_url: Some("http://slowburn.example.com".into()),
     };
-    let gatekeeper = Gatekeeper::new(options).expect("a gate");
+    let gate_service = GateService::new(options).expect("a gate");
     let rollback = AllowedAction {
         require_approval: true,
         approvers: vec![Approver::Person("@ada".into())],
@@ -53,13 +54,13 @@ fn gate() -> Gate {
     };
     let policy =
         Policy { allowed_actions: vec![rollback, AllowedAction::new(Action::Deploy)], ..Policy::new("checkout") };
-    gatekeeper.take_rules(Rules {
+    gate_service.take_rules(Rules {
         policies: [("checkout".to_owned(), Arc::new(policy))].into(),
         services: BTreeSet::from(["checkout".to_owned(), "search".to_owned()]),
         workloads: BTreeMap::new(),
         current: true,
     });
-    gatekeeper.poll(Poll {
+    gate_service.poll(Poll {
         snapshot: &fixture::fleet(),
         ledger: &Ledger::new(30),
         seen: BTreeMap::new(),
@@ -69,10 +70,10 @@ fn gate() -> Gate {
     let settings = Settings { identities: everybody(), reads_open: false, ..Settings::default() };
     let authenticator = Arc::new(Authenticator::new(settings, clock));
     stand.app.auth = Arc::clone(&authenticator);
-    stand.app.gatekeeper = Some(gatekeeper.clone());
+    stand.app.gate_service = Some(gate_service.clone());
     let router = router(stand.app.clone(), CancellationToken::new());
     let access = Access { read: None, authenticator, tls: None };
-    Gate { router, access, gatekeeper, log, _stand: stand, _dir: dir }
+    Gate { router, access, gate_service, log, _stand: stand, _dir: dir }
 }
 
 impl Gate {
@@ -287,7 +288,7 @@ async fn the_glass_is_broken_by_people_only_loudly_and_even_when_the_disk_is_gon
     let (_, answer) = gate.post(ADA, "/v1/decisions", &emergency).await;
     assert_eq!((&answer["decision"], &answer["permit"]["break_glass"]), (&json!("allow"), &json!(true)), "{answer:#}");
     assert!(answer["audit"]["seq"].is_u64(), "{answer:#}");
-    let alerts = gate.gatekeeper.alerts(&fixture::fleet().slos, fixture::AT);
+    let alerts = gate.gate_service.alerts(&fixture::fleet().slos, fixture::AT);
     let [alert] = alerts.as_slice() else { panic!("one alert: {alerts:#?}") };
     assert_eq!((alert.labels.get("alertname"), alert.resolved_at), (Some("SLOBreakGlass"), None));
     let summary = "@ada goes past the checks of checkout: rollback of deployment/checkout";
@@ -324,12 +325,12 @@ async fn other_identities_hold_for_the_next_request() {
     assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::OK);
     let mut identities = everybody();
     identities.all.retain(|identity| identity.name != "ai-operator/orca-ops");
-    gate.access.take(identities, Some(&gate.gatekeeper));
+    gate.access.take(identities, Some(&gate.gate_service));
     assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::UNAUTHORIZED);
     // Without people nobody can be asked, and what needs their yes is refused.
     let mut identities = everybody();
     identities.all.retain(|identity| !identity.class.is_human());
-    gate.access.take(identities, Some(&gate.gatekeeper));
+    gate.access.take(identities, Some(&gate.gate_service));
     let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
     assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
 }

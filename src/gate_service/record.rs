@@ -1,7 +1,7 @@
 //! Events of the gate as records of the audit log, and back: the log is all that outlives the process.
 //!
 //! Each event is one record. The head says who, what and why for people and searches; `event` holds the event itself,
-//! from which the book is built again.
+//! from which the gate state is built again.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::gate::approval::Approval;
 use crate::gate::check::Decision;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::request::Request;
-use crate::gate::{Book, Principal};
+use crate::gate::{GateState, Principal};
 
 /// Who did it, and what is known beside the event.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,8 +30,8 @@ pub struct Context<'a> {
 /// The name under which the gate records what it does by itself.
 pub const SELF: &str = "slowburn";
 
-/// The record of an event. `book` is from before the event.
-pub fn record(event: &Event, book: &Book, context: &Context<'_>, time_ms: i64) -> Record {
+/// The record of an event. `gate` is from before the event.
+pub fn record(event: &Event, gate: &GateState, context: &Context<'_>, time_ms: i64) -> Record {
     let by = context.principal.map_or(SELF, |principal| principal.sub.as_str());
     let mut record = Record::new(kind_of(&event.kind), by, event.kind.as_str(), time_ms);
     record.principal = context.principal.map(
@@ -48,7 +48,7 @@ pub fn record(event: &Event, book: &Book, context: &Context<'_>, time_ms: i64) -
             record.action = action.as_str().into();
             record.service = Some(service.clone());
             let approved = context.decision.and_then(|decision| decision.approval.as_ref());
-            record.approval = Some(approval_of(approved.is_some(), approved.and_then(|need| need.id.as_deref()), book));
+            record.approval = Some(approval_of(approved.is_some(), approved.and_then(|need| need.id.as_deref()), gate));
             record.decision = Some(json!({
                 "id": id, "result": answer.as_str(), "reasons": reasons, "action_digest": action_digest,
                 "class": context.decision.map(|decision| decision.class),
@@ -65,7 +65,7 @@ pub fn record(event: &Event, book: &Book, context: &Context<'_>, time_ms: i64) -
         EventKind::PermitIssued { permit } => {
             record.actor = permit.actor.clone();
             say_request(&mut record, &permit.request);
-            record.approval = Some(approval_of(permit.approval.is_some(), permit.approval.as_deref(), book));
+            record.approval = Some(approval_of(permit.approval.is_some(), permit.approval.as_deref(), gate));
             record.decision = Some(json!({"id": permit.decision_id}));
             if permit.break_glass {
                 record.kind = Kind::BreakGlass;
@@ -75,20 +75,20 @@ pub fn record(event: &Event, book: &Book, context: &Context<'_>, time_ms: i64) -
         | EventKind::PermitRefused { id, .. }
         | EventKind::PermitExpired { id }
         | EventKind::PermitRevoked { id, .. }
-        | EventKind::OutcomeReported { permit: id, .. } => say_permit(&mut record, id, book),
+        | EventKind::OutcomeReported { permit: id, .. } => say_permit(&mut record, id, gate),
         EventKind::ApprovalAsked { approval } => say_approval(&mut record, approval),
         EventKind::ApprovalVoted { id, vote, .. } => {
-            say_approval_id(&mut record, id, book);
+            say_approval_id(&mut record, id, gate);
             record.reason = vote.reason.clone();
         }
         EventKind::ApprovalRejected { id, reason, .. } | EventKind::ApprovalRevoked { id, reason, .. } => {
-            say_approval_id(&mut record, id, book);
+            say_approval_id(&mut record, id, gate);
             record.reason = Some(reason.clone());
         }
         EventKind::ApprovalWithdrawn { id }
         | EventKind::ApprovalExpired { id }
         | EventKind::ApprovalSuperseded { id, .. }
-        | EventKind::ApprovalConsumed { id, .. } => say_approval_id(&mut record, id, book),
+        | EventKind::ApprovalConsumed { id, .. } => say_approval_id(&mut record, id, gate),
         EventKind::Halted { halt } => {
             record.actor = halt.owner.clone();
             record.reason = Some(halt.reason.clone());
@@ -107,18 +107,18 @@ pub fn record(event: &Event, book: &Book, context: &Context<'_>, time_ms: i64) -
         EventKind::Judged { verdict } => {
             record.service = Some(verdict.service.clone());
             record.reason = Some(verdict.message.clone());
-            say_permit(&mut record, &verdict.permit, book);
+            say_permit(&mut record, &verdict.permit, gate);
         }
     }
     record
 }
 
-/// The event of a record; `None` for records that change nothing in the book.
+/// The event of a record; `None` for records that change nothing in the gate state.
 pub fn event(body: Option<&Value>) -> Option<Event> {
     serde_json::from_value(body?.clone()).ok()
 }
 
-/// What a record holds that should have been an event and is none; `None` for records that are not of the book.
+/// What a record holds that should have been an event and is none; `None` for records that are not of the gate state.
 pub fn unread(entry: &crate::audit::record::Entry) -> Option<String> {
     let event = entry.members.get("event")?.as_object()?;
     (event.contains_key("at") && event.contains_key("kind"))
@@ -161,12 +161,12 @@ fn say_request(record: &mut Record, request: &Request) {
     record.incident_id = request.incident_id.clone();
 }
 
-fn say_permit(record: &mut Record, id: &str, book: &Book) {
-    let Some(permit) = book.permit(id) else { return };
+fn say_permit(record: &mut Record, id: &str, gate: &GateState) {
+    let Some(permit) = gate.permit(id) else { return };
     let reason = record.reason.take();
     say_request(record, &permit.request);
     record.reason = reason.or(record.reason.take());
-    record.approval = Some(approval_of(permit.approval.is_some(), permit.approval.as_deref(), book));
+    record.approval = Some(approval_of(permit.approval.is_some(), permit.approval.as_deref(), gate));
     record.decision = Some(json!({"id": permit.decision_id}));
 }
 
@@ -179,15 +179,15 @@ fn say_approval(record: &mut Record, approval: &Approval) {
     }));
 }
 
-fn say_approval_id(record: &mut Record, id: &str, book: &Book) {
-    if let Some(approval) = book.approval(id) {
+fn say_approval_id(record: &mut Record, id: &str, gate: &GateState) {
+    if let Some(approval) = gate.approval(id) {
         say_approval(record, approval);
     }
 }
 
 /// `approval` of the record: who must say yes, and who did.
-fn approval_of(required: bool, id: Option<&str>, book: &Book) -> Value {
-    let approval = id.and_then(|id| book.approval(id));
+fn approval_of(required: bool, id: Option<&str>, gate: &GateState) -> Value {
+    let approval = id.and_then(|id| gate.approval(id));
     json!({
         "required": required,
         "approved_by": approval.and_then(approved_by),

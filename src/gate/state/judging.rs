@@ -1,6 +1,6 @@
 //! After the act: what the caller reports, and the verdict that the ledger gives.
 
-use super::Book;
+use super::GateState;
 use super::recording::at;
 use crate::engine::Seconds;
 use crate::gate::check::span;
@@ -15,7 +15,7 @@ use crate::gate::view::View;
 /// How long robots change nothing of a service that an act made worse, unless a person lifts it. Seconds.
 const WORSE_HALT_S: i64 = 4 * 3600;
 
-impl Book {
+impl GateState {
     /// The caller says that the act is done, or that it was not done. What it came to is not for the caller to say.
     ///
     /// # Errors

@@ -11,11 +11,11 @@ use crate::prometheus::workloads::Seen;
 
 /// What is known of all services at one poll.
 #[derive(Debug, Clone, Default)]
-pub struct Sight {
+pub struct Views {
     /// End of the newest evaluated slice; 0 before the first one.
     pub at: Seconds,
     /// By service, of those that have a policy.
-    pub views: BTreeMap<String, Arc<View>>,
+    pub by_service: BTreeMap<String, Arc<View>>,
     /// What runs, by service and resource.
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
     /// History has been read as far as the decisions need.
@@ -40,7 +40,7 @@ pub struct Poll<'a> {
 
 impl State {
     /// The views of a poll.
-    pub(super) fn sight(&self, poll: Poll<'_>, now: Seconds) -> Sight {
+    pub(super) fn views(&self, poll: Poll<'_>, now: Seconds) -> Views {
         let scene = Scene { snapshot: poll.snapshot, ledger: Some(poll.ledger) };
         let view = |(service, policy): (&String, &Arc<crate::gate::Policy>)| {
             let observed = self.observed(service, poll.seen.get(service), now);
@@ -52,12 +52,12 @@ impl State {
                 clock_skew_s: None,
                 can_ask: false,
             };
-            let view = scene.view(service, &policy.dependencies, self.book.changes(), observed, health)?;
+            let view = scene.view(service, &policy.dependencies, self.gate.changes(), observed, health)?;
             Some((service.clone(), Arc::new(view)))
         };
-        Sight {
+        Views {
             at: poll.snapshot.at,
-            views: self.rules.policies.iter().filter_map(view).collect(),
+            by_service: self.rules.policies.iter().filter_map(view).collect(),
             seen: poll.seen,
             warm: poll.warm,
             clock_skew_s: poll.clock_skew_s,
@@ -69,7 +69,7 @@ impl State {
     pub(super) fn observed(&self, service: &str, seen: Option<&BTreeMap<String, Seen>>, now: Seconds) -> Observed {
         let mut workloads: BTreeMap<String, Workload> = BTreeMap::new();
         let watched = self.rules.workloads.get(service);
-        for change in self.book.changes_of(service) {
+        for change in self.gate.changes_of(service) {
             let known = workloads.entry(change.resource.clone()).or_insert_with(|| Workload {
                 resource: change.resource.clone(),
                 seen_at: now,

@@ -8,14 +8,14 @@ use super::answer::{self, Answered};
 use super::command::Queued;
 use super::record::Context;
 use super::unwritten::Standing;
-use super::{Blocked, Gatekeeper, State, inputs};
+use super::{Blocked, GateService, State, inputs};
 use crate::audit::Receipt;
 use crate::gate::Digest;
-use crate::gate::book::Ids;
-use crate::gate::check::Answer;
+use crate::gate::answer::Answer;
 use crate::gate::decide::decide_under;
 use crate::gate::principal::Principal;
 use crate::gate::request::Request;
+use crate::gate::state::Ids;
 use crate::telemetry::names;
 
 /// Between two bodies that are made durable.
@@ -38,7 +38,7 @@ struct Decided {
     keyed: Option<String>,
 }
 
-impl Gatekeeper {
+impl GateService {
     /// Decides and issues what the decision gives: a permit, a question to people, or nothing.
     ///
     /// # Errors
@@ -50,12 +50,12 @@ impl Gatekeeper {
             Made::Now(made) => made,
         };
         let Decided { mut answer, queued, bodies, keyed } = *made;
-        let gatekeeper = self.clone();
+        let gate_service = self.clone();
         // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
         let written = tokio::spawn(async move {
-            let receipt = gatekeeper.written(queued, bodies).await;
+            let receipt = gate_service.written(queued, bodies).await;
             if let Some(id) = keyed {
-                gatekeeper.0.unwritten.settle(id, receipt.is_ok());
+                gate_service.0.unwritten.settle(id, receipt.is_ok());
             }
             receipt
         });
@@ -68,10 +68,10 @@ impl Gatekeeper {
     fn make(&self, principal: &Principal, request: &Request) -> Result<Made, Blocked> {
         let mut state = self.state();
         let now = self.now();
-        if let Some(earlier) = state.book.repeated(principal, request)? {
+        if let Some(earlier) = state.gate.repeated(principal, request)? {
             match self.0.unwritten.standing(&earlier.id) {
                 None => {
-                    return Ok(Made::Earlier(Answered::Earlier(answer::repeated(earlier, &state.book, request, now))));
+                    return Ok(Made::Earlier(Answered::Earlier(answer::repeated(earlier, &state.gate, request, now))));
                 }
                 Some(Standing::Waits) => {
                     let what = "what was decided for this idempotency key is not on record yet: ask again";
@@ -84,10 +84,10 @@ impl Gatekeeper {
         let ids = self.ids(&state)?;
         let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
         let known = state.digest(&request.service);
-        let decision = decide_under(request, principal, policy.as_deref(), known, view.as_ref(), &state.book, now);
+        let decision = decide_under(request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
         let is_known = view.is_some();
-        let (inputs, bodies) = inputs::kept(request, principal, policy.as_deref(), view, &state.book, now);
-        let events = state.book.record(&ids, request, principal, policy.as_deref(), &decision);
+        let (inputs, bodies) = inputs::kept(request, principal, policy.as_deref(), view, &state.gate, now);
+        let events = state.gate.record(&ids, request, principal, policy.as_deref(), &decision);
         let context = Context {
             principal: Some(principal),
             incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
@@ -110,7 +110,7 @@ impl Gatekeeper {
         })?;
         let codes = decision.codes();
         let verdict = decision.answer.as_str();
-        let answer = Answered::now(decision, request, Some(&ids), &events, &state.book, self.page());
+        let answer = Answered::now(decision, request, Some(&ids), &events, &state.gate, self.page());
         drop(state);
         let service = if is_known { request.service.clone() } else { "unknown".to_owned() };
         metrics::counter!(names::DECISIONS_TOTAL, "service" => service,
@@ -128,8 +128,8 @@ impl Gatekeeper {
     async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Option<Receipt>, Blocked> {
         let missing: Vec<inputs::Body> = bodies.into_iter().filter(|body| !self.0.bodies.holds(&body.digest)).collect();
         if !missing.is_empty() {
-            let gatekeeper = self.clone();
-            let put = move || missing.iter().try_for_each(|body| gatekeeper.0.bodies.put(&body.bytes).map(drop));
+            let gate_service = self.clone();
+            let put = move || missing.iter().try_for_each(|body| gate_service.0.bodies.put(&body.bytes).map(drop));
             let kept = tokio::task::spawn_blocking(put).await;
             match kept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
                 Ok(()) => {}
@@ -137,10 +137,10 @@ impl Gatekeeper {
                 Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs cannot be kept"),
                 Err(error) => return Err(Blocked::Unavailable(format!("inputs cannot be kept: {error}"))),
             }
-            let gatekeeper = self.clone();
+            let gate_service = self.clone();
             // Behind the answer: the record is what has to be on disk.
             drop(tokio::task::spawn_blocking(move || {
-                if let Err(error) = gatekeeper.0.bodies.sync(SYNC_PAUSE) {
+                if let Err(error) = gate_service.0.bodies.sync(SYNC_PAUSE) {
                     warn!(%error, "inputs of decisions are not on disk");
                 }
             }));
@@ -158,8 +158,8 @@ impl Gatekeeper {
         let now = self.now();
         let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
         let known = state.digest(&request.service);
-        let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.book, now);
-        Ok(Answered::now(decision, &request, None, &[], &state.book, self.page()))
+        let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
+        Ok(Answered::now(decision, &request, None, &[], &state.gate, self.page()))
     }
 
     fn ids(&self, state: &State) -> Result<Ids, Blocked> {

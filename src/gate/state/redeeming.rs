@@ -3,21 +3,34 @@
 
 use std::collections::BTreeSet;
 
-use super::Book;
+use super::GateState;
 use super::recording::at;
 use crate::engine::Seconds;
-use crate::gate::check::{Answer, Decision};
+use crate::gate::answer::Answer;
+use crate::gate::check::Decision;
 use crate::gate::decide::decide_with;
 use crate::gate::event::{Event, EventKind};
-use crate::gate::permit::{Permit, PermitState, Redemption};
+use crate::gate::permit::{Baseline, Permit, PermitState};
 use crate::gate::policy::Policy;
 use crate::gate::principal::{Principal, Via};
 use crate::gate::reason::{ReasonCode, Refusal};
 use crate::gate::request::Request;
-use crate::gate::verdict::Baseline;
 use crate::gate::view::View;
 
-impl Book {
+/// What redeeming came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redemption {
+    /// Allow: act now. Anything else: do not.
+    pub answer: Answer,
+    /// Why not; the decisions' reasons, or that of the permit itself.
+    pub refusal: Option<Refusal>,
+    /// The decision on the current view, and the one under the pinned policy where it is another: the stricter first.
+    pub decisions: Vec<Decision>,
+    /// What to write down before answering.
+    pub events: Vec<Event>,
+}
+
+impl GateState {
     /// Redeems a permit. `presented` is what is about to be done; `pinned` the policy of the decision, where it is still
     /// known; `current` and `view` are those of now. Nothing may be done before the events are written down.
     #[expect(clippy::too_many_arguments, reason = "all that a decision needs, twice")]

@@ -1,7 +1,7 @@
-//! The book: what the gate knows of what was decided, approved, halted, changed and judged. A pure fold over events.
+//! The gate state: what the gate knows of what was decided, approved, halted, changed and judged. A pure fold over events.
 //!
-//! Nothing gets in here but by [`Book::apply`], and everything it reads is in the event: so the audit log can build the
-//! book again, and a slice of it can be written down beside a decision. What has expired is told by the times, whether
+//! Nothing gets in here but by [`GateState::apply`], and everything it reads is in the event: so the audit log can build the
+//! state again, and a slice of it can be written down beside a decision. What has expired is told by the times, whether
 //! or not an event says so.
 //!
 //! Commands (`record`, `approve`, `redeem`, ...) change nothing. They answer with events; the caller writes those down
@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionKind;
+use super::answer::Answer;
 use super::approval::{Approval, ApprovalState};
 use super::canonical::Digest;
-use super::check::Answer;
 use super::event::{Event, EventKind};
 use super::halt::Halt;
 use super::observed::Change;
@@ -31,6 +31,7 @@ use super::verdict::{Outcome, TrustRecord, Verdict};
 use crate::engine::Seconds;
 
 pub use recording::Ids;
+pub use redeeming::Redemption;
 
 /// How long closed permits, closed approvals and decisions are remembered, seconds.
 const KEPT_S: i64 = 24 * 3600;
@@ -51,7 +52,7 @@ pub const SLICE_ACTS: usize = 32;
 /// What the gate knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Book {
+pub struct GateState {
     permits: BTreeMap<String, Permit>,
     /// Permits that are live, or acted on and not judged, by service.
     open_permits: BTreeMap<String, BTreeSet<String>>,
@@ -116,17 +117,17 @@ enum Row {
     Decided(String, String),
 }
 
-impl Book {
-    /// An empty book.
+impl GateState {
+    /// An empty state.
     pub fn new() -> Self {
-        Book::default()
+        GateState::default()
     }
 
-    /// The book that these events make.
+    /// The gate state that these events make.
     pub fn fold<'e>(events: impl IntoIterator<Item = &'e Event>) -> Self {
-        let mut book = Book::new();
-        events.into_iter().for_each(|event| book.apply(event));
-        book
+        let mut gate = GateState::new();
+        events.into_iter().for_each(|event| gate.apply(event));
+        gate
     }
 
     // === Reading
@@ -206,11 +207,11 @@ impl Book {
         self.decided.get(sub)?.get(key)
     }
 
-    /// The part of the book that a decision on `service` for `sub` under `policy` reads: it decides the same. Under
+    /// The part of the gate state that a decision on `service` for `sub` under `policy` reads: it decides the same. Under
     /// another policy too, but for rate budgets of more than [`SLICE_ACTS`] acts, or over a longer time. What no
     /// decision reads is left out: acts of others, and verdicts that say neither for nor against.
-    pub fn slice(&self, service: &str, policy: Option<&Policy>, sub: &str, now: Seconds) -> Book {
-        let mut slice = Book { halts: self.halts.clone(), ..Book::default() };
+    pub fn slice(&self, service: &str, policy: Option<&Policy>, sub: &str, now: Seconds) -> GateState {
+        let mut slice = GateState { halts: self.halts.clone(), ..GateState::default() };
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         let related =
             |permit: &&Permit| permit.request.service == service || group.is_some() && permit.group.as_deref() == group;
@@ -241,7 +242,7 @@ impl Book {
 
     /// Yeses that were given under one policy, as if they had been given under another: to ask what that one would have
     /// decided, and for nothing else.
-    pub(super) fn under(mut self, was: Digest, is: Digest) -> Book {
+    pub(super) fn under(mut self, was: Digest, is: Digest) -> GateState {
         for approval in self.approvals.values_mut().filter(|approval| approval.policy_digest == was) {
             approval.policy_digest = is;
         }

@@ -9,10 +9,10 @@ use tracing::{error, info, warn};
 
 use super::answer::{self, moment};
 use super::record::{self, Context};
-use super::{Blocked, Gatekeeper, State};
+use super::{Blocked, GateService, State};
 use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
-use crate::gate::check::Answer;
+use crate::gate::answer::Answer;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::observed::Change;
 use crate::gate::principal::{ActorClass, Principal};
@@ -25,9 +25,9 @@ use crate::telemetry::names;
 /// A yes, a no, or one of them taken back.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vote {
+pub struct VoteOrder {
     /// approve, reject, withdraw or revoke.
-    pub verdict: Verdict,
+    pub verdict: VoteKind,
     /// Why; a no needs one.
     pub reason: Option<String>,
     /// Digest of the action on the card that was shown. A yes needs it: it is a yes to that, and to nothing else.
@@ -37,7 +37,7 @@ pub struct Vote {
 /// What a person says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum VoteKind {
     /// Yes.
     Approve,
     /// No.
@@ -147,7 +147,7 @@ fn unwritten(refused: crate::audit::Refused) -> Blocked {
     Blocked::Unavailable(format!("the audit log does not take it: {refused}"))
 }
 
-impl Gatekeeper {
+impl GateService {
     /// Redeems a permit: every check runs again, and may only be stricter. `presented` is what is about to be done;
     /// without it, what the permit is for.
     ///
@@ -157,13 +157,13 @@ impl Gatekeeper {
         let (mut answer, queued) = {
             let mut state = self.state();
             let now = self.now();
-            let permit = state.book.permit(id).cloned().ok_or_else(|| unknown("permit", id))?;
+            let permit = state.gate.permit(id).cloned().ok_or_else(|| unknown("permit", id))?;
             let presented = presented.unwrap_or_else(|| permit.request.clone());
             let service = &permit.request.service;
             let (current, view) = (state.policy(service), self.view(&state, service, now));
             let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
             let redemption =
-                state.book.redeem(id, principal, &presented, pinned.as_deref(), current.as_deref(), view.as_ref(), now);
+                state.gate.redeem(id, principal, &presented, pinned.as_deref(), current.as_deref(), view.as_ref(), now);
             let context = Context {
                 principal: Some(principal),
                 incident_tag: current.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
@@ -172,7 +172,7 @@ impl Gatekeeper {
             let broken = permit.break_glass && redemption.answer == Answer::Allow;
             let queued = self.queue(&mut state, &redemption.events, &context, broken)?;
             metrics::counter!(names::PERMITS_REDEEMED_TOTAL, "answer" => redemption.answer.as_str()).increment(1);
-            let permit = state.book.permit(id).expect("it was found above and only its state changed");
+            let permit = state.gate.permit(id).expect("it was found above and only its state changed");
             (answer::redemption(&redemption, permit, now), queued)
         };
         let receipt = queued.written().await?;
@@ -194,8 +194,8 @@ impl Gatekeeper {
         let queued = {
             let mut state = self.state();
             let now = self.now();
-            let events = state.book.outcome(id, principal, applied, note.as_deref(), now)?;
-            let settle_s = state.book.permit(id).map_or(0, |permit| permit.settle_s);
+            let events = state.gate.outcome(id, principal, applied, note.as_deref(), now)?;
+            let settle_s = state.gate.permit(id).map_or(0, |permit| permit.settle_s);
             let context = Context { principal: Some(principal), ..Context::default() };
             (self.commit(&mut state, &events, &context)?, applied.then(|| now + settle_s))
         };
@@ -206,22 +206,22 @@ impl Gatekeeper {
     /// A person answers, or the requester takes the question back.
     ///
     /// # Errors
-    /// See [`crate::gate::Book::approve`].
-    pub async fn vote(&self, principal: &Principal, id: &str, vote: Vote) -> Result<Value, Blocked> {
+    /// See [`crate::gate::GateState::approve`].
+    pub async fn vote(&self, principal: &Principal, id: &str, vote: VoteOrder) -> Result<Value, Blocked> {
         let reason = vote.reason.as_deref();
         let (mut answer, queued) = {
             let mut state = self.state();
             let now = self.now();
             let event = match vote.verdict {
-                Verdict::Approve => {
+                VoteKind::Approve => {
                     let shown = vote.action_digest.ok_or_else(|| {
                         Blocked::Malformed("a yes names the action_digest of the card that was shown".into())
                     })?;
-                    state.book.approve(id, principal, &shown, reason, now)?
+                    state.gate.approve(id, principal, &shown, reason, now)?
                 }
-                Verdict::Reject => state.book.reject(id, principal, reason.unwrap_or_default(), now)?,
-                Verdict::Withdraw => state.book.withdraw(id, principal, now)?,
-                Verdict::Revoke => state.book.revoke_approval(id, principal, reason.unwrap_or_default(), now)?,
+                VoteKind::Reject => state.gate.reject(id, principal, reason.unwrap_or_default(), now)?,
+                VoteKind::Withdraw => state.gate.withdraw(id, principal, now)?,
+                VoteKind::Revoke => state.gate.revoke_approval(id, principal, reason.unwrap_or_default(), now)?,
             };
             let context = Context { principal: Some(principal), ..Context::default() };
             let queued = self.commit(&mut state, &[event], &context)?;
@@ -235,14 +235,14 @@ impl Gatekeeper {
     /// A person stops changes.
     ///
     /// # Errors
-    /// See [`crate::gate::Book::halt`].
+    /// See [`crate::gate::GateState::halt`].
     pub async fn halt(&self, principal: &Principal, order: HaltOrder) -> Result<Value, Blocked> {
         let (answer, queued) = {
             let mut state = self.state();
             let now = self.now();
             let id = self.id(&state, "hlt")?;
             let actors = if order.people { ActorClass::ALL.to_vec() } else { Vec::new() };
-            let event = state.book.halt(&id, order.scope, &actors, principal, &order.reason, order.for_s, now)?;
+            let event = state.gate.halt(&id, order.scope, &actors, principal, &order.reason, order.for_s, now)?;
             let EventKind::Halted { halt } = &event.kind else {
                 return Err(Blocked::Unavailable("a halt is not what came of it".into()));
             };
@@ -258,11 +258,11 @@ impl Gatekeeper {
     /// A person lifts a halt.
     ///
     /// # Errors
-    /// See [`crate::gate::Book::resume`].
+    /// See [`crate::gate::GateState::resume`].
     pub async fn resume(&self, principal: &Principal, id: &str, reason: String) -> Result<Value, Blocked> {
         let queued = {
             let mut state = self.state();
-            let event = state.book.resume(id, principal, &reason, self.now())?;
+            let event = state.gate.resume(id, principal, &reason, self.now())?;
             let context = Context { principal: Some(principal), ..Context::default() };
             self.commit(&mut state, &[event], &context)?
         };
@@ -341,13 +341,13 @@ impl Gatekeeper {
                 EventKind::Decided { .. } => *context,
                 _ => Context { decision: None, inputs: None, request: None, ..*context },
             };
-            let record = record::record(event, &state.book, &own, self.0.clock.now_ms());
+            let record = record::record(event, &state.gate, &own, self.0.clock.now_ms());
             match self.0.log.submit(record) {
                 Ok(waiting) => queued.waiting.push(waiting),
                 Err(why) if broken => refused = Some(why),
                 Err(why) => return Err(unwritten(why)),
             }
-            state.book.apply(event);
+            state.gate.apply(event);
         }
         if let Some(refused) = refused {
             speak(&queued.spoken, &refused);
@@ -389,17 +389,17 @@ impl Gatekeeper {
 
     /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands.
     pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
-        let view = state.sight.views.get(service)?;
+        let view = state.views.by_service.get(service)?;
         Some(View {
-            observed: state.observed(service, state.sight.seen.get(service), now),
+            observed: state.observed(service, state.views.seen.get(service), now),
             health: state.health(self.is_writable(state)),
             ..View::clone(view)
         })
     }
 }
 
-impl Gatekeeper {
-    /// Whether the log can be written, and the book is what it says.
+impl GateService {
+    /// Whether the log can be written, and the gate state is what it says.
     pub(super) fn is_writable(&self, state: &State) -> bool {
         self.0.log.health().is_ok() && self.0.log.refusals() == state.refusals_known
     }

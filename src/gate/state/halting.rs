@@ -1,6 +1,6 @@
 //! Halt levers: people set and lift them.
 
-use super::Book;
+use super::GateState;
 use super::approving::reasoned;
 use super::recording::at;
 use crate::engine::Seconds;
@@ -10,7 +10,7 @@ use crate::gate::halt::{HALT_MAX_S, Halt, HaltScope};
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
 
-impl Book {
+impl GateState {
     /// A person stops changes for `for_s` seconds. `actors` empty = robots and pipelines.
     ///
     /// # Errors

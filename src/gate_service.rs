@@ -1,17 +1,17 @@
-//! The gate at work: keeps the book, writes each step to the audit log before it answers, and follows what came of it.
+//! The gate at work: keeps the gate state, writes each step to the audit log before it answers, and follows what came of it.
 //!
 //! ```text
-//! request ─► decide (pure) ─► events ─► audit log (fdatasync) ─► book ─► answer
+//! request ─► decide (pure) ─► events ─► audit log (fdatasync) ─► state ─► answer
 //!                ▲                                                 │
 //!     views of each poll: ledger, health, what runs                └─► revocations, verdicts, at each poll
 //! ```
 //!
 //! One lock orders everything: what is decided under it is queued for the log under it, so the log has the order of the
-//! book. Who only looks shares it. Waiting for the disk happens outside the lock, and all who wait share one write. An
-//! answer that the log refused is a no. What was refused stands in the book all the same, so nothing is allowed from then
-//! on, until a poll finds that the log can be written and builds the book again from it.
+//! state. Who only looks shares it. Waiting for the disk happens outside the lock, and all who wait share one write. An
+//! answer that the log refused is a no. What was refused stands in the gate state all the same, so nothing is allowed from then
+//! on, until a poll finds that the log can be written and builds the gate state again from it.
 //!
-//! After a restart the book is built again from the log, which is all there is to build it from.
+//! After a restart the gate state is built again from the log, which is all there is to build it from.
 //!
 //! Deliberately absent: rules of its own. What is allowed is decided in `gate`; who asks was found out by whoever took
 //! the request.
@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::engine::{Alert, Seconds, SloSnapshot};
 use crate::gate::event::{Event, EventKind};
 use crate::gate::policy::Policy;
-use crate::gate::{Book, Digest, Identities};
+use crate::gate::{Digest, GateState, Identities};
 
 mod alarm;
 mod answer;
@@ -39,12 +39,12 @@ mod inputs;
 mod read;
 mod record;
 pub mod replay;
-mod scene;
 mod unwritten;
+mod views;
 
 pub use answer::Answered;
-pub use command::{HaltOrder, Posted, Verdict, Vote};
-pub use scene::{Poll, Sight};
+pub use command::{HaltOrder, Posted, VoteKind, VoteOrder};
+pub use views::{Poll, Views};
 
 /// Why something was not done. Each is a no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct Rules {
 pub struct Options {
     /// The open audit log.
     pub log: audit::Log,
-    /// Where it is kept: the book is built from it.
+    /// Where it is kept: the gate state is built from it.
     pub dir: PathBuf,
     /// Its time.
     pub clock: Clock,
@@ -103,7 +103,7 @@ pub struct Options {
 
 /// The gate; clones are the same one.
 #[derive(Clone)]
-pub struct Gatekeeper(Arc<Inner>);
+pub struct GateService(Arc<Inner>);
 
 struct Inner {
     state: RwLock<State>,
@@ -117,41 +117,41 @@ struct Inner {
 }
 
 struct State {
-    book: Book,
+    gate: GateState,
     rules: Rules,
     /// Digests of the policies in force, by service.
     digests: BTreeMap<String, Digest>,
     /// Policies by digest, those of before too: a permit rests on the one it was issued under.
     policies_known: BTreeMap<Digest, Arc<Policy>>,
     identities: Identities,
-    sight: Arc<Sight>,
+    views: Arc<Views>,
     ids: id::Ids,
     /// Alerts of the gate, by permit.
     alerts: BTreeMap<String, Alert>,
-    /// Records that the log had refused when the book was built from it: with more of them it is not what the log says.
+    /// Records that the log had refused when the gate state was built from it: with more of them it is not what the log says.
     refusals_known: u64,
 }
 
 /// Most policies of before that are remembered.
 const POLICIES_KNOWN_MAX: usize = 1000;
 
-impl Gatekeeper {
-    /// Builds the book from the log.
+impl GateService {
+    /// Builds the gate state from the log.
     ///
     /// # Errors
     /// The log cannot be read; for people.
     pub fn new(options: Options) -> Result<Self, String> {
         let Options { log, dir, clock, identities, external_url } = options;
-        let book = read_book(&dir)?;
+        let gate = read_state(&dir)?;
         let bodies = audit::bodies::Bodies::open(&dir, log.bodies_bytes_max())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
-            book,
+            gate,
             rules: Rules::default(),
             digests: BTreeMap::new(),
             policies_known: BTreeMap::new(),
             identities,
-            sight: Arc::default(),
+            views: Arc::default(),
             ids: id::Ids::new(),
             alerts: BTreeMap::new(),
             refusals_known: log.refusals(),
@@ -166,7 +166,7 @@ impl Gatekeeper {
             changes,
             external_url,
         };
-        Ok(Gatekeeper(Arc::new(inner)))
+        Ok(GateService(Arc::new(inner)))
     }
 
     /// To change it: whoever holds this holds up everybody else.
@@ -229,7 +229,7 @@ impl Gatekeeper {
         state.alerts.values().cloned().collect()
     }
 
-    /// Builds the book again after the log refused something that the book has. All that was queued is settled first, and
+    /// Builds the gate state again after the log refused something that the gate state has. All that was queued is settled first, and
     /// nothing is queued meanwhile: the lock is held.
     fn resync(&self, state: &mut State) {
         if self.0.log.refusals() == state.refusals_known {
@@ -237,9 +237,9 @@ impl Gatekeeper {
         }
         let settled = self.0.log.settle().map_err(|refused| refused.to_string());
         let refusals = self.0.log.refusals();
-        match settled.and_then(|()| read_book(self.0.log.dir())) {
-            Ok(book) => {
-                (state.book, state.refusals_known) = (book, refusals);
+        match settled.and_then(|()| read_state(self.0.log.dir())) {
+            Ok(gate) => {
+                (state.gate, state.refusals_known) = (gate, refusals);
                 warn!(
                     "the audit log had refused records; what they told of is forgotten, and decisions are made again"
                 );
@@ -253,44 +253,44 @@ impl Gatekeeper {
         let mut state = self.state();
         self.resync(&mut state);
         let now = self.now();
-        let changes = state.changes_seen(&state.sight.seen, &poll.seen);
+        let changes = state.changes_seen(&state.views.seen, &poll.seen);
         let changes: Vec<Event> =
             changes.into_iter().map(|change| Event { at: now, kind: EventKind::ChangeObserved { change } }).collect();
         self.note(&mut state, &changes);
         drop(state);
         // With many services this takes long, and who asks for an explanation need not wait for it.
-        let sight = Arc::new(self.read().sight(poll, now));
+        let views = Arc::new(self.read().views(poll, now));
         let mut state = self.state();
-        state.sight = sight;
-        let expired = state.book.expiries(now);
+        state.views = views;
+        let expired = state.gate.expiries(now);
         self.note(&mut state, &expired);
-        let open = |service: &&String| state.book.open_permits_of(service).next().is_some();
-        let services: Vec<String> = state.sight.views.keys().filter(open).cloned().collect();
+        let open = |service: &&String| state.gate.open_permits_of(service).next().is_some();
+        let services: Vec<String> = state.views.by_service.keys().filter(open).cloned().collect();
         for service in services {
             let Some(view) = self.view(&state, &service, now) else { continue };
             let current = state.policy(&service);
             let known = |permit: &crate::gate::Permit| {
                 permit.policy_digest.and_then(|digest| state.policies_known.get(&digest)).map(Arc::as_ref)
             };
-            let mut events = state.book.revocations(&view, current.as_deref(), known, now);
-            events.extend(state.book.verdicts(&view, now));
+            let mut events = state.gate.revocations(&view, current.as_deref(), known, now);
+            events.extend(state.gate.verdicts(&view, now));
             self.note(&mut state, &events);
         }
     }
 }
 
-/// The book that the log in `dir` makes.
-fn read_book(dir: &Path) -> Result<Book, String> {
-    let mut book = Book::new();
+/// The gate state that the log in `dir` makes.
+fn read_state(dir: &Path) -> Result<GateState, String> {
+    let mut gate = GateState::new();
     let mut failed = None;
     audit::entries(dir, |entry| match record::event(entry.members.get("event")) {
-        Some(event) => book.apply(&event),
+        Some(event) => gate.apply(&event),
         None => failed = failed.take().or(record::unread(entry)),
     })
     .map_err(|error| format!("the audit log in {} cannot be read: {error}", dir.display()))?;
     match failed {
         Some(what) => Err(format!("the audit log in {} holds {what}, which this version cannot read", dir.display())),
-        None => Ok(book),
+        None => Ok(gate),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Decisions with an idempotency key that are not on record: the book knows them from the moment they are made, and a
+//! Decisions with an idempotency key that are not on record: the gate state knows them from the moment they are made, and a
 //! repeated request must not be told what the log does not hold.
 
 use std::collections::BTreeMap;

@@ -15,10 +15,10 @@ impl State {
     pub(super) fn follow_alerts(&mut self, slos: &[SloSnapshot], now: Seconds, at: Seconds) {
         let services: Vec<String> = self.rules.policies.keys().cloned().collect();
         for service in services {
-            let worse = self.book.verdicts_of(&service).filter(|verdict| verdict.outcome == Outcome::Worse);
+            let worse = self.gate.verdicts_of(&service).filter(|verdict| verdict.outcome == Outcome::Worse);
             for verdict in worse.cloned().collect::<Vec<_>>() {
                 let owner = format!("verdict:{}", verdict.permit);
-                let holds = self.book.halts(now).any(|halt| halt.owner == owner);
+                let holds = self.gate.halts(now).any(|halt| halt.owner == owner);
                 match self.alerts.get_mut(&verdict.permit) {
                     Some(alert) if holds => alert.resolved_at = None,
                     Some(alert) => alert.resolved_at = alert.resolved_at.or(Some(at)),
@@ -31,14 +31,14 @@ impl State {
                 }
             }
         }
-        let broken: Vec<Permit> = self.book.open_permits().filter(|permit| permit.break_glass).cloned().collect();
+        let broken: Vec<Permit> = self.gate.open_permits().filter(|permit| permit.break_glass).cloned().collect();
         for permit in broken.iter().filter(|permit| permit.expires_at > now) {
             if let (false, Some(alert)) = (self.alerts.contains_key(&permit.id), broken_glass(permit, slos, at)) {
                 self.alerts.insert(permit.id.clone(), alert);
             }
         }
         for (id, alert) in self.alerts.iter_mut().filter(|(_, alert)| alert.kind == AlertKind::BreakGlass) {
-            let usable = self.book.permit(id).is_some_and(|permit| permit.expires_at > now);
+            let usable = self.gate.permit(id).is_some_and(|permit| permit.expires_at > now);
             if !usable {
                 alert.resolved_at = alert.resolved_at.or(Some(at));
             }

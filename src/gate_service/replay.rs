@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::audit::record::{Entry, Kind};
 use crate::audit::{self, Hash};
-use crate::gate::check::Answer;
+use crate::gate::answer::Answer;
 use crate::gate::replay::Inputs;
 
 /// A decision of the log, with what it rested on.
@@ -62,11 +62,11 @@ fn inputs_of(dir: &Path, entry: &Entry) -> Result<Inputs, String> {
     {
         view.insert("observed".into(), observed.clone());
     }
-    let book = match kept.get("book") {
-        Some(book) => book.clone(),
-        None => body(dir, kept.get("book_body"))?,
+    let gate = match kept.get("gate") {
+        Some(gate) => gate.clone(),
+        None => body(dir, kept.get("gate_body"))?,
     };
-    inputs.insert("book".into(), book);
+    inputs.insert("gate".into(), gate);
     serde_json::from_value(Value::Object(inputs)).map_err(|error| format!("its inputs cannot be read: {error}"))
 }
 

@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 
 use crate::audit::Receipt;
 use crate::engine::Seconds;
+use crate::gate::answer::Answer;
 use crate::gate::approval::Approval;
-use crate::gate::book::{Book, Decided, Ids};
-use crate::gate::check::{Answer, Decision};
+use crate::gate::check::Decision;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::halt::Halt;
-use crate::gate::permit::{Permit, PermitState, Redemption};
+use crate::gate::permit::{Permit, PermitState};
 use crate::gate::request::Request;
+use crate::gate::state::Redemption;
+use crate::gate::state::{Decided, GateState, Ids};
 
 /// RFC 3339, UTC.
 pub fn moment(at: Seconds) -> String {
@@ -66,7 +68,7 @@ impl Answered {
         request: &Request,
         ids: Option<&Ids>,
         events: &[Event],
-        book: &Book,
+        gate: &GateState,
         page: Option<&str>,
     ) -> Self {
         let permit = events.iter().find_map(|event| match &event.kind {
@@ -78,7 +80,7 @@ impl Answered {
                 EventKind::ApprovalAsked { approval } => Some(approval.as_ref()),
                 _ => None,
             });
-            let known = asked.or_else(|| need.id.as_deref().and_then(|id| book.approval(id)));
+            let known = asked.or_else(|| need.id.as_deref().and_then(|id| gate.approval(id)));
             json!({
                 "id": known.map(|approval| &approval.id), "need": need.need, "have": need.have,
                 "from": need.from.iter().map(ToString::to_string).collect::<Vec<_>>(), "covers": need.covers,
@@ -147,9 +149,9 @@ fn data(decision: &Decision) -> Value {
 }
 
 /// An earlier decision, given back for its idempotency key: with the permit or approval as it stands now.
-pub fn repeated(earlier: &Decided, book: &Book, request: &Request, now: Seconds) -> Value {
-    let permit = book.open_permits().find(|permit| permit.decision_id == earlier.id);
-    let approval = book.approvals().find(|approval| approval.decision_id == earlier.id);
+pub fn repeated(earlier: &Decided, gate: &GateState, request: &Request, now: Seconds) -> Value {
+    let permit = gate.open_permits().find(|permit| permit.decision_id == earlier.id);
+    let approval = gate.approvals().find(|approval| approval.decision_id == earlier.id);
     json!({
         "schema": "safe-to-act/v1", "decision_id": earlier.id, "repeated": true,
         "decision": earlier.answer.as_str(), "argo": earlier.answer.as_str(), "at": moment(earlier.at),

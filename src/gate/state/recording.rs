@@ -1,9 +1,10 @@
 //! What a decision leaves behind: a permit, a question to people, or the denial alone.
 
-use super::Book;
+use super::GateState;
 use crate::engine::Seconds;
+use crate::gate::answer::Answer;
 use crate::gate::approval::{APPROVAL_TTL_S, Approval, ApprovalState};
-use crate::gate::check::{Answer, Decision};
+use crate::gate::check::Decision;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::permit::{BREAK_GLASS_TTL_S, Permit, PermitState};
 use crate::gate::policy::{PERMIT_TTL_MAX_S, Policy};
@@ -22,7 +23,7 @@ pub struct Ids {
     pub approval: String,
 }
 
-impl Book {
+impl GateState {
     /// What to do with an idempotency key before deciding: `None` = decide, `Some` = give this decision back.
     ///
     /// # Errors
@@ -38,7 +39,7 @@ impl Book {
         }
     }
 
-    /// The events of a decision that was made on this very book: write them down, apply them, then answer.
+    /// The events of a decision that was made on this very state: write them down, apply them, then answer.
     pub fn record(
         &self,
         ids: &Ids,

@@ -1,7 +1,7 @@
 //! What a decision rested on, as it is kept: so that it can be made again.
 //!
 //! What many decisions share (the view of a poll, the policy) is kept once beside the log, by its digest; what is of this
-//! one stands in its record, unless it is long. Bodies are handed to the system outside the gatekeeper's lock and before
+//! one stands in its record, unless it is long. Bodies are handed to the system outside the gate_service's lock and before
 //! the answer, maybe after the record: a crash between the two leaves a record that nobody was answered on.
 
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ use crate::engine::Seconds;
 use crate::gate::policy::Policy;
 use crate::gate::request::Request;
 use crate::gate::view::View;
-use crate::gate::{Book, Principal};
+use crate::gate::{GateState, Principal};
 
-/// Longest slice of the book that stands in the record of a decision, bytes.
+/// Longest slice of the gate state that stands in the record of a decision, bytes.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is to be kept beside the log.
@@ -33,7 +33,7 @@ pub(super) fn kept(
     principal: &Principal,
     policy: Option<&Policy>,
     mut view: Option<View>,
-    book: &Book,
+    gate: &GateState,
     now: Seconds,
 ) -> (Value, Vec<Body>) {
     let mut bodies = Vec::with_capacity(3);
@@ -47,12 +47,12 @@ pub(super) fn kept(
         "request": request, "principal": principal, "now": now, "observed": observed,
         "view": body(bytes(&view)), "policy_body": body(bytes(&policy)),
     });
-    let book = serde_json::to_value(book.slice(&request.service, policy, &principal.sub, now));
-    let book = book.expect("the book is plain data");
-    let text = bytes(&book);
+    let gate = serde_json::to_value(gate.slice(&request.service, policy, &principal.sub, now));
+    let gate = gate.expect("the gate is plain data");
+    let text = bytes(&gate);
     match text.len() <= INLINE_BYTES_MAX {
-        true => kept["book"] = book,
-        false => kept["book_body"] = body(text),
+        true => kept["gate"] = gate,
+        false => kept["gate_body"] = body(text),
     }
     (kept, bodies)
 }

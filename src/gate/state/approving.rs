@@ -1,6 +1,6 @@
 //! What people do with a question: yes, no, and taking either back.
 
-use super::Book;
+use super::GateState;
 use super::recording::at;
 use crate::engine::Seconds;
 use crate::gate::approval::{Approval, ApprovalState, Vote};
@@ -9,7 +9,7 @@ use crate::gate::event::{Event, EventKind};
 use crate::gate::principal::{Principal, same_person};
 use crate::gate::reason::{ReasonCode, Refusal};
 
-impl Book {
+impl GateState {
     /// A person says yes to what they were shown: `shown` is the digest on the card they saw.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Book {
     /// A person says no. One no is enough.
     ///
     /// # Errors
-    /// As of [`Book::approve`], and when no reason is given.
+    /// As of [`GateState::approve`], and when no reason is given.
     pub fn reject(&self, id: &str, by: &Principal, reason: &str, now: Seconds) -> Result<Event, Refusal> {
         let approval = self.open(id, now)?;
         may_answer(approval, by)?;
@@ -60,7 +60,7 @@ impl Book {
     /// An approver takes a yes back that was not used yet.
     ///
     /// # Errors
-    /// As of [`Book::reject`].
+    /// As of [`GateState::reject`].
     pub fn revoke_approval(&self, id: &str, by: &Principal, reason: &str, now: Seconds) -> Result<Event, Refusal> {
         let approval = self.known(id)?;
         match approval.state_at(now) {

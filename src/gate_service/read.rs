@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::command::unknown;
-use super::{Blocked, Gatekeeper, State};
+use super::{Blocked, GateService, State};
 use crate::engine::Seconds;
 use crate::gate::action::ActionClass;
 use crate::gate::signals::{ChangeState, Signal, change_state, signal};
@@ -15,14 +15,14 @@ const CLASSES: [ActionClass; 2] = [ActionClass::Mitigate, ActionClass::Risk];
 /// Closed approvals that are listed beside the open ones.
 const CLOSED_SHOWN: usize = 20;
 
-impl Gatekeeper {
+impl GateService {
     /// A permit.
     ///
     /// # Errors
     /// There is none of this id.
     pub fn permit(&self, id: &str) -> Result<Value, Blocked> {
         let state = self.read();
-        state.book.permit(id).map(|permit| answer::permit(permit, self.now())).ok_or_else(|| unknown("permit", id))
+        state.gate.permit(id).map(|permit| answer::permit(permit, self.now())).ok_or_else(|| unknown("permit", id))
     }
 
     /// An approval.
@@ -35,9 +35,9 @@ impl Gatekeeper {
     }
 
     pub(super) fn approval_in(&self, state: &State, id: &str, now: Seconds) -> Option<Value> {
-        let approval = state.book.approval(id)?;
+        let approval = state.gate.approval(id)?;
         let request = &approval.request;
-        let observed = state.observed(&request.service, state.sight.seen.get(&request.service), now);
+        let observed = state.observed(&request.service, state.views.seen.get(&request.service), now);
         let workload = observed.workload(&request.resource);
         let observed = json!({
             "version": workload.and_then(|workload| workload.version.clone()),
@@ -51,7 +51,7 @@ impl Gatekeeper {
     pub fn approvals(&self) -> Value {
         let state = self.read();
         let now = self.now();
-        let mut all: Vec<_> = state.book.approvals().collect();
+        let mut all: Vec<_> = state.gate.approvals().collect();
         all.sort_by_key(|approval| std::cmp::Reverse((approval.asked_at, approval.id.clone())));
         let (open, closed): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|approval| matches!(approval.state_at(now).as_str(), "pending" | "granted"));
@@ -63,7 +63,7 @@ impl Gatekeeper {
     /// Halts that hold.
     pub fn halts(&self) -> Value {
         let state = self.read();
-        let halts: Vec<Value> = state.book.halts(self.now()).map(answer::halt).collect();
+        let halts: Vec<Value> = state.gate.halts(self.now()).map(answer::halt).collect();
         json!({"halts": halts})
     }
 
@@ -71,15 +71,15 @@ impl Gatekeeper {
     pub fn waiting(&self) -> (usize, usize) {
         let state = self.read();
         let now = self.now();
-        let pending = state.book.approvals().filter(|approval| approval.is_open(now)).count();
-        (state.book.halts(now).count(), pending)
+        let pending = state.gate.approvals().filter(|approval| approval.is_open(now)).count();
+        (state.gate.halts(now).count(), pending)
     }
 
     /// What each actor's acts came to.
     pub fn operators(&self) -> Value {
         let state = self.read();
         let rows: Vec<Value> = state
-            .book
+            .gate
             .trust()
             .map(|(service, actor, action, record)| {
                 let mut row = serde_json::to_value(record).expect("a record is plain data");
@@ -123,13 +123,13 @@ impl Gatekeeper {
         let policy = state.policy(service)?;
         let now = self.now();
         let signals = match self.view(state, service, now) {
-            Some(view) => CLASSES.map(|class| signal(class, Some(&policy), &view, &state.book, now)).to_vec(),
+            Some(view) => CLASSES.map(|class| signal(class, Some(&policy), &view, &state.gate, now)).to_vec(),
             // Nothing is known of it yet.
             None => {
                 CLASSES.map(|class| Signal { service: service.into(), class, value: -1, codes: Vec::new() }).to_vec()
             }
         };
-        Some((signals, change_state(Some(&policy), service, &state.book, now)))
+        Some((signals, change_state(Some(&policy), service, &state.gate, now)))
     }
 }
 
@@ -150,9 +150,9 @@ impl State {
     pub(super) fn health(&self, audit_writable: bool) -> Health {
         Health {
             policy_current: self.rules.current,
-            warm: self.sight.warm,
+            warm: self.views.warm,
             audit_writable,
-            clock_skew_s: self.sight.clock_skew_s,
+            clock_skew_s: self.views.clock_skew_s,
             // People are asked on the page and at the command line; somebody must be able to show who they are.
             can_ask: self.identities.all.iter().any(|identity| identity.class.is_human()),
         }
