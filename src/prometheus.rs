@@ -5,18 +5,27 @@
 //! bound on their size.
 
 pub mod answer;
+mod booking;
 pub mod client;
 pub mod fault;
 mod group;
+mod groups;
 mod health;
 pub mod history;
 pub mod lookback;
+pub mod options;
+pub mod poll;
+pub mod position;
+mod reader;
 pub mod source;
-mod split;
+mod span;
 pub mod survey;
 pub mod workloads;
 
 pub use client::{Client, ClientOptions};
 pub use fault::Fault;
 pub use history::{backfill, remote_read};
-pub use source::{Poll, Source, SourceOptions};
+pub use options::SourceOptions;
+pub use poll::Poll;
+pub use position::Position;
+pub use source::Source;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::table::counted;
 use super::{Exit, ImportFlags, colour_on, complain, print_out, wiring};
 use crate::config::Settings;
-use crate::query::rules;
+use crate::query::promql::rules;
 
 /// What `slowburn export` writes.
 #[derive(Debug, Subcommand)]

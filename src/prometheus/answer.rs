@@ -25,7 +25,7 @@ pub struct Answer {
     pub natives: Vec<Native>,
     /// Bytes of the body.
     pub bytes: usize,
-    /// Seconds the server's clock is ahead of the moment the answer arrived, from the `Date` header; whole seconds.
+    /// The server's clock when it began to answer, seconds since the epoch: the `Date` header.
     pub server_time_s: Option<i64>,
 }
 

@@ -1,9 +1,11 @@
 //! Requests that are read together, and what is asked of them next.
 
 use super::fault::Fault;
-use super::source::SourceOptions;
-use crate::query::plan::Ask;
-use crate::query::{Fetch, RawSeries};
+use super::options::SourceOptions;
+use super::span::{Answered, Query, Span, first_slice};
+use crate::query::Fetch;
+use crate::query::fetch::Ask;
+use crate::query::promql::request;
 
 /// Samples asked for in one answer at most, when a gap is caught up.
 const SAMPLES_PER_ANSWER: i64 = 500_000;
@@ -47,52 +49,6 @@ pub(super) struct Group {
     pub fruitless_s: Option<i64>,
     /// Polls in a row in which it failed.
     pub failures: u32,
-}
-
-/// One read of one group: `(from_s, to_s]`, and what lies before is asked for again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub group: usize,
-    pub from_s: i64,
-    pub to_s: i64,
-    pub overlap_s: i64,
-}
-
-impl Span {
-    /// The first second of it, overlap included.
-    pub fn begins_s(&self) -> i64 {
-        self.from_s - self.overlap_s
-    }
-}
-
-/// What came of one span.
-#[derive(Debug)]
-pub(super) struct Answered {
-    /// What was read.
-    pub span: Span,
-    /// What was to be read before it showed that more must be.
-    pub asked: Span,
-    pub warned: bool,
-    /// Index into the group's requests, and the series of its answer.
-    pub series: Vec<(usize, Vec<RawSeries>)>,
-}
-
-impl Answered {
-    pub fn new(span: Span) -> Self {
-        Answered { span, asked: span, warned: false, series: Vec::new() }
-    }
-
-    /// The series of all its answers.
-    pub fn counters(&self) -> impl Iterator<Item = &RawSeries> {
-        self.series.iter().flat_map(|(_, series)| series)
-    }
-}
-
-/// How a request is asked this time.
-#[derive(Debug)]
-pub(super) enum Query {
-    Raw,
-    Grid { start_s: i64, step_s: i64 },
 }
 
 impl Group {
@@ -195,25 +151,15 @@ impl Group {
         }
         if !self.on_grid() {
             let window_s = (span.to_s - span.begins_s()).max(1);
-            return (format!("{}[{window_s}s]", fetch.expr), Query::Raw);
+            return (request::raw(&fetch.expr, window_s), Query::Raw);
         }
         let text = if self.aggregated { self.aggregate(fetch, resolution_s) } else { fetch.on_grid(resolution_s) };
         let start_s = (first_slice(span, resolution_s) + 1 - fetch.context) * resolution_s;
         (text, Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s })
     }
 
-    /// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the
-    /// value itself, if its target was there before.
     fn aggregate(&self, fetch: &Fetch, slice_s: i64) -> String {
         let keep = if self.undivided { &fetch.keep_undivided } else { &fetch.keep };
-        let (m, keep) = (&fetch.expr, keep.join(", "));
-        format!(
-            "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
-        )
+        request::increments(&fetch.expr, keep, slice_s)
     }
-}
-
-/// The first slice that a span on the slice grid asks for.
-pub(super) fn first_slice(span: &Span, resolution_s: i64) -> i64 {
-    span.begins_s().div_euclid(resolution_s)
 }

@@ -13,10 +13,11 @@ use futures_util::stream::{self, StreamExt};
 use super::backfill::tiles_by_itself;
 use super::client::Client;
 use super::fault::Fault;
-use super::source::SourceOptions;
+use super::options::SourceOptions;
 use crate::engine::Labels;
+use crate::query::fetch::Ask;
 use crate::query::grid::{self, CoarseSpan};
-use crate::query::plan::Ask;
+use crate::query::promql::request;
 use crate::query::{Fanout, Fetch, Plan, RawSeries};
 
 /// Length of a sum, seconds.
@@ -150,7 +151,7 @@ impl Reader<'_> {
         let mut largest = 0;
         for fetch in self.fetches {
             back.requests += 1;
-            let answer = self.client.query(&format!("count({})", fetch.expr), at_s).await?;
+            let answer = self.client.query(&request::count(&fetch.expr, &[]), at_s).await?;
             let count = answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, n)| n);
             largest = largest.max(count as i64);
         }
@@ -167,8 +168,7 @@ impl Reader<'_> {
 
     async fn sums(&self, at_s: i64, end_s: i64) -> Result<Vec<Vec<RawSeries>>, Fault> {
         let window_s = STEP_S + self.overlap_s;
-        let expr =
-            |fetch: &&Fetch| format!("sum by ({}) (increase({}[{window_s}s]))", fetch.keep.join(", "), fetch.expr);
+        let expr = |fetch: &&Fetch| request::increases(&fetch.expr, &fetch.keep, window_s);
         self.ask(self.fetches.iter().map(expr).collect(), at_s + STEP_S, end_s).await
     }
 

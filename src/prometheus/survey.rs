@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::client::Client;
 use super::fault::Fault;
-use super::source::SourceOptions;
+use super::options::SourceOptions;
 use crate::query::plan::{Known, Probes};
 use crate::spec::Model;
 

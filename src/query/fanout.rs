@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, Sli};
+use super::fetch::{Plan, Sli};
 use super::samples::key_of_pairs;
 use crate::engine::Labels;
 

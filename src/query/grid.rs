@@ -1,9 +1,9 @@
 //! Answers of range queries: values on a grid of moments.
 //!
-//! Five kinds come this way. Gauges are compared with their bound, one event a slice; those of who waits in a queue are added up (`queue`). Ratios and rates of foreign queries
-//! are taken as they are. Increments that the server
-//! summed (`aggregated`, over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history
-//! (`increase` over five minutes or an hour) fills the coarse tiers at a cold start without remote read.
+//! Five kinds come this way. Gauges are compared with their bound, one event a slice; those of who waits in a queue are added up
+//! (`queue`). Ratios and rates of foreign queries are taken as they are. Increments that the server summed (`aggregated`,
+//! over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history (`increase` over five minutes
+//! or an hour) fills the coarse tiers at a cold start without remote read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,27 @@ use crate::engine::{Coverage, Labels, RATIO_SCALE, SliceDelta};
 use crate::spec::model::Bound;
 
 use super::fanout::{Fanout, Met, child_key};
+use super::fetch::{Fetch, Plan, Role};
 use super::increment::SeriesHarvest;
-use super::plan::{Fetch, Plan, Role};
-use super::queue;
 use super::samples::RawSeries;
 
 mod book;
 
 pub use book::GridBook;
+
+/// Names the series of a gauge of who waits among those on the slice grid, which are else the counts of the same labels.
+const WAITING: &str = "__waiting__";
+
+/// The labels under which the gauge of a series is known on the slice grid.
+pub fn waiting_labels(of: &Labels) -> Labels {
+    of.iter().chain([(WAITING, "1")]).collect()
+}
+
+/// The labels of the series whose gauge this is; `None` where it is none.
+pub fn series_of(labels: &Labels) -> Option<Labels> {
+    labels.get(WAITING)?;
+    Some(labels.iter().filter(|(name, _)| *name != WAITING).collect())
+}
 
 /// One coarse span of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +241,7 @@ pub fn gauge(
         .collect()
 }
 
-/// How many wait at the end of each slice, under the labels of [`queue::waiting_labels`]: the series add up, a part of
+/// How many wait at the end of each slice, under the labels of [`waiting_labels`]: the series add up, a part of
 /// somebody is somebody, and where a number is none nothing is known of the slice.
 fn waiting(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], resolution_ms: i64) -> Vec<GridHarvest> {
     /// By slice: how many, in how many rows, and whether one is no number.
@@ -256,7 +269,7 @@ fn waiting(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], res
             (!no_number).then_some((slice, Cell { total: (sum - 1e-6).ceil().max(0.0) as u64, bad: 0, rows }))
         };
         let slices = slices.into_iter().filter_map(cell).collect();
-        GridHarvest { sli, labels: queue::waiting_labels(&labels), slices, fault }
+        GridHarvest { sli, labels: waiting_labels(&labels), slices, fault }
     };
     sums.into_iter().map(harvest).collect()
 }

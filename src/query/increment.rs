@@ -25,7 +25,7 @@ use crate::engine::status::DataReason;
 use crate::engine::{Labels, SliceDelta};
 
 use super::fanout::Fanout;
-use super::plan::{Plan, Role, Sli};
+use super::fetch::{Plan, Role, Sli};
 use super::samples::{RawSeries, key_of};
 use accrual::Accrual;
 use cursors::{Feed, Kind, Raw};
@@ -358,9 +358,13 @@ impl Tracker {
         counts
     }
 
-    /// The usual scrape interval of an SLI's targets as observed, milliseconds.
-    pub fn interval_ms(&self, sli: usize) -> Option<i64> {
-        self.series.iter().filter(|series| series.sli == sli).filter_map(|series| series.interval_ms).max()
+    /// The usual scrape interval of the targets of each of the first `slis` SLIs as observed, milliseconds.
+    pub fn intervals_ms(&self, slis: usize) -> Vec<Option<i64>> {
+        let mut intervals = vec![None; slis];
+        for series in &self.series {
+            intervals[series.sli] = intervals[series.sli].max(series.interval_ms);
+        }
+        intervals
     }
 
     /// Where this tracker began to read: what older history must be joined on to.

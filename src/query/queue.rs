@@ -21,9 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::fetch::Plan;
 use super::grid::{CoarseHarvest, GridHarvest};
 use super::increment::{Mark, SeriesHarvest};
-use super::plan::Plan;
 use crate::engine::ledger::End;
 use crate::engine::{Coverage, Labels, SliceDelta};
 
@@ -34,20 +34,6 @@ const GONE_S: i64 = 300;
 pub const PATIENCE_S: i64 = 60;
 /// Undecided slices remembered of one series: a day and more of them.
 const UNDECIDED_MAX: usize = 10_000;
-/// Names the series of a gauge among those on the slice grid, which are else the counts of the same labels.
-const WAITING: &str = "__waiting__";
-
-/// The labels under which the gauge of a series is known on the slice grid.
-pub fn waiting_labels(of: &Labels) -> Labels {
-    of.iter().chain([(WAITING, "1")]).collect()
-}
-
-/// The labels of the series whose gauge this is; `None` where it is none.
-pub fn series_of(labels: &Labels) -> Option<Labels> {
-    labels.get(WAITING)?;
-    Some(labels.iter().filter(|(name, _)| *name != WAITING).collect())
-}
-
 /// Marks what sums of the server tell of a queue. They hold only sums of slices, so an interval before a rise is taken to
 /// reach back as far as the slowest usual scrape.
 pub fn mark_sums(harvest: &mut SeriesHarvest, resolution_s: i64) {
@@ -126,6 +112,11 @@ impl QueueBook {
     pub fn new(resolution_s: i64) -> Self {
         let slices = |seconds: i64| seconds.div_euclid(resolution_s.max(1));
         QueueBook { gone: slices(GONE_S), ahead: slices(PATIENCE_S), queues: BTreeMap::new() }
+    }
+
+    /// Whether there is no queue.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
     }
 
     /// What a restart needs to go on.

@@ -16,11 +16,14 @@ use crate::engine::{Coverage, Ledger, Slo};
 use crate::prometheus::answer::Answer;
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
-use crate::prometheus::source::{Poll, Source, SourceOptions};
+use crate::prometheus::options::SourceOptions;
+use crate::prometheus::poll::Poll;
+use crate::prometheus::source::Source;
+use crate::query::fetch::Ask;
 use crate::query::grid;
 use crate::query::increment::{Read, SeriesHarvest, Starts};
-use crate::query::plan::Ask;
-use crate::query::queue::{self, QueueBook, ReadUpTo};
+use crate::query::promql::request;
+use crate::query::queue::{QueueBook, ReadUpTo};
 use crate::query::{Fanout, Fetch, Plan, RawSeries, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
@@ -371,7 +374,7 @@ impl Backfill {
             let asked: Vec<_> = fetches
                 .iter()
                 .map(|fetch| {
-                    let expr = format!("sum by ({}) (increase({}[{window_s}s]))", fetch.keep.join(", "), fetch.expr);
+                    let expr = request::increases(&fetch.expr, &fetch.keep, window_s);
                     let client = client.clone();
                     async move { retried(|| client.query_range(&expr, from + span_s, to, span_s)).await }
                 })
@@ -435,7 +438,7 @@ impl Backfill {
                 }
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
-                    if let Some(labels) = queue::series_of(&harvest.labels) {
+                    if let Some(labels) = grid::series_of(&harvest.labels) {
                         queues.take_waiting(&self.plan, labels, &harvest);
                         continue;
                     }

@@ -6,7 +6,7 @@ use crate::engine::{Coverage, SliceDelta};
 use super::Mark;
 use super::track::Count;
 use super::walk::Gain;
-use crate::query::plan::Role;
+use crate::query::fetch::Role;
 
 /// Slices that one read may span: a day of 10-second slices, three and a half of 30-second ones. Of a longer hole only
 /// the newest slices are marked; the others stay unknown.

@@ -9,7 +9,7 @@ use super::target::Target;
 use super::track::Count;
 use crate::engine::Labels;
 use crate::query::fanout::{Fanout, SavedFanout};
-use crate::query::plan::{Plan, Role};
+use crate::query::fetch::{Plan, Role};
 use crate::query::samples::{RawSeries, Samples, key_of};
 
 /// Where one track was read to.

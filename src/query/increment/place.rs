@@ -8,8 +8,9 @@ use super::track::Track;
 use super::{Series, Tracker};
 use crate::engine::Labels;
 use crate::engine::ledger::End;
+use crate::query::bucket::parse_le;
 use crate::query::fanout::{Met, child_key};
-use crate::query::plan::{BetweenKey, Plan, Role, parse_le};
+use crate::query::fetch::{BetweenKey, Plan, Role};
 use crate::query::samples::{RawSeries, key_of, key_of_pairs};
 
 /// Label sets remembered beyond four for each cursor.

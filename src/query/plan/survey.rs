@@ -1,80 +1,20 @@
-//! What a Prometheus was found to hold of what SLOs could read: which generation of a metric there is, which buckets a
-//! histogram has, and whether it is a native one.
+//! The questions that find out what a Prometheus holds of what SLOs could read: which generation of a metric there is,
+//! which buckets a histogram has, and whether it is a native one.
 //!
 //! Asked once where something must be known, not in each poll, and one query for each metric, not for each SLO: selectors
 //! are merged as those of the polls are. Deliberately absent: when to ask. That is `app`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Ask, Fetch, Plan, Role, Sli, Use, index, le_spellings, merge, parse_le, same_bound};
+use super::known::{Known, is_surveyed};
+use super::merge::merge;
+use crate::query::bucket::{le_spellings, parse_le, same_bound};
+use crate::query::fetch::{Ask, Fetch, Plan, Role, Sli, Use, Uses};
 use crate::query::grid;
+use crate::query::promql::request;
 use crate::query::samples::{RawSeries, Samples};
 use crate::query::selector::Selector;
-use crate::spec::{Model, SliSource, SloSpec};
-
-/// What is known of each SLO, by its id.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Survey(BTreeMap<String, Known>);
-
-/// What is known of the sources of one SLO.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Known {
-    /// Place of the generation that is there; `None` while none was ever found, or where there are no generations.
-    pub generation: Option<usize>,
-    /// Finite bounds of its buckets, ascending: those that every one of its histograms has.
-    pub bounds: Vec<f64>,
-    /// How they are spelled where that is not usual.
-    pub spelled: Vec<(f64, String)>,
-    /// It is there as a native histogram: how fine its coarsest series is.
-    pub native: Option<i32>,
-}
-
-impl Known {
-    fn is_empty(&self) -> bool {
-        *self == Known::default()
-    }
-
-    /// Whether it is the same metric as `before`, less some of its buckets. That may be so; it is also what half an answer
-    /// looks like.
-    pub fn lacks(&self, before: &Known) -> bool {
-        self.generation == before.generation && before.bounds.iter().any(|bound| !self.bounds.contains(bound))
-    }
-}
-
-impl Survey {
-    /// What is known of an SLO.
-    pub fn of(&self, slo_id: &str) -> Option<&Known> {
-        self.0.get(slo_id)
-    }
-
-    /// Takes what was found; what was found of nothing stays as it was known, for nothing is no reason to read something
-    /// else. Answers the SLOs of which something else is known now.
-    pub fn learn(&mut self, found: BTreeMap<String, Known>) -> BTreeSet<String> {
-        let mut changed = BTreeSet::new();
-        for (id, known) in found {
-            if !known.is_empty() && self.0.get(&id) != Some(&known) {
-                changed.insert(id.clone());
-                self.0.insert(id, known);
-            }
-        }
-        changed
-    }
-
-    /// Forgets SLOs that are not wanted any more.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|id, _| keep(id));
-    }
-
-    /// The source that an SLO is read from: of several generations the one that is there, the first until that is known.
-    pub fn source<'a>(&self, spec: &'a SloSpec) -> Result<&'a SliSource, &'a String> {
-        let source = spec.source.as_ref()?;
-        let SliSource::Generations(all) = source else { return Ok(source) };
-        let place = self.of(&spec.slo.id).and_then(|known| known.generation).unwrap_or(0);
-        Ok(all.get(place).or(all.first()).map_or(source, |one| &one.source))
-    }
-}
+use crate::spec::{Model, SliSource};
 
 /// What a probe looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,11 +22,6 @@ enum Target {
     Series,
     Buckets,
     Native,
-}
-
-/// Whether anything has to be known of a source before it can be read.
-pub fn is_surveyed(spec: &SloSpec) -> bool {
-    matches!(spec.source, Ok(SliSource::Generations(_) | SliSource::Histogram { .. } | SliSource::Queue { .. }))
 }
 
 /// The questions of one survey.
@@ -152,10 +87,10 @@ impl Probes {
         let slis: Vec<Sli> = targets.iter().map(|(id, _, what)| probe(id, *what)).collect();
         let is_native = |u: &&Use| targets[u.sli].2 == Target::Native;
         let (native, plain): (Vec<&Use>, Vec<&Use>) = uses.iter().partition(is_native);
-        // A selector that cannot be merged was refused when the SLO was planned.
-        let mut fetches = merge(Ask::Counter, &plain, &slis).unwrap_or_default();
+        // What cannot be asked about was refused when the SLO was planned, and nobody else's question suffers from it.
+        let mut fetches = merge(Ask::Counter, &plain, &slis).fetches;
         let first = fetches.len();
-        fetches.extend(merge(Ask::Counter, &native, &slis).unwrap_or_default());
+        fetches.extend(merge(Ask::Counter, &native, &slis).fetches);
         let natives = (first, fetches.len());
         fetches.extend(exprs.into_iter().map(|(expr, roles)| Fetch {
             ask: Ask::Gauge,
@@ -169,17 +104,14 @@ impl Probes {
             le: None,
         }));
         let found = vec![Found::default(); targets.len()];
-        Probes { targets, plan: Plan { fetches, slis, by_metric: index(uses), ..Plan::default() }, natives, found }
+        Probes { targets, plan: Plan { fetches, slis, uses: Uses::new(uses), ..Plan::default() }, natives, found }
     }
 
     /// The queries to ask, in order.
     pub fn queries(&self, resolution_s: i64) -> Vec<String> {
-        let query = |(i, fetch): (usize, &Fetch)| {
-            let by = if fetch.keep.is_empty() { String::new() } else { format!(" by ({})", fetch.keep.join(", ")) };
-            match (self.natives.0..self.natives.1).contains(&i) {
-                true => fetch.expr.clone(),
-                false => format!("count{by} ({})", fetch.on_grid(resolution_s)),
-            }
+        let query = |(i, fetch): (usize, &Fetch)| match (self.natives.0..self.natives.1).contains(&i) {
+            true => fetch.expr.clone(),
+            false => request::count(&fetch.on_grid(resolution_s), &fetch.keep),
         };
         self.plan.fetches.iter().enumerate().map(query).collect()
     }

@@ -1,8 +1,7 @@
 use super::*;
-use crate::engine::{Slo, Unit};
-use crate::query::RawSeries;
-use crate::spec::SloSpec;
-use crate::spec::model::{Generation, Trust};
+use crate::engine::Unit;
+use crate::query::{RawSeries, Selector};
+use crate::spec::model::{Bound, Generation, Part, Trust};
 
 fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
     SloSpec {
@@ -136,21 +135,6 @@ fn gauges_of_one_metric_share_a_request_and_expressions_stand_alone() {
 }
 
 #[test]
-fn bounds_are_spelled_as_exporters_do() {
-    assert_eq!(le_spellings(0.25), ["0.25"]);
-    assert_eq!(le_spellings(1.0), ["1", "1.0"]);
-    assert_eq!(le_spellings(1e6), ["1000000", "1000000.0", "1e+06"]);
-    assert!(le_spellings(0.00001).contains(&"1e-05".to_owned()));
-}
-
-#[test]
-fn a_foreign_query_gets_a_range_of_two_scrapes_wherever_it_leaves_room_for_one() {
-    assert_eq!(with_range(r#"sum(rate(m{a="[slice]"}[slice]))"#, 120), r#"sum(rate(m{a="[slice]"}[120s]))"#);
-    assert_eq!(with_range(r#"x{a="\"[slice]"}[slice]"#, 240), r#"x{a="\"[slice]"}[240s]"#);
-    assert_eq!((foreign_range_s(30), foreign_range_s(60)), (120, 240));
-}
-
-#[test]
 fn rates_are_read_together_and_what_is_no_promql_is_refused() {
     let query = |bad: &str, total: Option<&str>| SliSource::Query {
         bad: bad.into(),
@@ -228,4 +212,80 @@ fn what_falls_silent_is_read_on_until_another_generation_is_found() {
     let mut probes = Probes::new(&model, |_| true);
     assert!(!probes.fail(0, false));
     assert!(probes.known().is_empty());
+}
+
+/// As services are called where there are many of them.
+fn long_name(i: usize) -> String {
+    format!("payments-gateway-eu-west-1-{i:04}")
+}
+
+#[test]
+fn any_number_of_services_with_ordinary_names_is_planned_in_requests_of_bounded_length() {
+    for fleet in [400, 1_000] {
+        let slos = (0..fleet).flat_map(|i| [availability(&long_name(i)), latency(&long_name(i), 0.25)]).collect();
+        let plan = plan(slos);
+        assert!(plan.fetches.iter().all(|fetch| fetch.expr.len() <= 8 * 1024));
+        // 41 bytes each: about 198 to a request, and three requests of each of them.
+        let least = 3 * fleet.div_ceil(200);
+        assert!((least..=least + 6).contains(&plan.fetches.len()), "{fleet}: {}", plan.fetches.len());
+        let mut asked: Vec<usize> = plan.fetches.iter().flat_map(|fetch| fetch.slis.iter().copied()).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        assert_eq!(asked.len(), 2 * fleet, "each SLO is asked for");
+        // The count of a histogram and its buckets are cut at the same services: no group hangs on to the next.
+        assert!(plan.groups().iter().all(|group| group.len() <= 2));
+    }
+}
+
+#[test]
+fn one_that_cannot_be_printed_is_refused_alone() {
+    // A name that PromQL takes only between quotes does not print yet as it was read.
+    let odd = |service: &str| {
+        let total = format!(r#"{{"http.requests", service="{service}"}}"#);
+        let part = Part::Bad(format!(r#"{{"http.requests", service="{service}", code="500"}}"#));
+        spec(service, "availability", SliSource::Ratio { total, part })
+    };
+    let long = |service: &str| {
+        let total = format!(r#"http_requests_total{{service="{service}",path="{}"}}"#, "x".repeat(20_000));
+        let part = Part::Bad(format!(r#"http_requests_total{{service="{service}",code="500"}}"#));
+        spec(service, "availability", SliSource::Ratio { total, part })
+    };
+    let mut slos = vec![long("long"), availability("a"), odd("odd"), availability("b"), latency("c", 0.5)];
+    slos.sort_by(|a, b| a.slo.id.cmp(&b.slo.id));
+    let (plan, refused) = Plan::new(&Model { slos, services: vec![] });
+    assert!(refused["long-availability"].contains("at most 16384 are read"), "{refused:?}");
+    let left_out: Vec<&str> = refused.keys().map(String::as_str).collect();
+    let asked = |id: &str| {
+        let sli = plan.slis.iter().position(|sli| sli.id == id).expect(id);
+        plan.fetches.iter().filter(|fetch| fetch.slis.contains(&sli)).count()
+    };
+    for id in left_out {
+        assert_eq!(asked(id), 0, "{id}: nothing is asked for, or all of it");
+        assert!(!plan.notes[id].is_empty());
+    }
+    assert_eq!((asked("a-availability"), asked("b-availability"), asked("c-latency-p95")), (1, 1, 2));
+}
+
+/// A selector that reads but does not read back as what was meant.
+fn unprintable(sli: usize, selector: &str) -> Use {
+    let mut selector = Selector::parse(selector).expect("a selector");
+    selector.metric.push_str(" or up");
+    Use { sli, role: Role::Total, selector, le: None, spelled: Vec::new(), native: false }
+}
+
+#[test]
+fn a_request_that_does_not_print_is_cut_until_the_one_that_spoils_it_is_alone() {
+    let fine = |sli: usize| {
+        let selector = Selector::parse(&format!(r#"m{{service="{sli}"}}"#)).expect("a selector");
+        Use { sli, role: Role::Total, selector, le: None, spelled: Vec::new(), native: false }
+    };
+    let mut uses: Vec<Use> = (0..9).map(fine).collect();
+    // It shares nothing but its SLI with the others: what it has elsewhere is not asked for either.
+    uses.push(unprintable(4, r#"n{service="4"}"#));
+    uses.push(unprintable(7, r#"n{service="7"}"#));
+    let slis = vec![Sli::default(); 9];
+    let merged = merge::merge(Ask::Counter, &uses.iter().collect::<Vec<_>>(), &slis);
+    assert_eq!(merged.refused.keys().copied().collect::<Vec<_>>(), [4, 7]);
+    assert_eq!(merged.fetches.len(), 1);
+    assert_eq!(merged.fetches[0].slis, [0, 1, 2, 3, 5, 6, 8]);
 }

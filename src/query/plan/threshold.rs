@@ -4,26 +4,10 @@
 //! events were under it: those between are taken to lie evenly, and the bad ones are between the events above the upper
 //! bound, which certainly are, and those above the lower one. Above the largest bound nothing can be said.
 
-use super::le_spellings;
-use super::survey::Known;
+use super::known::Known;
+use crate::query::bucket::{le_spellings, same_bound};
+use crate::query::fetch::Between;
 use crate::spec::shown;
-
-/// Relative difference below which two bounds are one: exporters that compute bounds write `0.00015000000000000001`.
-const SAME: f64 = 1e-9;
-
-/// A threshold between two bounds of a histogram.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Between {
-    /// The bound below; `None` under the smallest, where there is nothing certainly good.
-    pub lower: Option<f64>,
-    /// The bound above.
-    pub upper: f64,
-    /// Share of the events between the two that counts as good.
-    pub share: f64,
-}
-
-/// The bits of its lower bound (minus infinity where there is none), upper bound and share.
-pub(crate) type BetweenKey = [u64; 3];
 
 /// How a threshold is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,31 +17,18 @@ pub(super) enum Reading {
     Between(Between),
 }
 
-impl Between {
-    /// What tells it from others.
-    pub(crate) fn key(&self) -> BetweenKey {
-        let lower = self.lower.unwrap_or(f64::NEG_INFINITY);
-        [lower, self.upper, self.share].map(f64::to_bits)
-    }
-
-    /// What has to be said of an SLO that is read so.
-    pub(super) fn remark(&self, threshold: f64) -> String {
-        let near = match self.lower {
-            Some(lower) => format!("those between {} and {}", shown(lower), shown(self.upper)),
-            None => format!("those up to {}, its smallest,", shown(self.upper)),
-        };
-        format!(
-            "interpolated: no bucket ends at {}, so of the events {near} {} % count as good; by how much that may be off is \
+/// What has to be said of an SLO that is read so.
+pub(super) fn remark(between: &Between, threshold: f64) -> String {
+    let near = match between.lower {
+        Some(lower) => format!("those between {} and {}", shown(lower), shown(between.upper)),
+        None => format!("those up to {}, its smallest,", shown(between.upper)),
+    };
+    format!(
+        "interpolated: no bucket ends at {}, so of the events {near} {} % count as good; by how much that may be off is \
              said with every count",
-            shown(threshold),
-            shown((self.share * 1000.0).round() / 10.0),
-        )
-    }
-}
-
-/// Whether two bounds are the same number.
-pub fn same_bound(a: f64, b: f64) -> bool {
-    a == b || a.is_finite() && b.is_finite() && (a - b).abs() <= SAME * a.abs().max(b.abs())
+        shown(threshold),
+        shown((between.share * 1000.0).round() / 10.0),
+    )
 }
 
 /// Whether it is read as a native histogram: there is one, and no classic one.
@@ -137,7 +108,6 @@ mod tests {
         assert_eq!(of(0.0625, &[0.25, 0.5]), between(None, 0.25, 0.25));
         let refused = of(20.0, &[0.5, 10.0]).expect_err("above all");
         assert!(refused.contains("above the largest bucket bound of its histogram, 10"), "{refused}");
-        assert!(!same_bound(1.0, f64::INFINITY) && same_bound(f64::INFINITY, f64::INFINITY));
         assert_eq!(of(20.0, &[]), Ok(Reading::At(20.0)), "nothing is known of it");
     }
 

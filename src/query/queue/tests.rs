@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::query::grid::Cell;
-use crate::query::plan::Sli;
+use crate::query::fetch::Sli;
+use crate::query::grid::{Cell, waiting_labels};
 
 const LEAST: u64 = 20;
 

@@ -16,7 +16,7 @@ use crate::engine::severity::{Condition, severity_of};
 use crate::engine::{BurnClause, Labels, Slo, Speed, Unit};
 use crate::spec::{SloSpec, TimeSpan};
 
-use super::promql::{self, Asked};
+use super::indicator::{self, Asked};
 
 pub use yaml::file;
 
@@ -109,7 +109,7 @@ pub fn groups(spec: &SloSpec, resolution: TimeSpan) -> Result<Vec<Group>, String
         if slices {
             return Ok(format!("avg_over_time({}[{window}])", rules.own(SLICE)));
         }
-        Ok(match promql::ask(source, &slo.by, function, &window)? {
+        Ok(match indicator::ask(source, &slo.by, function, &window)? {
             Asked::Counts { bad, total } => format!("{bad}\n/\n({total} > 0)"),
             Asked::Ratio(ratio) => ratio,
             Asked::Bad(_) => return Err("its values are no events".into()),
@@ -148,7 +148,7 @@ pub fn groups(spec: &SloSpec, resolution: TimeSpan) -> Result<Vec<Group>, String
         }
     }
     watch.rules.extend(budget);
-    let missing = format!("absent({})", promql::presence(source)?);
+    let missing = format!("absent({})", indicator::presence(source)?);
     let summary = format!("{} has no data", slo.id);
     watch.rules.extend(rules.alert(AlertKind::DataMissing, missing, Some(MISSING_FOR), &summary));
     watch.comment += &rules.remarks();
@@ -167,7 +167,7 @@ impl Rules<'_> {
         let own = self.slo.resolution_s.and_then(TimeSpan::from_seconds);
         let slice = own.unwrap_or(resolution);
         let look = own.filter(|own| own.seconds() > SLICE_LOOK_S).map_or(SLICE_LOOK.into(), |own| own.to_string());
-        let asked = promql::ask(source, &self.slo.by, "rate", &look)?;
+        let asked = indicator::ask(source, &self.slo.by, "rate", &look)?;
         let (expr, about) = match (self.slo.unit, asked) {
             (Unit::QuantileSlices { quantile }, Asked::Counts { bad, total }) => {
                 let most = number(1.0 - quantile);

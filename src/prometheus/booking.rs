@@ -1,0 +1,289 @@
+//! Answers become slices: counters by their cursors, values on the slice grid by what was booked of them, queues by both
+//! of their sources.
+//!
+//! Deliberately absent: who asks (`reader`), and what is asked together (`groups`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::group::Group;
+use super::options::SourceOptions;
+use super::span::{Answered, Span, first_slice};
+use crate::engine::{Labels, SliceDelta};
+use crate::query::grid::{self, GridBook, GridHarvest};
+use crate::query::increment::{Cursors, Liveness, Read, SeriesHarvest, Starts};
+use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
+use crate::query::{Fanout, Harvest, Plan, RawSeries, Tracker};
+
+/// An answer is asked for again from this far back at most, seconds.
+const REREAD_MAX_S: i64 = 1800;
+/// Series that come on the slice grid are forgotten when silent for this long, seconds.
+const FORGET_S: i64 = 86_400;
+
+/// What was counted so far.
+#[derive(Debug)]
+pub(super) struct Booking {
+    plan: Arc<Plan>,
+    options: SourceOptions,
+    tracker: Tracker,
+    grid: GridBook,
+    queues: QueueBook,
+}
+
+/// A series: the index of its SLI, and its labels.
+type Key = (usize, Labels);
+
+impl Booking {
+    /// Nothing was counted yet.
+    pub fn new(plan: Arc<Plan>, options: SourceOptions) -> Self {
+        Booking {
+            tracker: Tracker::new(options.resolution_s),
+            grid: GridBook::new(REREAD_MAX_S / options.resolution_s),
+            queues: QueueBook::new(options.resolution_s),
+            plan,
+            options,
+        }
+    }
+
+    /// Counts on from where an earlier process ended; everything up to `until_s` was counted.
+    pub fn restored(
+        plan: Arc<Plan>,
+        options: SourceOptions,
+        cursors: Cursors,
+        queues: SavedQueues,
+        until_s: i64,
+    ) -> Self {
+        let mut booking = Booking::new(Arc::clone(&plan), options);
+        let changed = cursors.changed(&plan);
+        booking.tracker = Tracker::restore(booking.options.resolution_s, &plan, cursors);
+        // The same events under another name were counted up to here.
+        changed.into_iter().for_each(|sli| booking.tracker.begin(sli, until_s * 1000));
+        booking.queues.restore(&plan, queues);
+        booking
+    }
+
+    /// What a restart needs to count nothing twice.
+    pub fn saved(&self) -> (Cursors, SavedQueues) {
+        (self.tracker.cursors(&self.plan), self.queues.saved(&self.plan))
+    }
+
+    /// Remembers what the ledger holds of a series on the slice grid: its newest slice, and those it can tell apart.
+    pub fn note_booked(&mut self, sli: usize, labels: &Labels, newest: i64, slices: impl Iterator<Item = SliceDelta>) {
+        self.grid.note(sli, labels, newest, slices);
+    }
+
+    /// Which children of fan-outs have rows of their own.
+    pub fn fanout(&self) -> &Fanout {
+        self.tracker.fanout()
+    }
+
+    /// Lets the busiest children have rows; who is in `kept` keeps its own.
+    pub fn reconsider_children(&mut self, kept: &BTreeSet<(usize, u128)>) {
+        self.tracker.reconsider(&self.plan, kept);
+    }
+
+    /// Where the polls began, for a backfill to join on to.
+    pub fn starts(&self) -> Starts {
+        self.tracker.starts()
+    }
+
+    /// Older history was joined on.
+    pub fn forget_starts(&mut self) {
+        self.tracker.forget_starts();
+    }
+
+    /// How many raw series are followed by cursors.
+    pub fn raw_series(&self) -> usize {
+        self.tracker.raw_series()
+    }
+
+    /// How many raw series each SLI was seen with; an expression counts as one series for each that it answers with.
+    pub fn raw_series_of_slis(&self) -> Vec<usize> {
+        let mut counts = self.tracker.raw_series_of_slis(self.plan.slis.len());
+        for ((sli, _), _) in self.grid.newest() {
+            counts[*sli] += 1;
+        }
+        counts
+    }
+
+    /// Liveness of every series that has cursors, at `now_ms`.
+    pub fn liveness(&self, now_ms: i64, poll_ms: i64) -> BTreeMap<(usize, &Labels), Liveness> {
+        self.tracker.liveness(now_ms, poll_ms)
+    }
+
+    /// The newest booked slice of every series on the slice grid.
+    pub fn newest_on_grid(&self) -> impl Iterator<Item = (&Key, i64)> {
+        self.grid.newest()
+    }
+
+    /// Rows of the last answer that a slice on the grid was made of.
+    pub fn rows(&self, key: &Key, slice: i64) -> usize {
+        self.grid.rows(key, slice)
+    }
+
+    /// Whether a series is followed.
+    pub fn follows(&self, key: &Key) -> bool {
+        self.tracker.follows(key) || self.grid.follows(key)
+    }
+
+    /// Forgets what was silent for a day at `at_s`.
+    pub fn forget_silent(&mut self, at_s: i64) {
+        self.tracker.forget_silent(at_s * 1000);
+        let oldest = (at_s - FORGET_S).div_euclid(self.options.resolution_s);
+        self.grid.forget_silent(oldest);
+        self.queues.forget_silent(oldest);
+    }
+
+    /// The raw series of these SLIs are counted by the server from now on.
+    pub fn forget_slis(&mut self, slis: &[usize]) {
+        self.tracker.forget_slis(slis);
+    }
+
+    /// Lets the fan-out know which children an answer on the slice grid holds.
+    pub fn meet(&mut self, answered: &Answered, group: &Group) {
+        for (i, rows) in answered.series.iter().filter(|_| group.on_grid()) {
+            grid::meet(&self.plan, self.tracker.fanout_mut(), &group.fetches[*i], rows);
+        }
+    }
+
+    /// Where a group must be read again from, if its answers do not join on to what was read before.
+    pub fn gap(&mut self, answered: &Answered, group: &Group) -> Option<Span> {
+        let span = answered.span;
+        let oldest_s = span.to_s - REREAD_MAX_S;
+        let from_s = if group.on_grid() {
+            let asked = first_slice(&span, self.options.resolution_s);
+            let harvests = self.grid_harvests(answered, group);
+            let gaps = harvests.into_iter().filter_map(|harvest| self.grid.gap(&harvest, asked));
+            gaps.min()? * self.options.resolution_s
+        } else {
+            let asked_ms = span.begins_s() * 1000;
+            self.tracker.gap(&self.plan, answered.counters(), oldest_s * 1000, asked_ms)?.div_euclid(1000)
+        };
+        Some(Span { from_s: from_s.max(oldest_s), ..span })
+    }
+
+    /// Whether a longer read has what the shorter one missed.
+    pub fn brings_news(&mut self, wider: &Answered, narrow: &Answered, group: &Group) -> bool {
+        if group.on_grid() {
+            let asked = first_slice(&narrow.span, self.options.resolution_s);
+            return self.grid_harvests(wider, group).iter().any(|harvest| self.grid.lacks(harvest, asked));
+        }
+        let (from_ms, to_ms) = (wider.span.from_s * 1000, narrow.span.begins_s() * 1000);
+        self.tracker.gap(&self.plan, wider.counters(), from_ms - 1, to_ms).is_none_or(|gap| gap >= from_ms + 1000)
+    }
+
+    fn grid_harvests(&self, answered: &Answered, group: &Group) -> Vec<GridHarvest> {
+        let resolution_ms = self.options.resolution_s * 1000;
+        let fetches: Vec<_> =
+            answered.series.iter().map(|(i, series)| (&group.fetches[*i], series.as_slice())).collect();
+        let mut harvests = match group.aggregated {
+            true => grid::aggregated(&self.plan, self.fanout(), &fetches, resolution_ms),
+            false => {
+                let from = first_slice(&answered.span, self.options.resolution_s);
+                grid::values(&self.plan, self.fanout(), &fetches, from, resolution_ms)
+            }
+        };
+        for harvest in &mut harvests {
+            // Nobody asked for the future.
+            drop(harvest.slices.split_off(&answered.span.to_s.div_euclid(self.options.resolution_s)));
+        }
+        harvests
+    }
+
+    /// Targets in an answer that were never seen before: their labels, by key.
+    pub fn new_targets(&mut self, answered: &Answered) -> BTreeMap<u128, Labels> {
+        self.tracker.new_targets(&self.plan, answered.counters())
+    }
+
+    /// Takes the answers of one step, each of the group beside it, up to `at_s`. `started` are new targets that began since
+    /// their group was last read.
+    pub fn book(&mut self, read: Vec<(Answered, &Group)>, started: &BTreeSet<u128>, at_s: i64) -> Harvest {
+        let mut counters: Vec<RawSeries> = Vec::new();
+        let mut booked: Vec<SeriesHarvest> = Vec::new();
+        for (answered, group) in read {
+            if group.on_grid() {
+                booked.extend(self.book_grid(&answered, group));
+                continue;
+            }
+            for &sli in &group.slis {
+                // A value at the end of a slice is booked in it.
+                self.tracker.begin(sli, answered.span.begins_s() * 1000 - 1);
+            }
+            counters.extend(answered.series.into_iter().flat_map(|(_, series)| series));
+        }
+        let mut harvest = self.read(&counters, started, at_s * 1000);
+        booked.append(&mut harvest.series);
+        Harvest { series: booked, ..harvest }
+    }
+
+    fn book_grid(&mut self, answered: &Answered, group: &Group) -> Vec<SeriesHarvest> {
+        let (span, resolution_s) = (answered.span, self.options.resolution_s);
+        let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
+        let mut booked = Vec::new();
+        for harvest in self.grid_harvests(answered, group) {
+            let key = (harvest.sli, harvest.labels.clone());
+            let waiting = grid::series_of(&harvest.labels).map(|labels| (labels, harvest.clone()));
+            let mut news = self.grid.book(harvest, group.floor);
+            self.grid.settle(&key, from, to);
+            match waiting {
+                Some((labels, harvest)) => {
+                    self.queues.take_waiting(&self.plan, labels, &harvest);
+                    news.deltas.clear();
+                }
+                None => {
+                    if self.plan.slis[news.sli].queue.is_some() {
+                        queue::mark_sums(&mut news, resolution_s);
+                    }
+                    news = self.counted(news);
+                }
+            }
+            booked.push(news);
+        }
+        booked
+    }
+
+    /// Takes counters that were read beside the polls, up to `until_s`, of all that these groups answer for.
+    pub fn take_history<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a Group>,
+        counters: &[RawSeries],
+        until_s: i64,
+    ) -> Harvest {
+        for &sli in groups.flat_map(|group| &group.slis) {
+            self.tracker.begin(sli, i64::MIN);
+        }
+        self.read(counters, &BTreeSet::new(), until_s * 1000)
+    }
+
+    fn read(&mut self, counters: &[RawSeries], started: &BTreeSet<u128>, until_ms: i64) -> Harvest {
+        let mut harvest = self.tracker.read(&self.plan, &Read { counters, started, until_ms });
+        harvest.series = harvest.series.into_iter().map(|series| self.counted(series)).collect();
+        harvest
+    }
+
+    /// What reading counters found, as far as it can be booked: of queues it waits for who waits.
+    fn counted(&mut self, harvest: SeriesHarvest) -> SeriesHarvest {
+        match self.plan.slis[harvest.sli].queue {
+            Some(_) => self.queues.take_counts(harvest),
+            None => harvest,
+        }
+    }
+
+    /// Decides on slices of queues as far as both of their sources have been read: `read_s` says of an SLI how far its
+    /// counters were, and how far its gauge, seconds.
+    pub fn settle_queues(&mut self, read_s: impl Fn(usize) -> Option<(i64, i64)>) -> Vec<SeriesHarvest> {
+        if self.queues.is_empty() {
+            return Vec::new();
+        }
+        let (resolution_s, overlap_s) = (self.options.resolution_s, self.options.overlap_s);
+        let intervals_ms = self.tracker.intervals_ms(self.plan.slis.len());
+        let read = |sli: usize| {
+            let every_s = intervals_ms[sli].unwrap_or(0).div_euclid(1000) + 1;
+            let patience_s = PATIENCE_S.max(every_s + overlap_s);
+            let (counted_s, waiting_s) = read_s(sli)?;
+            let counted = (counted_s - patience_s).div_euclid(resolution_s);
+            Some(ReadUpTo { counted, waiting: waiting_s.div_euclid(resolution_s) })
+        };
+        self.queues.settle(&self.plan, read)
+    }
+}

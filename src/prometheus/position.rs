@@ -1,0 +1,36 @@
+//! What survives of a source when its process ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::health::Lately;
+use crate::engine::Labels;
+use crate::query::increment::Cursors;
+use crate::query::queue::SavedQueues;
+
+/// Where a source stands: what a restart needs to count nothing twice and lose nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The last sample of each raw series.
+    pub(super) raw: Cursors,
+    /// How far everything was read, seconds; `None` when nothing was.
+    pub(super) until_s: Option<i64>,
+    /// SLOs whose raw series the server sums.
+    pub(super) aggregated: BTreeSet<String>,
+    /// SLOs whose children the server does not tell apart.
+    pub(super) undivided: BTreeSet<String>,
+    /// SLOs that were not read as far as the others, and how far, seconds.
+    pub(super) behind: BTreeMap<String, i64>,
+    /// With how many raw series each series answered lately, by SLO.
+    pub(super) live: Vec<(String, Labels, Lately)>,
+    /// Slices of queues that are not decided yet.
+    pub(super) queues: SavedQueues,
+}
+
+impl Position {
+    /// A position of which nothing is known but the moment (seconds) up to which everything was read.
+    pub fn since(until_s: i64) -> Self {
+        Position { until_s: Some(until_s), ..Position::default() }
+    }
+}

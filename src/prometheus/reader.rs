@@ -1,0 +1,152 @@
+//! Sends the requests of a poll, some at once, and collects their answers group by group.
+//!
+//! Deliberately absent: what to ask (`groups`), and what an answer counts (`booking`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Answer;
+use super::client::Client;
+use super::fault::Fault;
+use super::group::Group;
+use super::poll::Poll;
+use super::span::{Answered, Query, Span};
+use crate::clock::Clock;
+use crate::engine::Labels;
+use crate::engine::status::DataReason;
+use crate::query::fetch::Ask;
+use crate::query::{RawSeries, Selector};
+
+/// Whoever asks.
+#[derive(Debug)]
+pub(super) struct Reader {
+    client: Client,
+    /// Requests under way at once.
+    concurrency: usize,
+    /// The clock to hold the server's clock against; `None` when polls replay the past.
+    clock: Option<Clock>,
+}
+
+/// What came of some spans.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// Those all of whose requests were answered.
+    pub read: Vec<Answered>,
+    /// Those of which a request failed, with its fault.
+    pub failed: Vec<(Span, Fault)>,
+    /// The server's clock less ours, seconds, as the answer that waited least shows it.
+    pub skew_s: Option<i64>,
+}
+
+/// One answer, and how far the server's clock was ahead when it came.
+struct Arrived {
+    span: usize,
+    fetch: usize,
+    answer: Result<Answer, Fault>,
+    skew_s: Option<i64>,
+}
+
+impl Reader {
+    pub fn new(client: Client, concurrency: usize, clock: Option<Clock>) -> Self {
+        Reader { client, concurrency: concurrency.max(1), clock }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends the requests of these spans, each of the group beside it. Requests, bytes, faults and doubts are added to
+    /// `poll`.
+    pub async fn ask(
+        &self,
+        spans: &[(Span, &Group)],
+        resolution_s: i64,
+        deadline: Instant,
+        poll: &mut Poll,
+    ) -> Collected {
+        let mut requests = Vec::new();
+        for (place, (span, group)) in spans.iter().enumerate() {
+            let question = |(i, fetch)| (place, i, group.question(fetch, span, resolution_s));
+            requests.extend(group.fetches.iter().enumerate().map(question));
+        }
+        let asked = requests.into_iter().map(|(place, i, (text, query))| async move {
+            let to_s = spans[place].0.to_s;
+            let answer = async {
+                match query {
+                    Query::Raw => self.client.query(&text, to_s).await,
+                    Query::Grid { start_s, step_s } => self.client.query_range(&text, start_s, to_s, step_s).await,
+                }
+            };
+            let answer = timeout_at(deadline, answer).await.unwrap_or(Err(Fault::Timeout));
+            // Now, and not when the slowest of them has come.
+            let server_s = answer.as_ref().ok().and_then(|answer| answer.server_time_s);
+            let skew_s = self.clock.as_ref().zip(server_s).map(|(clock, server_s)| server_s - clock.now());
+            Arrived { span: place, fetch: i, answer, skew_s }
+        });
+        let mut arrived: Vec<Arrived> = stream::iter(asked).buffer_unordered(self.concurrency).collect().await;
+        arrived.sort_by_key(|one| (one.span, one.fetch));
+
+        let mut collected = Collected::default();
+        let mut read: Vec<Option<Answered>> = spans.iter().map(|&(span, _)| Some(Answered::new(span))).collect();
+        for Arrived { span: place, fetch: i, answer, skew_s } in arrived {
+            poll.requests += 1;
+            // Whatever an answer waited for makes the server's clock look late, never early.
+            collected.skew_s = collected.skew_s.max(skew_s);
+            let (span, group) = spans[place];
+            let fetch = &group.fetches[i];
+            match answer {
+                Ok(answer) => {
+                    poll.samples += answer.samples();
+                    poll.bytes += answer.bytes;
+                    let doubt = match () {
+                        () if !answer.warnings.is_empty() => Some(DataReason::SourceWarning),
+                        // Ratios of no events are no numbers, and no wonder.
+                        () if !answer.finite() && !fetch.is_ratio() => Some(DataReason::NotANumber),
+                        () => None,
+                    };
+                    poll.doubts.extend(doubt.map(|reason| (fetch.expr.clone(), reason)));
+                    if let Some(answered) = &mut read[place] {
+                        answered.warned |= !answer.warnings.is_empty();
+                        let series = match group.ask {
+                            Ask::Native => fetch.as_counters(answer.series),
+                            Ask::Counter | Ask::Gauge => answer.series,
+                        };
+                        answered.series.push((i, series));
+                    }
+                }
+                Err(fault) => {
+                    poll.faults.push((fetch.expr.clone(), fault.clone()));
+                    if read[place].take().is_some() {
+                        collected.failed.push((span, fault));
+                    }
+                }
+            }
+        }
+        collected.read = read.into_iter().flatten().collect();
+        collected
+    }
+
+    /// Of targets that were never seen before, by their labels and how far their group had been read: those that started
+    /// since. What they count is news. Without an answer none is said to have: a lifetime total is never taken for news.
+    pub async fn started(&self, new: BTreeMap<u128, (Labels, i64)>, at_s: i64, deadline: Instant) -> BTreeSet<u128> {
+        let mut jobs: Vec<String> =
+            new.values().filter_map(|(labels, _)| labels.get("job").map(str::to_owned)).collect();
+        jobs.sort();
+        jobs.dedup();
+        let selector = Selector { metric: "process_start_time_seconds".into(), matchers: Vec::new() };
+        let (false, Ok(expr)) =
+            (jobs.is_empty(), selector.with_values("job", &jobs).and_then(|selector| selector.to_promql()))
+        else {
+            return BTreeSet::new();
+        };
+        let Ok(Ok(answer)) = timeout_at(deadline, self.client.query(&expr, at_s)).await else { return BTreeSet::new() };
+        let started = |(key, (labels, previous_s)): (u128, (Labels, i64))| {
+            let same = |series: &&RawSeries| labels.iter().all(|(name, value)| series.label(name) == value);
+            let (_, start_s) = answer.series.iter().find(same)?.samples.iter().next_back()?;
+            (start_s > previous_s as f64).then_some(key)
+        };
+        new.into_iter().filter_map(started).collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! The text of what the daemon asks: selectors over a window, increments that the server sums, counts.
+//!
+//! Selectors come in as they were printed from their trees (`selector`), so what is added here stands around them.
+
+/// Stands in foreign queries where the range goes.
+pub const SLICE: &str = "[slice]";
+
+/// Shortest range of a foreign query, seconds: two scrapes of a minute. A shorter one would find one sample, and no rate.
+pub const FOREIGN_RANGE_MIN_S: i64 = 120;
+
+/// The range of foreign queries, seconds.
+pub fn foreign_range_s(resolution_s: i64) -> i64 {
+    FOREIGN_RANGE_MIN_S.max(4 * resolution_s)
+}
+
+/// `expr` with a range for every placeholder; what stands in quotes stays.
+pub fn over_range(expr: &str, range_s: i64) -> String {
+    let mut out = String::with_capacity(expr.len());
+    let mut quote = None;
+    let mut rest = expr;
+    while let Some(c) = rest.chars().next() {
+        let mut taken = c.len_utf8();
+        match (quote, c) {
+            (None, '[') if rest.starts_with(SLICE) => {
+                out += &format!("[{range_s}s]");
+                rest = &rest[SLICE.len()..];
+                continue;
+            }
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (Some('"' | '\''), '\\') => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+        out += &rest[..taken];
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The raw samples of the last `window_s` seconds, as an instant query.
+pub fn raw(selector: &str, window_s: i64) -> String {
+    format!("{selector}[{window_s}s]")
+}
+
+/// Increments over one slice of `slice_s` seconds, summed by the server without extrapolation: rises, and for what fell
+/// or was born the value itself, if its target was there before.
+pub fn increments(selector: &str, keep: &[String], slice_s: i64) -> String {
+    let (m, keep) = (selector, keep.join(", "));
+    format!(
+        "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
+    )
+}
+
+/// Increases over `window_s` seconds, summed: extrapolated by the server, so only for history and looks back.
+pub fn increases(selector: &str, keep: &[String], window_s: i64) -> String {
+    format!("sum by ({}) (increase({selector}[{window_s}s]))", keep.join(", "))
+}
+
+/// How many series there are now, by the labels `keep`.
+pub fn count(expr: &str, keep: &[String]) -> String {
+    let by = if keep.is_empty() { String::new() } else { format!(" by ({})", keep.join(", ")) };
+    format!("count{by} ({expr})")
+}
+
+/// The events of native histograms, all or those up to a bound.
+pub fn native(histogram: &str, le: Option<f64>) -> String {
+    match le {
+        None => format!("histogram_count({histogram})"),
+        // Nothing of an empty one is under it: its share is no number.
+        Some(le) => format!(
+            "(histogram_fraction(-Inf, {le}, {histogram}) * histogram_count({histogram})) >= 0 or histogram_count({histogram}) == 0"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_query_gets_a_range_of_two_scrapes_wherever_it_leaves_room_for_one() {
+        assert_eq!(over_range(r#"sum(rate(m{a="[slice]"}[slice]))"#, 120), r#"sum(rate(m{a="[slice]"}[120s]))"#);
+        assert_eq!(over_range(r#"x{a="\"[slice]"}[slice]"#, 240), r#"x{a="\"[slice]"}[240s]"#);
+        assert_eq!((foreign_range_s(30), foreign_range_s(60)), (120, 240));
+    }
+}
