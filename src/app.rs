@@ -32,6 +32,7 @@ use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::Loaded;
 use crate::telemetry::compat::Compat;
+use crate::telemetry::detail::Detail;
 use crate::web;
 
 use access::Access;
@@ -71,6 +72,8 @@ pub struct Options {
     pub external_url: Option<String>,
     /// Which series of other tools `/metrics` shows.
     pub compat: Compat,
+    /// How many series it shows of each SLO.
+    pub metrics_detail: Detail,
     /// The process's own metrics.
     pub metrics: PrometheusHandle,
     /// Told how far history has been read.

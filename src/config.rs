@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::engine::severity::Sev;
 use crate::spec::TimeSpan;
 use crate::telemetry::compat::Compat;
+use crate::telemetry::detail::Detail;
 
 pub use check::Fault;
 pub use endpoint::{EndpointFault, endpoint};
@@ -70,6 +71,8 @@ pub struct Settings {
     pub external_url: Option<String>,
     /// Which series of other tools `/metrics` shows. Default none.
     pub compat: Compat,
+    /// How many series `/metrics` shows of each SLO. Default lean: at most ten.
+    pub metrics_detail: Detail,
     /// What the log looks like.
     pub log: Log,
 }
@@ -343,6 +346,7 @@ impl Default for Settings {
             resend: seconds(60),
             external_url: None,
             compat: Compat::default(),
+            metrics_detail: Detail::default(),
             log: Log { format: LogFormat::Text, level: LogLevel::Info },
         }
     }

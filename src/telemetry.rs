@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 
 pub mod compat;
+pub mod detail;
 pub mod names;
 
 /// Form of a log line.

@@ -39,6 +39,7 @@ use crate::clock::Clock;
 use crate::engine::{Seconds, Snapshot};
 use crate::spec::model::{Origin, Service};
 use crate::telemetry::compat::Compat;
+use crate::telemetry::detail::Detail;
 use crate::telemetry::names;
 
 mod api;
@@ -106,6 +107,8 @@ pub struct Info {
     pub last_reload_failed: bool,
     /// Which series of other tools `/metrics` shows.
     pub compat: Compat,
+    /// How many series it shows of each SLO.
+    pub metrics_detail: Detail,
     /// What other tools call the SLOs that were imported, by id.
     pub origins: BTreeMap<String, Origin>,
 }

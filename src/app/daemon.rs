@@ -678,6 +678,7 @@ fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
         loaded_at: options.clock.now(),
         last_reload_failed: failed,
         compat: options.compat,
+        metrics_detail: options.metrics_detail,
         origins: origins.collect(),
     }
 }

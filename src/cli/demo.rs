@@ -24,6 +24,7 @@ use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Endpoint};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::telemetry::compat::Compat;
+use crate::telemetry::detail::Detail;
 use crate::{spec, telemetry, web};
 use cast::{Cast, Tokens};
 
@@ -167,6 +168,7 @@ fn options(
         destinations: vec![webhook],
         limits: web::Limits::default(),
         compat: Compat::default(),
+        metrics_detail: Detail::default(),
         auth: Default::default(),
         identities: None,
         tls: None,

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Auth, LogFormat, Settings};
 use crate::prometheus::backfill::Progress;
 use crate::telemetry::compat::Switch;
+use crate::telemetry::detail::Detail;
 use crate::{telemetry, web};
 
 /// Flags of `slowburn run`; they win over the settings file.
@@ -53,6 +54,9 @@ pub struct RunArgs {
     /// Series of other tools in /metrics, for dashboards made for them: sloth, sloth-alerts, pyrra [default: none]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     compat: Vec<Switch>,
+    /// Series of each SLO in /metrics: lean (at most ten) or full (every window ready-made) [default: lean]
+    #[arg(long, value_name = "lean|full")]
+    metrics_detail: Option<Detail>,
     /// URL under which people reach the page, for links in alerts
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
@@ -122,6 +126,7 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     if let Some(delay) = args.evaluation_delay {
         settings.evaluation_delay = Duration::try_from_secs_f64(delay).map_err(|error| error.to_string())?;
     }
+    settings.metrics_detail = args.metrics_detail.unwrap_or(settings.metrics_detail);
     args.compat.iter().for_each(|switch| settings.compat.switch_on(*switch));
     settings.external_url = args.external_url.clone().or(settings.external_url);
     settings.backfill.enabled &= !args.no_backfill;
@@ -187,6 +192,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),
         compat: settings.compat,
+        metrics_detail: settings.metrics_detail,
         auth: wiring::auth(settings).map_err(config)?,
         identities: Some(Box::new(move || wiring::identities(&for_identities, false))),
         tls: wiring::tls(settings).map_err(config)?,

@@ -11,6 +11,7 @@ use crate::spec::files::FILE_BYTES_MAX;
 use crate::spec::reader::{At, Fields, Report};
 use crate::spec::{Code, Place, Problem, Severity, tree};
 use crate::telemetry::compat::{Compat, Switch};
+use crate::telemetry::detail::Detail;
 
 use super::{
     Alertmanager, Audit, Auth, Authentication, CheckpointSink, LogFormat, LogLevel, Prometheus, SecretFile, ServerTls,
@@ -152,6 +153,8 @@ impl Reader<'_> {
         if let Some(at) = fields.get("compat") {
             settings.compat = compat(&at, report);
         }
+        let detail = fields.get("metrics_detail").and_then(|at| at.choice(report, &Detail::WRITTEN));
+        set(&mut settings.metrics_detail, detail);
         if let Some(mut inner) = fields.get("log").and_then(|at| at.map(report)) {
             let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
             let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]

@@ -135,17 +135,17 @@ table! {
     ALERTS_FIRING: Gauge Count = "slowburn_alerts_firing";
     /// Objective of the SLO: share of good events it promises.
     SLO_OBJECTIVE_RATIO: Gauge Percent = "slowburn_slo_objective_ratio";
-    /// Length of the SLO's main window; of a calendar one the nominal length (7, 30, 90 or 365 days).
+    /// Length of the SLO's main window; of a calendar one the nominal length (7, 30, 90 or 365 days). Only with metrics_detail full.
     SLO_WINDOW_SECONDS: Gauge Seconds = "slowburn_slo_window_seconds";
-    /// Burn rate that both windows of a clause must exceed to fire, by speed (fast, slow), window and short_window.
+    /// Burn rate that both windows of a clause must exceed to fire, by speed (fast, slow), window and short_window. Only with metrics_detail full.
     SLO_BURN_RATE_THRESHOLD: Gauge Count = "slowburn_slo_burn_rate_threshold";
-    /// Burn rate by window: 1 spends the whole error budget in exactly one SLO window. Absent without events.
+    /// Burn rate by window (of the policy's long windows; of all with metrics_detail full): 1 spends the whole error budget in exactly one SLO window. Absent without events.
     SLO_BURN_RATE: Gauge Count = "slowburn_slo_burn_rate";
-    /// Share of bad events by window. Absent without events.
+    /// Share of bad events by window. Absent without events. Only with metrics_detail full.
     SLO_ERROR_RATIO: Gauge Percent = "slowburn_slo_error_ratio";
-    /// Least and most that the share of bad events can be where it is interpolated between two buckets, by window and bound (least, most). Absent where it is exact.
+    /// Least and most that the share of bad events can be where it is interpolated between two buckets, by window and bound (least, most). Absent where it is exact. Only with metrics_detail full.
     SLO_ERROR_BOUND_RATIO: Gauge Percent = "slowburn_slo_error_bound_ratio";
-    /// Events (or judged slices) in a window, by kind (total, bad).
+    /// Events (or judged slices) in a window, by kind (total, bad): the SLO's own windows; all with metrics_detail full.
     SLO_WINDOW_EVENTS: Gauge Count = "slowburn_slo_window_events";
     /// Share of the error budget of the main window that is left; negative when overspent. Absent when unknown.
     SLO_ERROR_BUDGET_REMAINING_RATIO: Gauge Percent = "slowburn_slo_error_budget_remaining_ratio";
@@ -157,25 +157,23 @@ table! {
     SLO_WINDOW_EXCLUDED_SECONDS: Gauge Seconds = "slowburn_slo_window_excluded_seconds";
     /// Unix time at which the budget of a calendar window begins anew, by window.
     SLO_BUDGET_RESET_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_slo_budget_reset_timestamp_seconds";
-    /// Time until the error budget is spent at the present burn. Absent when nothing burns, nothing is left, or the budget begins anew before.
+    /// Time until the error budget is spent at the present burn. Absent when nothing burns, nothing is left, or the budget begins anew before. Only with metrics_detail full.
     SLO_EXHAUSTION_SECONDS: Gauge Seconds = "slowburn_slo_exhaustion_seconds";
-    /// Share of the SLO window whose slices are known.
+    /// Share of the SLO window whose slices are known. Only with metrics_detail full.
     SLO_COVERAGE_RATIO: Gauge Percent = "slowburn_slo_coverage_ratio";
     /// Whether a robot may act on the service now, by class (mitigate, risk): 1 yes, 0 no, -1 not known. Only a present 1 means yes.
     SAFE_TO_ACT: Gauge Count = "slowburn_safe_to_act";
-    /// 1 for the state of change the service is in, 0 for the others (idle, in_flight, settling, frozen, halted).
+    /// Always 1; the label is the state of change the service is in (idle, in_flight, settling, frozen, halted).
     CHANGE_STATE: Gauge Count = "slowburn_change_state";
     /// Halts that hold.
     HALTS: Gauge Count = "slowburn_halts";
     /// Approvals that wait for people.
     APPROVALS_PENDING: Gauge Count = "slowburn_approvals_pending";
-    /// 1 for the state the SLO is in, 0 for the others (ok, slow_burn, fast_burn, exhausted, unknown).
+    /// Always 1; the label is the state the SLO is in (ok, slow_burn, fast_burn, exhausted, unknown).
     SLO_STATE: Gauge Count = "slowburn_slo_state";
-    /// 1 for the state its data is in, 0 for the others (fresh, partial, stale, absent).
+    /// Always 1; the labels are the state its data is in (fresh, partial, stale, absent) and, where it is not fresh, the reason.
     SLO_DATA_STATE: Gauge Count = "slowburn_slo_data_state";
-    /// Always 1; the reason why the data of the SLO is not fresh. Absent when it is.
-    SLO_DATA_FAULT: Gauge Count = "slowburn_slo_data_fault";
-    /// Age of the newest sample behind the SLO. Absent when there never was one.
+    /// Age of the newest sample behind the SLO. Absent when there never was one. Only with metrics_detail full.
     SLO_DATA_AGE_SECONDS: Gauge Seconds = "slowburn_slo_data_age_seconds";
 }
 

@@ -15,7 +15,6 @@ use std::fmt::Write;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::view::Word;
 use super::{Info, Site, api};
@@ -23,8 +22,9 @@ use crate::engine::alert::{Alert, AlertKind};
 use crate::engine::period::rolling_label;
 use crate::engine::severity::Sev;
 use crate::engine::status::{DataReason, WindowStatus};
-use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, SloState, Snapshot};
+use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, Snapshot, Speed};
 use crate::telemetry::compat::Foreign;
+use crate::telemetry::detail::Detail;
 use crate::telemetry::names::{self, Metric};
 
 /// `GET /metrics`.
@@ -52,9 +52,13 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
         alerts(&mut page, &snapshot.alerts);
     }
     for entry in &snapshot.slos {
-        definition(&mut page, &entry.slo);
+        definition(&mut page, &entry.slo, info.metrics_detail);
         for series in &entry.series {
-            status(&mut page, &entry.slo, series, now);
+            status(&mut page, &entry.slo, series);
+            match info.metrics_detail {
+                Detail::Lean => policy_burns(&mut page, &entry.slo, series),
+                Detail::Full => every_window(&mut page, &entry.slo, series, now),
+            }
         }
     }
     peers::render(&mut page, snapshot, info);
@@ -77,11 +81,14 @@ fn alerts(page: &mut Exposition, alerts: &[Alert]) {
 }
 
 /// What the SLO promises, whatever its data says.
-fn definition(page: &mut Exposition, slo: &Slo) {
+fn definition(page: &mut Exposition, slo: &Slo, detail: Detail) {
     let none = Labels::new();
     let own = series_labels(slo, &none);
     // 99.9 / 100 is 0.9990000000000001; what was written as a decimal is shown as one.
     page.sample(names::SLO_OBJECTIVE_RATIO, &own, &[], (slo.objective * 1e10).round() / 1e12);
+    if detail == Detail::Lean {
+        return;
+    }
     page.sample(names::SLO_WINDOW_SECONDS, &own, &[], slo.window_s as f64);
     for clause in &slo.burn {
         let (speed, long, short) =
@@ -91,19 +98,73 @@ fn definition(page: &mut Exposition, slo: &Slo) {
     }
 }
 
-/// What is known of one series.
-fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds) {
+/// What is shown of one series however lean: its state, its data, the budget, and the events of its windows.
+fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus) {
     let own = &series_labels(slo, &series.labels);
-    // The windows of the SLO, and those of its clauses that are none of them.
-    let mut windows: Vec<(String, &WindowStatus)> = match series.budgets.as_slice() {
+    page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);
+    page.sample(names::SLO_STATE, own, &[("state", &Word(series.state).to_string())], 1.0);
+    let (state, reason) = (Word(series.data.state).to_string(), Word(series.data.reason).to_string());
+    let labels = [("state", state.as_str()), ("reason", reason.as_str())];
+    let labels = if series.data.reason == DataReason::None { &labels[..1] } else { &labels };
+    page.sample(names::SLO_DATA_STATE, own, labels, 1.0);
+    for (name, window) in own_windows(slo, series) {
+        events(page, own, &name, window, series.data.state);
+    }
+    for budget in &series.budgets {
+        let labels = [("window", budget.name.as_str())];
+        page.known(names::SLO_WINDOW_BUDGET_REMAINING_RATIO, own, &labels, budget.budget_remaining);
+        let all = budget.counting_all;
+        page.known(names::SLO_WINDOW_BUDGET_COUNTING_ALL_RATIO, own, &labels, all.and_then(|all| all.budget_remaining));
+        page.known(names::SLO_WINDOW_EXCLUDED_SECONDS, own, &labels, all.map(|all| all.excluded_s as f64));
+        page.known(names::SLO_BUDGET_RESET_TIMESTAMP_SECONDS, own, &labels, budget.resets_at.map(|at| at as f64));
+    }
+}
+
+/// The windows of the SLO itself, by name.
+fn own_windows<'s>(slo: &Slo, series: &'s SeriesStatus) -> Vec<(String, &'s WindowStatus)> {
+    match series.budgets.as_slice() {
         [] => vec![(slo.period().label(), &series.window)],
         budgets => budgets.iter().map(|budget| (budget.name.clone(), &budget.window)).collect(),
-    };
+    }
+}
+
+fn events(page: &mut Exposition, own: &[(String, &str)], name: &str, window: &WindowStatus, data: DataState) {
+    if data != DataState::Absent {
+        for (kind, count) in [("total", window.total), ("bad", window.bad)] {
+            page.sample(names::SLO_WINDOW_EVENTS, own, &[("window", name), ("kind", kind)], count as f64);
+        }
+    }
+}
+
+/// The burn rates that pages and tickets go by: of each speed the two shortest long windows. With what every series
+/// shows these are ten at most.
+fn policy_burns(page: &mut Exposition, slo: &Slo, series: &SeriesStatus) {
+    let own = &series_labels(slo, &series.labels);
+    let mut shown: BTreeMap<i64, Option<f64>> = BTreeMap::new();
+    for speed in [Speed::Fast, Speed::Slow] {
+        let of_speed = series.clauses.iter().filter(|clause| clause.speed == speed);
+        let burns: BTreeMap<i64, Option<f64>> = of_speed.map(|clause| (clause.long_s, clause.burn_long)).collect();
+        shown.extend(burns.into_iter().take(2));
+    }
+    for (window_s, burn) in shown {
+        page.known(names::SLO_BURN_RATE, own, &[("window", &rolling_label(window_s))], burn);
+    }
+}
+
+/// Everything that is known of one series, each window ready-made.
+fn every_window(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds) {
+    let own = &series_labels(slo, &series.labels);
+    let mut windows = own_windows(slo, series);
+    let of_slo = windows.len();
+    // Those of its clauses that are none of its own.
     for window in &series.windows {
         let name = rolling_label(window.window_s);
         if windows.iter().all(|(taken, _)| *taken != name) {
             windows.push((name, window));
         }
+    }
+    for (name, window) in &windows[of_slo..] {
+        events(page, own, name, window, series.data.state);
     }
     windows.sort_by_key(|(_, window)| window.window_s);
     for (text, window) in &windows {
@@ -115,32 +176,9 @@ fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus, now: Seconds)
             let labels = [("window", text.as_str()), ("bound", bound)];
             page.known(names::SLO_ERROR_BOUND_RATIO, own, &labels, ratio(bad));
         }
-        if series.data.state != DataState::Absent {
-            for (kind, count) in [("total", window.total), ("bad", window.bad)] {
-                let labels = [("window", text.as_str()), ("kind", kind)];
-                page.sample(names::SLO_WINDOW_EVENTS, own, &labels, count as f64);
-            }
-        }
     }
-    for budget in &series.budgets {
-        let labels = [("window", budget.name.as_str())];
-        page.known(names::SLO_WINDOW_BUDGET_REMAINING_RATIO, own, &labels, budget.budget_remaining);
-        let all = budget.counting_all;
-        page.known(names::SLO_WINDOW_BUDGET_COUNTING_ALL_RATIO, own, &labels, all.and_then(|all| all.budget_remaining));
-        page.known(names::SLO_WINDOW_EXCLUDED_SECONDS, own, &labels, all.map(|all| all.excluded_s as f64));
-        page.known(names::SLO_BUDGET_RESET_TIMESTAMP_SECONDS, own, &labels, budget.resets_at.map(|at| at as f64));
-    }
-    page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);
     page.known(names::SLO_EXHAUSTION_SECONDS, own, &[], series.exhaustion_s);
     page.known(names::SLO_COVERAGE_RATIO, own, &[], Some(series.coverage));
-    let states = [SloState::Ok, SloState::SlowBurn, SloState::FastBurn, SloState::Exhausted, SloState::Unknown];
-    page.one_hot(names::SLO_STATE, own, &states, series.state);
-    let states = [DataState::Fresh, DataState::Partial, DataState::Stale, DataState::Absent];
-    page.one_hot(names::SLO_DATA_STATE, own, &states, series.data.state);
-    if series.data.reason != DataReason::None {
-        let reason = Word(series.data.reason).to_string();
-        page.sample(names::SLO_DATA_FAULT, own, &[("reason", &reason)], 1.0);
-    }
     page.known(names::SLO_DATA_AGE_SECONDS, own, &[], series.data.newest.map(|newest| (now - newest) as f64));
 }
 
@@ -186,20 +224,6 @@ impl Exposition {
     fn known(&mut self, name: &'static str, own: &[(String, &str)], more: &[(&str, &str)], value: Option<f64>) {
         if let Some(value) = value.filter(|value| value.is_finite()) {
             self.sample(name, own, more, value);
-        }
-    }
-
-    /// 1 for `current`, 0 for the other states.
-    fn one_hot<T: Serialize + PartialEq + Copy>(
-        &mut self,
-        name: &'static str,
-        own: &[(String, &str)],
-        states: &[T],
-        current: T,
-    ) {
-        for state in states {
-            let word = Word(*state).to_string();
-            self.sample(name, own, &[("state", &word)], f64::from(u8::from(*state == current)));
         }
     }
 

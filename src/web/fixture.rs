@@ -21,6 +21,7 @@ use crate::engine::{
 };
 use crate::spec::model::Service;
 use crate::telemetry::compat::Compat;
+use crate::telemetry::detail::Detail;
 
 /// 2026-03-02 09:30:00 UTC: the slice everything is evaluated at.
 pub const AT: Seconds = 1_772_443_800;
@@ -291,6 +292,7 @@ pub fn info() -> Info {
         loaded_at: AT - DAY,
         last_reload_failed: false,
         compat: Compat::default(),
+        metrics_detail: Detail::Full,
         origins: BTreeMap::new(),
     }
 }

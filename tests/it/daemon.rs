@@ -41,6 +41,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         tls: None,
         external_url: None,
         compat: Compat::default(),
+        metrics_detail: slowburn::telemetry::detail::Detail::default(),
         metrics: metrics(),
         progress: Arc::new(|_| {}),
     }

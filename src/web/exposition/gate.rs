@@ -4,9 +4,6 @@ use super::Exposition;
 use crate::gate_service::GateService;
 use crate::telemetry::names;
 
-/// States of change, idle first.
-const CHANGES: [&str; 5] = ["idle", "in_flight", "settling", "frozen", "halted"];
-
 /// Signals and states of every service that has a policy.
 pub fn render(gate_service: &GateService) -> String {
     let mut page = Exposition::default();
@@ -18,10 +15,7 @@ pub fn render(gate_service: &GateService) -> String {
             page.sample(names::SAFE_TO_ACT, &[], &labels, f64::from(signal.value));
         }
         let Some(service) = signals.first().map(|signal| signal.service.as_str()) else { continue };
-        for state in CHANGES {
-            let labels = [("service", service), ("state", state)];
-            page.sample(names::CHANGE_STATE, &[], &labels, f64::from(u8::from(change.as_str() == state)));
-        }
+        page.sample(names::CHANGE_STATE, &[], &[("service", service), ("state", change.as_str())], 1.0);
     }
     let (halts, pending) = gate_service.waiting();
     page.sample(names::HALTS, &[], &[], halts as f64);

@@ -61,9 +61,7 @@ fn what_is_not_known_has_no_sample_but_its_state_says_so() {
     let labels = "{slo_id=\"llm-gateway-gpu-queue-time\",service=\"llm-gateway\",slo=\"gpu-queue-time\"";
     for sample in [
         format!("slowburn_slo_state{labels},state=\"unknown\"}} 1"),
-        format!("slowburn_slo_state{labels},state=\"ok\"}} 0"),
-        format!("slowburn_slo_data_state{labels},state=\"absent\"}} 1"),
-        format!("slowburn_slo_data_fault{labels},reason=\"no_series\"}} 1"),
+        format!("slowburn_slo_data_state{labels},state=\"absent\",reason=\"no_series\"}} 1"),
     ] {
         assert!(page.contains(&sample), "{sample} is missing");
     }
@@ -129,4 +127,23 @@ fn a_value_that_is_not_a_number_has_no_sample() {
 fn the_same_snapshot_gives_the_same_bytes() {
     let snapshot = Arc::new(fixture::fleet());
     assert_eq!(render(&snapshot, &fixture::info(), AT), render(&snapshot.clone(), &fixture::info(), AT));
+}
+
+#[test]
+fn a_lean_page_has_ten_series_an_slo_at_most_and_one_state_each() {
+    let info = Info { metrics_detail: Detail::Lean, ..fixture::info() };
+    let fleet = fixture::fleet();
+    let lean = render(&fleet, &info, AT + 21);
+    for entry in fleet.slos.iter().filter(|entry| entry.series.iter().all(|series| series.budgets.is_empty())) {
+        let own = format!("slo_id=\"{}\"", entry.slo.id.replace('"', "\\\""));
+        let lines = lines_with(&lean, &own);
+        let series = entry.series.len().max(1);
+        assert!(lines.len() <= 1 + 9 * series && !lines.is_empty(), "{}: {lines:#?}", entry.slo.id);
+        let states = lines.iter().filter(|line| line.starts_with("slowburn_slo_state{")).count();
+        assert_eq!(states, entry.series.len(), "{lines:#?}");
+    }
+    let full = page();
+    for line in lean.lines().filter(|line| !line.starts_with('#')) {
+        assert!(full.contains(line), "only the lean page has {line}");
+    }
 }
