@@ -45,6 +45,7 @@ use crate::telemetry::names;
 mod api;
 mod audit;
 pub mod auth;
+mod encoding;
 pub mod exposition;
 mod gate;
 mod guard;
@@ -121,6 +122,8 @@ struct Site(Arc<Shared>);
 struct Shared {
     app: App,
     streams: Arc<Semaphore>,
+    /// `/v1/slos` of the last snapshot that somebody asked for.
+    fleet: std::sync::Mutex<encoding::Rendered>,
     stop: CancellationToken,
 }
 
@@ -164,7 +167,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
-        .with_state(Site(Arc::new(Shared { app, streams, stop })))
+        .with_state(Site(Arc::new(Shared { app, streams, fleet: Default::default(), stop })))
         .layer(from_fn_with_state(auth, auth::guard_reads));
     layered(routes, &limits)
 }

@@ -1,9 +1,9 @@
 //! `/healthz`, `/readyz` and the reads under `/v1`: each a pure function of the last snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -63,9 +63,19 @@ pub async fn readyz(State(site): State<Site>) -> Response {
 }
 
 /// `GET /v1/slos`.
-pub async fn slos(State(site): State<Site>) -> Response {
+pub async fn slos(State(site): State<Site>, headers: HeaderMap) -> Response {
     let snapshot = site.snapshot();
-    apart(move || Json(&snapshot.slos.iter().map(SloView::of).collect::<Vec<_>>()).into_response()).await
+    apart(move || {
+        let render = || {
+            let slos: Vec<_> = snapshot.slos.iter().map(SloView::of).collect();
+            let mut body = serde_json::to_vec(&slos).expect("counts, ratios and texts are JSON");
+            body.push(b'\n');
+            body
+        };
+        let mut fleet = site.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+        fleet.answer(&headers, &snapshot, render)
+    })
+    .await
 }
 
 /// `GET /v1/slos/{id}`.

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::view::Word;
-use super::{Info, Site, api};
+use super::{Info, Site, api, encoding};
 use crate::engine::alert::{Alert, AlertKind};
 use crate::engine::period::rolling_label;
 use crate::engine::severity::Sev;
@@ -28,12 +28,12 @@ use crate::telemetry::detail::Detail;
 use crate::telemetry::names::{self, Metric};
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(site): State<Site>) -> Response {
+pub(super) async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
     let (snapshot, info, now) = (site.snapshot(), site.app.info.borrow().clone(), site.app.clock.now());
     api::apart(move || {
         let mut text = site.app.metrics.render() + &render(&snapshot, &info, now);
         text.extend(site.app.gate_service.as_ref().map(gate::render));
-        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        encoding::text(&headers, "text/plain; version=0.0.4; charset=utf-8", text.into_bytes())
     })
     .await
 }

@@ -8,8 +8,9 @@ use slowburn::demo::Scenario;
 use slowburn::demo::count::{Count, DAY, Shape, Timeline, Traffic};
 use slowburn::demo::scenario::{Mode, Pod};
 use slowburn::engine::Snapshot;
-use slowburn::web::exposition;
+use slowburn::telemetry::detail::Detail;
 use slowburn::web::view::SloView;
+use slowburn::web::{Info, exposition};
 
 use crate::daemon::{Driven, options};
 use crate::fleet;
@@ -123,7 +124,8 @@ async fn a_threshold_between_two_buckets_is_interpolated_and_its_bounds_hold_the
             "{note}"
         );
     }
-    let page = exposition::render(&snapshot, &daemon.views.info.borrow(), END);
+    let info = Info { metrics_detail: Detail::Full, ..Info::clone(&daemon.views.info.borrow()) };
+    let page = exposition::render(&snapshot, &info, END);
     for bound in ["least", "most"] {
         let line = format!(
             r#"slowburn_slo_error_bound_ratio{{slo_id="coarse-ttfb-p95",service="coarse",slo="ttfb-p95",window="30d",bound="{bound}"}} 0."#
