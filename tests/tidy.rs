@@ -276,8 +276,8 @@ fn machine_paths(path: &str, text: &str) -> Vec<String> {
     FOLDER.captures_iter(text).map(|hit| format!("{path}:{}: a path of one machine", line(hit))).collect()
 }
 
-/// The map names every source file, and nothing that is not there. A file counts as named when its path stands in
-/// backticks; `tests.rs` files go with the code they test.
+/// The map names every room (`src/engine.rs` or `src/engine/…`), and nothing that is not there. A path counts as named
+/// when it stands in backticks. What a file is for stands at its own head.
 fn map(text: &str, files: &BTreeSet<String>) -> Vec<String> {
     static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"`([^`\s]+)`").expect("a valid pattern"));
     let roots = ["src/", "tests/", "rules/", "dashboards/", "deploy/", "benches/"];
@@ -290,11 +290,29 @@ fn map(text: &str, files: &BTreeSet<String>) -> Vec<String> {
     let is_path =
         |word: &&&str| roots.iter().any(|root| word.starts_with(root)) && !word.contains(['*', '{', '<', '…']);
     let gone = quoted.iter().filter(is_path).filter(|path| !there(path));
-    let sources = files.iter().filter(|file| file.starts_with("src/") && file.ends_with(".rs") && !is_test_code(file));
-    let missing = sources.filter(|file| !quoted.contains(file.as_str()));
+    let rooms = files.iter().filter_map(|file| file.strip_prefix("src/")?.strip_suffix(".rs"));
+    let rooms = rooms.filter(|room| !room.contains('/') && !["lib", "main"].contains(room));
+    let is_named = |room: &&str| {
+        let (file, folder) = (format!("src/{room}.rs"), format!("src/{room}/"));
+        quoted.iter().any(|word| *word == file || word.starts_with(&folder) || format!("{word}/") == folder)
+    };
     gone.map(|path| format!("ARCHITECTURE.md names `{path}`, which is not there"))
-        .chain(missing.map(|path| format!("ARCHITECTURE.md does not name `{path}`")))
+        .chain(rooms.filter(|room| !is_named(room)).map(|room| format!("ARCHITECTURE.md does not name src/{room}.rs")))
         .collect()
+}
+
+/// A source file opens with what it is for: a doc comment whose first paragraph is a sentence of at least four words.
+fn head(path: &str, text: &str) -> Vec<String> {
+    if is_test_code(path) || ["src/lib.rs"].contains(&path) {
+        return Vec::new();
+    }
+    let lines = text.lines().take_while(|line| line.starts_with("//! "));
+    let first: Vec<&str> = lines.filter_map(|line| line.strip_prefix("//! ")).collect();
+    let first = first.join(" ");
+    if first.split_whitespace().count() < 4 || !first.trim_end().ends_with(['.', ':', '?', '!']) {
+        return vec![format!("{path}: its head says in a sentence what the file is for")];
+    }
+    Vec::new()
 }
 
 /// Every test that a page names is there: `` `gate::tests::threats::a_permit_expires` ``, or `` `it::gate::…` `` for one of
@@ -380,7 +398,12 @@ fn no_file_tells_of_the_machine_it_was_written_on() {
 }
 
 #[test]
-fn the_map_is_complete_and_true() {
+fn every_file_says_at_its_head_what_it_is_for() {
+    none(sources().iter().flat_map(|(path, text)| head(path, text)).collect());
+}
+
+#[test]
+fn the_map_names_every_room_and_nothing_else() {
     let files = tree();
     let (_, text) = files.iter().find(|(path, _)| path == "ARCHITECTURE.md").expect("the map is there");
     none(map(text, &files.iter().map(|(path, _)| path.clone()).collect()));
@@ -515,9 +538,20 @@ fn machine_paths_are_seen() {
 
 #[test]
 fn a_map_that_is_not_true_is_seen() {
-    let files = ["src/lib.rs", "src/engine.rs", "src/engine/tests.rs", "rules/a.yaml"].map(str::to_owned).into();
-    assert_eq!(map("`src/lib.rs` `src/engine.rs` and `rules/`, `rules/*.yml`, `foo.rs`", &files), [""; 0]);
-    assert_eq!(map("`src/lib.rs` src/engine.rs", &files), ["ARCHITECTURE.md does not name `src/engine.rs`"]);
-    let stale = "`src/lib.rs` `src/engine.rs` `src/burn.rs` `deploy/`";
+    let files = ["src/lib.rs", "src/engine.rs", "src/engine/burn.rs", "rules/a.yaml"].map(str::to_owned).into();
+    for whole in ["`src/engine.rs`, `rules/`, `rules/*.yml`, `foo.rs`", "`src/engine/burn.rs`", "`src/engine`"] {
+        assert_eq!(map(whole, &files), [""; 0]);
+    }
+    assert_eq!(map("src/engine.rs", &files), ["ARCHITECTURE.md does not name src/engine.rs"]);
+    let stale = "`src/engine.rs` `src/burn.rs` `deploy/`";
     assert_eq!(map(stale, &files).len(), 2, "{:?}", map(stale, &files));
+}
+
+#[test]
+fn files_without_a_head_are_seen() {
+    assert_eq!(head("src/a.rs", "//! Counts what is there,\n//! and nothing else.\n\nuse b;\n"), [""; 0]);
+    for bare in ["use b;\n", "// Counts what is there.\n", "//! Counts.\n", "//! Counts what is there\n\nuse b;\n"] {
+        assert_eq!(head("src/a.rs", bare).len(), 1, "{bare}");
+    }
+    assert_eq!(head("src/a/tests.rs", "use b;\n"), [""; 0]);
 }
