@@ -23,7 +23,7 @@ use slowburn::spec;
 use cost_fixture::Fixture;
 use daemon::{Driven, metrics, options};
 use harness::fault_proxy::{Fault, FaultProxy, Traffic};
-use harness::parts::{self, Process, eventually, http, part};
+use harness::parts::{self, Generation, Process, eventually, http, part};
 use harness::prometheus::{Past, PromOptions, Prometheus};
 use peers::{Promise, RuleFile};
 use table::{Table, number};
@@ -137,6 +137,7 @@ fn machine(fixture: &Fixture, took: Duration) {
 async fn server(fixture: &Fixture, page: Option<&parts::Server>, rules: Option<&RuleFile>) -> Prometheus {
     let blocks = ["min", "max"].map(|end| format!("--storage.tsdb.{end}-block-duration=2h"));
     Prometheus::start(PromOptions {
+        generation: Generation::default(),
         past: Some(Past::Blocks(fixture.blocks())),
         targets: page.iter().map(|page| ("page".to_owned(), page.address.to_string())).collect(),
         scrape_interval: "30s".into(),

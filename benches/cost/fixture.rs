@@ -17,6 +17,7 @@ use slowburn::demo::scenario::Scenario;
 use slowburn::demo::scenarios;
 use tempfile::TempDir;
 
+use crate::harness::parts::Generation;
 use crate::harness::parts::{self, Server};
 use crate::harness::prometheus::create_blocks;
 use crate::peers::{Promise, RuleFile, ratio};
@@ -153,7 +154,7 @@ fn span_to_block(
     }
     samples += scenario.write_openmetrics(from, to, &mut out).expect("written");
     drop(out);
-    create_blocks(&file, &dir.join("data"));
+    create_blocks(Generation::default(), &file, &dir.join("data"));
     std::fs::remove_file(&file).expect("it was just written");
     samples
 }

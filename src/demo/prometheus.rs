@@ -1,13 +1,15 @@
-//! A simulated Prometheus: the HTTP API of 2.42 over a scenario, on a real socket.
+//! A simulated Prometheus: the HTTP API of several versions over a scenario, on a real socket.
 //!
 //! Only samples that have happened by the given clock are visible, so a daemon that polls it lives through the
 //! scenario. Answers have the shape, the label order and the number formats of the real one; the conformance test puts
 //! the same questions to both.
 //!
-//! Deliberately absent: scraping, rules, storage, remote read (404, as VictoriaMetrics has none), gzip.
+//! Deliberately absent: scraping, rules, storage, native histograms, gzip.
 
 mod answer;
 pub mod chunk;
+mod generation;
+mod remote_read;
 mod request;
 
 use std::convert::Infallible;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::promql::{Data, POINTS_MAX, Query, Refusal, Steps};
 use super::scenario::Scenario;
 use crate::clock::Clock;
+pub use generation::{Behaviour, Generation};
 use request::Parameters;
 
 /// Queries evaluated at once, Prometheus' `--query.max-concurrency`.
@@ -46,6 +49,7 @@ struct Server {
     scenario: watch::Receiver<Arc<Scenario>>,
     clock: Clock,
     evaluations: Arc<Semaphore>,
+    behaviour: Arc<Behaviour>,
 }
 
 /// Serves `scenario` on `listener`, as seen at the clock's now, until `shutdown` is cancelled; then lets open requests
@@ -61,7 +65,19 @@ pub async fn serve_changing(
     clock: Clock,
     shutdown: CancellationToken,
 ) {
-    let server = Server { scenario, clock, evaluations: Arc::new(Semaphore::new(QUERIES_MAX)) };
+    serve_as(Behaviour::default(), listener, scenario, clock, shutdown).await;
+}
+
+/// The same, as another version, or one that offers more or warns.
+pub async fn serve_as(
+    behaviour: Behaviour,
+    listener: TcpListener,
+    scenario: watch::Receiver<Arc<Scenario>>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
+    let evaluations = Arc::new(Semaphore::new(QUERIES_MAX));
+    let server = Server { scenario, clock, evaluations, behaviour: Arc::new(behaviour) };
     let service = TowerToHyperService::new(router(server));
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).auto_date_header(false);
@@ -95,7 +111,7 @@ fn router(server: Server) -> Router {
         .route("/api/v1/label/{name}/values", get(label_values))
         .route("/api/v1/metadata", get(metadata))
         .route("/api/v1/status/buildinfo", get(build_info))
-        .route("/api/v1/read", any(|| async { StatusCode::NOT_FOUND }))
+        .route("/api/v1/read", any(read_chunks))
         .route("/-/ready", get(|| async { "Prometheus Server is Ready.\n" }))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
         .with_state(server)
@@ -114,22 +130,24 @@ fn dated(mut response: Response, clock: &Clock) -> Response {
 }
 
 async fn query(State(server): State<Server>, request: Request) -> Response {
+    let behaviour = Arc::clone(&server.behaviour);
     server
-        .evaluate(request, |parameters, data| {
+        .evaluate(request, move |parameters, data| {
             let at_ms = parameters.time("time")?.unwrap_or(data.now_ms);
             let (answer, stats) = parse(parameters)?.instant(data, at_ms)?;
-            Ok(answer::query(&answer, parameters.get("stats").is_some().then_some(stats)))
+            Ok(answer::query(&answer, parameters.get("stats").is_some().then_some(stats), &behaviour))
         })
         .await
 }
 
 async fn query_range(State(server): State<Server>, request: Request) -> Response {
+    let behaviour = Arc::clone(&server.behaviour);
     server
-        .evaluate(request, |parameters, data| {
+        .evaluate(request, move |parameters, data| {
             let steps = steps(parameters)?;
             let query = parse(parameters)?;
             let (answer, stats) = query.range(data, steps).map_err(|refusal| invalid("query", refusal))?;
-            Ok(answer::query(&answer, parameters.get("stats").is_some().then_some(stats)))
+            Ok(answer::query(&answer, parameters.get("stats").is_some().then_some(stats), &behaviour))
         })
         .await
 }
@@ -170,9 +188,26 @@ async fn metadata() -> Response {
     json(StatusCode::OK, r#"{"status":"success","data":{}}"#.into())
 }
 
-async fn build_info() -> Response {
-    let body = r#"{"status":"success","data":{"version":"2.42.0","revision":"simulated","branch":"","buildUser":"","buildDate":"","goVersion":""}}"#;
-    json(StatusCode::OK, body.into())
+async fn build_info(State(server): State<Server>) -> Response {
+    let version = server.behaviour.generation.version();
+    let data = serde_json::json!({
+        "version": version, "revision": "simulated", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+    });
+    json(StatusCode::OK, serde_json::json!({ "status": "success", "data": data }).to_string())
+}
+
+async fn read_chunks(State(server): State<Server>, request: Request) -> Response {
+    if !server.behaviour.remote_read {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let Ok(body) = axum::body::to_bytes(request.into_body(), FORM_BYTES_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let _turn = server.evaluations.acquire().await.expect("the semaphore is never closed");
+    let (scenario, now_ms) = (Arc::clone(&server.scenario.borrow()), server.clock.now_ms());
+    let generation = server.behaviour.generation;
+    let answer = tokio::task::spawn_blocking(move || remote_read::answer(&scenario, generation, now_ms, &body)).await;
+    answer.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 fn parse(parameters: &Parameters) -> Result<Query, Refusal> {
@@ -223,13 +258,14 @@ impl Server {
         };
         let _turn = self.evaluations.acquire().await.expect("the semaphore is never closed");
         let (scenario, now_ms) = (Arc::clone(&self.scenario.borrow()), self.clock.now_ms());
+        let left_open = self.behaviour.generation.left_open();
         let evaluation = tokio::task::spawn_blocking(move || {
             let timeout = match parameters.duration("timeout")? {
                 Some(asked_ms) => TIMEOUT.min(Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0))),
                 None => TIMEOUT,
             };
             let deadline = Some(Instant::now() + timeout);
-            evaluate(&parameters, Data { scenario: &scenario, now_ms, deadline })
+            evaluate(&parameters, Data { scenario: &scenario, now_ms, deadline, left_open })
         });
         match evaluation.await {
             Ok(Ok(body)) => json(StatusCode::OK, body),

@@ -1,5 +1,5 @@
-//! Evaluates PromQL over a scenario with the semantics of Prometheus 2.42 (`promql/engine.go`, `promql/functions.go`):
-//! five minutes of lookback, ranges closed at both ends, extrapolated `rate` and `increase`.
+//! Evaluates PromQL over a scenario as Prometheus does (`promql/engine.go`, `promql/functions.go`): five minutes of
+//! lookback, extrapolated `rate` and `increase`. Ranges are closed at both ends as in 2.x, or left-open as in 3.x.
 //!
 //! Covers what Slowburn sends and what people type beside it. What it does not know it refuses by name; it never
 //! guesses. Deliberately absent: subqueries, native histograms, `topk` and friends, string results.
@@ -97,6 +97,8 @@ pub struct Data<'a> {
     pub now_ms: i64,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Whether ranges and the lookback leave out their beginning, as they do from 3.0 on.
+    pub left_open: bool,
 }
 
 impl Query {

@@ -73,6 +73,8 @@ pub struct Scenario {
     pods: Vec<Pod>,
     series: Vec<Series>,
     truths: BTreeMap<String, Vec<Known>>,
+    /// Whether each life of a counter begins with a 0 at the moment it was created.
+    zeros: bool,
 }
 
 /// A pod within its scenario.
@@ -177,6 +179,12 @@ impl Scenario {
         }
     }
 
+    /// The same as a Prometheus with `created-timestamp-zero-ingestion` stores it: each life of a counter begins with a 0
+    /// at the moment it was created, before the scrape that first shows it.
+    pub fn with_zero_samples(self) -> Self {
+        Scenario { zeros: true, ..self }
+    }
+
     /// Takes in another scenario, as one Prometheus scrapes many services.
     pub fn join(&mut self, other: Scenario) {
         let shift = self.pods.len();
@@ -224,9 +232,7 @@ impl Scenario {
         let series = &self.series[index];
         let pod = &self.pods[series.pod];
         let Some(twist) = &series.twist else {
-            for run in self.runs(series, from_ms, to_ms) {
-                out.extend((run.first..=run.last).map(|scrape| sample(pod, series, run.started, scrape)));
-            }
+            self.each_run(series, from_ms, to_ms, |sample, _| out.push(sample));
             return;
         };
         // Samples may lie beside the scrape that they are of, by less than an interval.
@@ -246,6 +252,52 @@ impl Scenario {
         out.truncate(place);
     }
 
+    /// The same with the moment at which the counter of each sample was created, milliseconds. Gauges have none, and
+    /// neither have series whose samples are not those of a plain scrape.
+    pub fn samples_with_starts(&self, index: usize, from_ms: i64, to_ms: i64) -> Vec<(Sample, Option<i64>)> {
+        let mut all = Vec::new();
+        let series = &self.series[index];
+        if series.twist.is_none() {
+            self.each_run(series, from_ms, to_ms, |sample, created| all.push((sample, created)));
+            return all;
+        }
+        let mut samples = Vec::new();
+        self.samples(index, from_ms, to_ms, &mut samples);
+        samples.into_iter().map(|sample| (sample, None)).collect()
+    }
+
+    fn each_run(&self, series: &Series, from_ms: i64, to_ms: i64, mut take: impl FnMut(Sample, Option<i64>)) {
+        let pod = &self.pods[series.pod];
+        for run in self.runs(series, from_ms, to_ms) {
+            let created = self.created(series, run);
+            let created_ms = created.map(|(at_ms, _)| at_ms);
+            // The 0 was stored by the scrape that first showed the counter: without that scrape there is none.
+            if let Some((at_ms, first)) = created
+                && self.zeros
+                && at_ms >= from_ms
+                && first == run.first
+            {
+                take(Sample { at_ms, value: 0.0 }, created_ms);
+            }
+            (run.first..=run.last).for_each(|scrape| take(sample(pod, series, run.started, scrape), created_ms));
+        }
+    }
+
+    /// When the counter of a run was created, milliseconds, and the scrape that first showed it; `None` for gauges.
+    fn created(&self, series: &Series, run: Run) -> Option<(i64, i64)> {
+        let pod = &self.pods[series.pod];
+        let started_ms = run.started * 1000;
+        let lives = self.runs(series, started_ms, pod.at_ms(run.first)).into_iter();
+        let first = lives.filter(|life| life.started == run.started).map(|life| life.first).min()?;
+        let at_ms = match series.value {
+            Value::Gauge(_) | Value::Fleet(_) => return None,
+            Value::Counter(_) | Value::Sum(_) => started_ms,
+            // Between the scrape that did not show it and the one that did.
+            Value::Born(_) => (pod.at_ms(first - 1).max(started_ms) + pod.at_ms(first)) / 2,
+        };
+        (at_ms < pod.at_ms(first)).then_some((at_ms, first))
+    }
+
     /// The newest sample of series `index` within [from_ms, to_ms].
     pub fn newest(&self, index: usize, from_ms: i64, to_ms: i64) -> Option<Sample> {
         let series = &self.series[index];
@@ -262,7 +314,7 @@ impl Scenario {
     /// with the window's samples, since between restarts it only rises.
     pub fn window(&self, index: usize, from_ms: i64, to_ms: i64) -> Option<Window> {
         let series = &self.series[index];
-        if !series.is_plain() {
+        if !series.is_plain() || self.zeros {
             let mut points = Vec::new();
             self.samples(index, from_ms, to_ms, &mut points);
             let (&first, &last) = (points.first()?, points.last()?);

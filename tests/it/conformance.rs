@@ -13,10 +13,11 @@ use serde_json::Value;
 use slowburn::clock::Clock;
 use slowburn::demo::fleet::fleet;
 use slowburn::demo::scenarios::{all, joined};
-use slowburn::demo::{Scenario, prometheus};
+use slowburn::demo::{Scenario, prometheus as simulated};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::parts::http;
+use crate::harness::parts::{Generation, http};
 use crate::harness::prometheus::{Past, PromOptions, Prometheus};
 use difference::difference;
 use question::{Question, questions};
@@ -67,20 +68,35 @@ async fn ask(url: &str, question: &Question) -> (u16, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_simulated_prometheus_answers_like_the_real_one() {
+    compare(Generation::Oldest, simulated::Generation::V2_42).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulated_prometheus_answers_like_the_newest_real_one() {
+    compare(Generation::Newest, simulated::Generation::V3_5).await;
+}
+
+async fn compare(real: Generation, generation: simulated::Generation) {
     let data = data();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("past.om");
     let mut out = BufWriter::new(File::create(&file).expect("the temporary folder can be written"));
     let samples = data.write_openmetrics(END - PAST_S, END + 1, &mut out).and_then(|n| out.flush().map(|()| n));
     assert!(samples.expect("the temporary folder can be written") > 500_000);
-    let real = Prometheus::start(PromOptions { past: Some(Past::File(file)), ..Default::default() }).await;
+    println!("Prometheus {} against {}", real.version("prometheus"), generation.version());
+    let past = Some(Past::File(file));
+    let real = Prometheus::start(PromOptions { generation: real, past, ..Default::default() }).await;
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
     let simulated = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
     let stop = CancellationToken::new();
     // A clock that stands at the end of the data.
     let clock = Clock::scaled(END * 1000, 0.0);
-    let server = tokio::spawn(prometheus::serve(listener, Arc::new(data), clock, stop.clone()));
+    let server = {
+        let behaviour = simulated::Behaviour { generation, remote_read: true, ..Default::default() };
+        let data = watch::channel(Arc::new(data)).1;
+        tokio::spawn(simulated::serve_as(behaviour, listener, data, clock, stop.clone()))
+    };
 
     let questions = questions(END);
     let mut answered = 0;

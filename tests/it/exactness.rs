@@ -9,6 +9,7 @@ use serde_json::Value;
 use slowburn::demo::scenarios::{self, Named, REQUESTS};
 
 use crate::daemon::{Driven, options};
+use crate::harness::parts::Generation;
 use crate::harness::prometheus::{Past, PromOptions, Prometheus};
 
 /// On the slice grid, and on no grid of minutes or hours.
@@ -107,6 +108,15 @@ fn off(measured: Option<f64>, truth: f64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn error_ratios_are_what_really_happened() {
+    measure(Generation::Oldest).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_ratios_are_what_really_happened_on_the_newest_prometheus() {
+    measure(Generation::Newest).await;
+}
+
+async fn measure(generation: Generation) {
     let named = scenarios::all(END);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = dir.path().join("past.om");
@@ -114,7 +124,7 @@ async fn error_ratios_are_what_really_happened() {
     let mut out = std::io::BufWriter::new(std::fs::File::create(&file).expect("writable"));
     scenario.write_openmetrics(END - 30 * DAY, END, &mut out).expect("written");
     drop(out);
-    let options = PromOptions { past: Some(Past::File(file)), ..PromOptions::default() };
+    let options = PromOptions { generation, past: Some(Past::File(file)), ..PromOptions::default() };
     let prometheus = Prometheus::start(options).await;
 
     let services = dir.path().join("services");
@@ -129,7 +139,8 @@ async fn error_ratios_are_what_really_happened() {
     let daemon = from_daemon(&prometheus.url(), &texts, 20_000).await;
     let summed = from_daemon(&prometheus.url(), &texts, 3).await;
     let mut table = format!(
-        "{:<11} {:>9} | {:>9} {:>9} | {:>9} {:>9} | {:>9} | {:>11} {:>9} {:>9}\n",
+        "Prometheus {}\n{:<11} {:>9} | {:>9} {:>9} | {:>9} {:>9} | {:>9} | {:>11} {:>9} {:>9}\n",
+        generation.version("prometheus"),
         "scenario",
         "truth 30d",
         "eval 30d",

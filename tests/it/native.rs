@@ -11,7 +11,7 @@ use slowburn::web::view::SloView;
 
 use crate::daemon::{Driven, options};
 use crate::harness::native::NativeExporter;
-use crate::harness::parts::eventually;
+use crate::harness::parts::{Generation, eventually};
 use crate::harness::prometheus::{PromOptions, Prometheus};
 
 const SLICE_S: i64 = 10;
@@ -44,6 +44,15 @@ fn counts(window: &Value) -> (u64, u64, u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn native_and_classic_histograms_of_the_same_events_agree_within_the_stated_bounds() {
+    agree(Generation::Oldest).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn native_and_classic_histograms_agree_on_the_newest_prometheus_too() {
+    agree(Generation::Newest).await;
+}
+
+async fn agree(generation: Generation) {
     let exporter = NativeExporter::start().await;
     exporter.native("native_seconds");
     exporter.classic("classic_seconds", &[0.1, 0.5, 0.8, 1.0, 2.5]);
@@ -54,6 +63,7 @@ async fn native_and_classic_histograms_of_the_same_events_agree_within_the_state
     };
     exporter.observe(&draw(500));
     let prometheus = Prometheus::start(PromOptions {
+        generation,
         targets: vec![("shop".into(), exporter.address())],
         flags: vec!["--enable-feature=native-histograms".into()],
         ..PromOptions::default()

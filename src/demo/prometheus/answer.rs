@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::generation::Behaviour;
 use crate::demo::promql::{Answer, Stats};
 use crate::demo::scenario::Sample;
 use crate::engine::Labels;
 
 /// The body of a successful query.
-pub(super) fn query(answer: &Answer, stats: Option<Stats>) -> String {
+pub(super) fn query(answer: &Answer, stats: Option<Stats>, behaviour: &Behaviour) -> String {
     let mut out = String::from(r#"{"status":"success","data":{"resultType":""#);
     match answer {
         Answer::Scalar(sample) => {
@@ -45,7 +46,13 @@ pub(super) fn query(answer: &Answer, stats: Option<Stats>) -> String {
     if let Some(stats) = stats {
         push_stats(&mut out, stats);
     }
-    out.push_str("}}");
+    out.push('}');
+    for (name, texts) in [("warnings", &behaviour.warnings), ("infos", &behaviour.infos)] {
+        if !texts.is_empty() {
+            write!(out, r#","{name}":{}"#, serde_json::json!(texts)).expect("writing to a string");
+        }
+    }
+    out.push('}');
     out
 }
 

@@ -13,7 +13,7 @@ fn server() -> Server {
     scenario.gauge(pod, "age_seconds", &[("view", "basket")], Gauge::Age { period_s: 40, stalls: vec![] });
     let clock = Clock::scaled(NOW * 1000, 0.0);
     let scenario = watch::channel(Arc::new(scenario)).1;
-    Server { scenario, clock, evaluations: Arc::new(Semaphore::new(1)) }
+    Server { scenario, clock, evaluations: Arc::new(Semaphore::new(1)), behaviour: Arc::default() }
 }
 
 async fn send(request: HttpRequest<Body>) -> (StatusCode, axum::http::HeaderMap, String) {

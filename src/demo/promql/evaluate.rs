@@ -21,7 +21,7 @@ pub(super) enum Value {
     Vector(Vector),
 }
 
-/// The span a range selector looks at, milliseconds, closed at both ends.
+/// The span a range selector looks at, milliseconds; whether its beginning belongs to it is a matter of the generation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub from_ms: i64,
@@ -146,13 +146,13 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The newest sample of each matching series within the lookback (closed at both ends in 2.x).
+    /// The newest sample of each matching series within the lookback.
     fn newest(&mut self, selector: &VectorSelector, at_ms: i64) -> Result<Vector, Refusal> {
         let at = self.moment(selector, at_ms);
         let scenario = self.data.scenario;
         let mut vector = Vec::new();
         for &index in self.select(selector)?.iter() {
-            if let Some(sample) = scenario.newest(index, at - LOOKBACK_MS, at.min(self.data.now_ms)) {
+            if let Some(sample) = scenario.newest(index, self.first(at - LOOKBACK_MS), at.min(self.data.now_ms)) {
                 self.read(1)?;
                 let labels = Arc::clone(&scenario.series()[index].labels);
                 vector.push(Element { labels, value: sample.value, at_ms: sample.at_ms });
@@ -174,16 +174,21 @@ impl<'a> Evaluator<'a> {
     /// All samples of a series within a span.
     pub fn points(&mut self, index: usize, span: Span) -> Result<Vec<Sample>, Refusal> {
         let mut points = Vec::new();
-        self.data.scenario.samples(index, span.from_ms, span.to_ms.min(self.data.now_ms), &mut points);
+        self.data.scenario.samples(index, self.first(span.from_ms), span.to_ms.min(self.data.now_ms), &mut points);
         self.read(points.len() as u64)?;
         Ok(points)
     }
 
     /// Ends and falls of a series within a span.
     pub fn window(&mut self, index: usize, span: Span) -> Result<Option<Window>, Refusal> {
-        let window = self.data.scenario.window(index, span.from_ms, span.to_ms.min(self.data.now_ms));
+        let window = self.data.scenario.window(index, self.first(span.from_ms), span.to_ms.min(self.data.now_ms));
         self.read(window.map_or(0, |window| window.samples as u64))?;
         Ok(window)
+    }
+
+    /// The first millisecond of a span that begins at `from_ms`.
+    fn first(&self, from_ms: i64) -> i64 {
+        from_ms + i64::from(self.data.left_open)
     }
 
     /// The span of a range selector at `at_ms`.

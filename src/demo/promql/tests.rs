@@ -18,7 +18,7 @@ fn scenario() -> Scenario {
 
 fn instant(query: &str, at_s: i64) -> Result<Answer, Refusal> {
     let scenario = scenario();
-    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None };
+    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None, left_open: false };
     Ok(Query::parse(query)?.instant(data, at_s * 1000)?.0)
 }
 
@@ -42,12 +42,25 @@ fn a_range_is_closed_at_both_ends() {
 fn the_lookback_is_five_minutes_and_closed() {
     let scenario = scenario();
     let asked = |now_s: i64, at_s: i64| {
-        let data = Data { scenario: &scenario, now_ms: now_s * 1000, deadline: None };
+        let data = Data { scenario: &scenario, now_ms: now_s * 1000, deadline: None, left_open: false };
         let answer = Query::parse("age_seconds").expect("a selector").instant(data, at_s * 1000).expect("an answer");
         matches!(answer.0, Answer::Vector(elements) if elements.len() == 1)
     };
     assert!(asked(60, 360), "exactly five minutes after the newest sample");
     assert!(!asked(60, 361));
+}
+
+#[test]
+fn from_three_on_the_beginning_of_a_range_is_left_out() {
+    let scenario = scenario();
+    let ask = |query: &str, at_s: i64| {
+        let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None, left_open: true };
+        Query::parse(query).expect("a query").instant(data, at_s * 1000).expect("an answer").0
+    };
+    let Answer::Matrix(rows) = ask("requests_total{code=\"200\"}[60s]", 120) else { panic!("a matrix") };
+    assert_eq!(rows[0].points.iter().map(|point| point.at_ms).collect::<Vec<_>>(), [90_000, 120_000]);
+    let Answer::Vector(rows) = ask("requests_total{code=\"200\"} offset -1h", 300) else { panic!("a vector") };
+    assert!(rows.is_empty(), "the newest sample is exactly five minutes old");
 }
 
 #[test]
@@ -99,7 +112,7 @@ fn a_quantile_is_linear_within_its_bucket() {
     for (le, share) in [("0.1", 0.5), ("0.2", 0.9), ("+Inf", 1.0)] {
         scenario.counter(pod, "d_bucket", &[("le", le)], &all.share(share));
     }
-    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None };
+    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None, left_open: false };
     let ask = |query: &str| match Query::parse(query).expect("a query").instant(data, 999_000) {
         Ok((Answer::Vector(elements), _)) => elements[0].1.value,
         other => panic!("{other:?}"),
@@ -114,7 +127,7 @@ fn a_quantile_is_linear_within_its_bucket() {
 #[test]
 fn the_future_is_not_visible() {
     let scenario = scenario();
-    let data = Data { scenario: &scenario, now_ms: 100_000, deadline: None };
+    let data = Data { scenario: &scenario, now_ms: 100_000, deadline: None, left_open: false };
     let (answer, stats) = Query::parse("age_seconds[10m]").expect("a query").instant(data, 600_000).expect("an answer");
     let Answer::Matrix(rows) = answer else { panic!("a matrix") };
     assert_eq!(rows[0].points.iter().map(|point| point.at_ms).max(), Some(90_000));
@@ -124,7 +137,7 @@ fn the_future_is_not_visible() {
 #[test]
 fn a_range_query_leaves_out_moments_without_samples() {
     let scenario = scenario();
-    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None };
+    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None, left_open: false };
     let steps = Steps { start_ms: 240_000, end_ms: 330_000, step_ms: 30_000 };
     let query = Query::parse("requests_total{code=\"500\"}").expect("a query");
     let (Answer::Matrix(rows), _) = query.range(data, steps).expect("an answer") else { panic!("a matrix") };
@@ -164,7 +177,7 @@ fn a_query_that_could_exhaust_the_stack_is_refused() {
 #[test]
 fn a_deadline_that_has_passed_stops_the_evaluation() {
     let scenario = scenario();
-    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: Some(Instant::now()) };
+    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: Some(Instant::now()), left_open: false };
     std::thread::sleep(std::time::Duration::from_millis(2));
     assert!(matches!(Query::parse("1").expect("a query").instant(data, 0), Err(Refusal::Timeout(_))));
 }

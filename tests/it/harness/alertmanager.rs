@@ -1,11 +1,11 @@
 //! A real Alertmanager with a data folder and a port of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::parts::{self, Process, http, part};
+use super::parts::{self, Generation, Process, http};
 
 /// A configuration that notifies nobody.
 pub const SILENT: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
@@ -15,16 +15,22 @@ pub const SILENT: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]
 pub struct Alertmanager {
     process: Process,
     port: u16,
+    generation: Generation,
     dir: TempDir,
 }
 
 impl Alertmanager {
     /// Starts with this configuration, and waits until it is ready.
     pub async fn start(config: &str) -> Self {
+        Alertmanager::of(Generation::default(), config).await
+    }
+
+    /// The same of a generation.
+    pub async fn of(generation: Generation, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("alertmanager.yml"), config).expect("the temporary folder can be written");
-        let (process, port) = parts::start_on_free_port("/-/ready", |port| run(dir.path(), port)).await;
-        Alertmanager { process, port, dir }
+        let (process, port) = parts::start_on_free_port("/-/ready", |port| run(generation, dir.path(), port)).await;
+        Alertmanager { process, port, generation, dir }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -44,7 +50,7 @@ impl Alertmanager {
     /// Starts again on the same port and data. Alertmanager keeps silences and its notification log, not alerts.
     pub async fn restart(&mut self) {
         self.process.kill();
-        self.process = run(self.dir.path(), self.port);
+        self.process = run(self.generation, self.dir.path(), self.port);
         assert!(parts::ready(&mut self.process, self.port, "/-/ready").await, "{}", self.process.log());
     }
 
@@ -55,16 +61,16 @@ impl Alertmanager {
     }
 }
 
-fn run(dir: &Path, port: u16) -> Process {
+fn run(generation: Generation, dir: &Path, port: u16) -> Process {
     let args = [
         format!("--config.file={}", dir.join("alertmanager.yml").display()),
         format!("--storage.path={}", dir.join("data").display()),
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--cluster.listen-address=".into(),
     ];
-    let program = part("prometheus-alertmanager");
+    let program = generation.part("prometheus-alertmanager");
     // Where an unpacked Alertmanager of Debian's finds its templates (see tests/parts); others have them inside.
-    let templates = program.with_file_name("../share/prometheus/alertmanager");
-    let folder = if templates.is_dir() { &templates } else { dir };
+    let templates = ["../share", "share"].map(|share| program.with_file_name(share).join("prometheus/alertmanager"));
+    let folder = templates.iter().find(|folder| folder.is_dir()).map_or(dir, PathBuf::as_path);
     Process::start_in(folder, &program, args, &dir.join("alertmanager.log"))
 }

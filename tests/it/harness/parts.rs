@@ -12,19 +12,70 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use tokio::task::JoinHandle;
 
-/// The path of a real binary: from `SLOWBURN_PARTS_DIR`, else `target/parts`, else `PATH`.
-///
-/// # Panics
-/// When it is nowhere: a test that needs a real part fails without it, it is never skipped.
+/// Which generation of the real programs (see `tests/parts`). Tests that do not say run on the oldest, or on the one that
+/// `SLOWBURN_GENERATION` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// That of the machine's own suite: Prometheus 2.42 of Debian 12.
+    Oldest,
+    /// Prometheus 2.53 of Debian 13.
+    Middle,
+    /// What Debian's testing suite has: Prometheus 3.5 or newer.
+    Newest,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        match std::env::var("SLOWBURN_GENERATION").as_deref() {
+            Ok("middle") => Generation::Middle,
+            Ok("newest") => Generation::Newest,
+            Ok("oldest") | Err(_) => Generation::Oldest,
+            Ok(other) => panic!("SLOWBURN_GENERATION is oldest, middle or newest, and not {other:?}"),
+        }
+    }
+}
+
+impl Generation {
+    /// What has to hold for all of them is tested at both ends.
+    pub const ENDS: [Generation; 2] = [Generation::Oldest, Generation::Newest];
+
+    /// The path of a real program: from `SLOWBURN_PARTS_DIR` (the oldest only), else `target/parts`, else `PATH`.
+    ///
+    /// # Panics
+    /// When it is nowhere: a test that needs a real part fails without it, it is never skipped.
+    pub fn part(self, name: &str) -> PathBuf {
+        let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/parts");
+        let mut folders: Vec<PathBuf> = Vec::new();
+        match self {
+            Generation::Oldest => {
+                folders.extend(std::env::var_os("SLOWBURN_PARTS_DIR").map(PathBuf::from));
+                folders.push(fetched.join("root/usr/bin"));
+                folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+            }
+            Generation::Middle => folders.push(fetched.join("middle")),
+            Generation::Newest => folders.push(fetched.join("newest")),
+        }
+        let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+        found.unwrap_or_else(|| {
+            panic!(
+                "{name} ({self:?}) is not there. Run tests/parts to fetch it, or tests/run to fetch everything and run \
+                 all tests."
+            )
+        })
+    }
+
+    /// What a program calls its version, such as `2.42.0+ds`.
+    pub fn version(self, name: &str) -> String {
+        let output = Command::new(self.part(name)).arg("--version").output().expect("the program starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let mut words = text.split_whitespace().skip_while(|word| *word != "version").skip(1);
+        words.next().unwrap_or_else(|| panic!("{name} says no version: {text}")).to_owned()
+    }
+}
+
+/// A program of the default generation.
 pub fn part(name: &str) -> PathBuf {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/parts/root/usr/bin");
-    let mut folders: Vec<PathBuf> = std::env::var_os("SLOWBURN_PARTS_DIR").into_iter().map(PathBuf::from).collect();
-    folders.push(fetched);
-    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!("{name} is not there. Run tests/parts to fetch it, or tests/run to fetch everything and run all tests.")
-    })
+    Generation::default().part(name)
 }
 
 /// A running program. It is killed when dropped; when the test failed, the end of its log is printed.

@@ -7,11 +7,13 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::parts::{self, Process, http, part};
+use super::parts::{self, Generation, Process, http};
 
 /// What a Prometheus is started with.
 #[derive(Debug, Default)]
 pub struct PromOptions {
+    /// Which Prometheus.
+    pub generation: Generation,
     /// The past, in the OpenMetrics text format.
     pub past: Option<Past>,
     /// Targets by job name, as `host:port`; scraped every second unless `scrape_interval` says otherwise.
@@ -40,6 +42,7 @@ pub enum Past {
 pub struct Prometheus {
     process: Process,
     port: u16,
+    generation: Generation,
     flags: Vec<String>,
     dir: TempDir,
 }
@@ -50,11 +53,11 @@ impl Prometheus {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let data = dir.path().join("data");
         match &options.past {
-            Some(Past::File(file)) => create_blocks(file, &data),
+            Some(Past::File(file)) => create_blocks(options.generation, file, &data),
             Some(Past::Text(text)) => {
                 let file = dir.path().join("past.om");
                 std::fs::write(&file, text).expect("the temporary folder can be written");
-                create_blocks(&file, &data);
+                create_blocks(options.generation, &file, &data);
             }
             Some(Past::Blocks(blocks)) => link(blocks, &data),
             None => {}
@@ -63,8 +66,10 @@ impl Prometheus {
         if let Some(rules) = &options.rules {
             std::fs::write(dir.path().join("rules.yml"), rules).expect("writable");
         }
-        let (process, port) = parts::start_on_free_port("/-/ready", |port| run(dir.path(), port, &options.flags)).await;
-        Prometheus { process, port, flags: options.flags, dir }
+        let PromOptions { generation, flags, .. } = options;
+        let start = |port| run(generation, dir.path(), port, &flags);
+        let (process, port) = parts::start_on_free_port("/-/ready", start).await;
+        Prometheus { process, port, generation, flags, dir }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -85,7 +90,7 @@ impl Prometheus {
     /// Starts again on the same port with the same data, and waits until it is ready.
     pub async fn restart(&mut self) {
         self.process.kill();
-        self.process = run(self.dir.path(), self.port, &self.flags);
+        self.process = run(self.generation, self.dir.path(), self.port, &self.flags);
         assert!(parts::ready(&mut self.process, self.port, "/-/ready").await, "{}", self.process.log());
     }
 
@@ -95,7 +100,7 @@ impl Prometheus {
     pub async fn backfill(&mut self, rules: &str, from_s: i64, to_s: i64) {
         let (file, data) = (self.dir.path().join("past-rules.yml"), self.dir.path().join("data"));
         std::fs::write(&file, rules).expect("writable");
-        let output = Command::new(part("promtool"))
+        let output = Command::new(self.generation.part("promtool"))
             .args(["tsdb", "create-blocks-from", "--quiet", "--max-block-duration=162h", "rules"])
             .args([format!("--url={}", self.url()), format!("--start={from_s}"), format!("--end={to_s}")])
             .arg(format!("--output-dir={}", data.display()))
@@ -149,8 +154,8 @@ impl Prometheus {
 
 /// Makes TSDB blocks of an OpenMetrics file. promtool reads the whole file once per block, and would cut 30 days into
 /// 360 blocks of 2 h; the longest block allowed here holds 60 days.
-pub fn create_blocks(openmetrics: &Path, data: &Path) {
-    let output = Command::new(part("promtool"))
+pub fn create_blocks(generation: Generation, openmetrics: &Path, data: &Path) {
+    let output = Command::new(generation.part("promtool"))
         .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1458h", "--quiet"])
         .args([openmetrics, data])
         .output()
@@ -195,7 +200,7 @@ fn config(options: &PromOptions) -> String {
     text
 }
 
-fn run(dir: &Path, port: u16, flags: &[String]) -> Process {
+fn run(generation: Generation, dir: &Path, port: u16, flags: &[String]) -> Process {
     let args = [
         format!("--config.file={}", dir.join("prometheus.yml").display()),
         format!("--storage.tsdb.path={}", dir.join("data").display()),
@@ -203,5 +208,5 @@ fn run(dir: &Path, port: u16, flags: &[String]) -> Process {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--web.enable-lifecycle".into(),
     ];
-    Process::start(&part("prometheus"), args.iter().chain(flags), &dir.join("prometheus.log"))
+    Process::start(&generation.part("prometheus"), args.iter().chain(flags), &dir.join("prometheus.log"))
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use tempfile::TempDir;
 
-use super::parts::{self, Process, http, part};
+use super::parts::{self, Generation, Process, http};
 
 /// Lines sent in one import.
 const LINES: usize = 50_000;
@@ -20,6 +20,11 @@ pub struct VictoriaMetrics {
 impl VictoriaMetrics {
     /// Starts, and waits until it is ready.
     pub async fn start() -> Self {
+        VictoriaMetrics::of(Generation::default()).await
+    }
+
+    /// The same of a generation.
+    pub async fn of(generation: Generation) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let run = |port: u16| {
             let args = [
@@ -27,7 +32,7 @@ impl VictoriaMetrics {
                 format!("-httpListenAddr=127.0.0.1:{port}"),
                 "-retentionPeriod=100y".into(),
             ];
-            Process::start(&part("victoria-metrics"), args, &dir.path().join("victoria.log"))
+            Process::start(&generation.part("victoria-metrics"), args, &dir.path().join("victoria.log"))
         };
         let (process, port) = parts::start_on_free_port("/health", run).await;
         VictoriaMetrics { process, port, _dir: dir }

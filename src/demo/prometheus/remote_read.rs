@@ -1,0 +1,177 @@
+//! Remote read: the samples of a scenario as a stream of chunks (`storage/remote/{read_handler,chunked}.go`).
+//!
+//! Deliberately absent: all samples in one message (every client asks for the stream), and cutting frames of more than
+//! 1 MiB.
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prost::Message;
+
+use super::chunk;
+use super::generation::Generation;
+use crate::demo::scenario::Scenario;
+
+/// Samples of one chunk.
+const SAMPLES_PER_CHUNK: usize = 120;
+/// Largest request, bytes.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Answers a request for what has happened by `now_ms`.
+pub(super) fn answer(scenario: &Scenario, generation: Generation, now_ms: i64, body: &[u8]) -> Response {
+    match read(body) {
+        Ok(request) => {
+            let mut frames = Vec::new();
+            for (index, query) in request.queries.iter().enumerate() {
+                stream(scenario, generation, now_ms, index, query, &mut frames);
+            }
+            let kind = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], Body::from(frames)).into_response()
+        }
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+    }
+}
+
+fn read(body: &[u8]) -> Result<ReadRequest, String> {
+    let size = snap::raw::decompress_len(body).map_err(|error| error.to_string())?;
+    if size > REQUEST_BYTES_MAX {
+        return Err(format!("the request has {size} bytes"));
+    }
+    let bytes = snap::raw::Decoder::new().decompress_vec(body).map_err(|error| error.to_string())?;
+    let request = ReadRequest::decode(bytes.as_slice()).map_err(|error| error.to_string())?;
+    match request.accepted_response_types.contains(&1) {
+        true => Ok(request),
+        false => Err("only streams of chunks are simulated".into()),
+    }
+}
+
+/// One frame for each series that a query finds.
+fn stream(scenario: &Scenario, generation: Generation, now_ms: i64, index: usize, query: &Query, frames: &mut Vec<u8>) {
+    let matchers: Vec<Matcher> = query.matchers.iter().map(Matcher::new).collect();
+    let mut found: Vec<usize> = (0..scenario.series().len())
+        .filter(|&i| {
+            let labels = &scenario.series()[i].labels;
+            matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or_default()))
+        })
+        .collect();
+    found.sort_by_key(|&i| &scenario.series()[i].labels);
+    for i in found {
+        let to_ms = query.end_timestamp_ms.min(now_ms);
+        let samples = scenario.samples_with_starts(i, query.start_timestamp_ms, to_ms);
+        if samples.is_empty() {
+            continue;
+        }
+        let chunks = samples.chunks(SAMPLES_PER_CHUNK).map(|samples| {
+            let times = samples.iter().map(|(sample, _)| sample.at_ms);
+            let (kind, data) = if generation.stores_starts() {
+                let with_start = |(sample, start): &(_, Option<i64>)| {
+                    let sample: &crate::demo::scenario::Sample = sample;
+                    (start.unwrap_or(0), sample.at_ms, sample.value)
+                };
+                (4, chunk::xor2(&samples.iter().map(with_start).collect::<Vec<_>>()))
+            } else {
+                (1, chunk::xor(&samples.iter().map(|(s, _)| (s.at_ms, s.value)).collect::<Vec<_>>()))
+            };
+            let (min_time_ms, max_time_ms) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
+            Chunk { min_time_ms, max_time_ms, kind, data }
+        });
+        let labels = scenario.series()[i].labels.iter();
+        let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() });
+        let series = ChunkedSeries { labels: labels.collect(), chunks: chunks.collect() };
+        let frame = ChunkedReadResponse { chunked_series: vec![series], query_index: index as i64 }.encode_to_vec();
+        prost::encode_length_delimiter(frame.len(), frames).expect("a Vec takes everything");
+        frames.extend(crc32c::crc32c(&frame).to_be_bytes());
+        frames.extend(frame);
+    }
+}
+
+/// A label matcher with its pattern compiled.
+struct Matcher {
+    name: String,
+    value: String,
+    pattern: Option<regex::Regex>,
+    negative: bool,
+}
+
+impl Matcher {
+    fn new(wire: &LabelMatcher) -> Self {
+        let pattern = || regex::Regex::new(&format!("^(?s:{})$", wire.value)).ok();
+        Matcher {
+            name: wire.name.clone(),
+            value: wire.value.clone(),
+            pattern: if wire.kind >= 2 { pattern() } else { None },
+            negative: wire.kind % 2 == 1,
+        }
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        let found = self.pattern.as_ref().map_or(self.value == value, |pattern| pattern.is_match(value));
+        found != self.negative
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadRequest {
+    #[prost(message, repeated, tag = "1")]
+    queries: Vec<Query>,
+    #[prost(int32, repeated, tag = "2")]
+    accepted_response_types: Vec<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Query {
+    #[prost(int64, tag = "1")]
+    start_timestamp_ms: i64,
+    #[prost(int64, tag = "2")]
+    end_timestamp_ms: i64,
+    #[prost(message, repeated, tag = "3")]
+    matchers: Vec<LabelMatcher>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LabelMatcher {
+    /// =, !=, =~, !~.
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    chunked_series: Vec<ChunkedSeries>,
+    #[prost(int64, tag = "2")]
+    query_index: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Chunk {
+    #[prost(int64, tag = "1")]
+    min_time_ms: i64,
+    #[prost(int64, tag = "2")]
+    max_time_ms: i64,
+    /// 1 XOR, 4 XOR2.
+    #[prost(int32, tag = "3")]
+    kind: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    data: Vec<u8>,
+}
