@@ -245,7 +245,7 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     bound_the_heap();
-    crate::prometheus::client::install_tls();
+    crate::outbound::install_tls();
     let exit = match cli.command {
         Command::Demo(args) => block_on(demo::demo(args)),
         Command::Run(args) => block_on(run::run(*args)),

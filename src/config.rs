@@ -9,7 +9,6 @@
 mod check;
 mod endpoint;
 mod read;
-mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +22,10 @@ use crate::spec::TimeSpan;
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 
+pub use crate::outbound::{SecretFault, SecretFile};
 pub use check::Fault;
 pub use endpoint::{EndpointFault, endpoint};
 pub use read::{LoadedSettings, load, load_text};
-pub use secret::{SecretFault, SecretFile};
 
 /// The documented example, compiled in; a test holds it equal to [`Settings::default`].
 pub const EXAMPLE: &str = include_str!("config/example.yaml");
@@ -161,6 +160,8 @@ pub struct Alertmanager {
     pub url: String,
     /// How to authenticate.
     pub auth: Auth,
+    /// Further headers of each request, such as `X-Scope-OrgID`.
+    pub headers: BTreeMap<String, String>,
     /// PEM file of the certificate authority.
     pub ca_file: Option<PathBuf>,
 }

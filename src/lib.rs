@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gate_service;
 pub mod inspect;
 pub mod notify;
+pub mod outbound;
 pub mod prometheus;
 pub mod query;
 pub mod spec;

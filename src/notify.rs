@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use self::alertmanager::Alertmanager;
 use self::courier::{Courier, Integration};
-pub use self::endpoint::{Endpoint, client};
+pub use self::endpoint::Endpoint;
 use self::schedule::Chance;
 pub use self::schedule::Schedule;
 pub use self::webhook::SigningKey;

@@ -22,6 +22,7 @@ use crate::demo::story::{Delivery, Line, tell};
 use crate::demo::{self, fleet};
 use crate::engine::Snapshot;
 use crate::notify::{self, Destination, Endpoint};
+use crate::outbound::Transport;
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
@@ -147,9 +148,9 @@ fn options(
     page: &str,
 ) -> Result<Options, String> {
     let url = |text: &str| Url::parse(text).map_err(|error| error.to_string());
-    let client = notify::client(&url(receiver)?, None).map_err(|error| error.to_string())?;
+    let transport = Transport::new(receiver, None, reqwest::header::HeaderMap::new())?;
     let webhook = Destination::Webhook {
-        endpoint: Endpoint::new(url(receiver)?, client),
+        endpoint: Endpoint::new(url(receiver)?, transport),
         receiver: "on-call".into(),
         key: None,
         min_severity: None,

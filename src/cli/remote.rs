@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Exit;
 use crate::config::SecretFile;
-use crate::prometheus::client::http_client;
+use crate::outbound::Transport;
 
 /// Largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
@@ -74,7 +74,7 @@ impl Remote {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = http_client(&base, args.ca_file.as_ref(), headers).map_err(Failure::usage)?;
+        let client = Transport::new(&base, args.ca_file.as_deref(), headers).map_err(Failure::usage)?.client();
         Ok(Remote { client, base, timeout: Duration::from_secs(args.timeout.clamp(1, 600)) })
     }
 

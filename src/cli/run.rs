@@ -106,7 +106,12 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     }
     for url in &args.alertmanager_url {
         let url = endpoint(url)?;
-        settings.alertmanagers.push(crate::config::Alertmanager { url, auth: Auth::None, ca_file: None });
+        settings.alertmanagers.push(crate::config::Alertmanager {
+            url,
+            auth: Auth::None,
+            headers: Default::default(),
+            ca_file: None,
+        });
     }
     for url in &args.webhook_url {
         settings.webhooks.push(crate::config::Webhook {

@@ -1,18 +1,20 @@
 //! From settings to the parts of a daemon: clients, destinations, the source's options.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
 use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::HeaderMap;
+use secrecy::SecretString;
 
 use super::ImportFlags;
 use crate::audit;
 use crate::clock::Clock;
-use crate::config::{self, Auth, CheckpointSink, Settings};
+use crate::config::{self, Auth, CheckpointSink, SecretFile, Settings};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
+use crate::outbound::{Authorization, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
 use crate::web::auth::{ReviewSettings, TokenReview};
@@ -115,13 +117,7 @@ pub fn client(settings: &Settings) -> Result<ClientOptions, String> {
         );
     };
     let mut options = ClientOptions::new(url);
-    match &prometheus.auth {
-        Auth::None => {}
-        Auth::Bearer(file) => options.bearer = Some(file.read().map_err(|error| error.to_string())?),
-        Auth::Basic { username, password_file } => {
-            options.basic = Some((username.clone(), password_file.read().map_err(|error| error.to_string())?));
-        }
-    }
+    options.authorization = authorization(&prometheus.auth)?;
     options.headers =
         prometheus.headers.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))).collect();
     options.ca_file = prometheus.ca_file.clone();
@@ -155,50 +151,48 @@ pub fn notify(settings: &Settings) -> Result<notify::Settings, String> {
 pub fn destinations(settings: &Settings) -> Result<Vec<Destination>, String> {
     let mut all = Vec::new();
     for peer in &settings.alertmanagers {
-        all.push(Destination::Alertmanager(endpoint(&peer.url, peer.ca_file.as_deref(), &peer.auth)?));
+        let endpoint = endpoint(&peer.url, peer.ca_file.as_deref(), &peer.auth)?;
+        all.push(Destination::Alertmanager(with_headers(endpoint, &peer.headers)?));
     }
     for (place, webhook) in settings.webhooks.iter().enumerate() {
         let key = match &webhook.secret_file {
-            Some(file) => Some(signing_key(&file.read().map_err(|error| error.to_string())?)?),
+            Some(file) => Some(signing_key(file)?),
             None => None,
         };
-        let mut endpoint = endpoint(&webhook.url, webhook.ca_file.as_deref(), &Auth::None)?;
-        for (name, value) in &webhook.headers {
-            endpoint = endpoint.header(name, &SecretString::from(value.as_str()))?;
-        }
+        let endpoint = endpoint(&webhook.url, webhook.ca_file.as_deref(), &Auth::None)?;
+        let endpoint = with_headers(endpoint, &webhook.headers)?;
         let receiver = format!("webhook-{}", place + 1);
         all.push(Destination::Webhook { endpoint, receiver, key, min_severity: webhook.min_severity });
     }
     Ok(all)
 }
 
-fn signing_key(secret: &SecretString) -> Result<SigningKey, String> {
-    SigningKey::new(secret).map_err(|error| format!("a webhook's secret_file cannot be used: {error}"))
+fn signing_key(file: &SecretFile) -> Result<SigningKey, String> {
+    SigningKey::of_file(file.clone()).map_err(|error| format!("a webhook's secret_file cannot be used: {error}"))
+}
+
+fn with_headers(mut endpoint: Endpoint, headers: &BTreeMap<String, String>) -> Result<Endpoint, String> {
+    for (name, value) in headers {
+        endpoint = endpoint.header(name, &SecretString::from(value.as_str()))?;
+    }
+    Ok(endpoint)
+}
+
+fn authorization(auth: &Auth) -> Result<Authorization, String> {
+    match auth {
+        Auth::None => Ok(Authorization::None),
+        Auth::Bearer(file) => Authorization::bearer(file.clone()),
+        Auth::Basic { username, password_file } => Authorization::basic(username.clone(), password_file.clone()),
+    }
 }
 
 fn endpoint(url: &str, ca_file: Option<&Path>, auth: &Auth) -> Result<Endpoint, String> {
     let url = Url::parse(url).map_err(|error| format!("a destination's URL cannot be used: {error}"))?;
     let origin = url.origin().ascii_serialization();
-    let ca = match ca_file {
-        Some(path) => Some(std::fs::read(path).map_err(|error| format!("ca_file {}: {error}", path.display()))?),
-        None => None,
-    };
-    let client = notify::client(&url, ca.as_deref())
-        .map_err(|error| format!("no client for {origin}: {error}. Is there a CA store? Give a ca_file"))?;
-    let endpoint = Endpoint::new(url, client);
-    let header = match auth {
-        Auth::None => return Ok(endpoint),
-        Auth::Bearer(file) => {
-            let token = file.read().map_err(|error| error.to_string())?;
-            SecretString::from(format!("Bearer {}", token.expose_secret()))
-        }
-        Auth::Basic { username, password_file } => {
-            let password = password_file.read().map_err(|error| error.to_string())?;
-            let pair = format!("{username}:{}", password.expose_secret());
-            SecretString::from(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-        }
-    };
-    endpoint.authorization(&header).map_err(|_| format!("the credentials for {origin} cannot stand in a header"))
+    let transport = Transport::new(url.as_str(), ca_file, HeaderMap::new())
+        .map_err(|error| format!("no client for {origin}: {error}"))?;
+    let authorization = authorization(auth).map_err(|error| format!("the credentials for {origin}: {error}"))?;
+    Ok(Endpoint::new(url, transport).authorization(authorization))
 }
 
 /// The audit log; `None` where the settings keep nothing.
@@ -227,12 +221,9 @@ fn checkpoint_webhook(
     ca_file: Option<&Path>,
 ) -> Result<audit::sink::Webhook, String> {
     let url = Url::parse(url).map_err(|error| format!("audit.checkpoints: a webhook's URL cannot be used: {error}"))?;
-    let ca = ca_file.map(|path| std::fs::read(path).map_err(|error| format!("ca_file {}: {error}", path.display())));
-    let client = notify::client(&url, ca.transpose()?.as_deref()).map_err(|error| {
-        let origin = url.origin().ascii_serialization();
-        format!("audit.checkpoints: no client for {origin}: {error}. Is there a CA store? Give a ca_file")
-    })?;
-    let token = bearer.map(|file| file.read().map_err(|error| error.to_string())).transpose()?;
-    let header = token.map(|token| format!("Bearer {}", token.expose_secret()));
-    audit::sink::Webhook::new(url, client, header.as_deref())
+    let origin = url.origin().ascii_serialization();
+    let transport = Transport::new(url.as_str(), ca_file, HeaderMap::new())
+        .map_err(|error| format!("audit.checkpoints: no client for {origin}: {error}"))?;
+    let authorization = bearer.map(|file| Authorization::bearer(file.clone())).transpose()?.unwrap_or_default();
+    Ok(audit::sink::Webhook::new(url, transport, authorization))
 }

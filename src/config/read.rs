@@ -221,9 +221,10 @@ impl Reader<'_> {
         let mut fields = at.map(report)?;
         let url = fields.need(report, "url", "http://alertmanager-0:9093").and_then(|at| url(&at, report));
         let auth = self.auth(&mut fields, report);
+        let headers = headers(&mut fields, report);
         let ca_file = self.path(&mut fields, "ca_file", report);
         fields.finish(report);
-        Some(Alertmanager { url: url?, auth, ca_file })
+        Some(Alertmanager { url: url?, auth, headers, ca_file })
     }
 
     fn webhook(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Webhook> {

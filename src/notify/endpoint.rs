@@ -7,11 +7,12 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
-use reqwest::{Client, Method, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::outcome::Outcome;
+use crate::outbound::{Authorization, Transport};
 
 /// What is read of an answer that is only going to be quoted.
 const REMARK_BYTES_MAX: usize = 20 * 1024;
@@ -24,27 +25,20 @@ const QUOTE_CHARS_MAX: usize = 200;
 #[derive(Clone)]
 pub struct Endpoint {
     pub(super) url: Url,
-    client: Client,
-    authorization: Option<HeaderValue>,
+    transport: Transport,
+    authorization: Authorization,
     further: HeaderMap,
 }
 
 impl Endpoint {
-    /// An endpoint at `url` (a path prefix is kept), reached through `client`; make the client with [`client`], or at
-    /// least without redirects.
-    pub fn new(url: Url, client: Client) -> Self {
-        Endpoint { url, client, authorization: None, further: HeaderMap::new() }
+    /// An endpoint at `url` (a path prefix is kept), reached through `transport`.
+    pub fn new(url: Url, transport: Transport) -> Self {
+        Endpoint { url, transport, authorization: Authorization::None, further: HeaderMap::new() }
     }
 
-    /// Sends this `Authorization` header: `Bearer …`, `Basic …`.
-    ///
-    /// # Errors
-    /// When HTTP cannot carry the value (a line break at the end of a token file, say). The error does not quote it.
-    pub fn authorization(mut self, header: &SecretString) -> Result<Self, InvalidHeaderValue> {
-        let mut value = HeaderValue::from_str(header.expose_secret())?;
-        value.set_sensitive(true);
-        self.authorization = Some(value);
-        Ok(self)
+    /// Sends this `Authorization` header.
+    pub fn authorization(self, authorization: Authorization) -> Self {
+        Endpoint { authorization, ..self }
     }
 
     /// Sends this header with every request; what a message itself has to say (its type, its signature) is not replaced.
@@ -72,17 +66,25 @@ impl Endpoint {
             headers.insert(name, value.clone());
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(value) = &self.authorization {
-            headers.insert(AUTHORIZATION, value.clone());
+        let send = |authorization: Option<HeaderValue>| {
+            let mut headers = headers.clone();
+            headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+            self.transport
+                .client()
+                .request(request.method.clone(), request.url.clone())
+                .headers(headers)
+                .body(request.body.clone())
+                .timeout(timeout)
+                .send()
+        };
+        let authorization = self.authorization.header();
+        let mut sent = send(authorization.clone()).await;
+        // Refused, and the secret has been replaced since: once more with the new one.
+        if sent.as_ref().is_ok_and(|answer| matches!(answer.status().as_u16(), 401 | 403))
+            && let Some(renewed) = self.authorization.renewed(authorization.as_ref())
+        {
+            sent = send(Some(renewed)).await;
         }
-        let sent = self
-            .client
-            .request(request.method.clone(), request.url.clone())
-            .headers(headers)
-            .body(request.body.clone())
-            .timeout(timeout)
-            .send()
-            .await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => return Reply { outcome: Outcome::of_error(error), body: None },
@@ -137,24 +139,6 @@ pub(super) struct Reply {
     pub(super) body: Option<Bytes>,
 }
 
-/// A client for `url`: no redirects, 5 s to connect, and no system CA store where none is needed. `ca_pem` replaces
-/// the system's authorities. Needs a process-wide rustls provider (`main` installs ring).
-///
-/// # Errors
-/// When `ca_pem` is no PEM, or an https URL meets a system without any authority.
-pub fn client(url: &Url, ca_pem: Option<&[u8]>) -> reqwest::Result<Client> {
-    let builder = Client::builder()
-        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(5));
-    let builder = match ca_pem {
-        Some(pem) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?),
-        None if url.scheme() == "http" => builder.tls_certs_only([]),
-        None => builder,
-    };
-    builder.build()
-}
-
 /// The body up to `cap` bytes; `Err` holds what arrived when it is longer or broke off.
 async fn read(mut answer: reqwest::Response, cap: usize) -> Result<Bytes, Bytes> {
     let mut body = BytesMut::new();
@@ -187,14 +171,11 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_shown() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let url: Url = "http://user:pass@hooks.example:8080/services/T0K3N?key=K3Y".parse().expect("a URL");
-        let endpoint = Endpoint::new(url.clone(), client(&url, None).expect("no CA store is needed for http"))
-            .authorization(&SecretString::from("Bearer S3CR3T"))
-            .expect("a header");
+        let transport = Transport::new(url.as_str(), None, HeaderMap::new()).expect("no CA store is needed for http");
+        let header = Authorization::fixed(&SecretString::from("Bearer S3CR3T")).expect("a header");
+        let endpoint = Endpoint::new(url, transport).authorization(header);
         assert_eq!(format!("{endpoint:?}"), "Endpoint { at: \"http://hooks.example:8080\", .. }");
-        let refused = endpoint.authorization(&SecretString::from("Bearer S3CR3T\n")).expect_err("a line break");
-        assert!(!format!("{refused} {refused:?}").contains("S3CR3T"));
     }
 
     #[test]

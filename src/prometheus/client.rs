@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::answer::{Answer, decode, excerpt};
 use super::fault::Fault;
+use crate::outbound::{Authorization, Transport};
 
 /// Bodies over this are decoded off the async threads, bytes.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -18,10 +19,8 @@ const INLINE_BYTES_MAX: usize = 256 * 1024;
 pub struct ClientOptions {
     /// Base URL, with or without a path prefix and a trailing slash.
     pub url: String,
-    /// `Authorization: Bearer ...`.
-    pub bearer: Option<SecretString>,
-    /// Basic authentication.
-    pub basic: Option<(String, SecretString)>,
+    /// Who requests say they are.
+    pub authorization: Authorization,
     /// More headers, e.g. `X-Scope-OrgID`. Values are secrets: they are never printed.
     pub headers: Vec<(String, SecretString)>,
     /// Trust only this CA bundle (PEM) instead of the system's.
@@ -37,8 +36,7 @@ impl ClientOptions {
     pub fn new(url: impl Into<String>) -> Self {
         ClientOptions {
             url: url.into(),
-            bearer: None,
-            basic: None,
+            authorization: Authorization::None,
             headers: Vec::new(),
             ca_file: None,
             timeout: Duration::from_secs(10),
@@ -50,39 +48,11 @@ impl ClientOptions {
 /// A client of one Prometheus. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    inner: phq::Client,
-    http: reqwest::Client,
+    transport: Transport,
+    authorization: Authorization,
     base: String,
     timeout: Duration,
     max_response_bytes: usize,
-}
-
-/// A reqwest client with our settings: ring for TLS, no redirects, a private CA if there is one. For a plain `http://`
-/// URL no CA store is needed, so a container without one works.
-pub fn http_client(url: &str, ca_file: Option<&PathBuf>, headers: HeaderMap) -> Result<reqwest::Client, String> {
-    install_tls();
-    let mut builder = reqwest::Client::builder()
-        .default_headers(headers)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(5))
-        .pool_idle_timeout(Duration::from_secs(90))
-        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = ca_file {
-        let pem = std::fs::read(path).map_err(|error| format!("cannot read ca_file {}: {error}", path.display()))?;
-        let certs = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("ca_file {} is no PEM bundle: {error}", path.display()))?;
-        builder = builder.tls_certs_only(certs);
-    } else if url.starts_with("http://") {
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| {
-        format!("cannot set up TLS: {error}. Is there a CA store? Give a ca_file, or set SSL_CERT_FILE")
-    })
-}
-
-/// Makes ring the process's TLS provider; harmless when called twice.
-pub fn install_tls() {
-    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 impl Client {
@@ -99,25 +69,19 @@ impl Client {
             let name_of = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no header name"))?;
             headers.insert(name_of, secret(value.expose_secret(), name)?);
         }
-        if let Some(token) = &options.bearer {
-            headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", token.expose_secret()), "bearer token")?);
-        }
         let base = options.url.trim_end_matches('/').to_owned();
         let parsed = reqwest::Url::parse(&base).map_err(|error| format!("{base:?} is no URL: {error}"))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(format!("{base:?} is no http:// or https:// URL"));
         }
-        let mut url = parsed;
-        if let Some((user, password)) = &options.basic {
-            let unfit = |()| "the URL cannot carry basic authentication".to_owned();
-            url.set_username(user).map_err(unfit)?;
-            url.set_password(Some(password.expose_secret())).map_err(unfit)?;
+        let transport = Transport::new(&base, options.ca_file.as_deref(), headers)?;
+        let base = parsed.as_str().trim_end_matches('/').to_owned();
+        if phq::Client::from(transport.client(), &base).is_err() {
+            return Err("the Prometheus URL is not usable".to_owned());
         }
-        let http = http_client(&base, options.ca_file.as_ref(), headers)?;
-        let base = url.as_str().trim_end_matches('/').to_owned();
-        let inner =
-            phq::Client::from(http.clone(), &base).map_err(|_| "the Prometheus URL is not usable".to_owned())?;
-        Ok(Client { inner, http, base, timeout: options.timeout, max_response_bytes: options.max_response_bytes })
+        let authorization = options.authorization.clone();
+        let (timeout, max_response_bytes) = (options.timeout, options.max_response_bytes);
+        Ok(Client { transport, authorization, base, timeout, max_response_bytes })
     }
 
     // `nocache=1` in all of them: without it VictoriaMetrics hides its newest 30 s from everything but raw samples, and
@@ -125,27 +89,62 @@ impl Client {
 
     /// An instant query at `at_s`. `SELECTOR[90s]` answers with the raw samples of the last 90 s.
     pub async fn query(&self, expr: &str, at_s: i64) -> Result<Answer, Fault> {
-        let request =
-            self.inner.query(expr).at(at_s).timeout(self.server_timeout_ms()).query("nocache", "1").post_raw();
-        self.answer(request).await
+        self.answer(|header| async move {
+            let query = self.queries()?.query(expr).at(at_s).timeout(self.server_timeout_ms()).query("nocache", "1");
+            let query = match header {
+                Some(header) => query.header(AUTHORIZATION, header),
+                None => query,
+            };
+            query.post_raw().await
+        })
+        .await
     }
 
     /// A range query; `start_s`, `end_s` and `step_s` in seconds.
     pub async fn query_range(&self, expr: &str, start_s: i64, end_s: i64, step_s: i64) -> Result<Answer, Fault> {
-        let request = self
-            .inner
-            .query_range(expr, start_s, end_s, step_s as f64)
-            .timeout(self.server_timeout_ms())
-            .query("nocache", "1")
-            .post_raw();
-        self.answer(request).await
+        self.answer(|header| async move {
+            let query = self.queries()?.query_range(expr, start_s, end_s, step_s as f64);
+            let query = query.timeout(self.server_timeout_ms()).query("nocache", "1");
+            let query = match header {
+                Some(header) => query.header(AUTHORIZATION, header),
+                None => query,
+            };
+            query.post_raw().await
+        })
+        .await
+    }
+
+    /// The crate that builds queries, over the client of the moment.
+    fn queries(&self) -> Result<phq::Client, phq::Error> {
+        phq::Client::from(self.transport.client(), &self.base)
+    }
+
+    /// Sends what `request` makes of the `Authorization` of the moment; once more, where that was refused and has
+    /// changed since.
+    async fn authorised<E, F: Future<Output = Result<reqwest::Response, E>>>(
+        &self,
+        request: impl Fn(Option<HeaderValue>) -> F,
+    ) -> Result<reqwest::Response, E> {
+        let header = self.authorization.header();
+        let response = request(header.clone()).await?;
+        if !matches!(response.status().as_u16(), 401 | 403) {
+            return Ok(response);
+        }
+        match self.authorization.renewed(header.as_ref()) {
+            Some(renewed) => request(Some(renewed)).await,
+            None => Ok(response),
+        }
     }
 
     /// POSTs a body to a path under the base URL; the answer's body as it comes. An answer that is no success is a fault.
     pub async fn post(&self, path: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Body, Fault> {
-        let request = self.http.post(format!("{}/{path}", self.base)).headers(headers).body(body).send();
+        let url = format!("{}/{path}", self.base);
+        let request = |authorization: Option<HeaderValue>| {
+            let request = self.transport.client().post(&url).headers(headers.clone()).body(body.clone());
+            with(request, authorization).send()
+        };
         let begun = async {
-            let response = request.await.map_err(|error| unreachable(&error))?;
+            let response = self.authorised(request).await.map_err(|error| unreachable(&error))?;
             let status = response.status().as_u16();
             if status / 100 == 2 {
                 return Ok(Body { response, timeout: self.timeout });
@@ -158,9 +157,12 @@ impl Client {
 
     /// GETs JSON from a path under the base URL, for what is no query: metadata, label values, the server's own state.
     pub async fn get(&self, path: &str, pairs: &[(&str, String)]) -> Result<serde_json::Value, Fault> {
-        let request = self.http.get(format!("{}/{path}", self.base)).query(pairs).send();
+        let url = format!("{}/{path}", self.base);
+        let request = |authorization: Option<HeaderValue>| {
+            with(self.transport.client().get(&url).query(pairs), authorization).send()
+        };
         let whole = async {
-            let response = request.await.map_err(|error| unreachable(&error))?;
+            let response = self.authorised(request).await.map_err(|error| unreachable(&error))?;
             let status = response.status().as_u16();
             let body = self.body(response).await?;
             let answer: serde_json::Value = match serde_json::from_slice(&body) {
@@ -194,12 +196,12 @@ impl Client {
         i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX)
     }
 
-    async fn answer(
+    async fn answer<F: Future<Output = Result<reqwest::Response, phq::Error>>>(
         &self,
-        request: impl Future<Output = Result<reqwest::Response, phq::Error>>,
+        request: impl Fn(Option<HeaderValue>) -> F,
     ) -> Result<Answer, Fault> {
         let whole = async {
-            let response = request.await.map_err(|error| match &error {
+            let response = self.authorised(request).await.map_err(|error| match &error {
                 phq::Error::Client(inner) => std::error::Error::source(inner)
                     .and_then(|source| source.downcast_ref::<reqwest::Error>())
                     .map_or_else(|| Fault::Unreachable(error.to_string()), unreachable),
@@ -228,6 +230,13 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+}
+
+fn with(request: reqwest::RequestBuilder, authorization: Option<HeaderValue>) -> reqwest::RequestBuilder {
+    match authorization {
+        Some(header) => request.header(AUTHORIZATION, header),
+        None => request,
     }
 }
 

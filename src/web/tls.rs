@@ -84,7 +84,7 @@ impl PeerNames {
 }
 
 fn config_of(files: &TlsFiles) -> Result<ServerConfig, String> {
-    crate::prometheus::client::install_tls();
+    crate::outbound::install_tls();
     let chain = certificates(&files.cert_file)?;
     let key_pem = read(&files.key_file)?;
     let key = PrivateKeyDer::from_pem_slice(&key_pem)

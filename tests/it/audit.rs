@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use slowburn::audit::{Anchor, Kind, Log, Options, Receipt, Record, sink};
 use slowburn::clock::Clock;
+use slowburn::outbound::{Authorization, Transport};
 
 use crate::harness::parts::{eventually, http, serve};
 
@@ -388,8 +389,9 @@ async fn a_webhook_gets_the_newest_checkpoint_until_it_takes_one() {
     let server = serve(app).await;
     let url: reqwest::Url = format!("http://{}/notes", server.address).parse().expect("a URL");
     let _ = http();
-    let client = slowburn::notify::client(&url, None).expect("a client");
-    let webhook = sink::Webhook::new(url, client, Some("Bearer t0ken")).expect("a sink");
+    let transport = Transport::new(url.as_str(), None, Default::default()).expect("a client");
+    let header = Authorization::fixed(&"Bearer t0ken".into()).expect("a header");
+    let webhook = sink::Webhook::new(url, transport, header);
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options { sinks: vec![Box::new(webhook)], ..Options::new(folder.path()) };
     let log =

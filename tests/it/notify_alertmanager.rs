@@ -8,7 +8,8 @@ use slowburn::clock::Clock;
 use slowburn::engine::alert::{Alert, AlertKind};
 use slowburn::engine::severity::Sev;
 use slowburn::engine::{Labels, Seconds, Snapshot};
-use slowburn::notify::{Destination, Endpoint, Notifier, Schedule, Settings, client};
+use slowburn::notify::{Destination, Endpoint, Notifier, Schedule, Settings};
+use slowburn::outbound::Transport;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::alertmanager::{Alertmanager, SILENT};
@@ -63,9 +64,8 @@ pub fn quick() -> Settings {
 
 pub fn endpoint(url: &str) -> Endpoint {
     http();
-    let url = url.parse().expect("a URL");
-    let client = client(&url, None).expect("http needs no CA store");
-    Endpoint::new(url, client)
+    let transport = Transport::new(url, None, Default::default()).expect("http needs no CA store");
+    Endpoint::new(url.parse().expect("a URL"), transport)
 }
 
 /// A notifier of these Alertmanager peers, which is stopped when the test drops the guard.

@@ -135,7 +135,8 @@ async fn messages_are_signed_and_credentials_sent() {
     let mut receiver = TestReceiver::start().await;
     let key = SigningKey::new(&"whsec_c2xvd2J1cm4gdGVzdCBrZXk=".into()).expect("a key");
     let endpoint = endpoint(&format!("{}/hooks/slo?team=checkout", receiver.url()));
-    let endpoint = endpoint.authorization(&"Bearer t0ken".into()).expect("a header");
+    let header = slowburn::outbound::Authorization::fixed(&"Bearer t0ken".into()).expect("a header");
+    let endpoint = endpoint.authorization(header);
     let endpoint = endpoint.header("X-Routing-Key", &"k3y".into()).expect("a header");
     let endpoint = endpoint.header("webhook-signature", &"forged".into()).expect("a header");
     let destination = Destination::Webhook { endpoint, receiver: "people".into(), key: Some(key), min_severity: None };

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Sink;
+use crate::outbound::{Authorization, Transport};
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,25 +17,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Webhook {
     url: reqwest::Url,
-    client: reqwest::Client,
-    authorization: Option<HeaderValue>,
+    transport: Transport,
+    authorization: Authorization,
     /// Made on the sink's own thread: one may not end where others run.
     runtime: Option<Runtime>,
 }
 
 impl Webhook {
-    /// A receiver at `url`, reached through `client`, which must not follow redirects. `authorization` is the whole
-    /// header.
-    ///
-    /// # Errors
-    /// When the header cannot be sent. The error does not quote it.
-    pub fn new(url: reqwest::Url, client: reqwest::Client, authorization: Option<&str>) -> Result<Self, String> {
-        let authorization = authorization.map(|text| {
-            let mut value = HeaderValue::from_str(text).map_err(|_| "no HTTP header can carry the token".to_owned())?;
-            value.set_sensitive(true);
-            Ok::<_, String>(value)
-        });
-        Ok(Webhook { url, client, authorization: authorization.transpose()?, runtime: None })
+    /// A receiver at `url`, reached through `transport`.
+    pub fn new(url: reqwest::Url, transport: Transport, authorization: Authorization) -> Self {
+        Webhook { url, transport, authorization, runtime: None }
     }
 }
 
@@ -44,9 +36,9 @@ impl Sink for Webhook {
     }
 
     fn publish(&mut self, note: &str) -> Result<(), String> {
-        let mut request = self.client.post(self.url.clone()).timeout(TIMEOUT).body(note.to_owned());
+        let mut request = self.transport.client().post(self.url.clone()).timeout(TIMEOUT).body(note.to_owned());
         request = request.header(CONTENT_TYPE, "text/plain; charset=utf-8");
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.authorization.header() {
             request = request.header(AUTHORIZATION, authorization);
         }
         let at = self.url.origin().ascii_serialization();

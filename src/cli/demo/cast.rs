@@ -21,7 +21,7 @@ use crate::demo::fleet::Fleet;
 use crate::demo::story::{Beat, Line};
 use crate::engine::{SloState, Snapshot};
 use crate::gate::Identities;
-use crate::prometheus::client::http_client;
+use crate::outbound::Transport;
 use crate::spec;
 
 const OPERATOR: &str = "ai-operator/orca-ops";
@@ -113,7 +113,7 @@ impl Cast {
         lines: mpsc::UnboundedSender<Line>,
     ) -> Result<Self, String> {
         let base = base.trim_end_matches('/').to_owned();
-        let client = http_client(&base, None, Default::default())?;
+        let client = Transport::new(&base, None, Default::default())?.client();
         Ok(Cast { client, base, clock, fleet, world, audit_dir, tokens, lines })
     }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{Digest, Fault};
-use crate::prometheus::client::http_client;
+use crate::outbound::Transport;
 
 /// Longest wait for the API server.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ pub struct ReviewSettings {
 /// Asks the API server whose tokens are.
 pub struct TokenReview {
     settings: ReviewSettings,
-    client: reqwest::Client,
+    transport: Transport,
     slots: Semaphore,
     remembered: Mutex<HashMap<Digest, (i64, Option<String>)>>,
 }
@@ -80,8 +80,8 @@ impl TokenReview {
     /// # Errors
     /// The CA file cannot be used; for people.
     pub fn new(settings: ReviewSettings) -> Result<Self, String> {
-        let client = http_client(&settings.url, settings.ca_file.as_ref(), HeaderMap::new())?;
-        Ok(TokenReview { settings, client, slots: Semaphore::new(AT_ONCE), remembered: Mutex::default() })
+        let transport = Transport::new(&settings.url, settings.ca_file.as_deref(), HeaderMap::new())?;
+        Ok(TokenReview { settings, transport, slots: Semaphore::new(AT_ONCE), remembered: Mutex::default() })
     }
 
     /// The user name of a token at `now_ms`.
@@ -110,7 +110,7 @@ impl TokenReview {
             "spec": {"token": token, "audiences": [self.settings.audience]},
         });
         let url = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.settings.url);
-        let sent = self.client.post(url).bearer_auth(own.expose_secret()).json(&review).send().await;
+        let sent = self.transport.client().post(url).bearer_auth(own.expose_secret()).json(&review).send().await;
         // An error of the client names the URL, never the body.
         let mut answer = sent.map_err(|error| unavailable(&error.without_url()))?;
         if !answer.status().is_success() {

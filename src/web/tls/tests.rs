@@ -69,7 +69,7 @@ async fn served(tls: Arc<Tls>) -> SocketAddr {
 }
 
 async fn ask(at: SocketAddr, trusted: &Authority, bring: Option<(String, String)>) -> Result<String, reqwest::Error> {
-    crate::prometheus::client::install_tls();
+    crate::outbound::install_tls();
     let ca = reqwest::Certificate::from_pem(trusted.pem.as_bytes()).expect("a certificate");
     let mut client = reqwest::Client::builder().tls_certs_only([ca]).resolve("slowburn.test", at);
     if let Some((certificate, key)) = bring {

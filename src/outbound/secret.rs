@@ -1,4 +1,4 @@
-//! Secrets in files: read when they are used, so that a rotated token needs no restart, and never printed.
+//! A file that holds one secret.
 
 use std::fmt;
 use std::fs::File;
