@@ -185,6 +185,17 @@ impl Scenario {
         Scenario { zeros: true, ..self }
     }
 
+    /// The same as a Prometheus from 3.0 on stores it: bounds of buckets are spelled as numbers with a point (`1.0`,
+    /// `1e+06`), however the target spells them.
+    pub fn with_bounds_spelled_anew(mut self) -> Self {
+        for series in &mut self.series {
+            if let Some(bound) = series.labels.get("le").and_then(|le| le.parse::<f64>().ok()) {
+                Arc::make_mut(&mut series.labels).set("le", value::spelled_bound(bound));
+            }
+        }
+        self
+    }
+
     /// Takes in another scenario, as one Prometheus scrapes many services.
     pub fn join(&mut self, other: Scenario) {
         let shift = self.pods.len();

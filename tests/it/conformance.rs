@@ -94,6 +94,10 @@ async fn compare(real: Generation, generation: simulated::Generation) {
     let clock = Clock::scaled(END * 1000, 0.0);
     let server = {
         let behaviour = simulated::Behaviour { generation, remote_read: true, ..Default::default() };
+        let data = match generation {
+            simulated::Generation::V2_42 => data,
+            _ => data.with_bounds_spelled_anew(),
+        };
         let data = watch::channel(Arc::new(data)).1;
         tokio::spawn(simulated::serve_as(behaviour, listener, data, clock, stop.clone()))
     };

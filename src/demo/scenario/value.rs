@@ -118,3 +118,30 @@ impl Histogram {
         self.total.without(under)
     }
 }
+
+/// A bound as Prometheus spells it from 3.0 on: Go's shortest `%g`, with `.0` where that is a whole number.
+pub(super) fn spelled_bound(bound: f64) -> String {
+    if bound.is_infinite() {
+        return if bound > 0.0 { "+Inf".into() } else { "-Inf".into() };
+    }
+    let text = format!("{bound:e}");
+    let (digits, exponent) = text.split_once('e').expect("an exponent was asked for");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    match exponent {
+        -4..6 if bound.fract() == 0.0 => format!("{bound:.1}"),
+        -4..6 => bound.to_string(),
+        _ => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_spelled_as_prometheus_three_spells_them() {
+        let spelled = [1.0, 0.5, 2.5, 10.0, 1e5, 1e6, 1_234_567.0, 1e-5, 0.0001, f64::INFINITY].map(spelled_bound);
+        let want = ["1.0", "0.5", "2.5", "10.0", "100000.0", "1e+06", "1.234567e+06", "1e-05", "0.0001", "+Inf"];
+        assert_eq!(spelled, want);
+    }
+}
