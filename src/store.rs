@@ -33,7 +33,7 @@ use crate::engine::ledger::HourRecord;
 use crate::engine::{Labels, Ledger, SeriesStatus, SliceDelta};
 
 /// Version of the tables; a file of another version is refused, never guessed at.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Slices stay in the journal this long, seconds: longer than the fine tier reaches.
 const JOURNAL_S: i64 = 7 * 3600;
 /// Five-minute slots of an hour are kept this long, hours: longer than the ledger's own tier reaches.

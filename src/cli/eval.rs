@@ -237,7 +237,11 @@ fn counts(left: Option<f64>, window: &WindowStatus) -> [String; 4] {
         Some(bounds) => format!("{} ({} to {})", window.bad, bounds.least, bounds.most),
         None => window.bad.to_string(),
     };
-    [percent(left, 1), percent(window.error_ratio, 4), window.total.to_string(), bad]
+    let total = match window.undecided {
+        Some(undecided @ 1..) => format!("{} ({undecided} undecided)", window.total),
+        _ => window.total.to_string(),
+    };
+    [percent(left, 1), percent(window.error_ratio, 4), total, bad]
 }
 
 fn row(slo: &Slo, status: &SeriesStatus) -> [String; 9] {

@@ -92,7 +92,9 @@ pub fn add_bounds(slo: &Slo, series: &SeriesLedger, ends: [&SeriesLedger; 2], st
     // Ends that do not know all that the series knows were not kept all the time.
     let between = |own: &Window, least: &Window, most: &Window| {
         let whole = [least, most].iter().all(|end| end.sum.known == own.sum.known);
-        whole.then_some(BadBounds { least: least.bad, most: most.bad })
+        // Verdicts on slices need not lie in the order of what they are made of.
+        let bad = [least.bad, own.bad, most.bad];
+        whole.then(|| BadBounds { least: bad.into_iter().min().unwrap_or(0), most: bad.into_iter().max().unwrap_or(0) })
     };
     for (i, window) in status.windows.iter_mut().enumerate() {
         window.bad_bounds = between(&windows[i], &least[i], &most[i]);

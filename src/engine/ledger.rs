@@ -6,6 +6,7 @@
 //! Deliberately absent: budgets and burn rates (`burn`), samples and increments (`query`).
 
 mod cut;
+mod evidence;
 mod hours;
 mod interval;
 mod judge;
@@ -67,10 +68,12 @@ pub struct WindowSum {
     pub total: u64,
     /// Bad events.
     pub bad: u64,
-    /// Slices judged good or bad (quantile SLIs).
+    /// Slices judged (quantile SLIs): good, bad or undecided.
     pub judged: u64,
     /// Slices judged bad.
     pub judged_bad: u64,
+    /// Judged slices of which the evidence says neither; they count as good.
+    pub undecided: u64,
     /// Slices known or partial.
     pub known: u64,
     /// Slices partial.
@@ -90,6 +93,7 @@ impl Sub for WindowSum {
             bad: self.bad.saturating_sub(part.bad),
             judged: self.judged.saturating_sub(part.judged),
             judged_bad: self.judged_bad.saturating_sub(part.judged_bad),
+            undecided: self.undecided.saturating_sub(part.undecided),
             known: self.known.saturating_sub(part.known),
             partial: self.partial.saturating_sub(part.partial),
             slices: self.slices.saturating_sub(part.slices),

@@ -119,6 +119,10 @@ pub struct WindowStatus {
     pub total: u64,
     /// Bad ones among them.
     pub bad: u64,
+    /// Judged slices among them of which the evidence says neither good nor bad; they count as good. `None` where slices
+    /// are not judged on evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<u64>,
     /// `bad / total`; `None` without events.
     pub error_ratio: Option<f64>,
     /// `error_ratio / budget`.

@@ -2,7 +2,7 @@
 
 use super::exclusion::Cuts;
 use super::ledger::{STEP_MAX_S, SeriesLedger, WindowSum};
-use super::slo::Slo;
+use super::slo::{Slo, Unit};
 use super::status::WindowStatus;
 use super::{Labels, Seconds};
 
@@ -30,7 +30,18 @@ impl Reading<'_> {
         let ratio = (counted > 0 && !unread).then(|| counted_bad as f64 / counted as f64);
         let scale = self.slo.unit.scale();
         let (total, bad) = ((counted + scale / 2) / scale, (counted_bad + scale / 2) / scale);
-        Window { length_s, sum, total, bad, ratio, burn: ratio.map(|ratio| ratio / self.slo.budget()), unread }
+        let judged_on_evidence = matches!(self.slo.unit, Unit::QuantileSlices { .. });
+        let undecided = judged_on_evidence.then_some(sum.undecided);
+        Window {
+            length_s,
+            sum,
+            total,
+            bad,
+            undecided,
+            ratio,
+            burn: ratio.map(|ratio| ratio / self.slo.budget()),
+            unread,
+        }
     }
 }
 
@@ -41,6 +52,8 @@ pub(super) struct Window {
     pub sum: WindowSum,
     pub total: u64,
     pub bad: u64,
+    /// Judged slices that are neither, where slices are judged on evidence.
+    pub undecided: Option<u64>,
     /// Bad ones of all.
     ratio: Option<f64>,
     /// Burn rate.
@@ -60,6 +73,7 @@ impl Window {
             window_s: self.length_s,
             total: self.total,
             bad: self.bad,
+            undecided: self.undecided,
             error_ratio: self.ratio,
             burn_rate: self.burn,
             bad_bounds: None,

@@ -210,6 +210,7 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
             window_s: 30 * DAY,
             total: 0,
             bad: 0,
+            undecided: None,
             error_ratio: None,
             burn_rate: None,
             bad_bounds: None,
@@ -436,7 +437,7 @@ fn what_cannot_be_used_says_why() {
     drop(Store::open(&newer, RES, HashMap::new()).expect("a new one"));
     Connection::open(newer.join("state.db")).and_then(|db| db.pragma_update(None, "user_version", 7)).expect("set");
     let error = open(&newer);
-    assert!(error.contains("version 7, this Slowburn reads version 1"), "{error}");
+    assert!(error.contains("version 7, this Slowburn reads version 2"), "{error}");
 }
 
 #[test]

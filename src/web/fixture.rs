@@ -83,7 +83,15 @@ fn series(slo: &Slo, labels: &[(&str, &str)], state: SloState, burn: (f64, f64),
         let bad = (total as f64 * ratio).round() as u64;
         let interpolated = matches!(slo.unit, Unit::QuantileSlices { .. });
         let bad_bounds = interpolated.then_some(BadBounds { least: bad / 2, most: 2 * bad });
-        WindowStatus { window_s, total, bad, error_ratio: Some(ratio), burn_rate: Some(rate), bad_bounds }
+        WindowStatus {
+            window_s,
+            total,
+            bad,
+            undecided: None,
+            error_ratio: Some(ratio),
+            burn_rate: Some(rate),
+            bad_bounds,
+        }
     };
     let clause = |clause: &BurnClause| {
         let (burn_long, burn_short) = (burn_of(clause.long_s), burn_of(clause.short_s));

@@ -34,8 +34,15 @@ fn slo(id: &str) -> Arc<Slo> {
 }
 
 fn series(at: Seconds, state: SloState, short: f64, long: f64) -> SeriesStatus {
-    let window =
-        WindowStatus { window_s: 1, total: 1, bad: 0, error_ratio: Some(0.0), burn_rate: Some(0.0), bad_bounds: None };
+    let window = WindowStatus {
+        window_s: 1,
+        total: 1,
+        bad: 0,
+        undecided: None,
+        error_ratio: Some(0.0),
+        burn_rate: Some(0.0),
+        bad_bounds: None,
+    };
     SeriesStatus {
         labels: Labels::new(),
         at,

@@ -74,6 +74,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             window_s: 2_592_000,
             total: 1000,
             bad: 1,
+            undecided: None,
             error_ratio: Some(0.001),
             burn_rate: Some(1.0),
             bad_bounds: None,

@@ -568,9 +568,9 @@ fn a_quantile_sli_counts_judged_slices() {
     slo.unit = Unit::QuantileSlices { quantile: 0.95 };
     let mut ledger = SeriesLedger::new(RES, slo.unit, slo.window_s);
     ledger.apply(&slices(ONSET - 3600, 100, 100, 5));
-    ledger.apply(&slices(ONSET - 600, 20, 100, 6));
+    ledger.apply(&slices(ONSET - 600, 20, 100, 20));
     let status = at(&slo, &ledger, ONSET);
-    assert_eq!((status.window.total, status.window.bad), (120, 20));
+    assert_eq!((status.window.total, status.window.bad, status.window.undecided), (120, 20, Some(100)));
     assert_eq!(status.state, SloState::FastBurn);
 }
 

@@ -96,5 +96,7 @@ impl SeriesLedger {
 fn possible(slot: Slot, (slices, verdicts): (u32, u32)) -> Slot {
     let known = slot.known.min(slices);
     let judged = slot.judged.min(verdicts);
-    Slot { known, partial: slot.partial.min(known), judged, judged_bad: slot.judged_bad.min(judged), ..slot }
+    let judged_bad = slot.judged_bad.min(judged);
+    let undecided = slot.undecided.min(judged - judged_bad);
+    Slot { known, partial: slot.partial.min(known), judged, judged_bad, undecided, ..slot }
 }

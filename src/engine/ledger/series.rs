@@ -13,6 +13,7 @@
 //! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
 //! partial. Times beyond year 5000 are refused.
 
+use super::evidence::Verdict;
 use super::judge::Judge;
 use super::tier::{Block, FineBlock, HourBlock, MidBlock, Slot, Tier};
 use super::{Applied, Coverage, SliceDelta, WindowSum};
@@ -140,8 +141,9 @@ impl SeriesLedger {
             slot.bad = slot.bad.saturating_add(delta.bad);
         };
         let mut news = Slot { known: 1, partial: partial.into(), ..Slot::default() };
-        // A verdict stands in the first slice of those judged as one: they are held all, or none.
-        let first = delta.slice.div_euclid(self.per_verdict()) * self.per_verdict();
+        // Slices that are judged by each other are held all, or none.
+        let group = self.judged_together();
+        let first = delta.slice.div_euclid(group) * group;
         let held = first == delta.slice || self.fine.edit(first, |_| ()).is_some();
         let edit = held.then(|| {
             self.fine.edit(delta.slice, |slot| {
@@ -163,8 +165,8 @@ impl SeriesLedger {
                 judge.set_aside(self, delta);
             }
             None => {
-                if let Some(bad) = judge.alone(delta.total, delta.bad) {
-                    (news.judged, news.judged_bad) = (1, bad.into());
+                if let Some(verdict) = judge.alone(delta.total, delta.bad) {
+                    news = verdict.counted(news, 1);
                 }
             }
         }
@@ -200,19 +202,20 @@ impl SeriesLedger {
         ((span_s / self.resolution_s) as u32, (span_s / self.slice_s()) as u32)
     }
 
-    /// Books the judgement of the `nth` slice that is judged: `Some(bad)`, or `None` for idle or not judged.
-    pub(super) fn book_judgement(&mut self, nth: i64, verdict: Option<bool>) {
+    /// Books the judgement of the `nth` slice that is judged; `None` for idle or not judged.
+    pub(super) fn book_judgement(&mut self, nth: i64, verdict: Option<Verdict>) {
         let slice = nth * self.per_verdict();
-        let (judged, judged_bad) = (u32::from(verdict.is_some()), u32::from(verdict == Some(true)));
+        let news = verdict.map_or(Slot::default(), |verdict| verdict.counted(Slot::default(), 1));
         let old = self.fine.get(slice);
-        if (old.judged, old.judged_bad) == (judged, judged_bad) {
+        if (old.judged, old.judged_bad, old.undecided) == (news.judged, news.judged_bad, news.undecided) {
             return;
         }
-        self.fine.edit(slice, |slot| (slot.judged, slot.judged_bad) = (judged, judged_bad));
         let change = |slot: &mut Slot| {
-            slot.judged = (slot.judged + judged).saturating_sub(old.judged);
-            slot.judged_bad = (slot.judged_bad + judged_bad).saturating_sub(old.judged_bad);
+            slot.judged = (slot.judged + news.judged).saturating_sub(old.judged);
+            slot.judged_bad = (slot.judged_bad + news.judged_bad).saturating_sub(old.judged_bad);
+            slot.undecided = (slot.undecided + news.undecided).saturating_sub(old.undecided);
         };
+        self.fine.edit(slice, change);
         let time = slice * self.resolution_s;
         self.mid.edit(time.div_euclid(MID_S), change);
         self.hour.edit(time.div_euclid(HOUR_S), change);
@@ -221,22 +224,18 @@ impl SeriesLedger {
     /// Adds history that is known only in one step of `span_s` (300 or 3600 s), `start` on that grid. It goes to the
     /// tiers of that or a coarser grid, and only where nothing is known yet: what was seen slice by slice stays.
     /// All slices of the span count as known (or partial). For a quantile SLI the span is judged as a whole: all of
-    /// its slices good, bad, or idle when it holds too few events. `false` when nothing was booked.
+    /// its slices good, bad, undecided, or idle without events. `false` when nothing was booked.
     pub fn apply_coarse(&mut self, start: Seconds, span_s: i64, total: u64, bad: u64, coverage: Coverage) -> bool {
         let sane = (-TIME_MAX_S..TIME_MAX_S).contains(&start) && start.rem_euclid(span_s.max(1)) == 0;
         if !sane || ![MID_S, HOUR_S].contains(&span_s) || coverage == Coverage::Unknown {
             return false;
         }
         let (slices, verdicts) = self.most_in(span_s);
-        let verdict = self.judge().alone(total, bad);
-        let news = Slot {
-            total,
-            bad,
-            known: slices,
-            partial: if coverage == Coverage::Partial { slices } else { 0 },
-            judged: if verdict.is_some() { verdicts } else { 0 },
-            judged_bad: if verdict == Some(true) { verdicts } else { 0 },
-        };
+        let partial = if coverage == Coverage::Partial { slices } else { 0 };
+        let mut news = Slot { total, bad, known: slices, partial, ..Slot::default() };
+        if let Some(verdict) = self.judge().alone(total, bad) {
+            news = verdict.counted(news, verdicts);
+        }
         let booked = if span_s == HOUR_S {
             self.mid_behind(start);
             self.hour.get(start.div_euclid(HOUR_S)).known == 0 && self.book_hour(start, news)
@@ -309,6 +308,7 @@ impl SeriesLedger {
             bad: sum.bad,
             judged: sum.judged.into(),
             judged_bad: sum.judged_bad.into(),
+            undecided: sum.undecided.into(),
             known: sum.known.into(),
             partial: sum.partial.into(),
             slices: slices as u64,
@@ -390,10 +390,19 @@ impl SeriesLedger {
         Judge::new(self.unit, self.resolution_s, self.per_verdict())
     }
 
-    /// First slice of the fine tier with which it holds all that are judged as one.
+    /// How many slices are held together: those judged as one, and of a quantile SLI those of 5 minutes, for the spans
+    /// that decide on a slice begin where it does, or where 5 minutes do.
+    pub(super) fn judged_together(&self) -> i64 {
+        match self.unit {
+            Unit::QuantileSlices { .. } => MID_S / self.resolution_s,
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => self.per_verdict(),
+        }
+    }
+
+    /// First slice of the fine tier with which it holds all that are judged together.
     pub(super) fn whole_from(&self) -> i64 {
         let from = self.fine.from();
-        from.saturating_add(from.wrapping_neg().rem_euclid(self.per_verdict()))
+        from.saturating_add(from.wrapping_neg().rem_euclid(self.judged_together()))
     }
 
     /// Index of the newest slice that is known or partial. Of history restored or filled in coarse steps it is the
@@ -447,6 +456,7 @@ fn add_bounded(slot: &mut Slot, news: Slot, slices: u32, verdicts: u32) {
     slot.partial = (slot.partial + news.partial).min(slot.known);
     slot.judged = (slot.judged + news.judged).min(verdicts);
     slot.judged_bad = (slot.judged_bad + news.judged_bad).min(slot.judged);
+    slot.undecided = (slot.undecided + news.undecided).min(slot.judged - slot.judged_bad);
 }
 
 /// The sum over `[start, end)`: whole slots of `slot_s` seconds from `tier`; of a slot cut by an edge what `finer` knows

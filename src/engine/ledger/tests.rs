@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::evidence::Verdict;
 use super::*;
 use crate::engine::Unit;
 
@@ -36,33 +37,66 @@ impl Model {
         }
     }
 
-    fn verdict(&self, slice: i64) -> Option<bool> {
-        let over = |total: u64, bad: u64| bad * 20 > total;
-        let (total, bad, coverage) = *self.0.get(&slice)?;
-        match coverage {
-            Coverage::Unknown => None,
-            _ if total >= 20 => Some(over(total, bad)),
-            Coverage::Partial => None,
-            Coverage::Known => (1..=120).find_map(|span| {
-                let slices = self.0.range(slice - span + 1..=slice).map(|(_, slice)| slice);
-                let (total, bad) = slices.fold((0, 0), |sum, slice| (sum.0 + slice.0, sum.1 + slice.1));
-                (total >= 20).then(|| over(total, bad))
-            }),
-        }
+    fn counts(&self, from: i64, to: i64) -> (u64, u64) {
+        self.0.range(from..=to).fold((0, 0), |sum, (_, slice)| (sum.0 + slice.0, sum.1 + slice.1))
     }
 
-    /// Slices `from..to`.
-    fn window(&self, from: i64, to: i64, judged: bool) -> WindowSum {
+    fn is_judged(&self, slice: i64) -> bool {
+        self.0.get(&slice).is_some_and(|&(total, _, coverage)| match coverage {
+            Coverage::Unknown => false,
+            Coverage::Partial => total > 0,
+            Coverage::Known => true,
+        })
+    }
+
+    /// The spans that end with a slice: from each slice of its 5 minutes, and from each earlier 5 minutes of an hour.
+    fn spans(end: i64) -> impl Iterator<Item = i64> {
+        (end - 119..=end).rev().filter(move |from| from.div_euclid(10) == end.div_euclid(10) || from % 10 == 0)
+    }
+
+    /// The slices that are bad because of the span that ends with `end`.
+    fn broken(&self, end: i64) -> Option<std::ops::RangeInclusive<i64>> {
+        let over = |slice: i64| {
+            let (total, bad) = self.counts(slice, slice);
+            bad * 20 > total
+        };
+        let evident = |&from: &i64| {
+            let (total, bad) = self.counts(from, end);
+            evidence::Test::of(P95.share()).is_broken(total, bad)
+        };
+        let from = Self::spans(end).find(evident).filter(|_| self.is_judged(end) && over(end))?;
+        Some((from..=end).find(|&slice| over(slice))?..=end)
+    }
+
+    /// What is said of every slice.
+    fn verdicts(&self) -> BTreeMap<i64, Verdict> {
+        let test = evidence::Test::of(P95.share());
+        let judged = || self.0.keys().copied().filter(|&slice| self.is_judged(slice));
+        let own = |slice: i64| {
+            let spans = || Self::spans(slice).map(|from| self.counts(from, slice)).filter(|counts| counts.0 > 0);
+            let kept = spans().any(|(total, bad)| test.is_kept(total, bad));
+            spans().next().map(|_| (slice, if kept { Verdict::Good } else { Verdict::Undecided }))
+        };
+        let mut verdicts: BTreeMap<i64, Verdict> = judged().filter_map(own).collect();
+        for bad in judged().filter_map(|end| self.broken(end)) {
+            verdicts.extend(bad.filter(|&slice| self.is_judged(slice)).map(|slice| (slice, Verdict::Bad)));
+        }
+        verdicts
+    }
+
+    /// Slices `from..to`, with what is said of them.
+    fn window(&self, from: i64, to: i64, verdicts: &BTreeMap<i64, Verdict>) -> WindowSum {
         let mut sum = WindowSum { slices: (to - from) as u64, ..WindowSum::default() };
-        for (slice, (total, bad, coverage)) in self.0.range(from..to) {
+        for (total, bad, coverage) in self.0.range(from..to).map(|(_, slice)| slice) {
             sum.total += total;
             sum.bad += bad;
             sum.known += u64::from(*coverage != Coverage::Unknown);
             sum.partial += u64::from(*coverage == Coverage::Partial);
-            if let Some(bad) = self.verdict(*slice).filter(|_| judged) {
-                sum.judged += 1;
-                sum.judged_bad += u64::from(bad);
-            }
+        }
+        for verdict in verdicts.range(from..to).map(|(_, verdict)| verdict) {
+            sum.judged += 1;
+            sum.judged_bad += u64::from(*verdict == Verdict::Bad);
+            sum.undecided += u64::from(*verdict == Verdict::Undecided);
         }
         sum
     }
@@ -130,11 +164,12 @@ proptest! {
             model.apply(read);
         }
         let Some(newest) = ledger.newest() else { return Ok(()) };
+        let verdicts = model.verdicts();
         for (back, slices) in windows {
             let end = newest + 3 - back;
             let fine_from = newest - 740;
             if end - slices >= fine_from {
-                prop_assert_eq!(ledger.window(end * RES + 7, slices * RES), model.window(end - slices, end, true));
+                prop_assert_eq!(ledger.window(end * RES + 7, slices * RES), model.window(end - slices, end, &verdicts));
             }
         }
     }
@@ -147,13 +182,13 @@ proptest! {
             model.apply(read);
         }
         let Some(newest) = ledger.newest() else { return Ok(()) };
-        let newest_hour = newest.div_euclid(120);
+        let (newest_hour, verdicts) = (newest.div_euclid(120), model.verdicts());
         for (back, length) in hours {
             let to = newest_hour + 1 - back;
             let from = (to - length).max(newest_hour - 767);
             if from < to {
                 let sum = ledger.window(to * 3600, (to - from) * 3600);
-                prop_assert_eq!(sum, model.window(from * 120, to * 120, true), "hours {}..{} of {}", from, to, newest_hour);
+                prop_assert_eq!(sum, model.window(from * 120, to * 120, &verdicts), "hours {}..{} of {}", from, to, newest_hour);
             }
         }
     }
@@ -164,15 +199,16 @@ proptest! {
         ledger.apply(&history);
         model.apply(&history);
         let Some(newest) = ledger.newest() else { return Ok(()) };
+        let verdicts = model.verdicts();
         for (back, length) in edges {
             let (from, to) = (newest - back - length, newest + 1 - back);
             let sum = ledger.window(to * RES, (to - from) * RES);
             prop_assert!(sum.bad <= sum.total && sum.judged_bad <= sum.judged && sum.partial <= sum.known);
             if newest - from < 700 * 120 {
                 // Both edges grown outwards, and inwards, to whole hours.
-                let outer = model.window(from.div_euclid(120) * 120, (to + 119).div_euclid(120) * 120, true);
+                let outer = model.window(from.div_euclid(120) * 120, (to + 119).div_euclid(120) * 120, &verdicts);
                 let (inner_from, inner_to) = ((from + 119).div_euclid(120) * 120, to.div_euclid(120) * 120);
-                let inner = model.window(inner_from, inner_to.max(inner_from), true);
+                let inner = model.window(inner_from, inner_to.max(inner_from), &verdicts);
                 prop_assert!(sum.total <= outer.total && inner.total <= sum.total);
                 prop_assert!(sum.known <= outer.known && inner.known <= sum.known);
                 prop_assert!(sum.judged_bad <= outer.judged_bad && inner.judged_bad <= sum.judged_bad);
@@ -267,39 +303,65 @@ fn partial_stays_partial() {
 }
 
 #[test]
-fn five_percent_of_twenty_is_not_over_five_percent() {
-    let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
-    ledger.apply(&[
-        known(ORIGIN, 20, 1),
-        known(ORIGIN + 1, 20, 2),
-        known(ORIGIN + 2, 100, 5),
-        known(ORIGIN + 3, 100, 6),
-    ]);
-    let sum = ledger.window((ORIGIN + 4) * RES, 4 * RES);
-    assert_eq!((sum.judged, sum.judged_bad), (4, 2));
-    for (quantile, events) in [(0.5, 2), (0.9, 10), (0.99, 100), (0.999, 1000), (0.75, 4)] {
+fn a_sample_over_the_promise_is_no_evidence_yet() {
+    let all = |ledger: &SeriesLedger| {
+        let sum = ledger.window((ORIGIN + 1) * RES, RES);
+        (sum.judged, sum.judged_bad, sum.undecided)
+    };
+    for (quantile, events, slow, expected) in [
+        (0.95, 20, 0, (1, 0, 1)),
+        (0.95, 20, 2, (1, 0, 1)),
+        (0.95, 20, 5, (1, 0, 1)),
+        (0.95, 20, 7, (1, 1, 0)),
+        (0.95, 3, 3, (1, 1, 0)),
+        (0.95, 1, 1, (1, 0, 1)),
+        (0.95, 100, 0, (1, 0, 0)),
+        (0.95, 2000, 100, (1, 0, 1)),
+        (0.95, 2000, 140, (1, 1, 0)),
+        (0.99, 20, 4, (1, 1, 0)),
+        (0.5, 40, 25, (1, 0, 1)),
+        (0.5, 40, 35, (1, 1, 0)),
+    ] {
         let mut ledger = SeriesLedger::new(RES, Unit::QuantileSlices { quantile }, 30 * DAY);
-        ledger.apply(&[known(ORIGIN, events, 1)]);
-        let alone = ledger.window((ORIGIN + 1) * RES, RES);
-        assert_eq!((alone.judged, alone.judged_bad), (1, 0), "p{quantile}: 1 of {events} is the share itself");
-        ledger.apply(&[known(ORIGIN, 0, 1)]);
-        assert_eq!(ledger.window((ORIGIN + 1) * RES, RES).judged_bad, 1, "p{quantile}: 2 of {events} is over it");
+        ledger.apply(&[known(ORIGIN, events, slow)]);
+        assert_eq!(all(&ledger), expected, "p{quantile}: {slow} of {events}");
     }
 }
 
 #[test]
-fn a_late_event_changes_the_verdict_of_the_quiet_hour_after_it() {
+fn a_fault_that_shows_over_half_an_hour_is_bad_for_that_half_hour() {
+    // One request a minute, every fifth slow for 40 minutes.
+    let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
+    let slow = |slice: i64| (120..200).contains(&slice) && slice % 10 == 4;
+    for slice in 0..320 {
+        let total = u64::from(slice % 2 == 0);
+        ledger.apply(&[known(ORIGIN + slice, total, u64::from(slow(slice)))]);
+    }
+    let bad = |from: i64, to: i64| ledger.window((ORIGIN + to) * RES, (to - from) * RES).judged_bad;
+    assert_eq!(bad(0, 124), 0, "nothing slow has come");
+    assert_eq!(bad(124, 195), 71, "from the first slow one to the last");
+    assert_eq!(bad(195, 320), 0, "what comes after is not bad");
+}
+
+#[test]
+fn a_late_event_changes_the_verdict_of_the_hour_around_it() {
     let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
     let mut quiet: Vec<SliceDelta> = (0..200).map(|slice| known(ORIGIN + slice, 0, 0)).collect();
-    quiet[0].total = 20;
+    (quiet[0].total, quiet[40].total) = (3, 3);
+    quiet[40].bad = 2;
     ledger.apply(&quiet);
-    let all = |ledger: &SeriesLedger| ledger.window((ORIGIN + 200) * RES, 200 * RES);
-    assert_eq!((all(&ledger).judged, all(&ledger).judged_bad), (120, 0), "idle after an hour");
+    let all = |ledger: &SeriesLedger| {
+        let sum = ledger.window((ORIGIN + 200) * RES, 200 * RES);
+        (sum.judged, sum.judged_bad, sum.undecided)
+    };
+    assert_eq!(all(&ledger), (160, 0, 160), "idle after an hour without events");
     let applied = ledger.apply(&[known(ORIGIN, 0, 2)]);
     assert_eq!(applied, Applied { dropped: 0, corrected: 1 });
-    assert_eq!((all(&ledger).judged, all(&ledger).judged_bad), (120, 120));
+    assert_eq!(all(&ledger), (160, 41, 119), "four of six, over the span between them");
     let hours = ledger.window((ORIGIN + 240) * RES, 30 * DAY);
-    assert_eq!((hours.judged, hours.judged_bad), (120, 120), "the coarse tiers follow");
+    assert_eq!((hours.judged, hours.judged_bad), (160, 41), "the coarse tiers follow");
+    ledger.apply(&[known(ORIGIN + 20, 200, 0)]);
+    assert_eq!(all(&ledger).1, 0, "and back, where they were few of many");
 }
 
 #[test]
@@ -325,11 +387,11 @@ fn coarse_history_never_covers_what_was_seen() {
 fn a_coarse_span_of_a_quantile_sli_is_judged_as_a_whole() {
     let start = ORIGIN * RES;
     let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
-    for (step, total, bad) in [(0, 1000, 51), (1, 1000, 50), (2, 19, 19)] {
+    for (step, total, bad) in [(0, 1000, 80), (1, 1000, 50), (2, 0, 0)] {
         assert!(ledger.apply_coarse(start + step * 300, 300, total, bad, Coverage::Known));
     }
     let sum = ledger.window(start + 900, 900);
-    assert_eq!((sum.judged, sum.judged_bad, sum.known), (20, 10, 30));
+    assert_eq!((sum.judged, sum.judged_bad, sum.undecided, sum.known), (20, 10, 10, 30));
 }
 
 #[test]
@@ -441,8 +503,15 @@ fn absurd_input_is_refused_and_breaks_nothing() {
         assert!(!ledger.apply_coarse(end / 3600 * 3600, 3600, 1, 1, Coverage::Known));
     }
     assert_eq!(ledger.window((ORIGIN + 1) * RES, 30 * DAY).total, 30);
-    let forged =
-        Slot { total: u64::MAX, bad: 0, known: u32::MAX, partial: u32::MAX, judged: u32::MAX, judged_bad: u32::MAX };
+    let forged = Slot {
+        total: u64::MAX,
+        bad: 0,
+        known: u32::MAX,
+        partial: u32::MAX,
+        judged: u32::MAX,
+        judged_bad: u32::MAX,
+        undecided: u32::MAX,
+    };
     ledger.restore_hour(&HourRecord { hour: ORIGIN / 120 - 1, slot: forged, fine: vec![forged; 50] });
     let sum = ledger.window(ORIGIN * RES, 3600);
     assert_eq!((sum.known, sum.judged_bad), (120, 120));
@@ -450,7 +519,8 @@ fn absurd_input_is_refused_and_breaks_nothing() {
 
 #[test]
 fn slices_out_of_order_are_judged_all_the_same() {
-    let slices: Vec<SliceDelta> = (0..100).map(|slice| known(ORIGIN + slice, 3, u64::from(slice % 5 == 0))).collect();
+    let slices: Vec<SliceDelta> =
+        (0..100).map(|slice| known(ORIGIN + slice, 3, 3 * u64::from(slice % 5 == 0))).collect();
     let (mut forward, mut backward) = (SeriesLedger::new(RES, P95, 30 * DAY), SeriesLedger::new(RES, P95, 30 * DAY));
     forward.apply(&slices);
     backward.apply(&slices.iter().rev().copied().collect::<Vec<_>>());
@@ -479,13 +549,13 @@ fn every_resolution_keeps_six_hours_fine_and_adds_up() {
 }
 
 #[test]
-fn a_young_series_is_small_and_an_old_one_under_40_kb() {
+fn a_young_series_is_small_and_an_old_one_under_40_kib() {
     let mut ledger = SeriesLedger::new(RES, P95, 30 * DAY);
     let slices: Vec<SliceDelta> = (0..40 * 2880).map(|slice| known(ORIGIN + slice, 1000, 1)).collect();
     ledger.apply(&slices[..120]);
     assert!(ledger.bytes() < 4000, "{} bytes after an hour", ledger.bytes());
     ledger.apply(&slices[120..]);
-    assert!(ledger.bytes() <= 40_000, "{} bytes after forty days", ledger.bytes());
+    assert!(ledger.bytes() <= 40 * 1024, "{} bytes after forty days", ledger.bytes());
     let records = ledger.hours(i64::MIN..i64::MAX);
     let bytes: usize = records.iter().map(|record| postcard::to_allocvec(record).expect("plain numbers").len()).sum();
     assert!(bytes / records.len() < 60, "{} bytes an hour in the store", bytes / records.len());

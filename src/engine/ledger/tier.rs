@@ -31,10 +31,12 @@ pub struct Slot {
     pub known: u32,
     /// Slices partial.
     pub partial: u32,
-    /// Slices judged good or bad.
+    /// Slices judged: good, bad or undecided.
     pub judged: u32,
     /// Slices judged bad.
     pub judged_bad: u32,
+    /// Judged slices of which the evidence says neither; they count as good.
+    pub undecided: u32,
 }
 
 impl Slot {
@@ -52,6 +54,7 @@ impl Slot {
             partial: narrow(self.partial),
             judged: narrow(self.judged),
             judged_bad: narrow(self.judged_bad),
+            undecided: narrow(self.undecided),
         }
     }
 
@@ -63,6 +66,7 @@ impl Slot {
             partial: narrow(self.partial, other.partial),
             judged: narrow(self.judged, other.judged),
             judged_bad: narrow(self.judged_bad, other.judged_bad),
+            undecided: narrow(self.undecided, other.undecided),
         }
     }
 
@@ -106,13 +110,14 @@ pub(super) trait Block: Default {
     fn sum(&self, from: usize, to: usize) -> Slot;
 }
 
-/// Slots of one slice each: four of the six counts are single bits.
+/// Slots of one slice each: five of the seven counts are single bits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FineBlock {
     known: u32,
     partial: u32,
     judged: u32,
     judged_bad: u32,
+    undecided: u32,
     /// Total and bad.
     events: [(u32, u32); LEN],
 }
@@ -130,6 +135,7 @@ impl Block for FineBlock {
         put(&mut self.partial, value.known > 0 && (cut || value.partial > 0));
         put(&mut self.judged, value.judged > 0);
         put(&mut self.judged_bad, value.judged_bad > 0);
+        put(&mut self.undecided, value.undecided > 0);
     }
 
     fn sum(&self, from: usize, to: usize) -> Slot {
@@ -146,6 +152,7 @@ impl Block for FineBlock {
             partial: (self.partial & mask).count_ones(),
             judged: (self.judged & mask).count_ones(),
             judged_bad: (self.judged_bad & mask).count_ones(),
+            undecided: (self.undecided & mask).count_ones(),
         }
     }
 }
@@ -166,7 +173,27 @@ macro_rules! cell {
         }
     )*};
 }
-cell!(u8: u8::MAX as u64, u16: u16::MAX as u64, u32: u32::MAX as u64, u64: EVENTS_MAX);
+cell!(u32: u32::MAX as u64, u64: EVENTS_MAX);
+
+/// Five counts of slices side by side in one integer.
+pub(super) trait Counts: Copy + Default {
+    fn pack(counts: [u32; 5]) -> Self;
+    fn unpack(self) -> [u32; 5];
+}
+
+macro_rules! counts {
+    ($($int:ty: $bits:expr),*) => {$(
+        impl Counts for $int {
+            fn pack(counts: [u32; 5]) -> Self {
+                counts.iter().rev().fold(0, |packed, &count| packed << $bits | <$int>::from(count.min((1 << $bits) - 1)))
+            }
+            fn unpack(self) -> [u32; 5] {
+                std::array::from_fn(|nth| (self >> ($bits * nth) & ((1 << $bits) - 1)) as u32)
+            }
+        }
+    )*};
+}
+counts!(u32: 5, u64: 9);
 
 /// Slots of many slices: events in `E`, slices in `N`.
 #[derive(Debug, Clone, Default)]
@@ -177,39 +204,29 @@ pub(super) struct CoarseBlock<E, N>([Coarse<E, N>; LEN]);
 struct Coarse<E, N> {
     total: E,
     bad: E,
-    known: N,
-    partial: N,
-    judged: N,
-    judged_bad: N,
+    /// Known, partial, judged, judged bad, undecided.
+    slices: N,
 }
 
 /// 5-minute slots hold at most 30 slices (resolution 10 s).
-pub(super) type MidBlock = CoarseBlock<u32, u8>;
+pub(super) type MidBlock = CoarseBlock<u32, u32>;
 /// Hour slots hold at most 360 slices.
-pub(super) type HourBlock = CoarseBlock<u64, u16>;
+pub(super) type HourBlock = CoarseBlock<u64, u64>;
 
-impl<E: Cell, N: Cell> Block for CoarseBlock<E, N> {
+impl<E: Cell, N: Counts> Block for CoarseBlock<E, N> {
     fn get(&self, slot: usize) -> Slot {
         let slot = self.0[slot];
-        Slot {
-            total: slot.total.into(),
-            bad: slot.bad.into(),
-            known: slot.known.into() as u32,
-            partial: slot.partial.into() as u32,
-            judged: slot.judged.into() as u32,
-            judged_bad: slot.judged_bad.into() as u32,
-        }
+        let [known, partial, judged, judged_bad, undecided] = slot.slices.unpack();
+        Slot { total: slot.total.into(), bad: slot.bad.into(), known, partial, judged, judged_bad, undecided }
     }
 
     fn set(&mut self, slot: usize, value: Slot) {
         let cut = value.total.max(value.bad) > E::MAX;
+        let partial = if cut { value.known } else { value.partial };
         self.0[slot] = Coarse {
             total: E::put(value.total),
             bad: E::put(value.bad),
-            known: N::put(value.known.into()),
-            partial: N::put(if cut { value.known } else { value.partial }.into()),
-            judged: N::put(value.judged.into()),
-            judged_bad: N::put(value.judged_bad.into()),
+            slices: N::pack([value.known, partial, value.judged, value.judged_bad, value.undecided]),
         };
     }
 

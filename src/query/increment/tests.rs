@@ -513,9 +513,9 @@ proptest! {
         for length_s in [RES, 3 * RES, 10 * RES, end_s] {
             let [own, truth, least, most] = [own, truth, least, most].map(|series| series.window(end_s, length_s));
             prop_assert_eq!((own.total, own.known, own.judged), (truth.total, truth.known, truth.judged));
-            let bad = |sum: WindowSum| if by_slice { sum.judged_bad } else { sum.bad };
-            for inside in [bad(own), bad(truth)] {
-                prop_assert!((bad(least)..=bad(most)).contains(&inside), "{own:?} {truth:?} {least:?} {most:?}");
+            // More slow events can be evidence over a shorter span, so verdicts need not lie between those of the ends.
+            for inside in [own.bad, truth.bad] {
+                prop_assert!((least.bad..=most.bad).contains(&inside), "{own:?} {truth:?} {least:?} {most:?}");
             }
         }
     }

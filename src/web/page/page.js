@@ -126,6 +126,8 @@ function data(series) {
   return h("div", { class: "data " + state },
     h("span", { class: "word" }, state === "fresh" ? "fresh" : state + ": " + words(reason)),
     h("div", { class: "sub" }, newest === null ? "no sample ever" : moment(newest, "newest ")),
+    series.window.undecided ? h("div", { class: "sub", title: "slices of which the evidence says neither good nor bad; they count as good" },
+      series.window.undecided + " of " + series.window.total + " slices undecided") : null,
     series.window.bad_bounds ? h("div", { class: "sub", title: "interpolated between two buckets" },
       series.window.bad + " bad: " + series.window.bad_bounds.least + " at least, " + series.window.bad_bounds.most + " at most") : null,
     series.coverage < 0.995 && series.coverage > 0 ? h("div", { class: "sub" }, percent(series.coverage) + " of the window known") : null);

@@ -120,7 +120,7 @@ proptest! {
     fn hours_and_slices_of_a_restart_are_judged_as_before(
         history in arb_history(600),
         per in arb_per(),
-        kept_h in 1..6_i64,
+        kept_h in 2..6_i64,
         more in prop::collection::vec((0..12_i64, arb_counts()), 1..8),
         lengths in prop::collection::vec(1..700_i64, 20),
     ) {
