@@ -20,6 +20,7 @@ use crate::engine::{Labels, Ledger, SliceDelta, Slo, SloState, Snapshot};
 use crate::gate_service::{self, GateService};
 use crate::notify::Notifier;
 use crate::prometheus::backfill::{self, Backfill, Way};
+use crate::prometheus::poll::Outcome;
 use crate::prometheus::survey::survey;
 use crate::prometheus::workloads::Wanted;
 use crate::prometheus::{Client, Fault, Poll, Position, Source};
@@ -88,10 +89,10 @@ struct Rules {
 
 impl Rules {
     fn new(loaded: Loaded, survey: &Survey) -> Self {
-        let (plan, _) = Plan::surveyed(&loaded.model, survey);
+        let plan = planned(&loaded.model, survey);
         let slos = loaded.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
         let (gate, workloads) = guard::rules(&loaded);
-        Rules { slos, plan: Arc::new(plan), digest: loaded.digest, model: loaded.model, gate, workloads }
+        Rules { slos, plan, digest: loaded.digest, model: loaded.model, gate, workloads }
     }
 
     fn longest_window_s(&self) -> i64 {
@@ -303,9 +304,8 @@ impl Daemon {
         for (id, note) in self.unfilled.notes() {
             notes.entry(id).or_default().push(note);
         }
-        for sli in self.source.aggregated() {
-            let note = "aggregated: the server sums its raw series, which loses more in crash loops and does not bridge holes in the scrapes";
-            notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note.into());
+        for (sli, note) in self.source.notes() {
+            notes.entry(self.rules.slos[sli].id.clone()).or_default().push(note);
         }
         for (sli, slo) in self.rules.slos.iter().enumerate().filter(|(_, slo)| !slo.by.is_empty()) {
             notes.entry(slo.id.clone()).or_default().extend(self.note_of_children(sli, slo));
@@ -490,7 +490,7 @@ impl Daemon {
             warn!(%error, "the saved position cannot be read; the next samples set new starts");
             (Position::since(saved.at_s), Survey::default())
         });
-        self.rules.plan = Arc::new(Plan::surveyed(&self.rules.model, &survey).0);
+        self.rules.plan = planned(&self.rules.model, &survey);
         self.outlook = Outlook::restored(survey);
         self.continue_from(position);
         if self.options.backfill {
@@ -534,7 +534,7 @@ impl Daemon {
             return;
         }
         info!(slos = ?changed, "Prometheus was found to hold their metrics in another way than was read so far");
-        self.rules.plan = Arc::new(Plan::surveyed(&self.rules.model, &self.outlook.survey).0);
+        self.rules.plan = planned(&self.rules.model, &self.outlook.survey);
         self.read_on(self.source.position());
     }
 
@@ -629,26 +629,44 @@ impl Daemon {
     }
 
     fn report(&self, poll: &Poll, at_s: i64) {
-        let outcome = match (poll.faults.is_empty(), poll.doubts.is_empty()) {
-            (true, true) => "ok",
-            (true, false) => "partial",
-            (false, _) => "failed",
-        };
-        metrics::counter!(names::POLLS_TOTAL, "outcome" => outcome).increment(1);
+        let outcome = poll.outcome();
+        metrics::counter!(names::POLLS_TOTAL, "outcome" => outcome.as_str()).increment(1);
         metrics::counter!(names::QUERIES_TOTAL, "kind" => "poll").increment(poll.requests as u64);
         metrics::counter!(names::SAMPLES_READ_TOTAL).increment(poll.samples as u64);
         metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(poll.bytes as u64);
         for (query, fault) in &poll.faults {
+            metrics::counter!(names::QUERY_FAULTS_TOTAL, "code" => fault.code()).increment(1);
             warn!(query = %short(query), code = fault.code(), "{fault}");
         }
         for (query, reason) in &poll.doubts {
             warn!(query = %short(query), ?reason, "an answer cannot be fully trusted");
         }
-        if outcome == "ok" {
+        if outcome != Outcome::Failed {
             metrics::gauge!(names::LAST_POLL_TIMESTAMP_SECONDS).set(at_s as f64);
         }
-        debug!(at_s, outcome, requests = poll.requests, samples = poll.samples, bytes = poll.bytes, "polled");
+        debug!(
+            at_s,
+            outcome = outcome.as_str(),
+            requests = poll.requests,
+            samples = poll.samples,
+            bytes = poll.bytes,
+            "polled"
+        );
     }
+}
+
+/// The plan of a model. SLOs of which no request can be made are named: they are not read, and the others are.
+fn planned(model: &Model, survey: &Survey) -> Arc<Plan> {
+    let (plan, _) = Plan::surveyed(model, survey);
+    for sli in &plan.slis {
+        if let Some(reason) = &sli.refused {
+            warn!(
+                slo = sli.id,
+                reason, "no request can be made of the source of this SLO: it has no data until that is mended"
+            );
+        }
+    }
+    Arc::new(plan)
 }
 
 /// Does work that waits for the disk. On a runtime with several threads the others go on meanwhile.

@@ -94,16 +94,18 @@ pub async fn check(args: CheckArgs) -> Exit {
     };
     let found = if wanted { Some(ask(&settings, &loaded.model, at_s, args.days).await) } else { None };
     let explained: Vec<Explained> = loaded.model.slos.iter().map(spec::explain).collect();
+    let unplanned = unplanned(&loaded);
     let answered = found.as_ref().and_then(|found| found.as_ref().ok());
     print_out(&match args.format {
-        CheckFormat::Text => text(&loaded, &explained, answered),
-        CheckFormat::Json => json(&loaded, &explained, answered),
+        CheckFormat::Text => text(&loaded, &explained, &unplanned, answered),
+        CheckFormat::Json => json(&loaded, &explained, &unplanned, answered),
         CheckFormat::Sarif => format!("{:#}\n", spec::sarif(&loaded.problems)),
     });
     if let Some(Err(text)) = found {
         return usage(&text);
     }
     let (errors, warnings) = counts(&loaded);
+    let errors = errors + unplanned.len();
     let missing = answered.map_or(0, |asked| asked.found.iter().filter(|found| found.problem.is_some()).count());
     if args.format == CheckFormat::Text {
         let read = [counted(loaded.files.len(), "file"), counted(errors, "error"), counted(warnings, "warning")];
@@ -121,6 +123,21 @@ fn usage(text: &str) -> Exit {
 fn counts(loaded: &Loaded) -> (usize, usize) {
     let of = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
     (of(Severity::Error), of(Severity::Warning))
+}
+
+/// An SLO whose source is well written, and of which no request can be made all the same.
+#[derive(Debug, serde::Serialize)]
+struct Unplanned {
+    slo: String,
+    reason: String,
+}
+
+fn unplanned(loaded: &Loaded) -> Vec<Unplanned> {
+    if loaded.is_fatal() {
+        return Vec::new();
+    }
+    let slis = Plan::new(&loaded.model).0.slis.into_iter();
+    slis.filter_map(|sli| Some(Unplanned { slo: sli.id, reason: sli.refused? })).collect()
 }
 
 /// What a Prometheus says of the SLOs.
@@ -183,7 +200,7 @@ fn bar() -> impl Fn(usize, usize) {
     }
 }
 
-fn text(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> String {
+fn text(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked: Option<&Asked>) -> String {
     let mut out = loaded.render(colour_on(&std::io::stdout()));
     if loaded.is_fatal() {
         return out;
@@ -193,6 +210,9 @@ fn text(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> Stri
     }
     for slo in explained.iter().filter(|slo| slo.source.is_none()) {
         out += &format!("{}: {}\n", slo.id, slo.note.as_deref().unwrap_or("no source of events"));
+    }
+    for Unplanned { slo, reason } in unplanned {
+        out += &format!("{slo}: error: no request can be made of its source: {reason}\n");
     }
     if let Some(asked) = asked {
         out += &format!("\n{}", sources(&asked.found).print());
@@ -215,10 +235,11 @@ fn text(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> Stri
     out
 }
 
-fn json(loaded: &Loaded, explained: &[Explained], asked: Option<&Asked>) -> String {
+fn json(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked: Option<&Asked>) -> String {
     let report = serde_json::json!({
         "problems": loaded.problems,
         "slos": explained,
+        "unplanned": unplanned,
         "found": asked.map(|asked| &asked.found),
         "fits": asked.map(|asked| &asked.fits),
         "lookback": asked.map(|asked| &asked.looked),

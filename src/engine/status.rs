@@ -74,6 +74,11 @@ pub enum DataReason {
     ClockSkew,
     /// History is still being read.
     Filling,
+    /// The SLO has a source, and no request can be made of it: its selector cannot be read or printed, is too long, or asks
+    /// for what its histogram does not have.
+    SourceUnplanned,
+    /// Prometheus answers others, and not the query of this SLO: it refuses it, or the answer is too large or too late.
+    QueryFailing,
 }
 
 /// The data behind one series, as its source saw it at the last poll.
@@ -245,6 +250,8 @@ impl DataReason {
             DataReason::BadAboveTotal => "bad_above_total",
             DataReason::ClockSkew => "clock_skew",
             DataReason::Filling => "filling",
+            DataReason::SourceUnplanned => "source_unplanned",
+            DataReason::QueryFailing => "query_failing",
         }
     }
 }

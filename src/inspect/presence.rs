@@ -50,8 +50,10 @@ pub struct Found {
 /// Looks for everything that the SLOs of `model` read, at `at_s`. SLOs without a source are left out; of several generations
 /// the one that is `known` to be there is looked for.
 ///
+/// A query that the server refuses is a problem of its own SLO.
+///
 /// # Errors
-/// The first query that could not be answered.
+/// The first query that could not be answered for another reason.
 pub async fn look(client: &Client, model: &Model, known: &Survey, at_s: i64) -> Result<Vec<Found>, Fault> {
     let wanted: Vec<Wanted> = model.slos.iter().flat_map(|spec| wanted(spec, known)).collect();
     let asked = stream::iter(wanted.into_iter().map(|wanted| wanted.look(client, at_s)));
@@ -120,6 +122,31 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
 
 impl Wanted {
     async fn look(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
+        let found = self.nothing();
+        match self.ask(client, at_s).await {
+            Err(fault) if fault.is_of_the_query() => {
+                Ok(Found { problem: Some(format!("its query is not answered: {fault}")), ..found })
+            }
+            asked => asked,
+        }
+    }
+
+    /// What is said while nothing is known.
+    fn nothing(&self) -> Found {
+        Found {
+            slo: self.slo.clone(),
+            part: self.part,
+            selector: self.selector.clone(),
+            raw_series: 0,
+            series: 0,
+            scrape_s: None,
+            bucket: None,
+            problem: None,
+            note: None,
+        }
+    }
+
+    async fn ask(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
         let mut names = self.by.clone();
         names.extend(self.le.map(|_| "le".to_owned()));
         let by = if names.is_empty() { String::new() } else { format!(" by ({})", names.join(", ")) };
@@ -128,17 +155,7 @@ impl Wanted {
             let count = series.samples.iter().last().map_or(0.0, |(_, value)| value);
             (&series.labels, count as usize)
         });
-        let mut found = Found {
-            slo: self.slo,
-            part: self.part,
-            selector: self.selector,
-            raw_series: 0,
-            series: 0,
-            scrape_s: None,
-            bucket: None,
-            problem: None,
-            note: None,
-        };
+        let mut found = self.nothing();
         let label = |labels: &[(String, String)], name: &str| {
             labels.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };

@@ -126,12 +126,12 @@ impl Booking {
         self.tracker.follows(key) || self.grid.follows(key)
     }
 
-    /// Forgets what was silent for a day at `at_s`.
-    pub fn forget_silent(&mut self, at_s: i64) {
-        self.tracker.forget_silent(at_s * 1000);
+    /// Forgets what was silent for a day at `at_s`, of SLIs that were `heard`.
+    pub fn forget_silent(&mut self, at_s: i64, heard: impl Fn(usize) -> bool) {
+        self.tracker.forget_silent(at_s * 1000, &heard);
         let oldest = (at_s - FORGET_S).div_euclid(self.options.resolution_s);
-        self.grid.forget_silent(oldest);
-        self.queues.forget_silent(oldest);
+        self.grid.forget_silent(oldest, &heard);
+        self.queues.forget_silent(oldest, &heard);
     }
 
     /// The raw series of these SLIs are counted by the server from now on.

@@ -49,6 +49,8 @@ pub(super) struct Group {
     pub fruitless_s: Option<i64>,
     /// Polls in a row in which it failed.
     pub failures: u32,
+    /// Why it failed the last time it was asked; `None` when it answered, or was not asked by itself yet.
+    pub fault: Option<Fault>,
 }
 
 impl Group {
@@ -72,14 +74,15 @@ impl Group {
             in_parts: false,
             fruitless_s: None,
             failures: 0,
+            fault: None,
         }
     }
 
     /// A part of it, which stands where it stands.
     pub fn part(&self, fetches: Vec<Fetch>) -> Self {
         let part = Group::new(self.origin, fetches);
-        let (step_s, in_parts) = (STEP_MAX_S, false);
-        Group { fetches: part.fetches, slis: part.slis, step_s, in_parts, ..self.clone() }
+        let (step_s, in_parts, fault) = (STEP_MAX_S, false, None);
+        Group { fetches: part.fetches, slis: part.slis, step_s, in_parts, fault, ..self.clone() }
     }
 
     /// What it stands for, in one line.
@@ -112,8 +115,11 @@ impl Group {
         Span { group, from_s, to_s, overlap_s }
     }
 
-    /// An answer was too large, or too late: the next one covers less. Too large a one is asked for in parts at once.
-    pub fn ask_less(&mut self, span: &Span, fault: &Fault) {
+    /// It was asked and failed. What was too large, or too late, covers less the next time; too large a one is asked for in
+    /// parts at once.
+    pub fn note_fault(&mut self, span: &Span, fault: &Fault) {
+        self.failures += 1;
+        self.fault = Some(fault.clone());
         let asked_s = span.to_s - span.from_s;
         if self.can_ask_less(span) && (fault.is_of_the_query() || *fault == Fault::Timeout) {
             self.step_s = (asked_s / 2).max(STEP_MIN_S);
@@ -125,7 +131,8 @@ impl Group {
     pub fn note(&mut self, answered: &Answered) {
         let to_s = answered.span.to_s;
         (self.read_s, self.answered_s, self.warned) = (Some(to_s), Some(to_s), answered.warned);
-        (self.step_s, self.in_parts, self.failures) = ((self.step_s * 2).min(STEP_MAX_S), false, 0);
+        (self.step_s, self.in_parts) = ((self.step_s * 2).min(STEP_MAX_S), false);
+        (self.failures, self.fault) = (0, None);
         if !self.on_grid() {
             self.raw_series = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
         }

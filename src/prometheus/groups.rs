@@ -179,6 +179,11 @@ impl Groups {
         self.groups.iter().filter_map(|group| group.read_s).max()
     }
 
+    /// The end of the newest read that was answered; `None` before the first.
+    pub fn answered_until_s(&self) -> Option<i64> {
+        self.groups.iter().filter_map(|group| group.answered_s).max()
+    }
+
     /// A request of a group failed; `others` says whether another group answered in the same step.
     pub fn failed(&mut self, span: &Span, fault: &Fault, others: bool, at_s: i64) -> Changes {
         let i = span.group;

@@ -29,6 +29,15 @@ pub(super) struct Answering {
     pub at_s: Option<i64>,
     /// It came with warnings.
     pub warned: bool,
+    /// It fails while others are answered, or with what is no fault of the server.
+    pub failing: bool,
+}
+
+impl Answering {
+    /// Why nothing is heard of it.
+    pub fn silence(&self) -> DataReason {
+        if self.failing { DataReason::QueryFailing } else { DataReason::SourceUnreachable }
+    }
 }
 
 /// What was noticed beside the counts.
@@ -121,16 +130,16 @@ impl Watch {
         let silent = self.is_silent(answering, at_s);
         let fault = self.fault(key);
         let (state, reason) = if age > ABSENT_AFTER_S.max(age_max_s) {
-            let why = if silent { DataReason::SourceUnreachable } else { DataReason::NoSeries };
+            let why = if silent { answering.silence() } else { DataReason::NoSeries };
             (DataState::Absent, fault.filter(|_| !silent).unwrap_or(why))
         } else if silent {
-            (DataState::Stale, DataReason::SourceUnreachable)
+            (DataState::Stale, answering.silence())
         } else if age > age_max_s {
             (DataState::Stale, fault.unwrap_or(DataReason::SamplesOld))
         } else if self.skew_s.is_some_and(|skew| skew.abs() > SKEW_MAX_S) {
             (DataState::Stale, DataReason::ClockSkew)
         } else if answering.at_s.is_some_and(|answered| answered < at_s) {
-            (DataState::Partial, DataReason::SourceUnreachable)
+            (DataState::Partial, answering.silence())
         } else if let Some(reason) = fault {
             (DataState::Partial, reason)
         } else if answering.warned {
@@ -151,13 +160,11 @@ impl Watch {
     }
 }
 
-/// How far a queue can be trusted whose counts and whose gauge stand so; `silent` where the gauge's request does not answer.
-/// It needs both; but where the gauge is there, a histogram that is not has nobody who got through.
-pub(super) fn of_queue(counted: Option<&DataHealth>, waiting: Option<&DataHealth>, silent: bool) -> DataHealth {
+/// How far a queue can be trusted whose counts and whose gauge stand so; `why` the gauge is not there, where it is not. It needs both; but where the gauge is there, a histogram that is not has nobody who got through.
+pub(super) fn of_queue(counted: Option<&DataHealth>, waiting: Option<&DataHealth>, why: DataReason) -> DataHealth {
     let newest = counted.and_then(|health| health.newest);
     let Some(waiting) = waiting else {
-        let reason = if silent { DataReason::SourceUnreachable } else { DataReason::NoSeries };
-        return DataHealth { state: DataState::Absent, reason, newest };
+        return DataHealth { state: DataState::Absent, reason: why, newest };
     };
     let gone = |health: &&DataHealth| health.state == DataState::Absent && health.reason == DataReason::NoSeries;
     let Some(counted) = counted.filter(|health| !gone(health)) else { return *waiting };
@@ -172,7 +179,7 @@ mod tests {
     const POLL_S: i64 = 30;
 
     fn at(watch: &Watch, at_s: i64, newest: i64, answered: i64) -> (DataState, DataReason) {
-        let answering = Answering { at_s: Some(answered), warned: false };
+        let answering = Answering { at_s: Some(answered), warned: false, failing: false };
         let health = watch.health(&(0, Labels::new()), at_s, Some(newest), Some(30_000), answering);
         (health.state, health.reason)
     }

@@ -12,6 +12,8 @@ pub struct Poll {
     pub series: Vec<SeriesHarvest>,
     /// Requests sent.
     pub requests: usize,
+    /// Those of them that were answered.
+    pub answered: usize,
     /// Raw samples in the answers.
     pub samples: usize,
     /// Bytes of the answers.
@@ -26,11 +28,73 @@ pub struct Poll {
     pub glitches: u64,
 }
 
+/// What came of a poll as a whole. What came of one request is the business of the SLOs that need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was answered, and can be trusted.
+    Ok,
+    /// Something was answered.
+    Partial,
+    /// The source gave nothing at all.
+    Failed,
+}
+
+impl Outcome {
+    /// As the label of a metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Partial => "partial",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
 impl Poll {
+    /// What came of it as a whole: one request that fails does not make it a failed one.
+    pub fn outcome(&self) -> Outcome {
+        match (self.faults.is_empty(), self.answered > 0) {
+            (true, _) if self.doubts.is_empty() => Outcome::Ok,
+            (false, false) => Outcome::Failed,
+            _ => Outcome::Partial,
+        }
+    }
+
+    /// Takes another part of the same poll.
+    pub(super) fn add(&mut self, other: Poll) {
+        self.series.extend(other.series);
+        self.requests += other.requests;
+        self.answered += other.answered;
+        self.samples += other.samples;
+        self.bytes += other.bytes;
+        self.faults.extend(other.faults);
+        self.doubts.extend(other.doubts);
+        self.resets += other.resets;
+        self.glitches += other.glitches;
+    }
+
     /// Takes what reading counters found.
     pub(super) fn take(&mut self, harvest: Harvest) {
         self.series.extend(harvest.series);
         self.resets += harvest.resets;
         self.glitches += harvest.glitches;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_that_fails_is_no_failed_poll() {
+        let fault = || ("m".to_owned(), Fault::Refused("execution".into(), "no".into()));
+        let of = |answered, faults: usize, doubts: usize| {
+            let faults = (0..faults).map(|_| fault()).collect();
+            let doubts = (0..doubts).map(|_| ("m".to_owned(), DataReason::SourceWarning)).collect();
+            Poll { answered, faults, doubts, ..Poll::default() }.outcome()
+        };
+        assert_eq!((of(3, 0, 0), of(0, 0, 0)), (Outcome::Ok, Outcome::Ok));
+        assert_eq!((of(3, 0, 1), of(1, 9, 0), of(1, 9, 1)), (Outcome::Partial, Outcome::Partial, Outcome::Partial));
+        assert_eq!(of(0, 1, 0), Outcome::Failed);
     }
 }

@@ -98,6 +98,7 @@ impl Reader {
             let fetch = &group.fetches[i];
             match answer {
                 Ok(answer) => {
+                    poll.answered += 1;
                     poll.samples += answer.samples();
                     poll.bytes += answer.bytes;
                     let doubt = match () {

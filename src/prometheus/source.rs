@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::booking::Booking;
 use super::client::Client;
+use super::fault::Fault;
 use super::group::Group;
 use super::groups::{Changes, Groups, Stand};
 use super::health::{self, Answering, Key, Watch};
@@ -36,6 +37,10 @@ use crate::query::{Fanout, Harvest, Plan, RawSeries};
 const REREAD_PAUSE_S: i64 = 300;
 /// How long a first read of the recent hours may take.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+
+/// The note of SLOs whose raw series the server sums.
+const AGGREGATED: &str = "aggregated: the server sums its raw series, which loses more in crash loops and does not bridge \
+                          holes in the scrapes";
 
 /// Polls one Prometheus for all SLIs of a plan.
 #[derive(Debug)]
@@ -108,12 +113,6 @@ impl Source {
     /// The client, for reads beside the polls.
     pub fn client(&self) -> &Client {
         self.reader.client()
-    }
-
-    /// SLIs whose raw series are so many that the server sums them.
-    pub fn aggregated(&self) -> impl Iterator<Item = usize> + '_ {
-        let of = |sli: &usize| self.groups.of(*sli).is_some_and(|group| group.aggregated);
-        (0..self.plan.slis.len()).filter(of)
     }
 
     /// The end of the newest read of any request; `None` before the first. Requests that are behind it are named by
@@ -238,9 +237,10 @@ impl Source {
         let read_s = |sli: usize| groups.of(sli)?.read_s.zip(groups.waiting_of(sli)?.read_s);
         poll.series.extend(self.booking.settle_queues(read_s));
         self.note_live(at_s, &mut poll);
-        if poll.faults.is_empty() {
-            self.booking.forget_silent(at_s);
-        }
+        // Of what did not answer nobody knows whether it is silent.
+        let groups = &self.groups;
+        let answered = |group: Option<&Group>| group.is_none_or(|group| group.answered_s == Some(at_s));
+        self.booking.forget_silent(at_s, |sli| answered(groups.of(sli)) && answered(groups.waiting_of(sli)));
         poll
     }
 
@@ -283,9 +283,7 @@ impl Source {
         let collected = self.reader.ask(&asked, self.options.resolution_s, deadline, poll).await;
         self.watch.skew_s = collected.skew_s.or(self.watch.skew_s);
         for (span, fault) in &collected.failed {
-            let group = self.groups.get_mut(span.group);
-            group.ask_less(span, fault);
-            group.failures += 1;
+            self.groups.get_mut(span.group).note_fault(span, fault);
         }
         for answered in &collected.read {
             self.booking.meet(answered, self.groups.get(answered.span.group));
@@ -372,6 +370,8 @@ impl Source {
     /// How far the data of every series can be trusted at `at_s`.
     pub fn health(&self, at_s: i64) -> BTreeMap<Key, DataHealth> {
         let (mut health, mut waiting) = (BTreeMap::<Key, DataHealth>::new(), BTreeMap::<Key, DataHealth>::new());
+        let last_s = self.groups.answered_until_s();
+        let answering = |group| answering(group, last_s);
         for ((sli, labels), live) in self.booking.liveness(at_s * 1000, self.options.poll_interval_s * 1000) {
             let (key, newest) = ((sli, labels.clone()), live.newest_ms.map(|ms| ms.div_euclid(1000)));
             let answering = answering(self.groups.of(sli));
@@ -392,8 +392,9 @@ impl Source {
         let queues: BTreeSet<Key> =
             health.iter().filter(queues).map(|(key, _)| key.clone()).chain(waiting.keys().cloned()).collect();
         for key in queues {
-            let silent = self.watch.is_silent(answering(self.groups.waiting_of(key.0)), at_s);
-            let both = health::of_queue(health.get(&key), waiting.get(&key), silent);
+            let answering = answering(self.groups.waiting_of(key.0));
+            let why = if self.watch.is_silent(answering, at_s) { answering.silence() } else { DataReason::NoSeries };
+            let both = health::of_queue(health.get(&key), waiting.get(&key), why);
             health.insert(key, both);
         }
         health
@@ -406,16 +407,34 @@ impl Source {
 
     /// The health of an SLI of which no series was ever seen.
     pub fn health_unseen(&self, sli: usize, at_s: i64) -> DataHealth {
+        let answering = answering(self.groups.of(sli), self.groups.answered_until_s());
         let reason = match self.groups.of(sli) {
+            None if self.plan.slis[sli].refused.is_some() => DataReason::SourceUnplanned,
             None => DataReason::NoSource,
-            group if self.watch.is_silent(answering(group), at_s) => DataReason::SourceUnreachable,
+            Some(_) if self.watch.is_silent(answering, at_s) => answering.silence(),
             Some(_) => self.watch.fault(&(sli, Labels::new())).unwrap_or(DataReason::NoSeries),
         };
         DataHealth { state: DataState::Absent, reason, newest: None }
     }
+
+    /// What must be said of how SLIs are read, beside what the plan says of them.
+    pub fn notes(&self) -> impl Iterator<Item = (usize, String)> + '_ {
+        let last_s = self.groups.answered_until_s();
+        self.groups.iter().flat_map(move |group| {
+            let summed = group.aggregated.then(|| AGGREGATED.to_owned());
+            let failing = group.fault.as_ref().filter(|_| answering(Some(group), last_s).failing);
+            let failing = failing.map(|fault| format!("its query fails while others are answered: {fault}"));
+            let notes: Vec<String> = summed.into_iter().chain(failing).collect();
+            group.slis.iter().flat_map(move |&sli| notes.clone().into_iter().map(move |note| (sli, note)))
+        })
+    }
 }
 
-/// How the group of an SLI stands; without one nothing ever answered.
-fn answering(group: Option<&Group>) -> Answering {
-    group.map_or(Answering::default(), |group| Answering { at_s: group.answered_s, warned: group.warned })
+/// How the group of an SLI stands, where the newest answer of any group ends at `last_s`; without a group nothing ever
+/// answered.
+fn answering(group: Option<&Group>, last_s: Option<i64>) -> Answering {
+    let Some(group) = group else { return Answering::default() };
+    let alone = |fault: &Fault| fault.is_of_the_query() || group.answered_s < last_s;
+    let failing = group.fault.as_ref().is_some_and(alone);
+    Answering { at_s: group.answered_s, warned: group.warned, failing }
 }

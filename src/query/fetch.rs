@@ -189,6 +189,8 @@ pub struct Sli {
     /// It is a queue, of which the gauge of those who wait is read beside the histogram: as how many bad events a slice in
     /// which nobody gets through counts at least.
     pub queue: Option<u64>,
+    /// Why nothing is asked for although it has a source.
+    pub refused: Option<String>,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
     pub counts: String,
 }

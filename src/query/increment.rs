@@ -276,12 +276,15 @@ impl Tracker {
         self.retain(&keep, |_| true);
     }
 
-    /// Forgets what has been silent for a day, so that pods and children that come and go cost nothing.
-    pub fn forget_silent(&mut self, now_ms: i64) {
+    /// Forgets what has been silent for a day, so that pods and children that come and go cost nothing: of SLIs that were
+    /// `heard`, for of the others nobody knows.
+    pub fn forget_silent(&mut self, now_ms: i64, heard: impl Fn(usize) -> bool) {
         let recent = |at: Option<i64>| at.is_some_and(|at| at >= now_ms - FORGET_MS);
-        let keep: Vec<bool> = self.raws.iter().map(|raw| raw.seen_ms.is_none() || recent(raw.seen_ms)).collect();
+        let unheard = |raw: &Raw| raw.series().any(|series| !heard(self.series[series as usize].sli));
+        let kept = |raw: &Raw| raw.seen_ms.is_none() || recent(raw.seen_ms) || unheard(raw);
+        let keep: Vec<bool> = self.raws.iter().map(kept).collect();
         if keep.contains(&false) {
-            self.retain(&keep, |series| recent(series.newest_ms));
+            self.retain(&keep, |series| recent(series.newest_ms) || !heard(series.sli));
         }
     }
 

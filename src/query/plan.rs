@@ -39,6 +39,9 @@ impl Plan {
             draft.add(index, spec, survey);
         }
         let (fetches, uses) = draft.requests();
+        for (&sli, reason) in &draft.refused {
+            draft.slis[sli].refused = model.slos[sli].source.is_ok().then(|| reason.clone());
+        }
         let notes = notes(model, survey, &draft);
         let refused = draft.refused.iter().map(|(&sli, reason)| (draft.slis[sli].id.clone(), reason.clone())).collect();
         (Plan { fetches, slis: draft.slis, notes, uses }, refused)

@@ -232,11 +232,11 @@ impl QueueBook {
         }
     }
 
-    /// Forgets queues of which nothing was heard since `slice`.
-    pub fn forget_silent(&mut self, slice: i64) {
+    /// Forgets queues that were silent since `slice`, of SLIs that were `heard`.
+    pub fn forget_silent(&mut self, slice: i64, heard: impl Fn(usize) -> bool) {
         let silent =
             |queue: &Queue| queue.slices.keys().next_back().or(queue.floor.as_ref()).is_none_or(|&at| at < slice);
-        self.queues.retain(|_, queue| !silent(queue));
+        self.queues.retain(|&(sli, _), queue| !silent(queue) || !heard(sli));
     }
 }
 

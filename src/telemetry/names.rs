@@ -70,10 +70,12 @@ macro_rules! table {
 table! {
     // Counted while things happen.
 
-    /// Polls of a source, by outcome (ok, partial, failed).
+    /// Polls of a source, by outcome (ok, partial: something was not answered or is in doubt, failed: nothing was answered).
     POLLS_TOTAL: Counter Count = "slowburn_polls_total";
     /// Queries sent to Prometheus, by kind (poll, history, survey).
     QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
+    /// Queries of polls that Prometheus did not answer, by code (unreachable, timeout, http_status, not_an_answer, refused, too_large).
+    QUERY_FAULTS_TOTAL: Counter Count = "slowburn_query_faults_total";
     /// Decisions of the gate, by service, action and answer (allow, needs_approval, deny).
     DECISIONS_TOTAL: Counter Count = "slowburn_decisions_total";
     /// Reasons that decisions were not a plain allow for, by code.
@@ -90,7 +92,7 @@ table! {
     RESPONSE_BYTES_TOTAL: Counter Bytes = "slowburn_response_bytes_total";
     /// Wall time of a whole poll.
     POLL_DURATION_SECONDS: Histogram Seconds = "slowburn_poll_duration_seconds";
-    /// Unix time of the last good poll.
+    /// Unix time of the last poll that Prometheus answered, if not in all.
     LAST_POLL_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_last_poll_timestamp_seconds";
     /// Slices that late samples changed after they were first booked.
     SLICES_CORRECTED_TOTAL: Counter Count = "slowburn_slices_corrected_total";

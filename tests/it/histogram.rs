@@ -117,7 +117,10 @@ async fn a_threshold_between_two_buckets_is_interpolated_and_its_bounds_hold_the
             assert_eq!(window["bad_bounds"]["most"], window["total"], "{window}");
         }
         let over = view(&snapshot, &format!("over-{name}"));
-        assert_eq!((&over["state"], &over["series"][0]["data"]["reason"]), (&"unknown".into(), &"no_source".into()));
+        assert_eq!(
+            (&over["state"], &over["series"][0]["data"]["reason"]),
+            (&"unknown".into(), &"source_unplanned".into())
+        );
         let note = over["notes"][0].as_str().expect("a remark");
         assert!(
             note.starts_with("the threshold 20 is above the largest bucket bound of its histogram, 2.5:"),

@@ -29,6 +29,7 @@ mod notify_alertmanager;
 mod notify_faults;
 mod presets;
 mod queue;
+mod refused;
 mod resolution;
 mod scale;
 mod series;

@@ -135,6 +135,8 @@ fn cause(reason: DataReason) -> &'static str {
         DataReason::BadAboveTotal => "its bad events outnumber all its events",
         DataReason::ClockSkew => "the clocks of Slowburn and Prometheus differ too much",
         DataReason::Filling => "its history is still being read",
+        DataReason::SourceUnplanned => "no request can be made of its source",
+        DataReason::QueryFailing => "Prometheus refuses its query, or cannot answer it, while it answers others",
     }
 }
 

@@ -142,10 +142,8 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
     };
     match read.and_then(|history| take_recent(source, &history, from_s, to_s, &mut poll)) {
         Ok(()) => {
-            let gauges = source.poll_all_but(Ask::Counter, to_s).await;
-            poll.series.extend(gauges.series);
-            poll.requests += gauges.requests;
-            poll.faults = gauges.faults;
+            poll.answered += 1;
+            poll.add(source.poll_all_but(Ask::Counter, to_s).await);
             (Way::RemoteRead, poll)
         }
         Err(fault) => {

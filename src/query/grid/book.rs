@@ -136,8 +136,8 @@ impl GridBook {
         self.series.iter().map(|(key, booked)| (key, booked.newest()))
     }
 
-    /// Forgets series of which nothing since `slice` was booked.
-    pub fn forget_silent(&mut self, slice: i64) {
-        self.series.retain(|_, booked| booked.newest() >= slice);
+    /// Forgets series of which nothing since `slice` was booked, of SLIs that were `heard`.
+    pub fn forget_silent(&mut self, slice: i64, heard: impl Fn(usize) -> bool) {
+        self.series.retain(|&(sli, _), booked| booked.newest() >= slice || !heard(sli));
     }
 }

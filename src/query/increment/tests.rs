@@ -385,7 +385,9 @@ fn silent_series_are_forgotten_after_a_day() {
         &plan,
         &[ok(&[(0, 1.0)]), raw("req_total", &[("code", "200"), ("instance", "i2")], &[(90_000, 1.0)])],
     );
-    tracker.forget_silent(90_000_000);
+    tracker.forget_silent(90_000_000, |_| false);
+    assert_eq!(tracker.raws.len(), 2, "of what did not answer nobody knows whether it is silent");
+    tracker.forget_silent(90_000_000, |_| true);
     assert_eq!((tracker.raws.len(), tracker.targets.len()), (1, 1));
 }
 
@@ -397,7 +399,7 @@ fn children_that_come_and_go_cost_nothing() {
         let child = raw("req_total", &[("code", "200"), ("model", &model)], &[(at, 1.0), (at + 30, 2.0)]);
         // Once for the child, and once for the whole.
         assert_eq!(sum(&read(&mut tracker, &plan, &[child])).0, if day == 0 { 2 } else { 4 }, "{day}");
-        tracker.forget_silent((at + 30) * 1000);
+        tracker.forget_silent((at + 30) * 1000, |_| true);
         assert_eq!((tracker.raws.len(), tracker.series.len(), tracker.series_ids.len()), (1, 2, 2), "{day}");
         assert!(tracker.follows(&(0, [("model", model.as_str())].into_iter().collect())));
     }

@@ -52,6 +52,8 @@ pub enum Fault {
     WrongTypes,
     /// There is no remote read (404); everything else works.
     NoRemoteRead,
+    /// Queries that hold this text are refused (422).
+    Refuse(&'static str),
 }
 
 /// What went through so far.
@@ -137,6 +139,11 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
                 .into_response();
         }
         Fault::NoRemoteRead if path == "/api/v1/read" => return StatusCode::NOT_FOUND.into_response(),
+        Fault::Refuse(text) if body.windows(text.len()).any(|part| part == text.as_bytes()) => {
+            let body = r#"{"status":"error","errorType":"execution","error":"on purpose"}"#;
+            return (StatusCode::UNPROCESSABLE_ENTITY, [(header::CONTENT_TYPE, "application/json")], body)
+                .into_response();
+        }
         _ => {}
     }
     let answer = match forward(&shared, &path, method, &uri, headers, body).await {
