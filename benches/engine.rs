@@ -43,6 +43,7 @@ fn slo(id: usize, unit: Unit) -> Slo {
         series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
+        alerts: BTreeMap::new(),
         mute: Vec::new(),
         resolution_s: None,
     }

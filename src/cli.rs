@@ -92,10 +92,11 @@ enum Command {
     /// Turn SLO files of Sloth, Pyrra, OpenSLO or slo-generator into service.yaml files
     #[command(after_help = "Examples:\n  slowburn import slos/sloth.yaml\n  \
         slowburn import slos/ --owner team-checkout --out rules/services\n  \
-        slowburn import slos/ alert-windows.yaml --slo-period 28d --format json\n\n\
+        slowburn import slos/ alert-windows.yaml --slo-period 28d --format json\n  \
+        helm template charts/slos | slowburn import - --keep-going --out rules/services\n\n\
         The same files can be given to check, run and eval as they are. What each key becomes, and what is refused:\n\
         docs/import.md.\n\n\
-        Exit codes: 0 imported, 1 something was refused and nothing written, 2 wrong usage")]
+        Exit codes: 0 imported, 1 something was refused (and nothing written, but for --keep-going), 2 wrong usage")]
     Import(import::ImportArgs),
     /// Ask whether a change may be made now
     #[command(after_help = "Examples:\n  \
@@ -187,11 +188,23 @@ struct ImportFlags {
     /// Window of the SLOs in files of other tools that name none [default: 30d]
     #[arg(long, value_name = "DURATION", value_parser = run::duration)]
     slo_period: Option<crate::spec::TimeSpan>,
+    /// Alerts of the SLOs in files of other tools keep the names (alertname) that those files give them
+    #[arg(long)]
+    alert_names: bool,
+    /// Leave out what is refused of files of other tools, and go on with everything else
+    #[arg(long)]
+    keep_going: bool,
 }
 
 impl ImportFlags {
     fn options(&self, options: crate::spec::Options) -> crate::spec::Options {
-        crate::spec::Options { owner: self.owner.clone(), slo_period: self.slo_period, ..options }
+        crate::spec::Options {
+            owner: self.owner.clone(),
+            slo_period: self.slo_period,
+            alert_names: self.alert_names,
+            keep_going: self.keep_going,
+            ..options
+        }
     }
 }
 

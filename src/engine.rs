@@ -26,7 +26,7 @@ pub use exclusion::Exclusion;
 pub use labels::Labels;
 pub use ledger::{Coverage, Ledger, SeriesLedger, SliceDelta, WindowSum};
 pub use period::{BudgetReset, Calendar, CalendarUnit, Period, Terms};
-pub use slo::{BurnClause, RATIO_SCALE, Slo, Speed, Unit};
+pub use slo::{AlertExtras, BurnClause, EVERY_LABEL, RATIO_SCALE, Slo, Speed, Unit};
 pub use snapshot::{SloSnapshot, Snapshot};
 pub use status::{BudgetStatus, CountingAll, DataReason, DataState, SeriesStatus, SloState};
 pub use whole::Whole;

@@ -1,19 +1,21 @@
 //! `slowburn import`: SLO files of other tools as service.yaml files.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::table::counted;
+use super::table::{Table, counted};
 use super::{Exit, ImportFlags, colour_on, complain, print_out};
 use crate::spec::{self, Imported};
 
 /// Flags of `slowburn import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Files or directories: Sloth, Pyrra, OpenSLO v1, slo-generator v2; those that name each other together
+    /// Files or directories: Sloth, Pyrra, OpenSLO v1, slo-generator v2; those that name each other together. `-` is the
+    /// standard input
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
     /// Write one file for each service into this folder, instead of printing; no file is overwritten
@@ -37,19 +39,28 @@ enum Form {
 
 /// Imports, and says what was changed. Where anything is refused, nothing is written.
 pub fn import(args: &ImportArgs) -> Exit {
-    if let Some(path) = args.paths.iter().find(|path| !path.exists()) {
+    let is_there = |path: &&PathBuf| path.exists() || path.as_path() == Path::new(spec::files::STDIN);
+    if let Some(path) = args.paths.iter().find(|path| !is_there(path)) {
         complain(&format!("{}: there is no such file or directory", path.display()));
         return Exit::Usage;
     }
-    let loaded = spec::load_with(&args.paths, &args.flags.options(spec::Options::default()));
+    let options = spec::Options { of_a_repository: true, ..spec::Options::default() };
+    let loaded = spec::load_with(&args.paths, &args.flags.options(options));
     complain_of(&loaded.render(colour_on(&std::io::stderr())));
     if loaded.is_fatal() {
         complain("nothing was imported: what cannot be imported whole is not imported at all");
+        complain("(--keep-going leaves out what is refused, says what that is, and imports everything else)");
         return Exit::Findings;
     }
     let services = spec::imported(&loaded);
+    if args.flags.keep_going {
+        complain_of(&outcomes(&loaded, &services).print());
+    }
     if services.is_empty() {
-        complain("these files hold no SLO of another tool");
+        complain(match loaded.left_out.is_empty() {
+            true => "these files hold no SLO of another tool",
+            false => "nothing of these files can be imported",
+        });
         return Exit::Findings;
     }
     let written = match &args.out {
@@ -69,13 +80,40 @@ pub fn import(args: &ImportArgs) -> Exit {
             complain_of(&format!("{id}: {remark}\n"));
         }
     }
-    complain(&format!(
+    let read: BTreeSet<&String> = services.iter().flat_map(|service| &service.files).collect();
+    let mut said = format!(
         "{} of {} from {}",
         counted(slos.len(), "SLO"),
         counted(services.len(), "service"),
-        counted(loaded.files.len(), "file")
-    ));
-    Exit::Ok
+        counted(read.len(), "file")
+    );
+    if !loaded.left_out.is_empty() {
+        said += &format!("; {} left out", loaded.left_out.len());
+    }
+    if !loaded.passed_over.is_empty() {
+        said += &format!("; {} of other kinds passed over", counted(loaded.passed_over.len(), "document"));
+    }
+    complain(&said);
+    if loaded.left_out.is_empty() { Exit::Ok } else { Exit::Findings }
+}
+
+/// What became of each SLO: loaded, and how its events are counted, or left out, and why.
+fn outcomes(loaded: &spec::Loaded, services: &[Imported]) -> Table<4> {
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for (place, id, remarks) in services.iter().flat_map(Imported::places) {
+        let approximate = remarks.iter().find(|remark| remark.starts_with("approximate"));
+        let how = if approximate.is_some() { "loaded, approximate" } else { "loaded" };
+        rows.push([place, id.to_string(), how.into(), approximate.cloned().unwrap_or_default()]);
+    }
+    for out in &loaded.left_out {
+        let more = if out.more > 0 { format!(" (and {} more)", out.more) } else { String::new() };
+        let id = out.about.trim_start_matches("SLO ").to_string();
+        rows.push([format!("{}:{}", out.file, out.line), id, "refused".into(), format!("{}{more}", out.why)]);
+    }
+    rows.sort();
+    let mut table = Table::new(["file", "SLO", "outcome", "why"]);
+    rows.into_iter().for_each(|row| table.push(row));
+    table
 }
 
 fn complain_of(text: &str) {

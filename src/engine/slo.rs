@@ -82,6 +82,20 @@ pub struct BurnClause {
     pub text: Arc<str>,
 }
 
+/// What alerts of one kind carry beside what all alerts of the SLO do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlertExtras {
+    /// `alertname`, where it is not that of the kind.
+    pub name: Option<String>,
+    /// Labels; `severity` among them is said instead of the word for the SEV.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The one entry of `by` that stands for all labels of a query's answer: each label set of it is a child.
+pub const EVERY_LABEL: &str = "*";
+
 /// A resolved SLO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slo {
@@ -120,6 +134,9 @@ pub struct Slo {
     pub annotations: BTreeMap<String, String>,
     /// Labels from the user on every alert of the SLO; never one of those an alert has of its own.
     pub labels: BTreeMap<String, String>,
+    /// What alerts of one kind carry beside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alerts: BTreeMap<AlertKind, AlertExtras>,
     /// Kinds of alerts that are not raised for it.
     pub mute: Vec<AlertKind>,
 }
@@ -129,6 +146,11 @@ impl Slo {
     /// without `by`.
     pub fn is_whole(&self, labels: &super::Labels) -> bool {
         !self.by.is_empty() && labels.is_empty()
+    }
+
+    /// Whether it fans out to a child for each label set of its answer, whatever labels that has.
+    pub fn is_by_every_label(&self) -> bool {
+        self.by.iter().any(|name| name == EVERY_LABEL)
     }
 
     /// Error budget as a ratio: `1 - objective/100`. Never 0: an objective of 100 is refused when it is loaded.

@@ -94,6 +94,9 @@ fn other_of(sli: &Sli, child: &Labels) -> Labels {
         let told = child.get(name).filter(|value| sli.told.get(name).is_some_and(|told| told.contains(*value)));
         (name.clone(), told.unwrap_or(OTHER).to_owned())
     };
+    if sli.is_by_every_label() {
+        return [("series", OTHER)].into_iter().collect();
+    }
     sli.by.iter().map(value).collect()
 }
 

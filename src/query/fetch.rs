@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use promql_parser::label::MatchOp;
 
-use crate::engine::Labels;
+use crate::engine::{EVERY_LABEL, Labels};
 use crate::spec::model::{Bound, Trust};
 
 use super::bucket::{parse_le, same_bound};
@@ -164,6 +164,8 @@ pub struct Sli {
     pub id: String,
     /// Labels it fans out to.
     pub by: Vec<String>,
+    /// Labels that its file sets on its series: where it fans out to every label of an answer, these are not among them.
+    pub set: BTreeSet<String>,
     /// Most children with rows of their own.
     pub series_max: usize,
     /// The values of `by` labels that a `when` of the severities names.
@@ -193,6 +195,13 @@ pub struct Sli {
     pub refused: Option<String>,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
     pub counts: String,
+}
+
+impl Sli {
+    /// Whether each label set of its answer is a child.
+    pub fn is_by_every_label(&self) -> bool {
+        self.by.iter().any(|name| name == EVERY_LABEL)
+    }
 }
 
 /// All requests of a model, and the way back from raw series to SLIs.
@@ -244,6 +253,10 @@ impl Plan {
 
     /// The series of an SLI that a raw label set belongs to: its `by` labels.
     pub fn series_labels(&self, sli: usize, labels: &[(String, String)]) -> Labels {
+        if self.slis[sli].is_by_every_label() {
+            let own = |(name, _): &&(String, String)| name != "__name__" && !self.slis[sli].set.contains(name);
+            return labels.iter().filter(own).cloned().collect();
+        }
         self.slis[sli].by.iter().map(|name| (name.as_str(), label_of(labels, name))).collect()
     }
 }

@@ -66,6 +66,7 @@ impl Draft {
         let mut sli = Sli {
             id: spec.slo.id.clone(),
             by: spec.slo.by.clone(),
+            set: spec.origin.iter().flat_map(|origin| origin.labels.keys().cloned()).collect(),
             series_max: spec.slo.series_max as usize,
             told: told(&spec.slo),
             target_labels: spec.target_labels.clone(),

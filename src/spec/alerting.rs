@@ -77,7 +77,7 @@ fn read_clauses<'a>(at: &At<'a>, speed: Speed, clauses: &mut Vec<PlacedClause<'a
         match burn::parse(text) {
             Ok(clause) => clauses.push(PlacedClause { speed, clause, at: item }),
             Err(fault) => {
-                let place = within(&item, text, fault.from, fault.length, report.source);
+                let place = item.part(fault.from, fault.length, report.source);
                 report.error_at(place, &item.path, Code::InvalidBurn, fault.what).instead = fault.instead;
             }
         }
@@ -151,17 +151,6 @@ pub(crate) fn resolve_defaults(
 
 fn window_of(slo: &Slo) -> TimeSpan {
     TimeSpan::from_seconds(slo.window_s).expect("the window was a TimeSpan")
-}
-
-/// The place of a part of a text. The whole node where its spelling is not its text, as with escapes or blocks.
-pub(crate) fn within(at: &At<'_>, text: &str, from: usize, length: usize, source: &str) -> Place {
-    let whole = at.node.place;
-    let Some(spelling) = at.node.spelling(source) else { return whole };
-    let quote = usize::from(spelling.starts_with(['"', '\'']));
-    match spelling.get(quote..).is_some_and(|inner| inner.starts_with(text)) {
-        true => Place { line: whole.line, column: whole.column + quote + from, length },
-        false => whole,
-    }
 }
 
 /// Reads `severity_mapping`.

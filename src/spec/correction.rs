@@ -326,7 +326,7 @@ impl PlacedCorrection {
                 continue;
             }
             any = true;
-            if !self.when.iter().all(|(label, _)| spec.slo.by.contains(label)) {
+            if !spec.slo.is_by_every_label() && !self.when.iter().all(|(label, _)| spec.slo.by.contains(label)) {
                 continue;
             }
             fits = true;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Code, Problem, Severity};
@@ -16,6 +16,9 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 pub const FILES_MAX: usize = 10_000;
 /// Deepest directory below a given one.
 pub const DEPTH_MAX: usize = 8;
+
+/// The path that stands for the standard input.
+pub const STDIN: &str = "-";
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +34,18 @@ pub struct LoadedFile {
 /// Reads all files of `paths`, directories recursively, sorted by path.
 pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<LoadedFile> {
     let mut found = Found { files: BTreeMap::new(), entered: BTreeSet::new() };
+    let mut files = Vec::new();
     for path in paths {
+        if path == Path::new(STDIN) {
+            if files.is_empty() {
+                match bounded_text(std::io::stdin().lock()) {
+                    // What a program prints may hold more than SLOs, as a folder may.
+                    Ok(text) => files.push(LoadedFile { path: "stdin".into(), text, named: false }),
+                    Err(reason) => problems.push(unreadable(Path::new("stdin"), &reason)),
+                }
+            }
+            continue;
+        }
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => found.walk(path, 0, problems),
             Ok(_) => {
@@ -40,13 +54,12 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
             Err(error) => problems.push(unreadable(path, &error.to_string())),
         }
     }
-    if found.files.is_empty() && problems.is_empty() {
+    if found.files.is_empty() && files.is_empty() && problems.is_empty() {
         let named: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let mut problem = unreadable(Path::new(&named.join(", ")), "there is no .yaml or .yml file in it");
         problem.write("the folder of your services, such as rules/");
         problems.push(problem);
     }
-    let mut files = Vec::new();
     for (path, named) in found.files {
         match read_text(&path) {
             Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text, named }),
@@ -108,8 +121,13 @@ fn read_text(path: &Path) -> Result<String, String> {
     if !file.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err("is not a plain file".into());
     }
+    bounded_text(file)
+}
+
+/// The text of what is read, refused when it is too long or not UTF-8.
+fn bounded_text(source: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    source.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() > FILE_BYTES_MAX {
         return Err(format!("is over {} KiB", FILE_BYTES_MAX / 1024));
     }
@@ -124,6 +142,7 @@ pub(crate) fn unreadable(path: &Path, reason: &str) -> Problem {
         column: 0,
         length: 1,
         what: format!("cannot be loaded: {reason}"),
+        about: String::new(),
         instead: None,
         code: Code::Unreadable,
     }

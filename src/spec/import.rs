@@ -29,6 +29,7 @@ use catalog::Catalog;
 use template::Mark;
 
 use super::duration::TimeSpan;
+use super::options::Options;
 use super::preset::Presets;
 use super::problem::Code;
 use super::reader::{At, Fields, Report};
@@ -69,6 +70,8 @@ pub(crate) struct Context<'c> {
     pub owner: Option<&'c str>,
     /// Window of SLOs whose files name none.
     pub period: Option<TimeSpan>,
+    /// Alerts keep the names that their files give them.
+    pub alert_names: bool,
     pub resolution: TimeSpan,
     catalogs: Vec<Catalog>,
 }
@@ -88,7 +91,23 @@ pub(crate) fn format(node: &Node) -> Option<Result<Format, (String, &'static str
     if node.get("error_budget_policies").is_some() {
         return Some(Ok(Format::SloGeneratorConfig));
     }
-    let (api, kind) = (text("apiVersion")?, text("kind").unwrap_or_default());
+    if node.get("service").is_some() && node.get("slos").is_some() && node.get("apiVersion").is_none() {
+        return Some(Err((
+            "this looks like a file of Sloth, and its version is missing".into(),
+            "version: prometheus/v1",
+        )));
+    }
+    let kind = text("kind").unwrap_or_default();
+    if node.get("apiVersion").is_none() && node.get("spec").is_some() {
+        let instead = match kind {
+            "PrometheusServiceLevel" | "AlertWindows" => "apiVersion: sloth.slok.dev/v1",
+            "ServiceLevelObjective" => "apiVersion: pyrra.dev/v1alpha1, or sre.google.com/v2",
+            "SLO" | "SLI" | "AlertPolicy" | "AlertCondition" | "DataSource" => "apiVersion: openslo/v1",
+            _ => return None,
+        };
+        return Some(Err((format!("the apiVersion of this {kind} is missing"), instead)));
+    }
+    let api = text("apiVersion")?;
     let unknown = |what: String, instead| Some(Err((what, instead)));
     match (api.split('/').next().unwrap_or_default(), kind) {
         ("sloth.slok.dev", "PrometheusServiceLevel") => Some(Ok(Format::SlothResource)),
@@ -113,14 +132,14 @@ pub(crate) fn format(node: &Node) -> Option<Result<Format, (String, &'static str
 }
 
 /// Drafts of all SLOs of all documents; problems go to the report of their file.
-pub(crate) fn drafts(
-    documents: &[Document<'_>],
-    owner: Option<&str>,
-    period: Option<TimeSpan>,
-    resolution: TimeSpan,
-    reports: &mut [Report<'_>],
-) -> Vec<Draft> {
-    let mut cx = Context { owner, period, resolution, catalogs: Vec::new() };
+pub(crate) fn drafts(documents: &[Document<'_>], options: &Options, reports: &mut [Report<'_>]) -> Vec<Draft> {
+    let mut cx = Context {
+        owner: options.owner.as_deref(),
+        period: options.slo_period,
+        alert_names: options.alert_names,
+        resolution: options.resolution,
+        catalogs: Vec::new(),
+    };
     for document in documents.iter().filter(|document| document.format == Format::AlertWindows) {
         let report = &mut reports[document.file];
         if let Some(found) = catalog::read(&At::root(document.node), report) {
@@ -148,6 +167,7 @@ pub(crate) fn drafts(
         }
         report.subject.clear();
     }
+    drafts = drafts.into_iter().map(Draft::settle).collect();
     drafts.sort_by_key(|draft| (draft.file, draft.name.place.line, draft.name.place.column));
     drafts
 }
@@ -161,6 +181,14 @@ pub(crate) fn service(
 ) -> Option<PlacedService> {
     let document = draft.document();
     report.context = Some(format!("SLO {}", draft.id()));
+    if let Some((what, instead)) = draft.source.it.fault() {
+        report.error_at(draft.source.place, "", Code::InvalidSli, what).write(instead);
+        report.context = None;
+        return None;
+    }
+    if let Some((what, instead)) = draft.source.it.doubt() {
+        report.warn_at(draft.source.place, "", Code::InvalidSli, what).write(instead);
+    }
     if let draft::Source::Query { why, .. } = &draft.source.it {
         report.warn_at(
             draft.source.place,
@@ -212,8 +240,8 @@ fn metadata(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Metadata {
     };
     let name = own.need(report, "name", "checkout");
     let name = name.and_then(|at| Some(draft::At { it: service::name(&at, report)?, place: at.node.place }));
-    let namespace = own.get("namespace").and_then(|at| at.text(report)).map(str::to_string);
-    let mut of = |key| own.get(key).map(|at| labels::read(&at, report)).unwrap_or_default();
+    let namespace = own.filled("namespace").and_then(|at| at.text(report)).map(str::to_string);
+    let mut of = |key| own.filled(key).map(|at| labels::read(&at, report)).unwrap_or_default();
     let (labels, annotations) = (of("labels"), of("annotations"));
     Metadata { name, namespace, labels, annotations }
 }
@@ -224,7 +252,9 @@ fn query(at: &At<'_>, mark: Mark, report: &mut Report<'_>) -> Option<promql_pars
     match template::parse(text, mark) {
         Ok(expr) => Some(expr),
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice.or(fault.selector);
+            let place = fault.part.map_or(at.node.place, |(from, length)| at.part(from, length, report.source));
+            report.error_at(place, &at.path, Code::InvalidSelector, fault.what).instead =
+                fault.advice.or(fault.selector);
             None
         }
     }

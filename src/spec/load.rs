@@ -1,24 +1,27 @@
 //! Files to model: presets, every other document of every file, then what only all of them together can show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::correction::{self, PlacedCorrection};
-use super::defaults::defaults;
-use super::duration::TimeSpan;
+use super::document;
 use super::files::{self, LoadedFile};
 use super::import::{self, Draft};
+use super::left_out::{self, LeftOut};
 use super::model::{Model, SloSpec};
+use super::options::Options;
 use super::policy::{self, PlacedPolicy};
 use super::preset::{self, Presets};
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Report};
 use super::service::{self, PlacedService};
 use super::tree::{self, Node, Value};
-use crate::gate::{Identities, Policy};
+use crate::gate::Policy;
+
+/// Up to so many warnings that say the same are shown one by one, and as many places are named of more.
+const ALIKE_SHOWN: usize = 3;
 
 /// What came of loading.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +39,10 @@ pub struct Loaded {
     /// SHA-256 of the resolved model and policies, hexadecimal: what `config hash` shows. Comments, file names and
     /// the order of files do not change it.
     pub digest: String,
+    /// What was refused and left out, where loading went on all the same.
+    pub left_out: Vec<LeftOut>,
+    /// Documents of a repository that were passed over: each file, with what is in it.
+    pub passed_over: Vec<(String, String)>,
     /// What foreign files became, in the order of the files.
     pub(crate) drafts: Vec<Draft>,
 }
@@ -52,28 +59,29 @@ impl Loaded {
         Some(&self.files[found].text)
     }
 
-    /// All problems as text for people.
+    /// All problems as text for people; a warning that many places get is shown once, with the other places.
     pub fn render(&self, colour: bool) -> String {
-        self.problems.iter().map(|problem| problem.render(self.source(problem), colour)).collect()
-    }
-}
-
-/// What loading needs to know of the daemon.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Length of a slice; windows of burn clauses are not shorter.
-    pub resolution: TimeSpan,
-    /// Owner of imported SLOs whose files name none.
-    pub owner: Option<String>,
-    /// Window of imported SLOs whose files name none.
-    pub slo_period: Option<TimeSpan>,
-    /// Who there is: policies that ask for a yes are held against it. `None` where no daemon is known.
-    pub people: Option<Arc<Identities>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { resolution: defaults().resolution, owner: None, slo_period: None, people: None }
+        let mut out = String::new();
+        let mut folded: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
+        for problem in &self.problems {
+            let same = |other: &&Problem| {
+                other.severity == problem.severity && other.gist() == problem.gist() && other.instead == problem.instead
+            };
+            let all: Vec<&Problem> = self.problems.iter().filter(same).collect();
+            if problem.severity == Severity::Error || all.len() <= ALIKE_SHOWN {
+                out += &problem.render(self.source(problem), colour);
+            } else if folded.insert((problem.gist(), problem.instead.as_deref())) {
+                out += &problem.render(self.source(problem), colour);
+                let places = all.iter().skip(1).take(ALIKE_SHOWN);
+                let places: Vec<String> =
+                    places.map(|one| format!("{}:{}:{}", one.file, one.line, one.column)).collect();
+                let rest = all.len() - 1 - places.len();
+                let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+                let gutter = problem.line.to_string().len() + 1;
+                out += &format!("{:gutter$} = the same at {}{more}\n", "", places.join(", "));
+            }
+        }
+        out
     }
 }
 
@@ -122,6 +130,8 @@ struct Documents<'a> {
     presets: usize,
     foreign: Vec<import::Document<'a>>,
     corrections: Vec<(usize, PlacedCorrection)>,
+    /// Documents in folders that nobody reads: the file, and what it is.
+    passed_over: Vec<(usize, String)>,
     /// A service or a whole file could not be read, so a name that is not there may be in it.
     incomplete: bool,
 }
@@ -136,7 +146,7 @@ impl Documents<'_> {
 fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut incomplete = !problems.is_empty();
-    let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, &mut incomplete, &mut problems)).collect();
+    let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, options, &mut incomplete, &mut problems)).collect();
     let mut documents = Documents { incomplete, ..Documents::default() };
     // Presets first: a service may name one of a later file.
     let presets = read_presets(&files, &trees, &mut documents, &mut problems);
@@ -146,13 +156,18 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     }
     let drafts = read_foreign(options, &presets, &mut documents, &mut reports);
     problems.extend(reports.into_iter().flat_map(|report| report.problems));
+    let twice = refuse_duplicates(&files, &documents, &mut problems);
+    if options.keep_going {
+        let mut index = 0..;
+        documents.services.retain(|_| index.next().is_some_and(|index: usize| !twice.contains(&index)));
+    }
+    let drafts = loaded_drafts(drafts, &documents);
     if documents.is_empty() && problems.is_empty() {
         let mut problem = files::unreadable("the files given".as_ref(), "there is no service in them");
         problem.write("the folder of your services, such as rules/services");
         problems.push(problem);
     }
     let mut model = Model::default();
-    refuse_duplicates(&files, &documents, &mut problems);
     for (_, placed) in &documents.services {
         model.services.push(placed.service.clone());
         model.slos.extend(placed.slos.iter().map(|slo| slo.spec.clone()));
@@ -184,9 +199,39 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
     }
     let mut policies: Vec<Policy> = documents.policies.into_iter().map(|(_, placed)| placed.policy).collect();
     policies.sort_by(|a, b| a.service.cmp(&b.service));
+    let left_out = match options.keep_going {
+        true => left_out::settle(&mut problems, |problem| is_of_others(problem, &files, &trees, options)),
+        false => Vec::new(),
+    };
     problems.sort_by(|a, b| (&a.file, a.line, a.column, &a.what).cmp(&(&b.file, b.line, b.column, &b.what)));
     let digest = digest(&model, &policies);
-    Loaded { model, policies, problems, files, presets, digest, drafts }
+    let passed_over =
+        documents.passed_over.iter().map(|(file, what)| (files[*file].path.clone(), what.clone())).collect();
+    Loaded { model, policies, problems, files, presets, digest, left_out, passed_over, drafts }
+}
+
+/// The drafts that became services.
+fn loaded_drafts(drafts: Vec<Draft>, documents: &Documents<'_>) -> Vec<Draft> {
+    let imported = documents.services.iter().filter(|(_, placed)| placed.imported);
+    let known: BTreeSet<(usize, Place, &str)> = imported
+        .flat_map(|(file, placed)| placed.slos.iter().map(|slo| (*file, slo.place, slo.spec.slo.id.as_str())))
+        .collect();
+    let is_known = |draft: &Draft| known.contains(&(draft.file, draft.name.place, draft.id().as_str()));
+    drafts.into_iter().filter(is_known).collect()
+}
+
+/// What documents and templates of other tools name themselves by: a file that is no YAML is told by it.
+const MARKS: [&str; 6] = ["prometheus/v1", "sloth.slok.dev", "pyrra.dev", "openslo", "sre.google.com", "kind: SLO"];
+
+/// Whether a problem is in a file that holds nothing of ours, so that it can be left out.
+fn is_of_others(problem: &Problem, files: &[LoadedFile], trees: &[Vec<Node>], options: &Options) -> bool {
+    let Ok(index) = files.binary_search_by(|file| file.path.as_str().cmp(&problem.file)) else {
+        return options.of_a_repository;
+    };
+    let ours = |node: &Node| matches!(shape(node), Shape::Service | Shape::Policy | Shape::Preset | Shape::Correction);
+    let told = trees[index].iter().any(|node| matches!(shape(node), Shape::Foreign(_)))
+        || MARKS.iter().any(|mark| files[index].text.contains(mark));
+    !trees[index].iter().any(ours) && (told || options.of_a_repository)
 }
 
 fn digest(model: &Model, policies: &[Policy]) -> String {
@@ -195,19 +240,31 @@ fn digest(model: &Model, policies: &[Policy]) -> String {
 }
 
 /// The documents of a file; none where it is not YAML.
-fn parse(file: &LoadedFile, incomplete: &mut bool, problems: &mut Vec<Problem>) -> Vec<Node> {
+fn parse(file: &LoadedFile, options: &Options, incomplete: &mut bool, problems: &mut Vec<Problem>) -> Vec<Node> {
     let mut report = Report::new(&file.path, &file.text);
-    let nodes = tree::parse(&file.text).unwrap_or_else(|fault| {
+    let parsed = tree::parse(&file.text);
+    if let Some(place) = document::helm(&file.text, parsed.is_err()) {
+        let what = "this is a template of Helm: what it becomes, only Helm knows";
+        let instead = "helm template CHART | slowburn import -, or a file of what Helm prints";
+        report.error_at(place, "", Code::Syntax, what).write(instead);
+        *incomplete = true;
+        problems.append(&mut report.problems);
+        return Vec::new();
+    }
+    let nodes = parsed.unwrap_or_else(|fault| {
         report.error_at(fault.place, "", Code::Syntax, fault.what).instead = fault.instead;
         *incomplete = true;
         Vec::new()
     });
+    if nodes.is_empty() && report.problems.is_empty() && options.of_a_repository && !file.named {
+        return Vec::new();
+    }
     if nodes.is_empty() && report.problems.is_empty() {
         let place = Place { line: 1, column: 1, length: 1 };
         report.error_at(place, "", Code::UnknownShape, "this file has no document").write(EITHER);
     }
     problems.append(&mut report.problems);
-    nodes
+    nodes.into_iter().flat_map(document::documents).collect()
 }
 
 /// The user's presets: unique over all files.
@@ -260,9 +317,16 @@ fn read_file<'a>(
             }
             Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
             Shape::Preset => {}
-            Shape::Elsewhere(_) if !file.named => {}
+            Shape::Elsewhere(what) if !file.named => documents.passed_over.push((index, what.to_string())),
+            Shape::Unknown(what, _) if !file.named && options.of_a_repository => {
+                documents.passed_over.push((index, what));
+            }
             Shape::Elsewhere(what) => {
-                report.error(&root, Code::UnknownShape, what).write(EITHER);
+                report.error(&root, Code::UnknownShape, what).write(if what == KUBERNETES {
+                    SLO_FILES
+                } else {
+                    EITHER
+                });
             }
             Shape::Unknown(what, instead) => {
                 report.error(&root, Code::UnknownShape, what).write(instead);
@@ -282,8 +346,7 @@ fn read_foreign(
     reports: &mut [Report<'_>],
 ) -> Vec<Draft> {
     let before: usize = reports.iter().map(Report::errors).sum();
-    let owner = options.owner.as_deref();
-    let drafts = import::drafts(&documents.foreign, owner, options.slo_period, options.resolution, reports);
+    let drafts = import::drafts(&documents.foreign, options, reports);
     let services: Vec<(usize, Option<PlacedService>)> = drafts
         .iter()
         .map(|draft| (draft.file, import::service(draft, presets, options.resolution, &mut reports[draft.file])))
@@ -292,6 +355,9 @@ fn read_foreign(
     documents.incomplete |= reports.iter().map(Report::errors).sum::<usize>() > before;
     drafts
 }
+
+/// What is said of the documents of Kubernetes that are none of ours.
+const KUBERNETES: &str = "this is a document of Kubernetes, and none that holds SLOs";
 
 /// What is read of other tools.
 const SLO_FILES: &str = "a file of Sloth, Pyrra, OpenSLO v1 or slo-generator v2, or a service (name, owner, slo)";
@@ -329,8 +395,10 @@ fn shape(node: &Node) -> Shape {
         None => {}
     }
     if has("apiVersion") {
-        let what = "this is a document of Kubernetes, and none that holds SLOs";
-        return Shape::Unknown(what.into(), SLO_FILES);
+        return Shape::Elsewhere(KUBERNETES);
+    }
+    if has("resources") && !has("name") && !has("slo") {
+        return Shape::Elsewhere("this is a list of what Kustomize puts together");
     }
     if has("prometheus") || has("alertmanagers") || has("listen") {
         let what = "these are daemon settings, not a service or a policy";
@@ -349,8 +417,9 @@ fn shape(node: &Node) -> Shape {
     Shape::Unknown(format!("neither a service nor a policy: its keys are {}", keys.join(", ")), EITHER)
 }
 
-/// Services, SLO ids and policies are unique over all files.
-fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: &mut Vec<Problem>) {
+/// Services, SLO ids and policies are unique over all files. Answers which of the imported services are refused.
+fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: &mut Vec<Problem>) -> BTreeSet<usize> {
+    let mut twice = BTreeSet::new();
     let mut names: BTreeMap<&str, (usize, &PlacedService)> = BTreeMap::new();
     let mut ids: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
     let mut exclusions: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
@@ -362,8 +431,14 @@ fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: 
         problems.append(&mut report.problems);
     };
     let either = "another name, or one of them";
-    for (file, placed) in &documents.services {
+    for (index, (file, placed)) in documents.services.iter().enumerate() {
         let service = &placed.service;
+        let mut refuse = |file: usize, place: Place, what: String, instead: &str| {
+            if placed.imported {
+                twice.insert(index);
+            }
+            refuse(file, place, what, instead);
+        };
         match names.get(service.name.as_str()) {
             // Files of other tools have some of a service's SLOs each.
             Some((_, first)) if placed.imported && first.imported && service.owner == first.service.owner => {}
@@ -407,4 +482,5 @@ fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: 
             refuse(*file, placed.place, what, either);
         }
     }
+    twice
 }

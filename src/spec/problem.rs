@@ -136,6 +136,9 @@ pub struct Problem {
     pub length: usize,
     /// What is wrong, and in which part of the document.
     pub what: String,
+    /// The SLO, service, policy or preset it is in; empty where that is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
     /// What to write instead.
     pub instead: Option<String>,
     /// Its kind.
@@ -150,6 +153,14 @@ impl Problem {
     pub fn write(&mut self, instead: impl Into<String>) -> &mut Self {
         self.instead = Some(instead.into());
         self
+    }
+
+    /// What is wrong, without the part of the document it is in.
+    pub fn gist(&self) -> &str {
+        match self.what.rsplit_once(" (in ") {
+            Some((gist, context)) if context.ends_with(')') => gist,
+            _ => &self.what,
+        }
     }
 
     /// `file:line:col: error: what`, the source line with a caret below it, and `= write: ...`; ends with a newline.

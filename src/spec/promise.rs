@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::engine::alert::AlertKind;
 use crate::engine::ledger::RESOLUTIONS_S;
 use crate::engine::severity::SeverityRule;
-use crate::engine::{Period, Slo, Terms, Unit};
+use crate::engine::{AlertExtras, EVERY_LABEL, Period, Slo, Terms, Unit};
 
 use super::alerting::{self, PlacedClause};
 use super::burn::shown;
@@ -64,6 +64,8 @@ struct Common<'a> {
     severity: Vec<SeverityRule>,
     annotations: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
+    /// What alerts of one kind carry beside.
+    alerts: BTreeMap<AlertKind, AlertExtras>,
     mute: Vec<AlertKind>,
     origin: Option<Origin>,
 }
@@ -93,7 +95,8 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     if let Some(at) = fields.get("annotations") {
         annotations.extend(alerting::labels(&at, report));
     }
-    let labels = fields.get("labels").map(|at| own_labels(&at, &by, report)).unwrap_or_default();
+    let labels = fields.get("labels").map(|at| own_labels(&at, &by, &[], report)).unwrap_or_default();
+    let alerts = fields.get("alerts").map(|at| extras(&at, &by, report)).unwrap_or_default();
     let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
     let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
     Common {
@@ -107,6 +110,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
         severity,
         annotations,
         labels,
+        alerts,
         mute,
         origin,
     }
@@ -136,17 +140,53 @@ fn resolution(at: &At<'_>, daemon: TimeSpan, report: &mut Report<'_>) -> Option<
     Some(own)
 }
 
-/// Reads the labels that all alerts of an SLO carry.
-fn own_labels(at: &At<'_>, by: &[String], report: &mut Report<'_>) -> BTreeMap<String, String> {
+/// Reads labels that alerts carry; `said` are those of an alert's own that may be said otherwise.
+fn own_labels(at: &At<'_>, by: &[String], said: &[&str], report: &mut Report<'_>) -> BTreeMap<String, String> {
     let labels = alerting::labels(at, report);
-    for (name, _) in &labels {
-        let taken = by.contains(name) || RESERVED_LABELS.contains(&name.as_str());
-        if taken {
-            let what = format!("`labels` cannot have {name:?}: alerts have a label of that name of their own");
-            report.error(at, Code::InvalidName, what).write("another name");
-        }
+    for (name, _) in labels.iter().filter(|(name, _)| !said.contains(&name.as_str())) {
+        let what = match (by.contains(name), RESERVED_LABELS.contains(&name.as_str())) {
+            (true, _) => {
+                format!("`labels` cannot have {name:?}, which is a label of `by`: alerts have it of their series")
+            }
+            (_, true) => format!("`labels` cannot have {name:?}: alerts have a label of that name of their own"),
+            (false, false) => continue,
+        };
+        let place = at.node.key(name).map_or(at.node.place, |key| key.place);
+        report.error_at(place, &at.path, Code::InvalidName, what).write("another name");
     }
     labels.into_iter().collect()
+}
+
+/// Reads `alerts`: what alerts of one kind carry beside, by kind.
+fn extras(at: &At<'_>, by: &[String], report: &mut Report<'_>) -> BTreeMap<AlertKind, AlertExtras> {
+    let mut all = BTreeMap::new();
+    let Some(mut fields) = at.map(report) else { return all };
+    for kind in AlertKind::ALL {
+        let Some(mut own) = fields.get(kind.as_str()).and_then(|at| at.map(report)) else { continue };
+        let name = own.get("name").and_then(|at| alert_name(&at, report));
+        let labels = own.get("labels").map(|at| own_labels(&at, by, &["severity"], report)).unwrap_or_default();
+        let annotations = own.get("annotations").map(|at| alerting::labels(&at, report)).unwrap_or_default();
+        own.finish(report);
+        all.insert(kind, AlertExtras { name, labels, annotations: annotations.into_iter().collect() });
+    }
+    fields.finish(report);
+    all
+}
+
+/// Longest `alertname`.
+const ALERT_NAME_MAX: usize = 200;
+
+fn alert_name(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let name = at.text(report)?;
+    if name.chars().count() > ALERT_NAME_MAX {
+        report.error(
+            at,
+            Code::InvalidName,
+            format!("the name of an alert is at most {ALERT_NAME_MAX} characters long"),
+        );
+        return None;
+    }
+    Some(name.to_string())
 }
 
 fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
@@ -166,14 +206,24 @@ fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
     }
 }
 
+/// Labels of a series that no child can have: they tell the parts of one histogram apart.
+const NEVER_BY: [&str; 2] = ["le", "quantile"];
+
 fn by(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    if let Value::List(items) = &at.node.value
+        && matches!(items.as_slice(), [only] if only.value == Value::Text(EVERY_LABEL.into()))
+    {
+        return Some(vec![EVERY_LABEL.to_string()]);
+    }
     let names = sli::label_names(at, report)?;
     for name in &names {
-        if RESERVED_LABELS.contains(&name.as_str()) {
-            let what = format!("`by` cannot have {name:?}: alerts have a label of that name of their own");
-            report
-                .error(at, Code::InvalidName, what)
-                .write("a label of another name, relabelled at the scrape if need be");
+        if NEVER_BY.contains(&name.as_str()) {
+            let what = format!("`by` cannot have {name:?}: it tells the parts of one histogram apart");
+            report.error(at, Code::InvalidName, what).write("a label of the series");
+        } else if RESERVED_LABELS.contains(&name.as_str()) {
+            let what =
+                format!("alerts have a label {name:?} of their own: that of the series is series_{name} on them");
+            report.warn(at, Code::InvalidName, what).write("routes that match series_ and the name");
         }
     }
     Some(names)
@@ -252,6 +302,11 @@ impl Parts<'_> {
             report.error(at, Code::InvalidValue, what).write("leave resolution out, or slowburn run --resolution");
             return None;
         }
+        if let (true, false, Ok(_)) = (self.said.by.iter().any(|name| name == EVERY_LABEL), queried, &self.source) {
+            let what = "`by: [\"*\"]` is for queries, whose labels nobody knows beforehand";
+            report.error_at(place, "slo", Code::InvalidSli, what).write("by: [instance], the labels by name");
+            return None;
+        }
         let own = self.said.resolution.map(|(own, _)| own);
         let resolution = own.unwrap_or(service.resolution);
         let mut windows = self.said.windows.into_iter();
@@ -284,6 +339,7 @@ impl Parts<'_> {
             series_max: self.said.series_max.unwrap_or(service.defaults.series_max),
             annotations: self.said.annotations,
             labels: self.said.labels,
+            alerts: self.said.alerts,
             mute: self.said.mute,
         };
         match self.said.clauses.as_ref().or(service.clauses.as_ref()) {

@@ -90,6 +90,7 @@ impl<'f> Report<'f> {
             column: place.column,
             length: place.length.max(1),
             what,
+            about: self.context.clone().unwrap_or_else(|| self.subject.clone()),
             instead: None,
             code,
         };
@@ -128,6 +129,43 @@ impl<'a> At<'a> {
     fn wrong(&self, report: &mut Report<'_>, wanted: &str) {
         let what = format!("expected {wanted}, found {}", self.node.kind());
         report.error(self, Code::WrongType, what);
+    }
+
+    /// The place of a part of this text, `length` characters from `from` on. Quotes, escapes, indentation and line ends
+    /// of the source are walked over; the whole node where that does not lead to the text.
+    pub fn part(&self, from: usize, length: usize, source: &str) -> Place {
+        let whole = self.node.place;
+        let (Value::Text(text), Some(spelling)) = (&self.node.value, self.node.spelling(source)) else { return whole };
+        let (mut line, mut column) = (whole.line, whole.column);
+        let mut spelled = spelling.chars().peekable();
+        let mut at = 0;
+        let block = spelling.starts_with(['|', '>']);
+        if block {
+            // The header of a block ends with its line.
+            while spelled.next().is_some_and(|c| c != '\n') {}
+            (line, column) = (line + 1, 1);
+        } else if spelling.starts_with(['"', '\'']) {
+            spelled.next();
+            column += 1;
+        }
+        let mut meant = text.trim().chars().filter(|c| !c.is_whitespace());
+        let skipped = text.trim().chars().take(from).filter(|c| !c.is_whitespace()).count();
+        let Some(first) = meant.clone().nth(skipped) else { return whole };
+        while let Some(c) = spelled.next() {
+            let is_wanted = at == skipped && c == first;
+            if is_wanted {
+                return Place { line, column, length };
+            }
+            match c {
+                '\n' => (line, column) = (line + 1, 0),
+                c if c.is_whitespace() => {}
+                '\\' if !block && meant.clone().next() != Some('\\') => {}
+                c if meant.next() == Some(c) => at += 1,
+                _ => return whole,
+            }
+            column += 1;
+        }
+        whole
     }
 
     pub fn map(&self, report: &mut Report<'_>) -> Option<Fields<'a>> {
@@ -210,6 +248,8 @@ impl<'a> At<'a> {
                 let unit_of_key = self.key().rsplit('_').next().unwrap_or_default();
                 let digits = text.trim().trim_end_matches('%');
                 let digits = digits.strip_suffix(unit_of_key).unwrap_or(digits).trim();
+                let dotted = digits.replacen(',', ".", 1);
+                let digits = if digits.matches(',').count() == 1 { dotted.as_str() } else { digits };
                 let instead = digits.parse::<f64>().ok().map(|_| format!("{}: {digits}", self.key()));
                 report.error(self, Code::WrongType, format!("expected a number, found the text {text:?}")).instead =
                     instead;
@@ -297,6 +337,12 @@ impl<'a> Fields<'a> {
         }
         let (_, node) = self.entries.iter().find(|(k, _)| k.name == key)?;
         (node.value != Value::Null).then(|| self.at.child(node, key))
+    }
+
+    /// The value of `key`; `None` also where it is a blank text, as programs write what they know nothing of.
+    pub fn filled(&mut self, key: &'static str) -> Option<At<'a>> {
+        let is_blank = |at: &At<'_>| matches!(&at.node.value, Value::Text(text) if text.trim().is_empty());
+        self.get(key).filter(|at| !is_blank(at))
     }
 
     /// The value of `key`; an error with an `example` where it is absent.

@@ -16,6 +16,8 @@ pub(crate) struct SelectorFault {
     pub selector: Option<String>,
     /// Where there is none: what to do.
     pub advice: Option<String>,
+    /// The part of the text that is meant, characters from its start, and how many; `None` for all of it.
+    pub part: Option<(usize, usize)>,
 }
 
 /// Longest PromQL text, bytes.
@@ -26,11 +28,11 @@ const DEPTH_MAX: usize = 100;
 const OPERATORS_MAX: usize = 500;
 
 fn fault(what: impl Into<String>, selector: Option<String>) -> SelectorFault {
-    SelectorFault { what: what.into(), selector, advice: None }
+    SelectorFault { what: what.into(), selector, advice: None, part: None }
 }
 
 fn advised(what: impl Into<String>, advice: &str) -> SelectorFault {
-    SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()) }
+    SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()), part: None }
 }
 
 /// Parses PromQL within the bounds.
@@ -66,6 +68,9 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
     if text.contains('$') && !text.contains('"') {
         return Err(fault("dashboard variables such as $interval are not known here", None));
     }
+    if let Some(fault) = unpaired(text) {
+        return Err(fault);
+    }
     parser::parse(text).map_err(|error| {
         let first: String = error.lines().next().unwrap_or_default().chars().take(200).collect();
         let what = format!("not PromQL: {first}");
@@ -74,6 +79,62 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
             false => fault(what, None),
         }
     })
+}
+
+/// The first bracket or quote without its other half: the parser does not say where it stopped.
+fn unpaired(text: &str) -> Option<SelectorFault> {
+    let fault = |at: usize, what: String, advice: &str| {
+        Some(SelectorFault { what, selector: None, advice: Some(advice.into()), part: Some((at, 1)) })
+    };
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut quoted: Option<(usize, char)> = None;
+    let (mut escaped, mut comment) = (false, false);
+    for (at, c) in text.chars().enumerate() {
+        match (quoted, c) {
+            _ if comment => comment = c != '\n',
+            (Some(_), _) if escaped => escaped = false,
+            (Some((_, quote)), '\\') if quote != '`' => escaped = true,
+            (Some((_, quote)), c) if c == quote => quoted = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quoted = Some((at, c)),
+            (None, '#') => comment = true,
+            (None, '(' | '[' | '{') => open.push((at, c)),
+            (None, ')' | ']' | '}') => match open.pop() {
+                Some((_, '(')) if c == ')' => {}
+                Some((_, '[')) if c == ']' => {}
+                Some((_, '{')) if c == '}' => {}
+                Some((from, other)) => {
+                    return fault(
+                        at,
+                        format!(
+                            "not PromQL: this `{c}` does not close the `{other}` before it, at character {}",
+                            from + 1
+                        ),
+                        "brackets in pairs",
+                    );
+                }
+                None => return fault(at, format!("not PromQL: this `{c}` closes nothing"), "brackets in pairs"),
+            },
+            (None, _) => {}
+        }
+    }
+    match (quoted, open.last()) {
+        (Some((at, quote)), _) => fault(at, format!("not PromQL: this {quote} is never closed"), "a closing quote"),
+        (None, Some(&(at, bracket))) => {
+            let close = match bracket {
+                '(' => ")",
+                '[' => "]",
+                _ => "}",
+            };
+            fault(at, format!("not PromQL: this `{bracket}` is never closed"), &format!("a `{close}` where it ends"))
+        }
+        (None, None) => None,
+    }
+}
+
+/// Whether every series that `narrow` selects is one that `wide` selects: the same metric, and no matcher of its own.
+pub(crate) fn contains(wide: &VectorSelector, narrow: &VectorSelector) -> bool {
+    wide.name == narrow.name && wide.matchers.matchers.iter().all(|own| narrow.matchers.matchers.contains(own))
 }
 
 /// Reads a bare instant-vector selector of one metric, `http_requests_total{job="checkout"}`.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::EVERY_LABEL;
+
 use super::alerting;
 use super::defaults::defaults;
 use super::duration::TimeSpan;
@@ -197,7 +199,7 @@ fn check_when(at: &At<'_>, service: &promise::Service<'_>, slos: &[PlacedSlo], r
     }) else {
         return;
     };
-    let has = |label: &str| slos.iter().any(|slo| slo.spec.slo.by.iter().any(|by| by == label));
+    let has = |label: &str| slos.iter().any(|slo| slo.spec.slo.by.iter().any(|by| by == label || by == EVERY_LABEL));
     if service.severity.iter().all(|rule| rule.when.is_empty()) || slos.is_empty() {
         return;
     }

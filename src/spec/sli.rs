@@ -131,6 +131,15 @@ pub(crate) fn ratio(
         Part::Good(text) => ("good", text),
         Part::Beside(_) => return None,
     };
+    let swapped = [text, &total_text].map(|text| selector::selector(text));
+    if let ([Ok(part), Ok(all)], true) = (&swapped, *text != total_text)
+        && selector::contains(part, all)
+    {
+        let what = format!("`{word}` selects every event of `total` and more: the two are swapped");
+        let instead = format!("{word}: {total_text}, total: {text}");
+        report.error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what).write(instead);
+        return None;
+    }
     if *text == total_text {
         let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
         report
@@ -160,10 +169,12 @@ pub(crate) fn read_selector(at: &At<'_>, report: &mut Report<'_>) -> Option<prom
     match selector::selector(text) {
         Ok(found) => Some(found),
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = match (fault.selector, fault.advice) {
-                (Some(selector), _) => Some(format!("{}: {selector}", at.key())),
-                (None, advice) => advice,
-            };
+            let place = fault.part.map_or(at.node.place, |(from, length)| at.part(from, length, report.source));
+            report.error_at(place, &at.path, Code::InvalidSelector, fault.what).instead =
+                match (fault.selector, fault.advice) {
+                    (Some(selector), _) => Some(format!("{}: {selector}", at.key())),
+                    (None, advice) => advice,
+                };
             None
         }
     }
@@ -240,7 +251,8 @@ pub(crate) fn read_query(at: &At<'_>, report: &mut Report<'_>) -> Option<String>
     match selector::gauge(&text.replace("[slice]", "[30s]")) {
         Ok(_) => Some(text.to_string()),
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice;
+            let place = fault.part.map_or(at.node.place, |(from, length)| at.part(from, length, report.source));
+            report.error_at(place, &at.path, Code::InvalidSelector, fault.what).instead = fault.advice;
             None
         }
     }
@@ -328,7 +340,8 @@ pub(crate) fn read_gauge(at: &At<'_>, report: &mut Report<'_>) -> Option<promql_
             Some(expr)
         }
         Err(fault) => {
-            report.error(at, Code::InvalidSelector, fault.what).instead = fault.advice;
+            let place = fault.part.map_or(at.node.place, |(from, length)| at.part(from, length, report.source));
+            report.error_at(place, &at.path, Code::InvalidSelector, fault.what).instead = fault.advice;
             None
         }
     }

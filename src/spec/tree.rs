@@ -82,6 +82,14 @@ impl Node {
         source.get(self.bytes.0..self.bytes.1).map(str::trim).filter(|text| !text.is_empty())
     }
 
+    /// The key `name` of a map.
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(key, _)| key),
+            _ => None,
+        }
+    }
+
     /// The value of `key` in a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
@@ -140,11 +148,16 @@ const DEPTH_MAX: usize = 40;
 /// The parser's reason and, for the common slips, what to do. It speaks of its own states where people slipped a space.
 fn explained(reason: String) -> (String, Option<&'static str>) {
     let has = |words: &str| reason.contains(words);
-    if has("tabs disallowed") {
+    if has("tabs disallowed") || has("found a tab") {
         (format!("not YAML: {reason}"), Some("spaces instead of tabs, two for each level"))
     } else if has("flow mapping") || has("flow sequence") {
         let instead = "quotes around PromQL inside { } and [ ]: {total: 'http_requests_total{job=\"checkout\"}'}";
         (format!("not YAML: {reason}"), Some(instead))
+    } else if has("mapping values are not allowed") {
+        let instead = "keys of one map in the same column, and quotes around a text that has a colon and a blank";
+        (format!("not YAML: {reason}"), Some(instead))
+    } else if has("simple key expected") {
+        ("not YAML: this line is no key and value".into(), Some("a blank after the colon, as in objective: 99.9"))
     } else if has("did not find expected key") || has("indent") {
         ("not YAML: the indentation does not fit the lines above".into(), Some("keys of one map in the same column"))
     } else if has("reference to unknown value") {

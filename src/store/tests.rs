@@ -29,6 +29,7 @@ fn slo(id: &str, unit: Unit) -> Slo {
         series_max: 100,
         annotations: Default::default(),
         labels: Default::default(),
+        alerts: std::collections::BTreeMap::new(),
         mute: Vec::new(),
         resolution_s: None,
     }

@@ -65,6 +65,7 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
         ]
         .into(),
         labels: Default::default(),
+        alerts: BTreeMap::new(),
         mute: Vec::new(),
         resolution_s: None,
     }

@@ -28,6 +28,7 @@ fn slo(id: &str) -> Arc<Slo> {
         series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
+        alerts: BTreeMap::new(),
         mute: Vec::new(),
         resolution_s: None,
     })

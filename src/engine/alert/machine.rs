@@ -297,13 +297,15 @@ impl<'a> Step<'a> {
     fn identity(&self, kind: AlertKind) -> (Labels, super::Sev) {
         let (slo, series) = (self.slo, &self.status.labels);
         let sev = severity_of(&slo.severity, kind, series, self.status.least_budget());
+        let extras = slo.alerts.get(&kind);
+        let said = |name: &str| extras.and_then(|extras| extras.labels.get(name).cloned());
         let own = [
-            ("alertname", kind.alertname().to_owned()),
+            ("alertname", extras.and_then(|extras| extras.name.clone()).unwrap_or_else(|| kind.alertname().to_owned())),
             ("service", slo.service.clone()),
             ("slo", slo.name.clone()),
             ("slo_id", slo.id.clone()),
             ("owner", slo.owner.clone()),
-            ("severity", sev.severity().to_owned()),
+            ("severity", said("severity").unwrap_or_else(|| sev.severity().to_owned())),
             ("sev", sev.to_string()),
             ("kind", kind.as_str().to_owned()),
         ];
@@ -312,7 +314,8 @@ impl<'a> Step<'a> {
             .iter()
             .map(|(name, value)| (if clashes(name) { format!("series_{name}") } else { name.to_owned() }, value))
             .collect();
-        for (name, value) in &slo.labels {
+        let of_kind = extras.map(|extras| &extras.labels);
+        for (name, value) in of_kind.into_iter().flatten().chain(&slo.labels) {
             if !clashes(name) && labels.get(name).is_none() {
                 labels.set(name, value.clone());
             }

@@ -14,7 +14,9 @@ pub(super) fn annotations(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> 
         ("summary".to_owned(), summary(slo, status, kind)),
         ("description".to_owned(), description(slo, status)),
     ]);
-    texts.extend(slo.annotations.iter().map(|(name, text)| (name.clone(), text.clone())));
+    let of_kind = slo.alerts.get(&kind).map(|extras| &extras.annotations);
+    let written = slo.annotations.iter().chain(of_kind.into_iter().flatten());
+    texts.extend(written.map(|(name, text)| (name.clone(), text.clone())));
     let mut say = |name: &str, text: String| texts.insert(name.to_owned(), text);
     if let Some(left) = status.budget_remaining {
         say("budget_remaining", percent(left));

@@ -53,6 +53,7 @@ pub(crate) fn slo(objective: f64) -> Slo {
         series_max: 100,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
+        alerts: BTreeMap::new(),
         mute: Vec::new(),
         resolution_s: None,
     }

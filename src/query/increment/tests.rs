@@ -28,6 +28,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             series_max: 100,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
+            alerts: BTreeMap::new(),
             mute: Vec::new(),
             resolution_s: None,
         },

@@ -21,6 +21,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             series_max: 100,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
+            alerts: BTreeMap::new(),
             mute: Vec::new(),
             resolution_s: None,
         },

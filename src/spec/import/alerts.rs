@@ -124,6 +124,11 @@ pub(crate) fn resolve(tiers: &[Tier], budget: f64, window_s: i64, resolution: Ti
     Resolved { policy: Policy::Clauses { clauses, severity }, warnings }
 }
 
+/// The label `severity` of alerts whose file says `word`, where that is not what an alert of this SEV says anyway.
+pub(crate) fn own_word(word: &str, sev: Sev) -> Option<(String, String)> {
+    (word != sev.severity() && !word.contains("{{")).then(|| ("severity".to_string(), word.to_string()))
+}
+
 /// What a word for a severity stands for; `None` where it is not known.
 pub(crate) fn urgency(word: &str) -> Option<(Speed, Sev)> {
     let sev = |number| Sev::new(number).expect("1 to 5");

@@ -54,7 +54,7 @@ impl Catalog {
 /// Reads a document of `kind: AlertWindows`.
 pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<Catalog> {
     let mut fields = root.map(report)?;
-    let (_, _, _) = (fields.get("apiVersion"), fields.get("kind"), fields.get("metadata"));
+    let (_, _, _) = (fields.filled("apiVersion"), fields.filled("kind"), fields.filled("metadata"));
     let spec = fields.need(report, "spec", "{sloPeriod: 30d, page: ..., ticket: ...}");
     fields.finish(report);
     let mut spec = spec?.map(report)?;

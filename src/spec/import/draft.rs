@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use super::alerts::Policy;
-use super::shape::{Exact, Reading};
+use super::shape::{BELOW_ZERO, Exact, Reading};
 use super::template;
+use crate::engine::AlertExtras;
 use crate::engine::alert::AlertKind;
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::Origin;
 use crate::spec::problem::Place;
-use crate::spec::tree::Node;
+use crate::spec::selector;
+use crate::spec::tree::{Node, Value};
 use promql_parser::parser::Expr;
 
 /// Something said at a place of the foreign file.
@@ -81,7 +83,7 @@ impl Source {
                 bad: template::foreign(bad, reading.bare),
                 total: Some(template::foreign(total, reading.bare)),
                 why,
-                by: template::grouping(total),
+                by: template::fan_out(&[bad, total]),
             },
         }
     }
@@ -91,13 +93,9 @@ impl Source {
         match reading.good_events(good, total) {
             Ok(exact) => Source::Exact(exact),
             Err(why) => {
+                let by = template::fan_out(&[good, total]);
                 let [good, all] = [good, total].map(|expr| template::foreign(expr, reading.bare));
-                Source::Query {
-                    bad: format!("({all}) - ({good})"),
-                    total: Some(all),
-                    why,
-                    by: template::grouping(total),
-                }
+                Source::Query { bad: format!("({all}) - ({good})"), total: Some(all), why, by }
             }
         }
     }
@@ -109,9 +107,54 @@ impl Source {
             Err(why) => {
                 let text = template::foreign(expr, reading.bare);
                 let bad = if of_good { format!("1 - ({text})") } else { text };
-                Source::Query { bad, total: None, why, by: template::grouping(expr) }
+                Source::Query { bad, total: None, why, by: template::fan_out(&[expr]) }
             }
         }
+    }
+
+    fn by_mut(&mut self) -> Vec<&mut Vec<String>> {
+        match self {
+            Source::Exact(exact) | Source::Slices { exact, .. } => match exact {
+                Exact::Bad { total, bad: part } | Exact::Good { total, good: part } => {
+                    vec![&mut total.by, &mut part.by]
+                }
+                Exact::Histogram { by, .. } => vec![by],
+            },
+            Source::Gauge { by, .. } | Source::Query { by, .. } => vec![by],
+        }
+    }
+
+    /// What is wrong with counting so, where that can be seen without a server: what, and what to write.
+    pub fn fault(&self) -> Option<(String, String)> {
+        if let Source::Query { why, .. } = self
+            && why == BELOW_ZERO
+        {
+            let what = format!("the errors are negative: {why}");
+            return Some((what, "the total minus the good events, the total first".into()));
+        }
+        let Source::Exact(Exact::Bad { total, bad: part } | Exact::Good { total, good: part }) = self else {
+            return None;
+        };
+        let word = if matches!(self, Source::Exact(Exact::Bad { .. })) { "errors" } else { "good events" };
+        selector::contains(&part.selector, &total.selector).then(|| {
+            let what = format!("the {word} hold every event of the total and more: the two queries are swapped");
+            (what, format!("{} as the total, and {} as the {word}", part.selector, total.selector))
+        })
+    }
+
+    /// What looks wrong with it, and need not be.
+    pub fn doubt(&self) -> Option<(String, &'static str)> {
+        let Source::Exact(Exact::Bad { bad, total }) = self else { return None };
+        let name = bad.selector.name.as_deref().unwrap_or_default();
+        if name.ends_with("_bucket") && !total.selector.name.as_deref().unwrap_or_default().ends_with("_bucket") {
+            let what = "the errors are the events within a bucket, which are the fast ones".to_string();
+            return Some((what, "the total minus the bucket as errors"));
+        }
+        let words = ["success", "successes", "successful", "succeeded", "ok", "good"];
+        let says = name.split(['_', ':']).any(|word| words.contains(&word));
+        says.then(|| {
+            (format!("the errors are counted by {name}, which sounds like successes"), "the total minus it as errors")
+        })
     }
 
     pub fn by(&self) -> &[String] {
@@ -141,6 +184,8 @@ pub(crate) struct Draft {
     pub policy: At<Policy>,
     pub mute: Vec<AlertKind>,
     pub labels: BTreeMap<String, String>,
+    /// What alerts of one kind carry beside.
+    pub alerts: BTreeMap<AlertKind, AlertExtras>,
     pub annotations: BTreeMap<String, String>,
     pub description: Option<String>,
     pub origin: Origin,
@@ -151,6 +196,33 @@ pub(crate) struct Draft {
 impl Draft {
     pub fn id(&self) -> String {
         format!("{}-{}", self.service.it, self.name.it)
+    }
+
+    /// Settles labels that the file sets and the queries group by. A label of the series of the SLO wins, as in
+    /// Prometheus: two series that differ in it alone would be one, and refused. A label of its alerts gives way, for
+    /// there the series are two, and each must page.
+    pub fn settle(mut self) -> Draft {
+        for name in self.source.it.by().to_vec() {
+            let on_series = self.origin.labels.contains_key(&name) && self.labels.contains_key(&name);
+            if on_series {
+                self.source.it.by_mut().into_iter().for_each(|by| by.retain(|own| *own != name));
+                self.notes.push(format!(
+                    "the label {name:?} is set by the file and grouped by in the query: as in Prometheus, the one of the \
+                     file wins, and series that differ in it alone are one"
+                ));
+                continue;
+            }
+            let mut removed = self.labels.remove(&name).is_some();
+            for extras in self.alerts.values_mut() {
+                removed |= extras.labels.remove(&name).is_some();
+            }
+            if removed {
+                self.notes.push(format!(
+                    "the label {name:?} of its alerts is left out: the query groups by it, and each series alerts by itself"
+                ));
+            }
+        }
+        self
     }
 
     /// What to say of it: that it is approximate, and what was changed.
@@ -198,6 +270,11 @@ impl Draft {
             ));
         }
         entry.extend(self.policy.it.entries(self.policy.place));
+        let extras = self.alerts.iter().map(|(kind, extras)| (kind.as_str(), extras_entry(extras, place)));
+        let extras: Vec<_> = extras.filter(|(_, node)| node.value != Value::Map(Vec::new())).collect();
+        if !extras.is_empty() {
+            entry.push(("alerts", Node::map(extras, place)));
+        }
         if !self.mute.is_empty() {
             entry.push(("mute", Node::list(self.mute.iter().map(|kind| Node::text(kind.as_str(), place)), place)));
         }
@@ -252,6 +329,17 @@ impl Draft {
         }
         Node::map(fields, place)
     }
+}
+
+fn extras_entry(extras: &AlertExtras, place: Place) -> Node {
+    let mut fields = Vec::new();
+    fields.extend(extras.name.as_ref().map(|name| ("name", Node::text(name, place))));
+    for (key, labels) in [("labels", &extras.labels), ("annotations", &extras.annotations)] {
+        if !labels.is_empty() {
+            fields.push((key, texts(labels, place)));
+        }
+    }
+    Node::map(fields, place)
 }
 
 fn counted(exact: &Exact, place: Place) -> Vec<(&'static str, Node)> {

@@ -86,7 +86,10 @@ pub(crate) fn of_alerts(labels: &[Label], notes: &mut Vec<String>) -> BTreeMap<S
     kept
 }
 
-/// Annotations of alerts. `runbook_url` is also the runbook.
+/// What people call the address of a runbook, without `_` and in small letters.
+const RUNBOOKS: [&str; 6] = ["runbookurl", "runbooklink", "runbookuri", "runbooks", "playbook", "playbookurl"];
+
+/// Annotations of alerts. `runbook_url` and its like are also the runbook.
 pub(crate) fn annotations(labels: &[Label], notes: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut kept = BTreeMap::new();
     for label in labels {
@@ -101,8 +104,13 @@ pub(crate) fn annotations(labels: &[Label], notes: &mut Vec<String>) -> BTreeMap
         }
         kept.insert(name, label.value.it.clone());
     }
-    if let (Some(url), false) = (kept.get("runbook_url").cloned(), kept.contains_key("runbook")) {
-        kept.insert("runbook".into(), url);
+    if !kept.contains_key("runbook") {
+        let is_runbook = |name: &str| {
+            let folded: String = name.to_lowercase().replace('_', "");
+            RUNBOOKS.contains(&folded.as_str())
+        };
+        let found = kept.iter().find(|(name, _)| is_runbook(name)).map(|(_, url)| url.clone());
+        kept.extend(found.map(|url| ("runbook".to_string(), url)));
     }
     kept
 }

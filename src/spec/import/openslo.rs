@@ -57,7 +57,7 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
     reports[file].subject = format!("SLO {}", object.name.it);
     let report = &mut reports[file];
     let mut spec = object.spec(report)?;
-    let description = spec.get("description").and_then(|at| at.text(report)).map(str::to_string);
+    let description = spec.filled("description").and_then(|at| at.text(report)).map(str::to_string);
     let service_at = spec.need(report, "service", "checkout");
     let service =
         service_at.and_then(|at| Some(At { it: crate::spec::service::name(&at, report)?, place: at.node.place }));
@@ -71,7 +71,8 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
     let method = spec.need(report, "budgetingMethod", "Occurrences").and_then(|at| at.choice(report, &methods));
     let objectives_at = spec.need(report, "objectives", "[{target: 0.999}]");
     let objectives = objectives_at.as_ref().and_then(|at| read_objectives(at, report));
-    let (inline, by_ref, policies) = (spec.get("indicator"), spec.get("indicatorRef"), spec.get("alertPolicies"));
+    let (inline, by_ref, policies) =
+        (spec.filled("indicator"), spec.filled("indicatorRef"), spec.filled("alertPolicies"));
     let at = spec.at.clone();
     spec.finish(report);
 
@@ -138,6 +139,7 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
             source: At { it: source, place: indicator.place(file) },
             policy: At { it: policy, place: policies.as_ref().map_or(name.place, |at| at.node.place) },
             mute: alerting.mute.clone(),
+            alerts: BTreeMap::new(),
             labels: labels::of_alerts(&object.labels, &mut notes),
             annotations: labels::annotations(&object.annotations, &mut notes),
             description: description.clone(),
@@ -177,7 +179,7 @@ fn time_window(at: &Node<'_>, report: &mut Report<'_>) -> Option<At<Window>> {
     let mut fields = item.map(report)?;
     let duration = fields.need(report, "duration", "30d");
     let rolling = fields.need(report, "isRolling", "true").and_then(|at| at.flag(report));
-    let calendar = fields.get("calendar");
+    let calendar = fields.filled("calendar");
     fields.finish(report);
     let duration = duration?;
     let text = duration.text(report)?;
@@ -280,13 +282,13 @@ fn read_objectives(at: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Objecti
 
 fn objective(at: &Node<'_>, report: &mut Report<'_>) -> Option<Objective> {
     let mut fields = at.map(report)?;
-    let composite = ["indicator", "indicatorRef", "compositeWeight"].map(|key| fields.get(key));
+    let composite = ["indicator", "indicatorRef", "compositeWeight"].map(|key| fields.filled(key));
     if let Some(own) = composite.iter().flatten().next() {
         let what = "an objective with an indicator of its own makes a composite SLO, which is not imported";
         report.error(own, Code::InvalidSli, what).write("one SLO for each of the indicators");
     }
-    let name = fields.get("displayName").and_then(|at| at.spelled(report)).map(|name| slug(&name));
-    let (ratio, percent) = (fields.get("target"), fields.get("targetPercent"));
+    let name = fields.filled("displayName").and_then(|at| at.spelled(report)).map(|name| slug(&name));
+    let (ratio, percent) = (fields.filled("target"), fields.filled("targetPercent"));
     let target = match (&ratio, &percent) {
         (Some(at), None) => target(at, report),
         (None, Some(at)) => at.number(report).map(|it| At { it, place: at.node.place }),
@@ -301,11 +303,11 @@ fn objective(at: &Node<'_>, report: &mut Report<'_>) -> Option<Objective> {
             None
         }
     };
-    let op_at = fields.get("op");
+    let op_at = fields.filled("op");
     let ops = [("lte", "lte"), ("gte", "gte"), ("lt", "lt"), ("gt", "gt")];
     let op = op_at.as_ref().and_then(|at| Some(At { it: at.choice(report, &ops)?.into(), place: at.node.place }));
-    let value = fields.get("value").and_then(|at| at.number(report));
-    let slice_target_at = fields.get("timeSliceTarget");
+    let value = fields.filled("value").and_then(|at| at.number(report));
+    let slice_target_at = fields.filled("timeSliceTarget");
     let slice_target = slice_target_at.as_ref().and_then(|at| at.number(report));
     if let (Some(at), Some(number)) = (&slice_target_at, slice_target)
         && !(number > 0.0 && number <= 1.0)
@@ -315,7 +317,7 @@ fn objective(at: &Node<'_>, report: &mut Report<'_>) -> Option<Objective> {
             .write("timeSliceTarget: 0.95");
         return None;
     }
-    let slice_window = fields.get("timeSliceWindow").and_then(|at| {
+    let slice_window = fields.filled("timeSliceWindow").and_then(|at| {
         // The specification lets a bare number stand for minutes.
         if let Value::Number(minutes) = at.node.value {
             let it = TimeSpan::from_seconds((minutes * 60.0) as i64)?;
@@ -457,11 +459,11 @@ fn reference<'o>(
 /// The keys of an object that stands inside of another one.
 fn inline_spec<'a>(at: &Node<'a>, kind: Kind, report: &mut Report<'_>) -> Option<Fields<'a>> {
     let mut fields = at.map(report)?;
-    fields.get("apiVersion");
-    if let Some(at) = fields.get("kind") {
+    fields.filled("apiVersion");
+    if let Some(at) = fields.filled("kind") {
         at.choice(report, &[(kind.as_str(), ())])?;
     }
-    fields.get("metadata");
+    fields.filled("metadata");
     let spec = fields.need(report, "spec", "{...}");
     fields.finish(report);
     spec?.map(report)

@@ -190,7 +190,7 @@ const PLUGINS: &[Plugin] = &[
 pub(crate) fn read(at: &At<'_>, reading: &mut Reading, report: &mut Report<'_>) -> Option<Source> {
     let mut fields = at.map(report)?;
     let id_at = fields.need(report, "id", "sloth-common/kubernetes/nginx-ingress/availability");
-    let options_at = fields.get("options");
+    let options_at = fields.filled("options");
     fields.finish(report);
     let id_at = id_at?;
     let id = id_at.text(report)?;

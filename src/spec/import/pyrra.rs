@@ -13,9 +13,9 @@ use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::{Count, Exact, Reading};
 use super::{Context, Metadata};
-use crate::engine::Speed;
 use crate::engine::alert::AlertKind;
 use crate::engine::severity::{Condition, Sev};
+use crate::engine::{AlertExtras, Speed};
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::{Origin, OriginFormat};
 use crate::spec::problem::Code;
@@ -29,7 +29,7 @@ const PREFIX: &str = "pyrra.dev/";
 /// Reads a document.
 pub(crate) fn read(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Draft> {
     let mut fields = root.map(report)?;
-    let (_, _, _) = (fields.get("apiVersion"), fields.get("kind"), fields.get("status"));
+    let (_, _, _) = (fields.filled("apiVersion"), fields.filled("kind"), fields.filled("status"));
     let metadata = super::metadata(&mut fields, report);
     let spec = fields.need(report, "spec", "{target: \"99.9\", window: 30d, indicator: ...}");
     fields.finish(report);
@@ -38,18 +38,18 @@ pub(crate) fn read(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut 
     let mut spec = spec.map(report)?;
     let target = spec.need(report, "target", "\"99.9\"").and_then(|at| target(&at, report));
     let window = spec.need(report, "window", "30d").and_then(|at| Some((at.duration(report)?, at.node.place)));
-    let description = spec.get("description").and_then(|at| at.text(report)).map(str::to_string);
+    let description = spec.filled("description").and_then(|at| at.text(report)).map(str::to_string);
     let mut reading = Reading { bare: true, ..Reading::default() };
     let indicator = spec.need(report, "indicator", "{ratio: {errors: {metric: ...}, total: {metric: ...}}}");
     let source = indicator.and_then(|at| {
         let (kind, source) = read_indicator(&at, &mut reading, report)?;
         Some((kind, At { it: source, place: at.node.place }))
     });
-    let alerting_at = spec.get("alerting");
+    let alerting_at = spec.filled("alerting");
     let alerting = alerting_at.as_ref().and_then(|at| read_alerting(at, report)).unwrap_or_default();
     // How Pyrra writes its rules is of no matter here.
     for key in ["performanceOverAccuracy", "partial_response_strategy", "ruleOutput"] {
-        spec.get(key);
+        spec.filled(key);
     }
     spec.finish(report);
 
@@ -81,6 +81,7 @@ pub(crate) fn read(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut 
                 .collect::<BTreeMap<_, _>>(),
         },
         labels: labels::of_alerts(&carried, &mut notes),
+        alerts: alerting.extras(cx),
         description,
         service,
         name,
@@ -125,7 +126,7 @@ fn target(at: &Node<'_>, report: &mut Report<'_>) -> Option<At<f64>> {
 
 fn read_indicator(at: &Node<'_>, reading: &mut Reading, report: &mut Report<'_>) -> Option<(&'static str, Source)> {
     let mut fields = at.map(report)?;
-    let all = ["ratio", "latency", "latencyNative", "bool_gauge"].map(|key| fields.get(key));
+    let all = ["ratio", "latency", "latencyNative", "bool_gauge"].map(|key| fields.filled(key));
     fields.finish(report);
     match &all {
         [Some(at), None, None, None] => Some(("errors", ratio(at, "errors", false, reading, report)?)),
@@ -237,7 +238,7 @@ fn bool_gauge(at: &Node<'_>, report: &mut Report<'_>) -> Option<Source> {
 }
 
 fn grouping(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
-    match fields.get("grouping") {
+    match fields.filled("grouping") {
         Some(at) => crate::spec::sli::label_names(&at, report).map(|mut names| {
             names.sort();
             names
@@ -270,6 +271,8 @@ fn bare(at: &Node<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser:
 struct Alerting {
     burnrates: bool,
     absent: bool,
+    name: Option<String>,
+    absent_name: Option<String>,
     /// Of the four tiers, fastest first.
     severities: [Option<At<String>>; 4],
     absent_severity: Option<At<String>>,
@@ -277,11 +280,56 @@ struct Alerting {
 
 impl Default for Alerting {
     fn default() -> Self {
-        Alerting { burnrates: true, absent: true, severities: Default::default(), absent_severity: None }
+        Alerting {
+            burnrates: true,
+            absent: true,
+            name: None,
+            absent_name: None,
+            severities: Default::default(),
+            absent_severity: None,
+        }
     }
 }
 
 impl Alerting {
+    /// What alerts of each kind carry: the severity as its word, and the name where it is kept.
+    fn extras(&self, cx: &Context<'_>) -> BTreeMap<AlertKind, AlertExtras> {
+        let mut all: BTreeMap<AlertKind, AlertExtras> = BTreeMap::new();
+        let usual = [Speed::Fast, Speed::Fast, Speed::Slow, Speed::Slow];
+        let tiers = self.severities.iter().zip(usual).filter_map(|(word, usual)| {
+            let word = &word.as_ref()?.it;
+            let (speed, sev) = alerts::urgency(word).unzip();
+            Some((speed.unwrap_or(usual), sev, word))
+        });
+        for (speed, sev, word) in tiers {
+            let (kind, usual) = match speed {
+                Speed::Fast => (AlertKind::FastBurn, 2),
+                Speed::Slow => (AlertKind::SlowBurn, 3),
+            };
+            let own = sev.or(Sev::new(usual)).and_then(|sev| alerts::own_word(word, sev));
+            // Of several words for one speed the first is that of the faster tier.
+            let labels = &mut all.entry(kind).or_default().labels;
+            if let Some((label, word)) = own.filter(|_| labels.is_empty()) {
+                labels.insert(label, word);
+            }
+        }
+        if let Some(word) = &self.absent_severity {
+            let sev = alerts::urgency(&word.it).map(|(_, sev)| sev).or(Sev::new(3));
+            let own = sev.and_then(|sev| alerts::own_word(&word.it, sev));
+            all.entry(AlertKind::DataMissing).or_default().labels.extend(own);
+        }
+        if cx.alert_names {
+            let burn = self.name.clone().unwrap_or_else(|| "ErrorBudgetBurn".into());
+            let absent = self.absent_name.clone().unwrap_or_else(|| "SLOMetricAbsent".into());
+            for (kind, name) in
+                [(AlertKind::FastBurn, &burn), (AlertKind::SlowBurn, &burn), (AlertKind::DataMissing, &absent)]
+            {
+                all.entry(kind).or_default().name = Some(name.clone());
+            }
+        }
+        all
+    }
+
     fn muted(&self) -> Vec<AlertKind> {
         let burns = [AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget];
         let mut muted = if self.burnrates { Vec::new() } else { burns.to_vec() };
@@ -292,16 +340,17 @@ impl Alerting {
 
 fn read_alerting(at: &Node<'_>, report: &mut Report<'_>) -> Option<Alerting> {
     let mut fields = at.map(report)?;
-    let mut flag = |key, fields: &mut Fields<'_>| fields.get(key).and_then(|at| at.flag(report));
+    let mut flag = |key, fields: &mut Fields<'_>| fields.filled(key).and_then(|at| at.flag(report));
     let disabled = flag("disabled", &mut fields).unwrap_or(false);
     let burnrates = flag("burnrates", &mut fields).unwrap_or(true) && !disabled;
     let absent = flag("absent", &mut fields).unwrap_or(true);
-    let (_, _) = (fields.get("name"), fields.get("absentName"));
-    let mut alerting = Alerting { burnrates, absent, ..Alerting::default() };
-    if let Some(at) = fields.get("severities") {
+    let mut name = |key| fields.filled(key).and_then(|at| at.text(report)).map(str::to_string);
+    let (name, absent_name) = (name("name"), name("absentName"));
+    let mut alerting = Alerting { burnrates, absent, name, absent_name, ..Alerting::default() };
+    if let Some(at) = fields.filled("severities") {
         let mut own = at.map(report)?;
         let mut word = |key| {
-            let at = own.get(key)?;
+            let at = own.filled(key)?;
             Some(At { it: at.text(report)?.to_string(), place: at.node.place })
         };
         alerting.severities = ["fastBurn", "mediumBurn", "slowBurn", "longTermBurn"].map(&mut word);
@@ -328,14 +377,9 @@ fn policy(
     if !alerting.burnrates {
         return Policy::Off;
     }
-    let mut severity = |word: &Option<At<String>>| -> Option<(Speed, Sev)> {
+    let severity = |word: &Option<At<String>>| -> Option<(Speed, Sev)> {
         let word = word.as_ref()?;
-        let known = alerts::urgency(&word.it);
-        if known.is_none() {
-            let what = format!("the severity {:?} is not known here, so the usual one of this alert is used", word.it);
-            report.warn_at(word.place, "", Code::InvalidSeverity, what).write("critical, warning or info");
-        }
-        known
+        alerts::urgency(&word.it)
     };
     let mut tiers = Vec::new();
     for (&(short_s, long_s, factor, pages), word) in TIERS.iter().zip(&alerting.severities) {

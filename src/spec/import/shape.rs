@@ -42,6 +42,9 @@ pub(crate) enum Exact {
 /// Why it cannot be.
 pub(crate) type Why = String;
 
+/// Why a difference counts nothing at all: more is taken off than is there.
+pub(crate) const BELOW_ZERO: &str = "all events are taken from a part of them, which is never over zero";
+
 /// How to read, and what was passed over while reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -67,11 +70,14 @@ impl Reading {
         let exact = match self.strip(bad) {
             Expr::Binary(difference) if difference.op.id() == token::T_SUB => {
                 plain_matching(difference.modifier.as_ref(), &total.by)?;
-                let all = self.count(&difference.lhs)?;
+                let (all, part) = (self.count(&difference.lhs)?, self.count(&difference.rhs)?);
+                if all != total && (part == total || selector::contains(&part.selector, &all.selector)) {
+                    return Err(BELOW_ZERO.into());
+                }
                 if all != total {
                     return Err("what the errors are taken from is not the total".into());
                 }
-                Exact::Good { good: self.count(&difference.rhs)?, total }
+                Exact::Good { good: part, total }
             }
             other => Exact::Bad { bad: self.count(other)?, total },
         };
@@ -120,7 +126,10 @@ impl Reading {
                     None => Vec::new(),
                     Some(LabelModifier::Include(labels)) => sorted(labels.labels.clone()),
                     Some(LabelModifier::Exclude(_)) => {
-                        return Err("`without` leaves labels that are not named, so its series cannot be told".into());
+                        return Err(
+                            "`without` leaves labels that are not named: each series of its answer is judged by itself"
+                                .into(),
+                        );
                     }
                 };
                 let mut count = self.summed(&sum.expr)?;
@@ -132,9 +141,7 @@ impl Reading {
                 let (a, b) = (self.count(&plus.lhs)?, self.count(&plus.rhs)?);
                 joined(&a, &b).ok_or_else(|| "it adds counts of different selectors".to_string())
             }
-            Expr::Call(_) => {
-                Err("it is not summed, so which series it has is not known: sum(...) or sum by (...)".into())
-            }
+            Expr::Call(_) => Err("it is not summed: each series of its answer is judged by itself".into()),
             other => Err(format!("it is no sum of a rate ({})", kind(other))),
         }
     }

@@ -42,7 +42,7 @@ pub(crate) fn policies(documents: &[Document<'_>], reports: &mut [Report<'_>]) -
         let known = all.get_or_insert_default();
         // Its other keys are settings of slo-generator, and may hold credentials.
         let Some(mut fields) = Node::root(document.node).map(report) else { continue };
-        let Some(own) = fields.get("error_budget_policies").and_then(|at| at.map(report)) else { continue };
+        let Some(own) = fields.filled("error_budget_policies").and_then(|at| at.map(report)) else { continue };
         for (key, at) in own.entries() {
             let steps = match at.map(report) {
                 Some(mut policy) => {
@@ -75,9 +75,9 @@ fn step(at: &Node<'_>, report: &mut Report<'_>) -> Option<Step> {
         }
         Some(number)
     });
-    let alert = fields.get("alert").map_or(Some(false), |at| at.flag(report));
+    let alert = fields.filled("alert").map_or(Some(false), |at| at.flag(report));
     for key in ["name", "message_alert", "message_ok"] {
-        fields.get(key);
+        fields.filled(key);
     }
     fields.finish(report);
     Some(Step { window_s: i64::try_from(window?).ok()?, threshold: threshold?, alert: alert? })
@@ -92,14 +92,14 @@ pub(crate) fn read(
     report: &mut Report<'_>,
 ) -> Option<Draft> {
     let mut fields = root.map(report)?;
-    let (_, _) = (fields.get("apiVersion"), fields.get("kind"));
+    let (_, _) = (fields.filled("apiVersion"), fields.filled("kind"));
     let metadata = super::metadata(&mut fields, report);
     let spec = fields.need(report, "spec", "{goal: 0.999, backend: prometheus, method: ..., ...}");
     fields.finish(report);
     let (own_name, spec) = (metadata.name.clone()?, spec?);
     report.subject = format!("SLO {}", own_name.it);
     let mut spec = spec.map(report)?;
-    let description = spec.get("description").and_then(|at| at.text(report)).map(str::to_string);
+    let description = spec.filled("description").and_then(|at| at.text(report)).map(str::to_string);
     let goal = spec.need(report, "goal", "0.999").and_then(|at| goal(&at, report));
     let backend = spec.need(report, "backend", "prometheus");
     if let Some(at) = &backend
@@ -107,13 +107,15 @@ pub(crate) fn read(
         && text.split('/').next() != Some("prometheus")
     {
         let what = format!("the backend {text:?} is not Prometheus");
+        // Its method and indicator are those of that backend, of which there is nothing to say here.
         report.error(at, Code::InvalidSli, what).write("backend: prometheus");
+        return None;
     }
     let methods = [("good_bad_ratio", 0), ("query_sli", 1), ("distribution_cut", 2)];
     let method = spec.need(report, "method", "good_bad_ratio").and_then(|at| at.choice(report, &methods));
     let indicator = spec.need(report, "service_level_indicator", "{filter_good: ..., filter_valid: ...}");
-    let policy_at = spec.get("error_budget_policy");
-    let (_, _) = (spec.get("exporters"), spec.get("frequency"));
+    let policy_at = spec.filled("error_budget_policy");
+    let (_, _) = (spec.filled("exporters"), spec.filled("frequency"));
     let spec_at = spec.at.clone();
     spec.finish(report);
 
@@ -155,6 +157,7 @@ pub(crate) fn read(
         source,
         policy: At { it: policy, place: own_name.place },
         mute,
+        alerts: BTreeMap::new(),
         labels: labels::of_alerts(&kept, &mut notes),
         annotations: labels::annotations(&metadata.annotations, &mut notes),
         description,
@@ -260,7 +263,8 @@ fn check_operators(at: Option<Node<'_>>, report: &mut Report<'_>) -> Option<()> 
 fn good_bad_ratio(at: &Node<'_>, reading: &mut Reading, report: &mut Report<'_>) -> Option<Source> {
     let mut fields = at.map(report)?;
     let good_at = fields.need(report, "filter_good", "http_requests_total{code!~\"5..\"}");
-    let (bad_at, valid_at, operators) = (fields.get("filter_bad"), fields.get("filter_valid"), fields.get("operators"));
+    let (bad_at, valid_at, operators) =
+        (fields.filled("filter_bad"), fields.filled("filter_valid"), fields.filled("operators"));
     fields.finish(report);
     check_operators(operators, report)?;
     let mut read = |at: &Node<'_>| super::query(at, Mark::Word, report);
@@ -297,7 +301,7 @@ fn added(good: Expr, bad: &Expr) -> Expr {
 fn query_sli(at: &Node<'_>, reading: &mut Reading, report: &mut Report<'_>) -> Option<Source> {
     let mut fields = at.map(report)?;
     let expression = fields.need(report, "expression", "sum(rate(ok[window])) / sum(rate(all[window]))");
-    let operators = fields.get("operators");
+    let operators = fields.filled("operators");
     fields.finish(report);
     check_operators(operators, report)?;
     let expr = super::query(&expression?, Mark::Word, report)?;

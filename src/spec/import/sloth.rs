@@ -13,8 +13,9 @@ use super::labels::{self, Label};
 use super::shape::Reading;
 use super::template::Mark;
 use super::{Context, plugin};
-use crate::engine::Speed;
 use crate::engine::alert::AlertKind;
+use crate::engine::severity::Sev;
+use crate::engine::{AlertExtras, Speed};
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::{Origin, OriginFormat};
 use crate::spec::problem::Code;
@@ -78,7 +79,7 @@ pub(crate) fn read(
 
 fn read_resource(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Vec<Draft>> {
     let mut fields = root.map(report)?;
-    let (_, _, _) = (fields.get("apiVersion"), fields.get("kind"), fields.get("status"));
+    let (_, _, _) = (fields.filled("apiVersion"), fields.filled("kind"), fields.filled("status"));
     let metadata = super::metadata(&mut fields, report);
     let spec = fields.need(report, "spec", "{service: checkout, slos: [...]}");
     fields.finish(report);
@@ -96,13 +97,13 @@ fn service(
 ) -> Option<Vec<Draft>> {
     let mut fields = at.map(report)?;
     if keys.error_query == SNAKE.error_query {
-        fields.get("version");
+        fields.filled("version");
     }
     let service_at = fields.need(report, "service", "checkout");
     let name =
         service_at.and_then(|at| Some(At { it: crate::spec::service::name(&at, report)?, place: at.node.place }));
-    let labels = fields.get("labels").map(|at| labels::read(&at, report)).unwrap_or_default();
-    if let Some(at) = fields.get(keys.slo_plugins) {
+    let labels = fields.filled("labels").map(|at| labels::read(&at, report)).unwrap_or_default();
+    if let Some(at) = fields.filled(keys.slo_plugins) {
         warn_of_chain(&at, report);
     }
     let slos = fields.need(report, "slos", "[{name: availability, objective: 99.9, sli: ...}]");
@@ -132,10 +133,17 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
     let name = At { it: name, place: name_at.node.place };
     report.subject = format!("SLO {}-{}", service.name.it, name.it);
 
+    let is_empty = at.node.get("sli").is_none_or(|node| node.value == Value::Null);
+    if let (true, Some(key)) = (is_empty, ["events", "raw", "plugin"].iter().find_map(|word| at.node.key(word))) {
+        let what = format!("{:?} belongs below `sli`", key.name);
+        let instead = "two more blanks in front of it and of its keys";
+        report.error_at(key.place, &at.path, Code::UnknownKey, what).write(instead);
+        return None;
+    }
     let objective = fields.need(report, "objective", "99.9");
     let objective = objective.and_then(|at| Some(At { it: at.number(report)?, place: at.node.place }));
-    let description = fields.get("description").and_then(|at| at.text(report)).map(str::to_string);
-    let own = fields.get("labels").map(|at| labels::read(&at, report)).unwrap_or_default();
+    let description = fields.filled("description").and_then(|at| at.text(report)).map(str::to_string);
+    let own = fields.filled("labels").map(|at| labels::read(&at, report)).unwrap_or_default();
     let labels = merged(&service.labels, own);
     let mut reading = Reading::default();
     let sli = fields.need(report, "sli", "{events: {error_query: ..., total_query: ...}}");
@@ -143,10 +151,10 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
         let source = read_sli(at, service, &mut reading, report)?;
         Some(At { it: source, place: at.node.place })
     });
-    if let Some(at) = fields.get("plugins") {
+    if let Some(at) = fields.filled("plugins") {
         warn_of_chain(&at, report);
     }
-    let alerting_at = fields.get("alerting");
+    let alerting_at = fields.filled("alerting");
     let alerting = alerting_at.as_ref().and_then(|at| read_alerting(at, service.keys, report)).unwrap_or_default();
     fields.finish(report);
 
@@ -157,7 +165,14 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
     let place = alerting_at.map_or(name.place, |at| at.node.place);
     let window = Window::Rolling(TimeSpan::from_seconds(service.catalog.period_s)?);
     let mut carried = labels.clone();
-    carried.extend(alerting.labels);
+    let extras = alerting.extras(cx, &mut notes);
+    carried.extend(alerting.labels.into_iter().filter(|label| label.name != "severity"));
+    let mut on_alerts = labels::of_alerts(&carried, &mut notes);
+    // What Sloth's rules put on every series, and so on every alert: routes and silences match it.
+    let id = format!("{}-{}", service.name.it, name.it);
+    for (label, value) in [("sloth_id", &id), ("sloth_service", &service.name.it), ("sloth_slo", &name.it)] {
+        on_alerts.insert(label.into(), value.clone());
+    }
     Some(Draft {
         file: service.file,
         service: service.name.clone(),
@@ -175,7 +190,8 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
             namespace: service.namespace.clone(),
             labels: series_labels(&labels),
         },
-        labels: labels::of_alerts(&carried, &mut notes),
+        labels: on_alerts,
+        alerts: extras,
         description,
         name,
         notes,
@@ -195,7 +211,7 @@ fn series_labels(labels: &[Label]) -> BTreeMap<String, String> {
 
 fn read_sli(at: &Node<'_>, service: &Service<'_>, reading: &mut Reading, report: &mut Report<'_>) -> Option<Source> {
     let mut fields = at.map(report)?;
-    let [events, raw, plugin_at] = ["events", "raw", "plugin"].map(|key| fields.get(key));
+    let [events, raw, plugin_at] = ["events", "raw", "plugin"].map(|key| fields.filled(key));
     fields.finish(report);
     match (&events, &raw, &plugin_at) {
         (Some(at), None, None) => read_events(at, service.keys, reading, report),
@@ -222,6 +238,13 @@ fn read_sli(at: &Node<'_>, service: &Service<'_>, reading: &mut Reading, report:
 
 fn read_events(at: &Node<'_>, keys: Keys, reading: &mut Reading, report: &mut Report<'_>) -> Option<Source> {
     let mut fields = at.map(report)?;
+    let swapped_word = ["good_query", "goodQuery", "success_query", "successQuery"];
+    if let Some(key) = swapped_word.iter().find_map(|name| at.node.key(name)) {
+        let what = format!("{:?}: Sloth counts errors, not good events", key.name);
+        let instead = format!("{}: the total minus the good events", keys.error_query);
+        report.error_at(key.place, &at.path, Code::UnknownKey, what).write(instead);
+        return None;
+    }
     let error_at = fields.need(report, keys.error_query, "sum(rate(http_requests_total{code=~\"5..\"}[{{.window}}]))");
     let total_at = fields.need(report, keys.total_query, "sum(rate(http_requests_total[{{.window}}]))");
     fields.finish(report);
@@ -239,73 +262,81 @@ fn read_events(at: &Node<'_>, keys: Keys, reading: &mut Reading, report: &mut Re
 /// What `alerting` says.
 #[derive(Default)]
 struct Alerting {
+    name: Option<String>,
     labels: Vec<Label>,
     annotations: Vec<Label>,
     page: Alert,
     ticket: Alert,
 }
 
+/// One of the two alerts.
 #[derive(Default)]
 struct Alert {
     disabled: bool,
     labels: Vec<Label>,
+    annotations: Vec<Label>,
+}
+
+impl Alert {
+    fn severity(&self) -> Option<&At<String>> {
+        let said = |label: &&Label| label.name == "severity" && !label.value.it.trim().is_empty();
+        self.labels.iter().find(said).map(|label| &label.value)
+    }
+}
+
+impl Alerting {
+    /// What alerts of each kind carry: labels and annotations of one of the two alerts, and the words that routes match.
+    fn extras(&self, cx: &Context<'_>, notes: &mut Vec<String>) -> BTreeMap<AlertKind, AlertExtras> {
+        let mut all = BTreeMap::new();
+        let both = [
+            (AlertKind::FastBurn, "page", &self.page, Sev::new(2)),
+            (AlertKind::SlowBurn, "ticket", &self.ticket, Sev::new(3)),
+        ];
+        for (kind, word, alert, usual) in both {
+            if alert.disabled {
+                continue;
+            }
+            let named: Vec<Label> = alert.labels.iter().filter(|label| label.name != "severity").cloned().collect();
+            let mut labels = labels::of_alerts(&named, notes);
+            let general = || self.labels.iter().find(|label| label.name == "severity").map(|label| &label.value);
+            if let Some(said) = alert.severity().or_else(general) {
+                let sev = alerts::urgency(&said.it).map(|(_, sev)| sev).or(usual);
+                labels.extend(sev.and_then(|sev| alerts::own_word(&said.it, sev)));
+            }
+            labels.entry("sloth_severity".into()).or_insert_with(|| word.into());
+            let annotations = labels::annotations(&alert.annotations, notes);
+            let name = self.name.clone().filter(|_| cx.alert_names);
+            all.insert(kind, AlertExtras { name, labels, annotations });
+        }
+        all
+    }
 }
 
 fn read_alerting(at: &Node<'_>, keys: Keys, report: &mut Report<'_>) -> Option<Alerting> {
     let mut fields = at.map(report)?;
-    // The name of Sloth's alert is not needed: alerts are named after their kind.
-    fields.get("name").and_then(|at| at.text(report));
-    let mut of = |key, fields: &mut Fields<'_>| fields.get(key).map(|at| labels::read(&at, report)).unwrap_or_default();
-    let (shared, annotations) = (of("labels", &mut fields), of("annotations", &mut fields));
-    let page = fields.get(keys.page_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
-    let ticket = fields.get(keys.ticket_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
+    let name = fields.filled("name").and_then(|at| at.text(report)).map(str::to_string);
+    let mut of =
+        |key, fields: &mut Fields<'_>| fields.filled(key).map(|at| labels::read(&at, report)).unwrap_or_default();
+    let (labels, annotations) = (of("labels", &mut fields), of("annotations", &mut fields));
+    let page = fields.filled(keys.page_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
+    let ticket = fields.filled(keys.ticket_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
     fields.finish(report);
-    let mut all = Alerting { labels: shared, annotations, ..Alerting::default() };
-    for (own, other) in [(&page, &ticket), (&ticket, &page)] {
-        for label in &own.1 {
-            let alone =
-                other.0.disabled || other.1.iter().any(|o| o.name == label.name && o.value.it == label.value.it);
-            if alone && all.annotations.iter().all(|o| o.name != label.name) {
-                all.annotations.push(label.clone());
-            }
-        }
-        for label in &own.0.labels {
-            if label.name == "severity" {
-                continue;
-            }
-            let same = |o: &Label| o.name == label.name && o.value.it == label.value.it;
-            if other.0.disabled || other.0.labels.iter().any(same) {
-                if all.labels.iter().all(|o| o.name != label.name) {
-                    all.labels.push(label.clone());
-                }
-            } else {
-                let what = format!(
-                    "the label {:?} is of one of the two alerts only, and is left out: Slowburn's alerts differ in `kind` and `severity`",
-                    label.name
-                );
-                report
-                    .warn(at, Code::Unreachable, what)
-                    .write("a route on severity or kind, or the label for both alerts");
-            }
-        }
-    }
-    (all.page, all.ticket) = (page.0, ticket.0);
-    Some(all)
+    Some(Alerting { name, labels, annotations, page, ticket })
 }
 
-fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> (Alert, Vec<Label>) {
-    let Some(mut fields) = at.map(report) else { return Default::default() };
-    let disabled = fields.get("disable").and_then(|at| at.flag(report)).unwrap_or(false);
-    let labels_at = fields.get("labels");
+fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> Alert {
+    let Some(mut fields) = at.map(report) else { return Alert::default() };
+    let disabled = fields.filled("disable").and_then(|at| at.flag(report)).unwrap_or(false);
+    let labels_at = fields.filled("labels");
     let mut labels = labels_at.as_ref().map(|at| labels::read(at, report)).unwrap_or_default();
     if let (Some(at), Some(index)) = (&labels_at, labels.iter().position(|label| label.name == "disable")) {
         let what = "`disable` among the labels is a label, and disables nothing";
         report.error(at, Code::InvalidValue, what).write("disable: true beside labels");
         labels.remove(index);
     }
-    let annotations = fields.get("annotations").map(|at| labels::read(&at, report)).unwrap_or_default();
+    let annotations = fields.filled("annotations").map(|at| labels::read(&at, report)).unwrap_or_default();
     fields.finish(report);
-    (Alert { disabled, labels }, annotations)
+    Alert { disabled, labels, annotations }
 }
 
 /// Clauses of the alerts that are not disabled; where both are, nothing is raised.
@@ -322,14 +353,7 @@ fn policy(
         if alert.disabled {
             continue;
         }
-        let word = alert.labels.iter().find(|label| label.name == "severity").map(|label| &label.value);
-        let known = word.and_then(|word| alerts::urgency(&word.it));
-        if let (Some(word), None) = (word, known) {
-            let what = format!("the severity {:?} is not known here, so the usual one of this alert is used", word.it);
-            report
-                .warn_at(word.place, "", Code::InvalidSeverity, what)
-                .write("critical, warning, info or SEV-1 to SEV-5");
-        }
+        let known = alert.severity().and_then(|word| alerts::urgency(&word.it));
         // The alert decides who is woken, the label only how loudly.
         let sev = known.map(|(_, sev)| sev);
         tiers.extend(catalog.tiers(speed).into_iter().map(|tier| alerts::Tier { sev, ..tier }));
@@ -347,10 +371,10 @@ fn policy(
 /// Plugins of Sloth change the rules it writes. There are no rules here.
 fn warn_of_chain(at: &Node<'_>, report: &mut Report<'_>) {
     let Some(mut fields) = at.map(report) else { return };
-    if let Some(at) = fields.get("overridePrevious") {
+    if let Some(at) = fields.filled("overridePrevious") {
         at.flag(report);
     }
-    let chain = fields.get("chain");
+    let chain = fields.filled("chain");
     fields.finish(report);
     let Some(items) = chain.and_then(|at| at.list(report)) else { return };
     for item in &items {

@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
-use promql_parser::parser::{self, Call, Expr, LabelModifier, MatrixSelector, VectorSelector};
+use promql_parser::parser::value::ValueType;
+use promql_parser::parser::{
+    self, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, VectorMatchCardinality, VectorSelector, token,
+};
 use promql_parser::util::visitor::{ExprVisitor, ExprVisitorMut, walk_expr, walk_expr_mut};
 
+use crate::engine::EVERY_LABEL;
 use crate::spec::selector::{self, SelectorFault};
 
 /// Stands for the window of the tool: a prime number of seconds, so that no range of a user is equal to it.
@@ -22,6 +26,8 @@ pub(crate) enum Mark {
     Braces,
     /// slo-generator: `[window]`.
     Word,
+    /// OpenSLO: `{{.window}}` as Sloth has it, or ranges that are written out, or none.
+    Perhaps,
     /// No mark: ranges are written out, or there are none.
     None,
 }
@@ -32,13 +38,13 @@ pub(crate) enum Mark {
 /// Not PromQL of a vector or scalar; another template variable; no mark where one is needed.
 pub(crate) fn parse(text: &str, mark: Mark) -> Result<Expr, SelectorFault> {
     let fault = |what: &str, advice: &str| {
-        Err(SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()) })
+        Err(SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()), part: None })
     };
     if SPELLED.iter().any(|spelled| text.contains(&format!("[{spelled}"))) {
         return fault("a range of 7919s cannot be told from the window", "another range");
     }
     let (plain, marks) = match mark {
-        Mark::Braces => without_braces(text)?,
+        Mark::Braces | Mark::Perhaps => without_braces(text)?,
         Mark::Word => (text.replace("[window]", "[7919s]"), text.matches("[window]").count()),
         Mark::None => (text.to_string(), 0),
     };
@@ -68,17 +74,33 @@ fn without_braces(text: &str) -> Result<(String, usize), SelectorFault> {
                 count += 1;
                 rest = after;
             }
-            _ => {
-                let shown: String = from.chars().take(40).collect();
-                return Err(SelectorFault {
-                    what: format!("{shown:?}: a query knows only {{{{.window}}}}"),
-                    selector: None,
-                    advice: Some("the value itself".into()),
-                });
-            }
+            _ => return Err(other_template(text, text.len() - from.len(), inner.map(|(name, _)| name))),
         }
     }
     Ok((out + rest, count))
+}
+
+/// What stands in double braces and is no window: a slip of the pen, or a template that somebody else fills in.
+fn other_template(text: &str, at: usize, inner: Option<&str>) -> SelectorFault {
+    let shown: String = match inner {
+        Some(inner) => text[at..].chars().take(inner.chars().count() + 4).collect(),
+        None => text[at..].chars().take(2).collect(),
+    };
+    let name = inner.map(|inner| inner.trim().trim_matches(['-', '.', '$']).trim().to_lowercase());
+    let advice = match &name {
+        None => "{{.window}}, closed by }}",
+        Some(name) if strsim::normalized_damerau_levenshtein(name, "window") >= 0.5 => "{{.window}}",
+        Some(_) => "the value itself; where a program fills it in, such as Helm, what that program prints",
+    };
+    let part = Some((text[..at].chars().count(), shown.chars().count()));
+    let shown: String = shown.chars().take(60).collect();
+    let what = format!("{shown}: a query knows only {{{{.window}}}}");
+    SelectorFault { what, selector: None, advice: Some(advice.into()), part }
+}
+
+/// The expression as PromQL that is asked as it is: where the window stood is `range`.
+pub(crate) fn with_window(expr: &Expr, range: &str) -> String {
+    expr.to_string().replace(&format!("[{}]", SPELLED[1]), &format!("[{range}]"))
 }
 
 /// All ranges of selectors in an expression.
@@ -134,30 +156,85 @@ fn rated(vs: &VectorSelector, rate: parser::Function) -> Expr {
     Expr::Call(Call { func: rate, args: parser::FunctionArgs::new_args(matrix) })
 }
 
-/// The labels that an expression is summed by, where the outermost aggregations agree on them.
-pub(crate) fn grouping(expr: &Expr) -> Vec<String> {
+/// The labels that the series of an answer have, sorted; `None` where nobody knows them beforehand, as of a query that
+/// is not summed.
+pub(crate) fn labels_of(expr: &Expr) -> Option<Vec<String>> {
     match expr {
-        Expr::Paren(paren) => grouping(&paren.expr),
-        Expr::Binary(binary) => {
-            let (left, right) = (grouping(&binary.lhs), grouping(&binary.rhs));
-            if right.is_empty() { left } else { right }
-        }
-        Expr::Aggregate(aggregate) => match &aggregate.modifier {
-            Some(LabelModifier::Include(labels)) => {
-                let mut labels = labels.labels.clone();
-                labels.sort();
-                labels.dedup();
-                labels
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => Some(Vec::new()),
+        Expr::Paren(paren) => labels_of(&paren.expr),
+        Expr::Unary(unary) => labels_of(&unary.expr),
+        Expr::Subquery(subquery) => labels_of(&subquery.expr),
+        Expr::Aggregate(aggregate) => match (&aggregate.modifier, aggregate.op.id()) {
+            (_, token::T_TOPK | token::T_BOTTOMK | token::T_LIMITK | token::T_LIMIT_RATIO) => {
+                labels_of(&aggregate.expr)
             }
-            _ => Vec::new(),
+            (_, token::T_COUNT_VALUES) | (Some(LabelModifier::Exclude(_)), _) => None,
+            (Some(LabelModifier::Include(labels)), _) => Some(sorted(labels.labels.clone())),
+            (None, _) => Some(Vec::new()),
         },
-        Expr::Call(call) => match call.args.args.as_slice() {
-            [only] => grouping(only),
-            [_, second] => grouping(second).into_iter().filter(|label| label != "le").collect(),
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
+        Expr::Call(call) => labels_of_call(call),
+        Expr::Binary(binary) => labels_of_binary(binary),
+        Expr::VectorSelector(_) | Expr::MatrixSelector(_) | Expr::Extension(_) => None,
     }
+}
+
+fn labels_of_call(call: &Call) -> Option<Vec<String>> {
+    match call.func.name {
+        "vector" | "scalar" | "time" | "pi" => Some(Vec::new()),
+        "histogram_quantile" | "histogram_fraction" => {
+            let labels = labels_of(call.args.args.last()?)?;
+            Some(labels.into_iter().filter(|label| label != "le").collect())
+        }
+        "label_replace" | "label_join" => {
+            let mut labels = labels_of(call.args.args.first()?)?;
+            if let Some(Expr::StringLiteral(name)) = call.args.args.get(1).map(|arg| &**arg) {
+                labels.push(name.val.clone());
+            }
+            Some(sorted(labels))
+        }
+        _ => match call.args.args.iter().find(|arg| !matches!(***arg, Expr::NumberLiteral(_) | Expr::StringLiteral(_)))
+        {
+            Some(arg) => labels_of(arg),
+            None => Some(Vec::new()),
+        },
+    }
+}
+
+fn labels_of_binary(binary: &BinaryExpr) -> Option<Vec<String>> {
+    let is_scalar = |expr: &Expr| expr.value_type() == ValueType::Scalar;
+    if is_scalar(&binary.lhs) || is_scalar(&binary.rhs) {
+        return labels_of(if is_scalar(&binary.lhs) { &binary.rhs } else { &binary.lhs });
+    }
+    let (left, right) = (labels_of(&binary.lhs), labels_of(&binary.rhs));
+    let both = |left: Vec<String>, right: Vec<String>| Some(sorted(left.into_iter().chain(right).collect()));
+    let matching = binary.modifier.as_ref().and_then(|modifier| modifier.matching.as_ref());
+    match (binary.op.id(), binary.modifier.as_ref().map(|modifier| &modifier.card)) {
+        (token::T_LOR, _) => both(left?, right?),
+        (token::T_LAND | token::T_LUNLESS, _) => left,
+        (_, Some(VectorMatchCardinality::ManyToOne(more))) => both(left?, more.labels.clone()),
+        (_, Some(VectorMatchCardinality::OneToMany(more))) => both(right?, more.labels.clone()),
+        _ => match (matching, left, right) {
+            (Some(LabelModifier::Include(on)), _, _) => Some(sorted(on.labels.clone())),
+            (Some(LabelModifier::Exclude(ignored)), left, _) => {
+                Some(left?.into_iter().filter(|label| !ignored.labels.contains(label)).collect())
+            }
+            // Only series with equal labels meet, so both sides have the same.
+            (None, Some(left), Some(right)) => both(left, right),
+            (None, left, right) => left.or(right),
+        },
+    }
+}
+
+/// What an SLO of these queries fans out to: the labels of their answer, or each label set of it.
+pub(crate) fn fan_out(queries: &[&Expr]) -> Vec<String> {
+    let labels: Option<Vec<Vec<String>>> = queries.iter().map(|expr| labels_of(expr)).collect();
+    labels.map_or_else(|| vec![EVERY_LABEL.to_string()], |labels| sorted(labels.concat()))
+}
+
+fn sorted(mut labels: Vec<String>) -> Vec<String> {
+    labels.sort();
+    labels.dedup();
+    labels
 }
 
 #[cfg(test)]
@@ -179,6 +256,31 @@ mod tests {
             parse("sum(a) + sum(b)", Mark::None).map(|e| foreign(&e, true)),
             Ok("sum(rate(a[slice])) + sum(rate(b[slice]))".into())
         );
+    }
+
+    #[test]
+    fn a_query_whose_labels_nobody_knows_fans_out_to_each_series_of_its_answer() {
+        for (text, wanted) in [
+            ("rate(m[5m])", "*"),
+            ("count_over_time(up[5m]) - sum_over_time(up[5m])", "*"),
+            ("sum without (instance) (rate(m[5m]))", "*"),
+            ("topk(3, rate(m[5m]))", "*"),
+            ("clamp_max(rate(m[5m]), 1)", "*"),
+            ("(1 - avg_over_time(up[5m])) > 0", "*"),
+            ("rate(a[5m]) / on (job) group_left rate(b[5m])", "*"),
+            ("sum(rate(m[5m]))", ""),
+            ("sum(rate(m[5m])) or vector(0)", ""),
+            ("max by (b, a) (m) * 2", "a,b"),
+            ("rate(a[5m]) / on (job, instance) rate(b[5m])", "instance,job"),
+            ("sum by (a, b) (m) / ignoring (b) sum by (a) (n)", "a"),
+            ("sum by (a) (m) / on (a) group_left (b) sum by (a, b) (n)", "a,b"),
+            ("histogram_quantile(0.9, sum by (le, a) (rate(m_bucket[5m])))", "a"),
+            ("label_replace(sum by (a) (m), \"z\", \"$1\", \"a\", \"(.*)\")", "a,z"),
+            ("sum by (a) (m) / rate(b[5m])", "a"),
+        ] {
+            let expr = selector::gauge(text).expect(text);
+            assert_eq!(fan_out(&[&expr]).join(","), wanted, "{text}");
+        }
     }
 
     #[test]

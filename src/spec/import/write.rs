@@ -19,6 +19,8 @@ pub struct Imported {
     pub files: Vec<String>,
     /// Its SLOs, each with what was changed on the way.
     pub slos: Vec<(String, Vec<String>)>,
+    /// Where each of them stands: `file:line`.
+    at: Vec<String>,
     document: Node,
 }
 
@@ -43,12 +45,18 @@ pub fn imported(loaded: &Loaded) -> Vec<Imported> {
         files.sort();
         files.dedup();
         let slos = drafts.iter().map(|draft| (draft.id(), draft.remarks())).collect();
-        Imported { service: name.to_string(), files, slos, document }
+        let at = drafts.iter().map(|draft| format!("{}:{}", loaded.files[draft.file].path, draft.name.place.line));
+        Imported { service: name.to_string(), files, slos, at: at.collect(), document }
     };
     services.into_iter().map(service).collect()
 }
 
 impl Imported {
+    /// Its SLOs: where each stands (`file:line`), its id, and what was changed on the way.
+    pub fn places(&self) -> impl Iterator<Item = (String, &str, &[String])> {
+        self.at.iter().zip(&self.slos).map(|(at, (id, remarks))| (at.clone(), id.as_str(), remarks.as_slice()))
+    }
+
     /// As YAML, with its remarks as comments.
     pub fn to_yaml(&self) -> String {
         let mut out = format!("# Imported from {}\n", self.files.join(", "));

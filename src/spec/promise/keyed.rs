@@ -81,6 +81,7 @@ fn scalar_form<'a>(
         severity: Vec::new(),
         annotations: service.annotations.clone(),
         labels: BTreeMap::new(),
+        alerts: BTreeMap::new(),
         mute: Vec::new(),
         origin: None,
     };

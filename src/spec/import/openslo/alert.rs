@@ -56,7 +56,7 @@ struct Found {
 /// One entry of `alertPolicies`: a reference, or a policy in place.
 fn policy(at: &At<'_>, file: usize, objects: &Objects<'_>, reports: &mut [Report<'_>]) -> Option<Found> {
     let mut frame = at.map(&mut reports[file])?;
-    let (file, mut spec) = match frame.get("alertPolicyRef") {
+    let (file, mut spec) = match frame.filled("alertPolicyRef") {
         Some(at) => {
             frame.finish(&mut reports[file]);
             let object = reference(&at, Kind::AlertPolicy, objects, &mut reports[file])?;
@@ -67,12 +67,12 @@ fn policy(at: &At<'_>, file: usize, objects: &Objects<'_>, reports: &mut [Report
         None => (file, inline_spec(at, Kind::AlertPolicy, &mut reports[file])?),
     };
     let report = &mut reports[file];
-    spec.get("description");
-    let mut flag = |key, spec: &mut Fields<'_>| spec.get(key).and_then(|at| at.flag(report));
+    spec.filled("description");
+    let mut flag = |key, spec: &mut Fields<'_>| spec.filled(key).and_then(|at| at.flag(report));
     let (breaching, resolved) = (flag("alertWhenBreaching", &mut spec), flag("alertWhenResolved", &mut spec));
     let no_data = flag("alertWhenNoData", &mut spec);
     let conditions = spec.need(report, "conditions", "[{conditionRef: burn-1h}]");
-    let targets = spec.get("notificationTargets");
+    let targets = spec.filled("notificationTargets");
     spec.finish(report);
     let mut notes = Vec::new();
     if resolved == Some(false) {
@@ -97,14 +97,14 @@ fn policy(at: &At<'_>, file: usize, objects: &Objects<'_>, reports: &mut [Report
 fn check_targets(at: &At<'_>, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<()> {
     for item in at.list(report)? {
         let mut fields = item.map(report)?;
-        match fields.get("targetRef") {
+        match fields.filled("targetRef") {
             Some(at) => {
                 fields.finish(report);
                 reference(&at, Kind::AlertNotificationTarget, objects, report)?;
             }
             None => {
                 let mut spec = inline_spec(&item, Kind::AlertNotificationTarget, report)?;
-                let (_, _) = (spec.get("target"), spec.get("description"));
+                let (_, _) = (spec.filled("target"), spec.filled("description"));
                 spec.finish(report);
             }
         }
@@ -121,7 +121,7 @@ fn condition(
     reports: &mut [Report<'_>],
 ) -> Option<Tier> {
     let mut frame = at.map(&mut reports[file])?;
-    let (file, mut spec) = match frame.get("conditionRef") {
+    let (file, mut spec) = match frame.filled("conditionRef") {
         Some(at) => {
             frame.finish(&mut reports[file]);
             let object = reference(&at, Kind::AlertCondition, objects, &mut reports[file])?;
@@ -132,18 +132,18 @@ fn condition(
         None => (file, inline_spec(at, Kind::AlertCondition, &mut reports[file])?),
     };
     let report = &mut reports[file];
-    spec.get("description");
+    spec.filled("description");
     let severity = spec.need(report, "severity", "page");
     let condition = spec.need(report, "condition", "{kind: burnrate, op: gte, threshold: 14.4, lookbackWindow: 1h}");
     spec.finish(report);
     let mut fields = condition?.map(report)?;
-    if let Some(at) = fields.get("kind") {
+    if let Some(at) = fields.filled("kind") {
         at.choice(report, &[("burnrate", ())])?;
     }
     let op = fields.need(report, "op", "gte");
     let threshold = fields.need(report, "threshold", "14.4").and_then(|at| Some((at.number(report)?, at)));
     let lookback = fields.need(report, "lookbackWindow", "1h").and_then(|at| span(&at, report));
-    let after = fields.get("alertAfter");
+    let after = fields.filled("alertAfter");
     fields.finish(report);
     if let Some(at) = after
         && !matches!(at.text(report), Some("0m" | "0h" | "0d"))

@@ -64,8 +64,8 @@ pub(crate) fn inline(
 }
 
 fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<Indicator> {
-    spec.get("description");
-    let (ratio, threshold) = (spec.get("ratioMetric"), spec.get("thresholdMetric"));
+    spec.filled("description");
+    let (ratio, threshold) = (spec.filled("ratioMetric"), spec.filled("thresholdMetric"));
     let at = spec.at.clone();
     spec.finish(report);
     match (ratio, threshold) {
@@ -90,10 +90,10 @@ fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mu
 
 fn read_ratio(at: &Node<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<Indicator> {
     let mut fields = at.map(report)?;
-    let counter = fields.get("counter");
+    let counter = fields.filled("counter");
     let counter_said = counter.as_ref().and_then(|at| at.flag(report));
-    let [good, bad, total, raw] = ["good", "bad", "total", "raw"].map(|key| fields.get(key));
-    let raw_type = fields.get("rawType");
+    let [good, bad, total, raw] = ["good", "bad", "total", "raw"].map(|key| fields.filled(key));
+    let raw_type = fields.filled("rawType");
     fields.finish(report);
     let mut notes = Vec::new();
     if let Some(raw) = raw {
@@ -150,7 +150,7 @@ fn metric(at: &Node<'_>, notes: &mut Vec<String>, objects: &Objects<'_>, report:
     fields.finish(report);
     let mut source = source?.map(report)?;
     let (by_ref, kind, spec) =
-        (source.get("metricSourceRef"), source.get("type"), source.need(report, "spec", "{query: ...}"));
+        (source.filled("metricSourceRef"), source.filled("type"), source.need(report, "spec", "{query: ...}"));
     let source_at = source.at.clone();
     source.finish(report);
     let kind_text = match (&kind, by_ref) {
@@ -158,7 +158,7 @@ fn metric(at: &Node<'_>, notes: &mut Vec<String>, objects: &Objects<'_>, report:
         (None, Some(at)) => {
             let object = reference(&at, Kind::DataSource, objects, report)?;
             let mut own = object.spec(&mut Report::new("", ""))?;
-            let found = own.get("type");
+            let found = own.filled("type");
             let text = found.and_then(|at| at.text(&mut Report::new("", "")).map(str::to_string));
             text.map(|it| At { it, place: at.node.place })
         }
@@ -176,7 +176,7 @@ fn metric(at: &Node<'_>, notes: &mut Vec<String>, objects: &Objects<'_>, report:
         return None;
     }
     let query = query_in(&spec?, notes, report)?;
-    crate::spec::import::query(&query, Mark::None, report)
+    crate::spec::import::query(&query, Mark::Perhaps, report)
 }
 
 /// The query in a `spec` whose keys are free: `query` by convention.
@@ -232,10 +232,11 @@ impl Indicator {
                 false => Source::events(part, total, reading),
             },
             Indicator::Ratio { part, of_good, total, counter: false, .. } => {
+                let by = template::fan_out(&[part, total]);
                 let [part, total] = [part, total].map(|expr| template::foreign(expr, false));
                 let bad = if *of_good { format!("({total}) - ({part})") } else { part };
                 let why = "`counter: false` makes its values counts of each moment, not of events".to_string();
-                Source::Query { bad, total: Some(total), why, by: Vec::new() }
+                Source::Query { bad, total: Some(total), why, by }
             }
             Indicator::Raw { expr, of_good, .. } => Source::ratio(expr, *of_good, reading),
             Indicator::Threshold { expr, .. } => Source::ratio(expr, false, reading),
@@ -299,8 +300,11 @@ pub(crate) fn compared(
             .push("histogram_quantile is not estimated: a slice is bad when too many of its events are slow".into());
         return Some(Source::Slices { exact: Exact::Histogram { selector, le: value, by }, quantile });
     }
-    let by = template::grouping(expr);
-    Some(Source::Gauge { expr: expr.to_string(), max, bound: value, by })
+    let by = template::labels_of(expr).unwrap_or_default();
+    if template::ranges(expr).contains(&template::WINDOW) {
+        reading.notes.push("{{.window}} of a thresholdMetric is five minutes: each slice has one value".into());
+    }
+    Some(Source::Gauge { expr: template::with_window(expr, "5m"), max, bound: value, by })
 }
 
 /// `histogram_quantile(Q, sum by (le, ...) (rate(M_bucket[...])))`.

@@ -99,7 +99,7 @@ impl<'d> Objects<'d> {
 fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, Object<'d>)> {
     let root = Node::root(document.node);
     let mut fields = root.map(report)?;
-    fields.get("apiVersion");
+    fields.filled("apiVersion");
     let kind = fields.need(report, "kind", "SLO").and_then(|at| at.choice(report, &Kind::ALL));
     let metadata = fields.need(report, "metadata", "{name: checkout-availability}");
     let mut metadata = metadata.and_then(|at| at.map(report));
@@ -107,25 +107,25 @@ fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, 
     fields.finish(report);
     let own = metadata.as_mut()?;
     let name_at = own.need(report, "name", "checkout-availability");
-    own.get("displayName");
-    let mut labels = |key| own.get(key).map(|at| super::labels::read(&at, report)).unwrap_or_default();
+    own.filled("displayName");
+    let mut labels = |key| own.filled(key).map(|at| super::labels::read(&at, report)).unwrap_or_default();
     let (labels, annotations) = (labels("labels"), labels("annotations"));
     if let Some(own) = metadata {
         own.finish(report);
     }
     let name_at = name_at?;
-    let name = name_at.text(report)?;
+    let name = crate::spec::service::name(&name_at, report)?;
     let fits = name.len() <= 63
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-');
     if !fits {
+        // The specification's own examples break its rule.
         let what = format!("{name:?} is no name of OpenSLO: small letters, digits and `-`, at most 63 (RFC 1123)");
         let guess: String =
             name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
-        report.error(&name_at, Code::InvalidName, what).write(format!("name: {}", guess.trim_matches('-')));
-        return None;
+        report.warn(&name_at, Code::InvalidName, what).write(format!("name: {}", guess.trim_matches('-')));
     }
-    let name = At { it: name.to_string(), place: name_at.node.place };
+    let name = At { it: name, place: name_at.node.place };
     Some((kind?, Object { file: document.file, name, labels, annotations, spec }))
 }
