@@ -3,6 +3,7 @@
 //! The modules ask a Prometheus and answer with plain values, so that a command, the API and the page can say the same:
 //!
 //! - [`presence`]: what each selector finds; [`missing`]: why it finds nothing, or the wrong kind;
+//! - [`doctor`]: whether what it finds can be believed;
 //! - [`fit`]: whether an SLO can work there; [`dry_run`]: how the last weeks would have looked;
 //! - [`discover`]: the stacks that presets know, for first service files;
 //! - [`compare`]: what Sloth or Pyrra recorded beside exact counts, with measured causes of the difference.
@@ -11,6 +12,7 @@
 
 pub mod compare;
 pub mod discover;
+pub mod doctor;
 pub mod dry_run;
 pub mod fit;
 pub mod missing;

@@ -9,6 +9,7 @@ use super::{Exit, ImportFlags, colour_on, complain, endpoint, moment, print_out,
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::Speed;
+use crate::inspect::doctor::{self, Finding};
 use crate::inspect::dry_run::{self, Looked};
 use crate::inspect::fit::{self, Fit, Retention};
 use crate::inspect::presence::{self, Found};
@@ -107,6 +108,8 @@ pub async fn check(args: CheckArgs) -> Exit {
     let (errors, warnings) = counts(&loaded);
     let errors = errors + unplanned.len();
     let missing = answered.map_or(0, |asked| asked.found.iter().filter(|found| found.problem.is_some()).count());
+    let (wrong, doubtful) = answered.map_or((0, 0), Asked::findings);
+    let (errors, warnings) = (errors + wrong, warnings + doubtful);
     if args.format == CheckFormat::Text {
         let read = [counted(loaded.files.len(), "file"), counted(errors, "error"), counted(warnings, "warning")];
         let missing = answered.map(|_| format!(", {}", counted(missing, "missing source"))).unwrap_or_default();
@@ -143,8 +146,17 @@ fn unplanned(loaded: &Loaded) -> Vec<Unplanned> {
 /// What a Prometheus says of the SLOs.
 struct Asked {
     found: Vec<Found>,
+    findings: Vec<Finding>,
     fits: Vec<Fit>,
     looked: Vec<Looked>,
+}
+
+impl Asked {
+    /// How many complaints are errors, and how many are not.
+    fn findings(&self) -> (usize, usize) {
+        let errors = self.findings.iter().filter(|finding| finding.complaint.is_error()).count();
+        (errors, self.findings.len() - errors)
+    }
 }
 
 /// What Prometheus has of everything the SLOs read at `at_s`, and how the days before would have looked.
@@ -155,6 +167,7 @@ async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> 
     let mut known = Survey::default();
     known.learn(survey(&client, model, |_| true, at_s, &options).await.known);
     let found = presence::look(&client, model, &known, at_s).await.map_err(|fault| format!("{url}: {fault}"))?;
+    let findings = doctor::examine(&client, model, &found, at_s).await;
     let plan = Plan::surveyed(model, &known).0;
     let mut looked = Vec::new();
     if days > 0 {
@@ -181,7 +194,7 @@ async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> 
         fit::fit(spec, &found, own, options.resolution_s, &kept)
     };
     let fits = model.slos.iter().filter(|spec| spec.source.is_ok()).map(of_slo).collect();
-    Ok(Asked { found, fits, looked })
+    Ok(Asked { found, findings, fits, looked })
 }
 
 /// A bar on a terminal, and nothing elsewhere.
@@ -224,6 +237,11 @@ fn text(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked
             };
             out += &format!("{}: {}: {remark}\n", found.slo, found.part);
         }
+        for finding in &asked.findings {
+            let kind = if finding.complaint.is_error() { "error" } else { "warning" };
+            out += &format!("{}: {kind}: {}\n", finding.slo, finding.evidence);
+            out.extend(finding.advice.iter().map(|advice| format!("  = {advice}\n")));
+        }
         out += &format!("\n{}", fits(&asked.fits, &asked.looked).print());
         for fit in &asked.fits {
             out.extend(fit.warnings.iter().map(|warning| format!("{}: {warning}\n", fit.slo)));
@@ -241,6 +259,7 @@ fn json(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked
         "slos": explained,
         "unplanned": unplanned,
         "found": asked.map(|asked| &asked.found),
+        "findings": asked.map(|asked| &asked.findings),
         "fits": asked.map(|asked| &asked.fits),
         "lookback": asked.map(|asked| &asked.looked),
     });
@@ -391,10 +410,8 @@ mod tests {
             selector: "m".into(),
             raw_series,
             series: 1,
-            scrape_s: None,
-            bucket: None,
             problem: problem.map(str::to_owned),
-            note: None,
+            ..Found::nothing()
         };
         let text = sources(&[found("count", 3, None), found("bucket", 0, Some("no series"))]).print();
         assert_eq!(

@@ -143,9 +143,7 @@ mod tests {
             raw_series: 1,
             series: 1,
             scrape_s: Some(scrape_s),
-            bucket: None,
-            problem: None,
-            note: None,
+            ..Found::nothing()
         }
     }
 

@@ -7,7 +7,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::missing;
+use super::missing::{self, NearMiss};
 use crate::prometheus::{Client, Fault};
 use crate::query::plan::{Survey, parse_le, same_bound};
 use crate::query::selector::Selector;
@@ -45,6 +45,16 @@ pub struct Found {
     pub problem: Option<String>,
     /// What is worth knowing although nothing is wrong.
     pub note: Option<String>,
+    /// A value that is looked for and not there, while another one is spelled nearly so.
+    pub near: Option<NearMiss>,
+}
+
+impl Found {
+    /// Nothing looked for, nothing found.
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Wanted::default().nothing()
+    }
 }
 
 /// Looks for everything that the SLOs of `model` read, at `at_s`. SLOs without a source are left out; of several generations
@@ -61,6 +71,7 @@ pub async fn look(client: &Client, model: &Model, known: &Survey, at_s: i64) -> 
 }
 
 /// One selector to look for.
+#[derive(Debug, Default)]
 struct Wanted {
     slo: String,
     part: &'static str,
@@ -121,16 +132,6 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
 }
 
 impl Wanted {
-    async fn look(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
-        let found = self.nothing();
-        match self.ask(client, at_s).await {
-            Err(fault) if fault.is_of_the_query() => {
-                Ok(Found { problem: Some(format!("its query is not answered: {fault}")), ..found })
-            }
-            asked => asked,
-        }
-    }
-
     /// What is said while nothing is known.
     fn nothing(&self) -> Found {
         Found {
@@ -143,6 +144,17 @@ impl Wanted {
             bucket: None,
             problem: None,
             note: None,
+            near: None,
+        }
+    }
+
+    async fn look(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
+        let found = self.nothing();
+        match self.ask(client, at_s).await {
+            Err(fault) if fault.is_of_the_query() => {
+                Ok(Found { problem: Some(format!("its query is not answered: {fault}")), ..found })
+            }
+            asked => asked,
         }
     }
 
@@ -209,8 +221,17 @@ impl Wanted {
         if found.problem.is_none() && found.raw_series > 0 && COUNTERS.contains(&found.part) {
             found.problem = no_counter(client, &found.selector, at_s).await?;
         }
-        if found.part == "bad" && found.raw_series == 0 && found.problem.is_none() {
-            found.note = Some("none yet: counts as no bad events".to_owned());
+        if found.part == "bad" && found.problem.is_none() {
+            let values = missing::values(client, &found.selector, at_s).await?;
+            found.near = values.iter().find_map(missing::Values::near);
+            if found.raw_series == 0 {
+                let there = values
+                    .iter()
+                    .find_map(missing::Values::instead)
+                    .map(|there| format!("; {there}"))
+                    .unwrap_or_default();
+                found.note = Some(format!("none yet: counts as no bad events{there}"));
+            }
         }
         Ok(found)
     }
@@ -277,17 +298,7 @@ mod tests {
 
     fn missing(threshold: f64, texts: &[&str]) -> (Option<String>, Option<String>) {
         let bounds = texts.iter().map(|text| (parse_le(text).expect("a bound"), (*text).to_owned(), 1)).collect();
-        let mut found = Found {
-            slo: String::new(),
-            part: "bucket",
-            selector: String::new(),
-            raw_series: 0,
-            series: 0,
-            scrape_s: None,
-            bucket: None,
-            problem: None,
-            note: None,
-        };
+        let mut found = Found { part: "bucket", ..Found::nothing() };
         (missing_bucket(threshold, bounds, &mut found), found.note)
     }
 

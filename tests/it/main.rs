@@ -11,6 +11,7 @@ mod check;
 mod compare;
 mod conformance;
 mod daemon_faults;
+mod doctor;
 mod exactness;
 mod export;
 mod fanout;
