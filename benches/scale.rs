@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use slowburn::app::evaluation::{Health, Statuses, evaluate};
+use slowburn::app::evaluation::{Health, evaluate};
 use slowburn::engine::ledger::{Coverage, SeriesLedger, SliceDelta};
 use slowburn::engine::status::{DataHealth, DataReason, DataState};
 use slowburn::engine::{AlertMachine, Labels, Ledger, Slo, Unit};
@@ -254,15 +254,16 @@ fn evaluated(slos: &[Arc<Slo>], ledger: &Ledger, quick: bool, table: &mut Table)
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(T0) };
     let (filling, notes) = (BTreeSet::new(), BTreeMap::new());
     let (unseen, folded) = (|_| fresh, |_: usize, _: &Labels| false);
-    let (mut statuses, mut book) = (Statuses::new(), AlertMachine::new());
+    let (mut statuses, mut book) = (Vec::new(), AlertMachine::new());
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..25 {
         let seen = (0..slos.len()).map(|sli| ((sli, Labels::new()), fresh)).collect();
         let health = Health { seen, unseen: &unseen, folded: &folded, filling: &filling };
         let began = Instant::now();
-        let (snapshot, _) = evaluate(slos, &notes, ledger, &health, T0, &mut statuses, &mut book);
+        let (snapshot, _) = evaluate(slos, &notes, ledger, &health, T0, &statuses, &mut book);
         times.push(began.elapsed().as_secs_f64() * 1e3);
         assert_eq!(snapshot.slos.len(), slos.len());
+        statuses = snapshot.slos.into_iter().map(|entry| entry.series).collect();
     }
     times.sort_by(f64::total_cmp);
     let what = "evaluation of all of them, with alerts and snapshot, median of 25";

@@ -1,8 +1,8 @@
 //! Wiring: one function that owns the daemon's life.
 //!
-//! ```text
-//! tick ─► poll ─► ledger ─► evaluate ─► store ─► publish ─► notify
-//! ```
+//! The tick is one function, in `tick`. What it works on are parts that know nothing of each other: the rules in force
+//! (`rules`), what is known of the past (`history`), what survives (`saved`), what evaluations leave for the next one
+//! (`evaluation`), and what is looked up beside it (`survey_schedule`, `workloads`). `daemon` holds them together.
 //!
 //! Nothing leaves the process before it is stored. The caller brings the listener, the clock and the stop signal, so a
 //! test runs two daemons in one process and the demo runs one on a fast clock.
@@ -11,9 +11,14 @@ pub mod access;
 pub mod corrections;
 pub mod daemon;
 pub mod evaluation;
-mod guard;
+mod heap;
 pub mod history;
-pub mod outlook;
+pub mod rules;
+mod saved;
+mod stages;
+pub mod survey_schedule;
+mod tick;
+mod workloads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +35,6 @@ use crate::gate_service::{self, GateService};
 use crate::notify::{self, Destination, Notifier};
 use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
-use crate::spec::Loaded;
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 use crate::web;
@@ -55,7 +59,7 @@ pub struct Options {
     /// Whether history is read at a cold start.
     pub backfill: bool,
     /// Reads the rules; called at the start and at each reload.
-    pub rules: Box<dyn Fn() -> Loaded + Send + Sync>,
+    pub rules: rules::ReadRules,
     /// How alerts are sent.
     pub notify: notify::Settings,
     /// To whom.
@@ -78,6 +82,15 @@ pub struct Options {
     pub metrics: PrometheusHandle,
     /// Told how far history has been read.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
+}
+
+/// Does work that waits for the disk or takes long. On a runtime with several threads the others go on meanwhile.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 /// Why a daemon did not start.

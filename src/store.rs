@@ -2,21 +2,27 @@
 //!
 //! Each poll is one transaction: what it booked (a row of the journal), how far it read (the position), and the alerts
 //! that follow. So after kill -9 the next poll continues after the last one that was committed, and nothing counts
-//! twice or is lost. Whole hours leave the journal for the hour table once they are older than the fine tier.
+//! twice or is lost. Whole hours leave the journal for the hour table once they are older than the fine tier, and once a
+//! day the hours of each series are folded into one row, which is read back in one piece.
 //!
 //! ```text
-//! hours < journal_from: tables hour and five      slices >= journal_from: table journal
+//! hours < until of the series: table past     from there to journal_from: hour and five     newer slices: journal
 //! ```
 //!
 //! The journal reaches an hour further back than it has to: slices of a quantile SLI are judged on up to an hour before
 //! them, and come out as they were judged at first.
 //!
-//! A series that got history from elsewhere (a backfill), or whose last transaction failed, is written whole: its hours,
-//! and one journal row that stands for everything before it.
+//! A series that got history from elsewhere (a backfill), or whose last transaction failed, is written whole: its past,
+//! and one journal row that stands for everything before it. Of a large fleet that is much, so joined history is written
+//! some series at a time, between the polls ([`Store::write_some`]); what is not written yet is asked for again by whoever
+//! finds the file.
+//!
+//! What is old is dropped only at a moment that is trusted ([`Now`]).
 //!
 //! An SLO whose definition changed does not inherit the history of its old one. What is no longer asked for ages away
 //! like everything else, so rules that come back find their history again.
 
+mod fold;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -30,15 +36,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::alert::AlertMachine;
 use crate::engine::ledger::HourRecord;
-use crate::engine::{Labels, Ledger, SeriesStatus, SliceDelta};
+use crate::engine::{Labels, Ledger, Now, SeriesStatus, SliceDelta};
 
-/// Version of the tables; a file of another version is refused, never guessed at.
-const SCHEMA: i64 = 2;
+/// Version of the tables; a file of a version that is not known is refused, never guessed at.
+const SCHEMA: i64 = 3;
 /// Slices stay in the journal this long, seconds: longer than the fine tier reaches.
 const JOURNAL_S: i64 = 7 * 3600;
 /// Five-minute slots of an hour are kept this long, hours: longer than the ledger's own tier reaches.
 const FIVE_HOURS: i64 = 96;
 const HOUR_S: i64 = 3600;
+/// Memory for pages of the file, kB: what one transaction of a large fleet touches.
+const CACHE_KB: i64 = 16 * 1024;
 
 /// Why the store cannot be used.
 #[derive(Debug)]
@@ -87,9 +95,9 @@ pub struct SeriesKey {
     pub labels: Labels,
 }
 
-/// What was saved, but for the slices: [`Store::replay`] gives those.
+/// What was saved, but for the slices: [`Store::ledgers`] gives those.
 #[derive(Debug)]
-pub struct Saved {
+pub struct Restored {
     /// The last evaluation that was committed, seconds.
     pub at_s: i64,
     /// Where the source stood then, in its own form.
@@ -102,35 +110,24 @@ pub struct Saved {
     pub unfilled: BTreeSet<String>,
 }
 
-/// A step of putting one series together again; the steps come in the order in which they have to be done.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Piece<'a> {
-    /// What came of this series so far does not count.
-    Anew,
-    /// To be applied.
-    Slices(&'a [SliceDelta]),
-    /// To be restored, in place of what there is of the hour.
-    Hour(&'a HourRecord),
-}
-
 /// What one poll changed.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// The evaluation, seconds.
-    pub at_s: i64,
+    /// The evaluation.
+    pub now: Now,
     /// Where the source stands after it, in its own form.
     pub position: Vec<u8>,
     /// Alerts after it.
     pub alerts: &'a AlertMachine,
-    /// Statuses after it, by SLO id.
+    /// Statuses after it that say something else than the ones written before, by SLO id.
     pub statuses: &'a [(&'a str, &'a SeriesStatus)],
     /// What it booked.
     pub booked: &'a [(SeriesKey, Vec<SliceDelta>)],
     /// The ledger after it.
     pub ledger: &'a Ledger,
-    /// Series to be written whole: older history was joined on.
-    pub rewritten: &'a [SeriesKey],
-    /// SLOs whose history has not been read yet.
+    /// Series under which older history was joined that is not written yet: [`Store::write_some`] does.
+    pub joined: &'a BTreeSet<SeriesKey>,
+    /// SLOs whose history has not been read and written yet.
     pub unfilled: &'a BTreeSet<String>,
     /// What is older than this, seconds, is in no window any more.
     pub oldest_s: i64,
@@ -146,25 +143,10 @@ pub struct Store {
     ids: HashMap<SeriesKey, i64>,
     /// First hour whose slices are in the journal; `None` before the first commit.
     journal_from: Option<i64>,
-    /// What of each status was written last.
-    written: HashMap<SeriesKey, Gist>,
     /// Series of which the last transactions were lost.
     unsaved: BTreeSet<SeriesKey>,
-}
-
-/// What of a status a restart needs: its state, since when, and which clauses fire. The rest is computed again.
-#[derive(Debug, Clone, PartialEq)]
-struct Gist {
-    state: crate::engine::SloState,
-    since: Option<i64>,
-    firing: Vec<bool>,
-}
-
-impl Gist {
-    fn of(status: &SeriesStatus) -> Self {
-        let firing = status.clauses.iter().map(|clause| clause.firing).collect();
-        Gist { state: status.state, since: status.since, firing }
-    }
+    /// Series that are to be folded, and how far the hours of all others are.
+    folding: fold::Folding,
 }
 
 /// A row of the journal; series by their row ids.
@@ -183,12 +165,16 @@ const TABLES: &str = "
                        PRIMARY KEY (hour, series)) WITHOUT ROWID;
     CREATE TABLE five (hour INTEGER NOT NULL, series INTEGER NOT NULL, slots BLOB NOT NULL,
                        PRIMARY KEY (hour, series)) WITHOUT ROWID;
+    CREATE TABLE past (series INTEGER PRIMARY KEY, until INTEGER NOT NULL, hours BLOB NOT NULL);
     CREATE TABLE journal (id INTEGER PRIMARY KEY AUTOINCREMENT, newest INTEGER NOT NULL, entry BLOB NOT NULL);
     CREATE TABLE status (series INTEGER PRIMARY KEY, status BLOB NOT NULL);
     CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), at_s INTEGER NOT NULL, journal_from INTEGER NOT NULL,
                         resolution_s INTEGER NOT NULL, position BLOB NOT NULL, alerts TEXT NOT NULL,
                         unfilled TEXT NOT NULL);
 ";
+
+/// Version 2 had no past.
+const FROM_2: &str = "CREATE TABLE past (series INTEGER PRIMARY KEY, until INTEGER NOT NULL, hours BLOB NOT NULL);";
 
 impl Store {
     /// Opens or creates `DIR/state.db`. `definitions` gives, by SLO id, a digest of what its history depends on.
@@ -200,12 +186,14 @@ impl Store {
         db.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed)?;
         db.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
             .map_err(failed)?;
+        db.pragma_update(None, "cache_size", -CACHE_KB).map_err(failed)?;
         let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match version {
             0 => db.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")).map_err(failed)?,
+            2 => db.execute_batch(&format!("BEGIN; {FROM_2} PRAGMA user_version={SCHEMA}; COMMIT;")).map_err(failed)?,
             SCHEMA => {}
             other => {
-                let why = format!("it has version {other}, this Slowburn reads version {SCHEMA}");
+                let why = format!("it has version {other}, this Slowburn reads versions 2 and {SCHEMA}");
                 return Err(StoreError::Unreadable(path, why));
             }
         }
@@ -216,8 +204,8 @@ impl Store {
             definitions,
             ids: HashMap::new(),
             journal_from: None,
-            written: HashMap::new(),
             unsaved: BTreeSet::new(),
+            folding: fold::Folding::default(),
         };
         store.read_series()?;
         Ok(store)

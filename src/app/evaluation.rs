@@ -1,14 +1,15 @@
 //! One evaluation of everything: ledger and data health in, snapshot out. Pure but for the types it walks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::alert::{AlertMachine, Transition};
 use crate::engine::burn;
-use crate::engine::ledger::SeriesLedger;
+use crate::engine::ledger::{SeriesLedger, Walk};
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::whole::{Counted, whole};
-use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, Slo, SloSnapshot, Snapshot};
+use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, SliceDelta, Slo, SloSnapshot, SloState, Snapshot};
+use crate::query::fanout::child_key;
 
 /// A child of a fan-out (a model, a tier) that has been gone this long, seconds, is no longer shown.
 const CHILD_GONE_S: i64 = 3600;
@@ -27,38 +28,107 @@ pub struct Health<'a> {
     pub filling: &'a BTreeSet<String>,
 }
 
-/// Statuses by SLO id and labels; what the next evaluation compares with.
-pub type Statuses = HashMap<String, BTreeMap<Labels, SeriesStatus>>;
+/// What evaluations leave for the next one.
+#[derive(Default)]
+pub struct Evaluator {
+    alerts: AlertMachine,
+    /// What the last one said, in the order of the rules.
+    statuses: Vec<Arc<[SeriesStatus]>>,
+    /// Events read of each SLO, where the series of other tools are exposed.
+    counted: BTreeMap<String, Counted>,
+}
 
-/// Evaluates every series of every SLO at `at`.
+impl Evaluator {
+    /// Goes on with what an earlier process knew.
+    pub fn restored(alerts: AlertMachine, statuses: Vec<Arc<[SeriesStatus]>>) -> Self {
+        Evaluator { alerts, statuses, counted: BTreeMap::new() }
+    }
+
+    /// Every alert there is.
+    pub fn alerts(&self) -> &AlertMachine {
+        &self.alerts
+    }
+
+    /// What the last evaluation said, in the order of the rules.
+    pub fn statuses(&self) -> &[Arc<[SeriesStatus]>] {
+        &self.statuses
+    }
+
+    /// Counts what a read found of an SLO.
+    pub fn count(&mut self, slo_id: &str, deltas: &[SliceDelta]) {
+        match self.counted.get_mut(slo_id) {
+            Some(counted) => counted.add(deltas),
+            None => self.counted.entry(slo_id.to_owned()).or_default().add(deltas),
+        }
+    }
+
+    /// Evaluates everything at `at`; over `windows_s` SLOs are also evaluated as a whole, for other tools.
+    pub fn evaluate(
+        &mut self,
+        slos: &[Arc<Slo>],
+        notes: &BTreeMap<String, Vec<String>>,
+        ledger: &Ledger,
+        health: &Health<'_>,
+        at: Seconds,
+        windows_s: &[i64],
+    ) -> (Snapshot, Vec<Transition>) {
+        let evaluated = evaluate(slos, notes, ledger, health, at, &self.statuses, &mut self.alerts);
+        let (mut snapshot, transitions) = evaluated;
+        self.statuses = snapshot.slos.iter().map(|entry| Arc::clone(&entry.series)).collect();
+        if !windows_s.is_empty() {
+            add_wholes(&mut snapshot, ledger, windows_s, &self.counted);
+        }
+        (snapshot, transitions)
+    }
+
+    /// Other rules are in force: `place` is where an SLO stood before, if it counts the same.
+    pub fn follow(&mut self, slos: &[Arc<Slo>], place: impl Fn(&str) -> Option<usize>) {
+        let of = |id: &str| place(id).and_then(|place| self.statuses.get(place)).cloned().unwrap_or_default();
+        self.statuses = slos.iter().map(|slo| of(&slo.id)).collect();
+        self.counted.retain(|id, _| place(id).is_some());
+    }
+
+    /// Children of fan-outs on which something fires, or may: they keep their rows. By SLO and `fanout::child_key`.
+    pub fn loud_children(&self, slos: &[Arc<Slo>]) -> BTreeSet<(usize, u128)> {
+        let of = |(sli, (_, statuses)): (usize, (&Arc<Slo>, &Arc<[SeriesStatus]>))| {
+            let loud = statuses.iter().filter(|status| !status.labels.is_empty() && status.state != SloState::Ok);
+            loud.map(|status| (sli, child_key(&status.labels))).collect::<Vec<_>>()
+        };
+        let all = slos.iter().zip(&self.statuses).enumerate();
+        all.filter(|(_, (slo, _))| !slo.by.is_empty()).flat_map(of).collect()
+    }
+}
+
+/// Evaluates every series of every SLO at `at`. `slos` stand in id order, and `previous` is what the last evaluation said
+/// of each of them: nothing of SLOs that it does not reach.
 pub fn evaluate(
     slos: &[Arc<Slo>],
     notes: &BTreeMap<String, Vec<String>>,
     ledger: &Ledger,
     health: &Health<'_>,
     at: Seconds,
-    statuses: &mut Statuses,
+    previous: &[Arc<[SeriesStatus]>],
     book: &mut AlertMachine,
 ) -> (Snapshot, Vec<Transition>) {
-    let mut snapshot = Snapshot { at, ..Snapshot::default() };
-    let mut transitions = Vec::new();
-    let mut next = Statuses::with_capacity(slos.len());
-    let look = |(index, slo): (usize, &Arc<Slo>)| {
-        let series = series_of(index, slo, ledger, health, at, statuses.get(&slo.id), book);
-        let kept: BTreeMap<Labels, SeriesStatus> =
-            series.iter().map(|status| (status.labels.clone(), status.clone())).collect();
-        (series, kept)
+    let nothing: Arc<[SeriesStatus]> = Arc::default();
+    let moment = Moment { ledger, health, at, book };
+    let look = |walk: &mut Walk<'_>, index: usize| {
+        moment.series_of(index, &slos[index], walk, previous.get(index).unwrap_or(&nothing))
     };
-    for (slo, (series, kept)) in slos.iter().zip(in_parallel(slos, look)) {
+    let series = in_parallel(slos, ledger, look);
+    let mut snapshot = Snapshot { at, slos: Vec::with_capacity(slos.len()), alerts: Vec::new() };
+    let mut transitions = Vec::new();
+    for (slo, series) in slos.iter().zip(series) {
         transitions.extend(book.step_all(slo, &series, at));
-        next.insert(slo.id.clone(), kept);
         let notes = notes.get(&slo.id).cloned().unwrap_or_default();
         snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes, whole: None });
     }
-    transitions.extend(book.retain(|slo_id, labels| next.get(slo_id).is_some_and(|of| of.contains_key(labels)), at));
+    let is_there = |slo_id: &str, labels: &Labels| {
+        snapshot.slo(slo_id).is_some_and(|entry| entry.series.iter().any(|status| status.labels == *labels))
+    };
+    transitions.extend(book.retain(is_there, at));
     book.prune(at);
     snapshot.alerts = book.active().into_iter().cloned().collect();
-    *statuses = next;
     (snapshot, transitions)
 }
 
@@ -71,63 +141,98 @@ pub fn add_wholes(snapshot: &mut Snapshot, ledger: &Ledger, windows_s: &[i64], c
     }
 }
 
-/// Every series of one SLO.
-fn series_of(
-    index: usize,
-    slo: &Slo,
-    ledger: &Ledger,
-    health: &Health<'_>,
+/// What all series are looked at with.
+struct Moment<'a> {
+    ledger: &'a Ledger,
+    health: &'a Health<'a>,
     at: Seconds,
-    before: Option<&BTreeMap<Labels, SeriesStatus>>,
-    book: &AlertMachine,
-) -> Vec<SeriesStatus> {
-    let mut series: Vec<SeriesStatus> = Vec::new();
-    for (labels, slices) in ledger.of(&slo.id) {
-        if !labels.is_empty() && !slo.by.is_empty() && (health.folded)(index, labels) {
-            continue;
+    book: &'a AlertMachine,
+}
+
+impl Moment<'_> {
+    /// Every series of one SLO.
+    fn series_of(
+        &self,
+        index: usize,
+        slo: &Slo,
+        walk: &mut Walk<'_>,
+        previous: &[SeriesStatus],
+    ) -> Arc<[SeriesStatus]> {
+        let filling = self.health.filling.contains(&slo.id);
+        let mut series = walk.of(&slo.id);
+        // Most SLOs have one series, which needs no list on the way.
+        let (first, more) = (series.next(), series.next());
+        let status = |(labels, slices)| self.status(index, slo, labels, slices, filling, previous);
+        let statuses: Vec<SeriesStatus> = match (first, more) {
+            (first, Some(second)) => first.into_iter().chain([second]).chain(series).filter_map(status).collect(),
+            (Some(only), None) => match status(only) {
+                Some(status) => return Arc::new([status]),
+                None => Vec::new(),
+            },
+            (None, None) => Vec::new(),
+        };
+        if !statuses.is_empty() {
+            return statuses.into();
         }
-        let data = health.seen.get(&(index, labels.clone())).copied();
-        let data = doubted(data.unwrap_or_else(|| (health.unseen)(index)), health.filling.contains(&slo.id));
-        if !gone(slo, labels, data, at, book) {
-            let previous = before.and_then(|of| of.get(labels));
-            let mut status = burn::evaluate(slo, slices, labels, data, at, previous);
-            if let Some(ends) = ledger.ends(&slo.id, labels) {
-                burn::add_bounds(slo, slices, ends, &mut status);
-            }
-            series.push(status);
-        }
-    }
-    if series.is_empty() {
-        let slice_s = slo.resolution_s.unwrap_or(ledger.resolution_s());
-        let none = SeriesLedger::new(ledger.resolution_s(), slo.unit, slo.window_s).judged_by(slice_s);
+        let slice_s = slo.resolution_s.unwrap_or(self.ledger.resolution_s());
+        let none = SeriesLedger::new(self.ledger.resolution_s(), slo.unit, slo.window_s).judged_by(slice_s);
         let labels = Labels::new();
-        let previous = before.and_then(|of| of.get(&labels));
-        let data = doubted((health.unseen)(index), health.filling.contains(&slo.id));
-        series.push(burn::evaluate(slo, &none, &labels, data, at, previous));
+        let data = doubted((self.health.unseen)(index), filling);
+        Arc::new([burn::evaluate(slo, &none, &labels, data, self.at, of(previous, &labels))])
     }
-    series
+
+    /// One series; `None` where it is not shown.
+    fn status(
+        &self,
+        index: usize,
+        slo: &Slo,
+        labels: &Labels,
+        slices: &SeriesLedger,
+        filling: bool,
+        previous: &[SeriesStatus],
+    ) -> Option<SeriesStatus> {
+        if !labels.is_empty() && !slo.by.is_empty() && (self.health.folded)(index, labels) {
+            return None;
+        }
+        let data = self.health.seen.get(&(index, labels.clone())).copied();
+        let data = doubted(data.unwrap_or_else(|| (self.health.unseen)(index)), filling);
+        if gone(slo, labels, data, self.at, self.book) {
+            return None;
+        }
+        let mut status = burn::evaluate(slo, slices, labels, data, self.at, of(previous, labels));
+        if let Some(ends) = self.ledger.ends(&slo.id, labels) {
+            burn::add_bounds(slo, slices, ends, &mut status);
+        }
+        Some(status)
+    }
+}
+
+/// The status of these labels; the list is in label order.
+fn of<'a>(statuses: &'a [SeriesStatus], labels: &Labels) -> Option<&'a SeriesStatus> {
+    statuses.binary_search_by(|status| status.labels.cmp(labels)).ok().map(|place| &statuses[place])
 }
 
 /// Does `work` for each SLO, in order. Of very many each core takes a part: what they wait for is memory, and no SLO
 /// depends on another.
-fn in_parallel<T: Send>(slos: &[Arc<Slo>], work: impl Fn((usize, &Arc<Slo>)) -> T + Sync) -> Vec<T> {
+fn in_parallel<T: Send>(slos: &[Arc<Slo>], ledger: &Ledger, work: impl Fn(&mut Walk<'_>, usize) -> T + Sync) -> Vec<T> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let part = slos.len().div_ceil(cores).max(PART_MIN);
+    let done = |places: std::ops::Range<usize>| {
+        let mut walk = ledger.walk();
+        places.map(|place| work(&mut walk, place)).collect::<Vec<T>>()
+    };
     if slos.len() <= part {
-        return slos.iter().enumerate().map(work).collect();
+        return done(0..slos.len());
     }
     std::thread::scope(|scope| {
-        let work = &work;
-        let parts: Vec<_> = slos
-            .chunks(part)
-            .enumerate()
-            .map(|(n, slos)| scope.spawn(move || (n * part..).zip(slos).map(work).collect::<Vec<T>>()))
-            .collect();
-        let done = |part: std::thread::ScopedJoinHandle<'_, Vec<T>>| match part.join() {
+        let done = &done;
+        let starts = (0..slos.len()).step_by(part);
+        let parts: Vec<_> = starts.map(|from| scope.spawn(move || done(from..slos.len().min(from + part)))).collect();
+        let joined = |part: std::thread::ScopedJoinHandle<'_, Vec<T>>| match part.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        parts.into_iter().flat_map(done).collect()
+        parts.into_iter().flat_map(joined).collect()
     })
 }
 

@@ -1,24 +1,206 @@
-//! Reading older history beside the polls, and joining it under the ledger when it has come.
+//! Older history: which SLOs want theirs, reading it beside the ticks, and joining it under the ledger when it has come.
+//!
+//! Each SLO waits for itself. One whose history is refused keeps nobody else from being filled, and the gate of other
+//! services does not ask after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tracing::warn;
 
+use super::rules::Rules;
 use crate::engine::{Ledger, Slo};
-use crate::prometheus::Fault;
-use crate::prometheus::backfill::{Backfill, Older};
+use crate::prometheus::backfill::{Backfill, Older, Progress, Way};
+use crate::prometheus::{Client, Fault, Source, SourceOptions};
+use crate::query::Plan;
 use crate::query::increment::SeriesHarvest;
+use crate::query::plan::Survey;
+use crate::spec::Model;
 use crate::store::SeriesKey;
+use crate::telemetry::names;
 
 /// A failed backfill is tried again after this many polls.
 const AGAIN_AFTER_POLLS: u32 = 10;
 /// After this many failures the numbers are taken for what they are: alerts must not wait for a history that never comes.
 const HOPE_TRIES: u32 = 3;
 
+/// What is known of the past, and what is being read of it.
+pub struct History {
+    /// SLOs that want theirs.
+    waiting: Unfilled,
+    /// The one reading under way.
+    filling: Option<Filling>,
+    /// How the server lets it be read.
+    pub way: Way,
+    /// Whether it is read at all.
+    enabled: bool,
+}
+
+/// What a reading of history is started from.
+pub struct Ground<'a> {
+    /// Where to read.
+    pub client: &'a Client,
+    /// What is in force.
+    pub rules: &'a Rules,
+    /// What is known of Prometheus.
+    pub survey: &'a Survey,
+    /// Where the polls stand.
+    pub source: &'a Source,
+    /// What is there already.
+    pub ledger: &'a Ledger,
+    /// How to poll.
+    pub options: &'a SourceOptions,
+    /// Told how far it is.
+    pub progress: &'a Arc<dyn Fn(Progress) + Send + Sync>,
+}
+
+impl History {
+    /// Nothing is wanted yet. Where it is not `enabled`, nothing ever is.
+    pub fn new(enabled: bool) -> Self {
+        History { waiting: Unfilled::default(), filling: None, way: Way::RemoteRead, enabled }
+    }
+
+    /// Whether history is read at all.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// These SLOs want theirs.
+    pub fn want(&mut self, ids: impl IntoIterator<Item = String>) {
+        if self.enabled {
+            self.waiting.extend(ids);
+        }
+    }
+
+    /// SLOs whose history has not been read, whether it is being read or not.
+    pub fn unread(&self) -> BTreeSet<String> {
+        let mut ids = self.waiting.all();
+        ids.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
+        ids
+    }
+
+    /// Whether all of it has been read.
+    pub fn is_read(&self) -> bool {
+        self.waiting.is_empty() && self.filling.is_none()
+    }
+
+    /// SLOs whose history can still be expected: their numbers are not final.
+    pub fn expected(&self) -> BTreeSet<String> {
+        let mut ids = self.waiting.hopeful();
+        ids.extend(self.filling.iter().flat_map(|filling| filling.slos.iter().cloned()));
+        ids
+    }
+
+    /// What must be said of SLOs whose history could not be read.
+    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
+        self.waiting.notes()
+    }
+
+    /// Starts to read older history of SLOs that have none, unless some is being read.
+    pub fn start(&mut self, ground: &Ground<'_>, at_s: i64) {
+        self.waiting.poll();
+        if self.filling.is_some() {
+            return;
+        }
+        let Some((to_s, slos)) = self.next(ground, at_s) else { return };
+        let step_s = match self.way {
+            Way::RemoteRead => ground.options.resolution_s,
+            Way::Ranges => 300,
+        };
+        let to_s = to_s.min(at_s).div_euclid(step_s) * step_s;
+        let specs = ground.rules.model.slos.iter().filter(|spec| slos.contains(&spec.slo.id)).cloned().collect();
+        let model = Model { slos: specs, services: Vec::new() };
+        let (plan, _) = Plan::surveyed(&model, ground.survey);
+        let (raw_series, scrape_s) = ground.source.extent();
+        let progress = Arc::clone(ground.progress);
+        let backfill = Backfill {
+            client: ground.client.clone(),
+            fanout: ground.source.fanout().moved(&ground.rules.plan, &plan),
+            plan: Arc::new(plan),
+            slos: model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect(),
+            options: ground.options.clone(),
+            starts: ground.source.starts(),
+            way: self.way,
+            scrape_s,
+            raw_series,
+            progress: Box::new(move |done| progress(done)),
+        };
+        let from_s = to_s - ground.rules.longest_window_s() - 3600;
+        self.filling = Some(Filling::start(backfill, from_s, to_s, self.waiting.take(&slos)));
+    }
+
+    /// Whose history is read next, and up to when: to where the polls began, at a cold start the recent hours and for an
+    /// SLO that is new this moment.
+    fn next(&self, ground: &Ground<'_>, at_s: i64) -> Option<(i64, BTreeSet<String>)> {
+        let due = self.waiting.due();
+        let seen = |id: &str| ground.ledger.of(id).filter_map(|(_, series)| series.begins()).min();
+        if let Some(to_s) = due.iter().filter_map(|id| seen(id)).min() {
+            // Those that began much later are filled by the next round.
+            return Some((to_s, due.into_iter().filter(|id| seen(id).is_some_and(|at| at <= to_s + 3600)).collect()));
+        }
+        // One that was never seen comes alone, so that a request that fails keeps nobody waiting; its history ends where
+        // its next read begins.
+        let id = due.into_iter().next()?;
+        let read_s = ground.rules.place_of(&id).and_then(|sli| ground.source.read_until_of(sli));
+        Some((read_s.unwrap_or(at_s), BTreeSet::from([id])))
+    }
+
+    /// Waits for the reading under way, for ever when there is none.
+    pub async fn done(&mut self) -> Result<Older, Fault> {
+        match &mut self.filling {
+            Some(filling) => filling.done().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether some is being read.
+    pub fn is_reading(&self) -> bool {
+        self.filling.is_some()
+    }
+
+    /// Takes what the reading gave: joins it under the ledger, or waits for another try. Answers which series changed.
+    pub fn take(&mut self, older: Result<Older, Fault>, ledger: &mut Ledger) -> Vec<SeriesKey> {
+        let Some(filling) = self.filling.take() else { return Vec::new() };
+        match older {
+            Ok(older) => {
+                metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
+                metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
+                metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
+                join(ledger, older, &filling.order)
+            }
+            Err(fault) => {
+                warn!(%fault, "history could not be read; budgets miss it until it can");
+                // A server without remote read says so; one that is ill may say anything, once.
+                let refused = matches!(fault, Fault::Status(400..500, _) | Fault::Refused(..));
+                let again = !matches!(fault, Fault::Unreachable(_) | Fault::Timeout);
+                if refused || filling.tries.failed_before() && again {
+                    self.way = Way::Ranges;
+                }
+                self.waiting.again(filling.tries, &fault);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Other rules are in force: what is being read is read again by them, for SLOs that `keep` names.
+    pub fn begin_anew(&mut self, keep: impl Fn(&str) -> bool) {
+        if let Some(filling) = self.filling.take() {
+            filling.abort();
+            self.waiting.again_at_once(filling.tries);
+        }
+        self.waiting.retain(keep);
+    }
+
+    /// Stops what is being read.
+    pub fn abort(&self) {
+        self.filling.iter().for_each(Filling::abort);
+    }
+}
+
 /// SLOs that want their history.
 #[derive(Debug, Default)]
-pub struct Unfilled(BTreeMap<String, Wait>);
+struct Unfilled(BTreeMap<String, Wait>);
 
 #[derive(Debug, Clone, Default)]
 struct Wait {
@@ -30,74 +212,68 @@ struct Wait {
 
 /// How often the history of SLOs was asked for in vain, by SLO.
 #[derive(Debug, Default)]
-pub struct Tries(BTreeMap<String, Wait>);
+struct Tries(BTreeMap<String, Wait>);
 
 impl Tries {
     /// Whether the last reading failed, too.
-    pub fn failed_before(&self) -> bool {
+    fn failed_before(&self) -> bool {
         self.0.values().any(|wait| wait.tries > 0)
-    }
-}
-
-impl FromIterator<String> for Unfilled {
-    fn from_iter<I: IntoIterator<Item = String>>(ids: I) -> Self {
-        Unfilled(ids.into_iter().map(|id| (id, Wait::default())).collect())
     }
 }
 
 impl Unfilled {
     /// Adds SLOs that are not waiting yet.
-    pub fn extend(&mut self, ids: impl IntoIterator<Item = String>) {
+    fn extend(&mut self, ids: impl IntoIterator<Item = String>) {
         for id in ids {
             self.0.entry(id).or_default();
         }
     }
 
     /// Forgets those that are not wanted any more.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.0.retain(|id, _| keep(id));
     }
 
     /// Whether none is waiting.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Everything that waits.
-    pub fn all(&self) -> BTreeSet<String> {
+    fn all(&self) -> BTreeSet<String> {
         self.0.keys().cloned().collect()
     }
 
     /// Those whose history can still be expected: their numbers are not final.
-    pub fn hopeful(&self) -> BTreeSet<String> {
+    fn hopeful(&self) -> BTreeSet<String> {
         self.0.iter().filter(|(_, wait)| wait.tries < HOPE_TRIES).map(|(id, _)| id.clone()).collect()
     }
 
     /// What to say of the others.
-    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
+    fn notes(&self) -> impl Iterator<Item = (String, String)> {
         let hopeless = self.0.iter().filter(|(_, wait)| wait.tries >= HOPE_TRIES);
         hopeless.map(|(id, wait)| (id.clone(), format!("older history could not be read yet: {}", wait.fault)))
     }
 
     /// A poll has passed.
-    pub fn poll(&mut self) {
+    fn poll(&mut self) {
         self.0.values_mut().for_each(|wait| wait.polls = wait.polls.saturating_sub(1));
     }
 
     /// Those to be asked for now.
-    pub fn due(&self) -> BTreeSet<String> {
+    fn due(&self) -> BTreeSet<String> {
         self.0.iter().filter(|(_, wait)| wait.polls == 0).map(|(id, _)| id.clone()).collect()
     }
 
     /// Takes these out: they are being read.
-    pub fn take(&mut self, ids: &BTreeSet<String>) -> Tries {
+    fn take(&mut self, ids: &BTreeSet<String>) -> Tries {
         let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|(id, _)| ids.contains(id));
         self.0 = left;
         Tries(taken)
     }
 
     /// Puts back what could not be read.
-    pub fn again(&mut self, tries: Tries, fault: &Fault) {
+    fn again(&mut self, tries: Tries, fault: &Fault) {
         let failed = |wait: Wait| {
             let tries = wait.tries + 1;
             Wait { polls: AGAIN_AFTER_POLLS * tries.min(12), tries, fault: fault.to_string() }
@@ -106,35 +282,25 @@ impl Unfilled {
     }
 
     /// Puts back what was interrupted.
-    pub fn again_at_once(&mut self, tries: Tries) {
+    fn again_at_once(&mut self, tries: Tries) {
         self.0.extend(tries.0);
     }
 }
 
-/// Gives the system back what reading history took: each thread has a part of the heap, and what is free there would
-/// stay resident for as long as the process lives. Takes milliseconds; for the end of a backfill, not for a poll.
-pub fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim takes a number, may be called at any time and by any thread, and moves nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// A backfill under way.
-pub struct Filling {
+struct Filling {
     /// The SLOs it is for.
-    pub slos: BTreeSet<String>,
+    slos: BTreeSet<String>,
     /// How often it was tried before.
-    pub tries: Tries,
+    tries: Tries,
     /// Their definitions in the order of the backfill's own plan.
-    pub order: Vec<Arc<Slo>>,
+    order: Vec<Arc<Slo>>,
     task: JoinHandle<Result<Older, Fault>>,
 }
 
 impl Filling {
     /// Starts to read `(from_s, to_s]`.
-    pub fn start(backfill: Backfill, from_s: i64, to_s: i64, tries: Tries) -> Self {
+    fn start(backfill: Backfill, from_s: i64, to_s: i64, tries: Tries) -> Self {
         let order = backfill.slos.clone();
         Filling {
             slos: order.iter().map(|slo| slo.id.clone()).collect(),
@@ -145,7 +311,7 @@ impl Filling {
     }
 
     /// Waits for it.
-    pub async fn done(&mut self) -> Result<Older, Fault> {
+    async fn done(&mut self) -> Result<Older, Fault> {
         match (&mut self.task).await {
             Ok(result) => result,
             Err(error) => Err(Fault::NotAnAnswer(format!("the reader of history stopped: {error}"))),
@@ -153,7 +319,7 @@ impl Filling {
     }
 
     /// Stops it.
-    pub fn abort(&self) {
+    fn abort(&self) {
         self.task.abort();
     }
 }

@@ -15,7 +15,7 @@ use crate::inspect::fit::{self, Fit, Retention};
 use crate::inspect::presence::{self, Found};
 use crate::prometheus::Client;
 use crate::prometheus::lookback::{Range, STEP_S};
-use crate::prometheus::survey::survey;
+use crate::prometheus::survey::{far_off, survey};
 use crate::query::Plan;
 use crate::query::plan::Survey;
 use crate::spec::{self, Explained, ExplainedClause, Loaded, Severity, TimeSpan, shown};
@@ -165,7 +165,7 @@ async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> 
     let url = settings.prometheus.url.as_deref().unwrap_or_default();
     let options = wiring::source(settings, None);
     let mut known = Survey::default();
-    known.learn(survey(&client, model, |_| true, at_s, &options).await.known);
+    known.learn(survey(&client, model, |_| true, at_s, &options, far_off()).await.known);
     let found = presence::look(&client, model, &known, at_s).await.map_err(|fault| format!("{url}: {fault}"))?;
     let findings = doctor::examine(&client, model, &found, at_s).await;
     let plan = Plan::surveyed(model, &known).0;

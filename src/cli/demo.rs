@@ -164,7 +164,7 @@ fn options(
         data_dir: None,
         audit: None,
         backfill: true,
-        rules: Box::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),
+        rules: Arc::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),
         notify: notify::Settings::new(url(page)?),
         destinations: vec![webhook],
         limits: web::Limits::default(),

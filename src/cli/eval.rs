@@ -8,7 +8,7 @@ use clap::Args;
 use super::run::progress;
 use super::table::Table;
 use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
-use crate::app::evaluation::{Health, Statuses, evaluate};
+use crate::app::evaluation::{Health, evaluate};
 use crate::app::history::join;
 use crate::config::Settings;
 use crate::engine::CountingAll;
@@ -16,7 +16,7 @@ use crate::engine::alert::AlertMachine;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill};
-use crate::prometheus::survey::survey;
+use crate::prometheus::survey::{far_off, survey};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
 use crate::query::plan::Survey;
@@ -95,7 +95,7 @@ pub(super) async fn evaluate_at(
     let mut known = Survey::default();
     let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
     let options = wiring::source(settings, None);
-    let surveyed = survey(&client, &model, |_| true, at_s, &options).await;
+    let surveyed = survey(&client, &model, |_| true, at_s, &options, far_off()).await;
     if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.first()) {
         return Err(unanswered(fault));
     }
@@ -134,13 +134,13 @@ pub(super) async fn evaluate_at(
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
     let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
     let notes = source.plan().notes.clone();
-    let (mut statuses, mut book) = (Statuses::new(), AlertMachine::new());
-    let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &mut statuses, &mut book).0;
+    let mut book = AlertMachine::new();
+    let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
     Ok((snapshot, ledger))
 }
 
 fn series(snapshot: &Snapshot) -> impl Iterator<Item = &SeriesStatus> {
-    snapshot.slos.iter().flat_map(|slo| &slo.series)
+    snapshot.slos.iter().flat_map(|slo| slo.series.iter())
 }
 
 /// Burning beats blind: whoever asks has to act on it.
@@ -176,7 +176,7 @@ fn table(snapshot: &Snapshot) -> String {
         "burn rate by window",
     ]);
     for slo in &snapshot.slos {
-        for status in &slo.series {
+        for status in slo.series.iter() {
             table.push(row(&slo.slo, status));
             for (place, budget) in status.budgets.iter().enumerate() {
                 if place > 0 {

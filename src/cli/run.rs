@@ -192,7 +192,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         data_dir: settings.data_dir.clone(),
         audit: wiring::audit(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
-        rules: Box::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags)),
+        rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags)),
         notify: wiring::notify(settings).map_err(config)?,
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),

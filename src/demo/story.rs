@@ -146,12 +146,12 @@ fn folded(events: Vec<Event>) -> Vec<(Beat, String)> {
 }
 
 fn knows_something(snapshot: &Snapshot) -> bool {
-    snapshot.slos.iter().flat_map(|slo| &slo.series).any(|series| series.state != SloState::Unknown)
+    snapshot.slos.iter().flat_map(|slo| slo.series.iter()).any(|series| series.state != SloState::Unknown)
 }
 
 /// Whether there has been a baseline: history is read, and something is known, or was before its data got lost.
 fn has_begun(snapshot: &Snapshot) -> bool {
-    let mut series = snapshot.slos.iter().flat_map(|slo| &slo.series);
+    let mut series = snapshot.slos.iter().flat_map(|slo| slo.series.iter());
     let filling = series.clone().any(|series| series.data.reason == DataReason::Filling);
     !filling && (knows_something(snapshot) || series.any(|series| series.data.newest.is_some()))
 }

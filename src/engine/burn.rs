@@ -210,6 +210,11 @@ fn since(
     if state == SloState::Unknown {
         return None;
     }
+    // While history is read, each evaluation would walk back anew for every series of a fleet. Only what burns has a
+    // beginning that somebody needs: its alert says when it began.
+    if reading.read_from > Seconds::MIN && !burns(state) {
+        return None;
+    }
     // What was said while history was being read was said of less than there was.
     let judged = |previous: &&SeriesStatus| {
         previous.state != SloState::Unknown && previous.data.reason != DataReason::Filling && previous.at <= at

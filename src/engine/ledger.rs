@@ -16,8 +16,9 @@ mod tier;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::ops::Sub;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
+use std::ops::{Bound, Sub};
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +121,27 @@ pub struct Ledger {
     ends: BySlo,
 }
 
-type BySlo = BTreeMap<String, BTreeMap<Labels, Box<SeriesLedger>>>;
+type BySlo = BTreeMap<String, OfSlo>;
+type OfSlo = BTreeMap<Labels, Box<SeriesLedger>>;
+
+/// Walks SLOs in id order, so that each is found where the one before it was, without a search.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    ledger: &'a Ledger,
+    /// What comes after the last SLO that was asked for; `None` before the first.
+    rest: Option<Peekable<btree_map::Range<'a, String, OfSlo>>>,
+}
+
+impl<'a> Walk<'a> {
+    /// Every series of an SLO, in label order. SLOs are to be asked for in ascending order of their ids.
+    pub fn of(&mut self, slo_id: &str) -> impl Iterator<Item = (&'a Labels, &'a SeriesLedger)> + use<'a> {
+        let from = (Bound::Included(slo_id), Bound::Unbounded);
+        let rest = self.rest.get_or_insert_with(|| self.ledger.series.range::<str, _>(from).peekable());
+        while rest.next_if(|(id, _)| id.as_str() < slo_id).is_some() {}
+        let of_slo = rest.next_if(|(id, _)| id.as_str() == slo_id).map(|(_, of_slo)| of_slo);
+        of_slo.into_iter().flatten().map(|(labels, series)| (labels, series.as_ref()))
+    }
+}
 
 impl Default for Ledger {
     fn default() -> Self {
@@ -165,6 +186,21 @@ impl Ledger {
         series
     }
 
+    /// An empty series as `slo` keeps them.
+    ///
+    /// # Panics
+    /// As [`Ledger::series_mut`].
+    pub fn empty(&self, slo: &Slo) -> SeriesLedger {
+        let slice_s = slo.resolution_s.unwrap_or(self.resolution_s);
+        SeriesLedger::new(self.resolution_s, slo.unit, slo.longest_s()).judged_by(slice_s)
+    }
+
+    /// Puts a series back as it was kept, in place of one that is there.
+    pub fn put_back(&mut self, slo_id: &str, labels: Labels, series: SeriesLedger) {
+        let by_slo = if End::is_in(&labels) { &mut self.ends } else { &mut self.series };
+        by_slo.entry(slo_id.to_owned()).or_default().insert(labels, Box::new(series));
+    }
+
     /// The series `labels` of an SLO.
     pub fn get(&self, slo_id: &str, labels: &Labels) -> Option<&SeriesLedger> {
         let by_slo = if End::is_in(labels) { &self.ends } else { &self.series };
@@ -188,6 +224,11 @@ impl Ledger {
     pub fn of(&self, slo_id: &str) -> impl Iterator<Item = (&Labels, &SeriesLedger)> {
         let of_slo = self.series.get(slo_id).into_iter().flatten();
         of_slo.map(|(labels, series)| (labels, series.as_ref()))
+    }
+
+    /// A walk over SLOs in id order.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { ledger: self, rest: None }
     }
 
     /// Forgets a series, and answers what it held.

@@ -25,7 +25,8 @@ pub struct SloSnapshot {
     /// Its definition.
     pub slo: Arc<Slo>,
     /// Every series in label order; an SLO that never saw data has one with `Unknown` state and no labels.
-    pub series: Vec<SeriesStatus>,
+    /// The next evaluation compares with it, so it is shared, not copied.
+    pub series: Arc<[SeriesStatus]>,
     /// Remarks on how its numbers come about: `aggregated`, why there is no source, ...
     pub notes: Vec<String>,
     /// All series together, where the series of other tools are exposed.

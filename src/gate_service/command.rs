@@ -392,7 +392,7 @@ impl GateService {
         let view = state.views.by_service.get(service)?;
         Some(View {
             observed: state.observed(service, state.views.seen.get(service), now),
-            health: state.health(self.is_writable(state)),
+            health: state.health(service, self.is_writable(state)),
             ..View::clone(view)
         })
     }

@@ -146,11 +146,11 @@ fn shown(signals: &[Signal], change: &ChangeState) -> Value {
 }
 
 impl State {
-    /// How the gate stands now.
-    pub(super) fn health(&self, audit_writable: bool) -> Health {
+    /// How the gate stands now for a service.
+    pub(super) fn health(&self, service: &str, audit_writable: bool) -> Health {
         Health {
             policy_current: self.rules.current,
-            warm: self.views.warm,
+            warm: self.views.at > 0 && !self.views.unread.contains(service),
             audit_writable,
             clock_skew_s: self.views.clock_skew_s,
             // People are asked on the page and at the command line; somebody must be able to show who they are.

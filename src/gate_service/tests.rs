@@ -31,7 +31,13 @@ fn change(version: &str) -> Event {
 fn poll(gate_service: &GateService) {
     let (snapshot, ledger) = (Snapshot::default(), Ledger::new(30));
     let seen = BTreeMap::new();
-    gate_service.poll(Poll { snapshot: &snapshot, ledger: &ledger, seen, warm: true, clock_skew_s: None });
+    gate_service.poll(Poll {
+        snapshot: &snapshot,
+        ledger: &ledger,
+        seen,
+        unread: Default::default(),
+        clock_skew_s: None,
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! What the gate sees, made anew at each poll: the view of every service that has a policy, and what runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::State;
@@ -18,8 +18,8 @@ pub struct Views {
     pub by_service: BTreeMap<String, Arc<View>>,
     /// What runs, by service and resource.
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
-    /// History has been read as far as the decisions need.
-    pub warm: bool,
+    /// Services of which history has not been read.
+    pub unread: BTreeSet<String>,
     /// Prometheus's clock less ours, seconds.
     pub clock_skew_s: Option<f64>,
 }
@@ -32,8 +32,8 @@ pub struct Poll<'a> {
     pub ledger: &'a Ledger,
     /// What runs, by service and resource; what was not seen is not in it.
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
-    /// Whether history has been read.
-    pub warm: bool,
+    /// Services of which history has not been read: the gate waits for it, and for nobody else's.
+    pub unread: BTreeSet<String>,
     /// Prometheus's clock less ours, seconds.
     pub clock_skew_s: Option<f64>,
 }
@@ -41,7 +41,7 @@ pub struct Poll<'a> {
 impl State {
     /// The views of a poll.
     pub(super) fn views(&self, poll: Poll<'_>, now: Seconds) -> Views {
-        let scene = Scene { snapshot: poll.snapshot, ledger: Some(poll.ledger) };
+        let scene = Scene::new(poll.snapshot, Some(poll.ledger), self.gate.changes());
         let view = |(service, policy): (&String, &Arc<crate::gate::Policy>)| {
             let observed = self.observed(service, poll.seen.get(service), now);
             // The gate's own health changes between polls; it is put in when somebody asks.
@@ -52,14 +52,14 @@ impl State {
                 clock_skew_s: None,
                 can_ask: false,
             };
-            let view = scene.view(service, &policy.dependencies, self.gate.changes(), observed, health)?;
+            let view = scene.view(service, &policy.dependencies, observed, health)?;
             Some((service.clone(), Arc::new(view)))
         };
         Views {
             at: poll.snapshot.at,
             by_service: self.rules.policies.iter().filter_map(view).collect(),
             seen: poll.seen,
-            warm: poll.warm,
+            unread: poll.unread,
             clock_skew_s: poll.clock_skew_s,
         }
     }

@@ -92,6 +92,11 @@ impl Booking {
         self.tracker.forget_starts();
     }
 
+    /// Whether older history will be joined on: only then it is remembered where each series began.
+    pub fn expect_history(&mut self, expected: bool) {
+        self.tracker.expect_history(expected);
+    }
+
     /// How many raw series are followed by cursors.
     pub fn raw_series(&self) -> usize {
         self.tracker.raw_series()

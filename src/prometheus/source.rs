@@ -237,11 +237,21 @@ impl Source {
         let read_s = |sli: usize| groups.of(sli)?.read_s.zip(groups.waiting_of(sli)?.read_s);
         poll.series.extend(self.booking.settle_queues(read_s));
         self.note_live(at_s, &mut poll);
+        poll
+    }
+
+    /// Forgets what has been silent for a day at `at_s`, the end of the last poll. Call it at moments that are trusted: what
+    /// is forgotten begins anew when it comes back.
+    pub fn forget_silent(&mut self, at_s: i64) {
         // Of what did not answer nobody knows whether it is silent.
         let groups = &self.groups;
         let answered = |group: Option<&Group>| group.is_none_or(|group| group.answered_s == Some(at_s));
         self.booking.forget_silent(at_s, |sli| answered(groups.of(sli)) && answered(groups.waiting_of(sli)));
-        poll
+    }
+
+    /// Whether older history will be joined on: only then it is remembered where each series began.
+    pub fn expect_history(&mut self, expected: bool) {
+        self.booking.expect_history(expected);
     }
 
     /// Reads the next stretch of some groups. Answers which of them have more to read.

@@ -1,8 +1,10 @@
 //! Asks a Prometheus what it holds of the sources of SLOs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
 use super::fault::Fault;
@@ -21,20 +23,26 @@ pub struct Surveyed {
     pub faults: Vec<(String, Fault)>,
 }
 
-/// Asks about the SLOs that `wanted` names, at `at_s`.
+/// A deadline for whoever has the time: each query has its own.
+pub fn far_off() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+/// Asks about the SLOs that `wanted` names, at `at_s`. What is not answered by `deadline` counts as failed.
 pub async fn survey(
     client: &Client,
     model: &Model,
     wanted: impl Fn(&str) -> bool,
     at_s: i64,
     options: &SourceOptions,
+    deadline: Instant,
 ) -> Surveyed {
     let mut probes = Probes::new(model, wanted);
     let queries = probes.queries(options.resolution_s);
     let asked: Vec<_> = (queries.iter().cloned())
         .map(|query| {
             let client = client.clone();
-            async move { client.query(&query, at_s).await }
+            async move { timeout_at(deadline, client.query(&query, at_s)).await.unwrap_or(Err(Fault::Timeout)) }
         })
         .collect();
     let answers: Vec<_> = stream::iter(asked).buffered(options.concurrency.max(1)).collect().await;

@@ -12,8 +12,12 @@
 //! it (`deployments=[app.kubernetes.io/version]`). Deliberately absent: pods and images, which say what was pulled, not
 //! what was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::stream::{self, StreamExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
 use crate::query::samples::RawSeries;
@@ -81,40 +85,98 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|series| series.kind)
 }
 
+/// How much a look may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Queries under way at once.
+    pub concurrency: usize,
+    /// When all of them have ended, answered or not.
+    pub deadline: Instant,
+    /// Utilizations are asked for from this one on, round all of them.
+    pub first: usize,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// The workloads that were seen.
+    pub found: BTreeMap<Wanted, Seen>,
+    /// Those of which nobody could tell, for a query failed.
+    pub unanswered: BTreeSet<Wanted>,
+    /// Queries without an answer, with why.
+    pub faults: Vec<(String, Fault)>,
+    /// The utilization to begin with the next time.
+    pub next: usize,
+}
+
 /// Looks for all of them at `at_s`. A workload that was not seen is not in the answer; a query that failed is named.
-pub async fn look(client: &Client, wanted: &[Wanted], at_s: i64) -> (BTreeMap<Wanted, Seen>, Vec<(String, Fault)>) {
-    let mut found: BTreeMap<Wanted, Seen> = BTreeMap::new();
-    let mut faults = Vec::new();
+pub async fn look(client: &Client, wanted: &[Wanted], at_s: i64, limits: Limits) -> Looked {
+    let mut looked = Looked { next: limits.first, ..Looked::default() };
+    let mut asked = Vec::new();
     for of in &KINDS {
         let named = |one: &&Wanted| one.resource.split_once('/').is_some_and(|(kind, _)| kind == of.kind);
         let these: Vec<&Wanted> = wanted.iter().filter(named).collect();
         for chunk in these.chunks(NAMES_MAX) {
             for metric in [of.replicas, of.generation, of.labels] {
-                let expr = selector(metric, of.kind, chunk);
-                match client.query(&format!("{expr}[{RECENT_S}s]"), at_s).await {
-                    Ok(answer) => chunk.iter().for_each(|one| take(of, metric, one, &answer.series, &mut found)),
-                    Err(fault) => faults.push((expr, fault)),
-                }
+                asked.push((of, metric, chunk.to_vec(), selector(metric, of.kind, chunk)));
             }
         }
     }
-    for one in wanted {
-        let Some(expr) = &one.utilization else { continue };
-        match client.query(expr, at_s).await {
+    let ask = |expr: String| async move {
+        // Those that have not begun by then send nothing any more.
+        let answer = match Instant::now() < limits.deadline {
+            true => timeout_at(limits.deadline, client.query(&expr, at_s)).await.unwrap_or(Err(Fault::Timeout)),
+            false => Err(Fault::Timeout),
+        };
+        (expr, answer)
+    };
+    let answers: Vec<_> = asked.iter().map(|(.., expr)| ask(format!("{expr}[{RECENT_S}s]"))).collect();
+    let answers: Vec<_> = stream::iter(answers).buffered(limits.concurrency.max(1)).collect().await;
+    for ((of, metric, chunk, expr), (_, answer)) in asked.into_iter().zip(answers) {
+        match answer {
+            Ok(answer) => chunk.iter().for_each(|one| take(of, metric, one, &answer.series, &mut looked.found)),
+            Err(fault) => {
+                looked.faults.push((expr, fault));
+                looked.unanswered.extend(chunk.into_iter().cloned());
+            }
+        }
+    }
+    look_at_utilization(wanted, ask, limits, &mut looked).await;
+    looked
+}
+
+/// Asks how much of their capacity is in use, as far as there is time.
+async fn look_at_utilization<F: Future<Output = (String, Result<Answer, Fault>)>>(
+    wanted: &[Wanted],
+    ask: impl Fn(String) -> F,
+    limits: Limits,
+    looked: &mut Looked,
+) {
+    let all: Vec<(&Wanted, &String)> = wanted.iter().filter_map(|one| Some((one, one.utilization.as_ref()?))).collect();
+    let first = limits.first % all.len().max(1);
+    let turn: Vec<_> = all[first..].iter().chain(&all[..first]).collect();
+    let answers: Vec<_> = turn.iter().map(|(_, expr)| ask((*expr).clone())).collect();
+    let answers: Vec<_> = stream::iter(answers).buffered(limits.concurrency.max(1)).collect().await;
+    let mut late = 0;
+    for ((one, _), (expr, answer)) in turn.into_iter().zip(answers) {
+        match answer {
             Ok(answer) => {
                 // One number or none: which of several would it be?
                 let value = match answer.series.as_slice() {
                     [only] => only.samples.iter().next_back().map(|(_, value)| value),
                     _ => None,
                 };
-                if let (Some(seen), Some(value)) = (found.get_mut(one), value) {
+                if let (Some(seen), Some(value)) = (looked.found.get_mut(one), value) {
                     seen.utilization = (value.is_finite() && value >= 0.0).then_some(value);
                 }
             }
-            Err(fault) => faults.push((expr.clone(), fault)),
+            Err(fault) => {
+                late += usize::from(fault == Fault::Timeout);
+                looked.faults.push((expr, fault));
+            }
         }
     }
-    (found, faults)
+    looked.next = if late == 0 { 0 } else { first + (all.len() - late).max(1) };
 }
 
 /// All these workloads by name. Names are of Kubernetes, checked when they were read: letters, digits, `-` and `.`.

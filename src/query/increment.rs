@@ -118,6 +118,8 @@ pub struct Tracker {
     since_ms: HashMap<usize, i64>,
     /// Raw series whose first sample only set their start, and its time: where older history is joined on.
     starts: HashMap<u128, i64>,
+    /// No history will be joined on: starts are not remembered.
+    forgets_starts: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -193,6 +195,15 @@ impl Tracker {
         tracks.into_iter().filter_map(gap).min()
     }
 
+    /// Whether older history will be joined on. Where it will not, starts are not remembered: pods that come and go would
+    /// leave one each.
+    pub fn expect_history(&mut self, expected: bool) {
+        self.forgets_starts = !expected;
+        if !expected {
+            self.starts = HashMap::new();
+        }
+    }
+
     /// Takes one read of counters.
     pub fn read(&mut self, plan: &Plan, read: &Read<'_>) -> Harvest {
         let Tracks { tracks, without_bucket } = self.tracks(plan, read.counters);
@@ -238,7 +249,7 @@ impl Tracker {
                     }
                 }
             });
-            if let Some(start_ms) = walk.start_ms {
+            if let Some(start_ms) = walk.start_ms.filter(|_| !self.forgets_starts) {
                 let keys =
                     [Some(track.whole), track.part, track.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
                 self.starts.extend(keys.map(|key| (key, start_ms)));

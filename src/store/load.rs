@@ -6,9 +6,9 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 
-use super::{Entry, HOUR_S, Piece, Saved, SeriesKey, Store, StoreError};
-use crate::engine::SliceDelta;
+use super::{Entry, Restored, SeriesKey, Store, StoreError};
 use crate::engine::ledger::HourRecord;
+use crate::engine::{SeriesLedger, SliceDelta};
 
 /// The row of table `state`.
 struct State {
@@ -20,9 +20,32 @@ struct State {
     unfilled: String,
 }
 
+/// Rows of the journal that are applied at once.
+const ROWS_AT_ONCE: usize = 64;
+
+/// A series on its way back.
+struct Shelf<'a> {
+    key: &'a SeriesKey,
+    made: SeriesLedger,
+    /// Slices that are to be applied, oldest row first.
+    waiting: Vec<SliceDelta>,
+    /// The first hour that is not in its past.
+    until: i64,
+}
+
+impl Shelf<'_> {
+    /// Applies what waits: row by row it may go back in time.
+    fn apply(&mut self) {
+        for ascending in self.waiting.chunk_by(|a, b| a.slice < b.slice) {
+            self.made.apply(ascending);
+        }
+        self.waiting.clear();
+    }
+}
+
 impl Store {
     /// What was saved; `None` before the first commit.
-    pub fn load(&mut self) -> Result<Option<Saved>, StoreError> {
+    pub fn load(&mut self) -> Result<Option<Restored>, StoreError> {
         let Some(state) = self.read_state()? else { return Ok(None) };
         if state.resolution_s != self.resolution_s {
             let why =
@@ -38,7 +61,7 @@ impl Store {
             let status = serde_json::from_slice(&status).map_err(|error| self.damaged(&error))?;
             statuses.push((key.slo_id.clone(), status));
         }
-        Ok(Some(Saved {
+        Ok(Some(Restored {
             at_s: state.at_s,
             position: state.position,
             alerts: serde_json::from_str(&state.alerts).map_err(|error| self.damaged(&error))?,
@@ -47,47 +70,73 @@ impl Store {
         }))
     }
 
-    /// Puts the series of the wanted SLOs together again, piece by piece.
-    pub fn replay(
+    /// Puts the series of the wanted SLOs together again. `empty` makes one without slices; a series for which it makes
+    /// none is passed over.
+    pub fn ledgers(
         &self,
-        wanted: impl Fn(&str) -> bool,
-        mut each: impl FnMut(&SeriesKey, Piece<'_>),
-    ) -> Result<(), StoreError> {
-        let Some(journal_from) = self.journal_from else { return Ok(()) };
-        let mut keys = self.keys();
-        keys.retain(|_, key| wanted(&key.slo_id));
+        empty: impl Fn(&SeriesKey) -> Option<SeriesLedger>,
+    ) -> Result<Vec<(SeriesKey, SeriesLedger)>, StoreError> {
+        let Some(journal_from) = self.journal_from else { return Ok(Vec::new()) };
+        let made = self.ids.iter().filter_map(|(key, &id)| {
+            Some((id, Shelf { key, made: empty(key)?, waiting: Vec::new(), until: i64::MIN }))
+        });
+        let mut shelves: HashMap<i64, Shelf<'_>> = made.collect();
+        self.each_slice(&mut shelves, journal_from)?;
+        // Hours stand in place of the slices that the journal has of them.
+        self.each_row("SELECT series, until, hours FROM past", |row| {
+            let Some(shelf) = shelves.get_mut(&self.read(row, 0)?) else { return Ok(()) };
+            shelf.until = self.read(row, 1)?;
+            let hours: Vec<HourRecord> = self.decoded(row, 2)?;
+            hours.iter().filter(|record| record.hour < journal_from).for_each(|hour| shelf.made.restore_hour(hour));
+            Ok(())
+        })?;
+        let sql = "SELECT hour.series, hour.hour, hour.slot, five.slots FROM hour
+                   LEFT JOIN five ON five.hour = hour.hour AND five.series = hour.series ORDER BY hour.hour";
+        self.each_row(sql, |row| {
+            let hour: i64 = self.read(row, 1)?;
+            let shelf =
+                shelves.get_mut(&self.read(row, 0)?).filter(|shelf| (shelf.until..journal_from).contains(&hour));
+            let Some(shelf) = shelf else { return Ok(()) };
+            let fine = if self.is_null(row, 3)? { Vec::new() } else { self.decoded(row, 3)? };
+            shelf.made.restore_hour(&HourRecord { hour, slot: self.decoded(row, 2)?, fine });
+            Ok(())
+        })?;
+        let found = shelves.into_values().filter(|shelf| shelf.made.newest().is_some());
+        Ok(found.map(|shelf| (shelf.key.clone(), shelf.made)).collect())
+    }
+
+    /// Applies the journal. What some rows say of one series is applied at once: it lies far from the other series.
+    fn each_slice(&self, shelves: &mut HashMap<i64, Shelf<'_>>, journal_from: i64) -> Result<(), StoreError> {
         let first_hour = journal_from.saturating_sub(1);
-        let first = first_hour.saturating_mul(HOUR_S / self.resolution_s);
+        let first = first_hour.saturating_mul(self.per_hour());
+        let mut rows = 0;
         self.each_row("SELECT entry FROM journal ORDER BY id", |row| {
             match self.decoded(row, 0)? {
                 Entry::<Vec<(i64, Vec<SliceDelta>)>>::Booked(booked) => {
-                    for (id, mut slices) in booked {
-                        let Some(&key) = keys.get(&id) else { continue };
-                        slices.retain(|delta| delta.slice >= first);
-                        each(key, Piece::Slices(&slices));
+                    for (id, slices) in booked {
+                        let Some(shelf) = shelves.get_mut(&id) else { continue };
+                        shelf.waiting.extend(slices.into_iter().filter(|delta| delta.slice >= first));
                     }
                 }
                 Entry::Whole { series, mut slices, hours } => {
-                    let Some(&key) = keys.get(&series) else { return Ok(()) };
+                    let Some(shelf) = shelves.get_mut(&series) else { return Ok(()) };
                     slices.retain(|delta| delta.slice >= first);
-                    each(key, Piece::Anew);
-                    each(key, Piece::Slices(&slices));
+                    shelf.waiting.clear();
+                    shelf.made = shelf.made.emptied();
+                    shelf.made.apply(&slices);
                     for record in hours.iter().filter(|record| record.hour >= first_hour) {
-                        each(key, Piece::Hour(record));
+                        shelf.made.restore_hour(record);
                     }
                 }
             }
+            rows += 1;
+            if rows % ROWS_AT_ONCE == 0 {
+                shelves.values_mut().for_each(Shelf::apply);
+            }
             Ok(())
         })?;
-        let sql = "SELECT hour.slot, five.slots, hour.hour, hour.series FROM hour
-                   LEFT JOIN five ON five.hour = hour.hour AND five.series = hour.series ORDER BY hour.hour";
-        self.each_row(sql, |row| {
-            let (hour, id): (i64, i64) = self.read(row, 2).and_then(|hour| Ok((hour, self.read(row, 3)?)))?;
-            let Some(&key) = keys.get(&id).filter(|_| hour < journal_from) else { return Ok(()) };
-            let fine = if self.is_null(row, 1)? { Vec::new() } else { self.decoded(row, 1)? };
-            each(key, Piece::Hour(&HourRecord { hour, slot: self.decoded(row, 0)?, fine }));
-            Ok(())
-        })
+        shelves.values_mut().for_each(Shelf::apply);
+        Ok(())
     }
 
     /// Reads the series whose definition is still in force.
@@ -102,12 +151,13 @@ impl Store {
                 ids.insert(SeriesKey { slo_id, labels }, id);
             }
         }
-        self.written.retain(|key, _| ids.contains_key(key));
         self.unsaved = std::mem::take(&mut self.unsaved)
             .into_iter()
             .filter(|key| self.definitions.contains_key(&key.slo_id))
             .collect::<BTreeSet<_>>();
         self.ids = ids;
+        let folded = self.rows("SELECT series, until FROM past", |row| Ok((row.get(0)?, row.get(1)?)))?;
+        self.folding.until = folded.into_iter().collect();
         Ok(())
     }
 

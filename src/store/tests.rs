@@ -82,26 +82,28 @@ impl Life {
     }
 
     fn commit(&mut self, at_s: i64, booked: &[(SeriesKey, Vec<SliceDelta>)]) -> Result<(), StoreError> {
-        self.commit_rewriting(at_s, booked, &[])
+        self.commit_joined(Now { at: at_s, trusted: true }, booked, &BTreeSet::new())?;
+        while self.store.fold_some(&self.ledger, &BTreeSet::new())? {}
+        Ok(())
     }
 
-    fn commit_rewriting(
+    fn commit_joined(
         &mut self,
-        at_s: i64,
+        now: Now,
         booked: &[(SeriesKey, Vec<SliceDelta>)],
-        rewritten: &[SeriesKey],
+        joined: &BTreeSet<SeriesKey>,
     ) -> Result<(), StoreError> {
         let statuses: Vec<_> = self.statuses.iter().map(|(id, status)| (id.as_str(), status)).collect();
         self.store.commit(&Commit {
-            at_s,
-            position: at_s.to_string().into_bytes(),
+            now,
+            position: now.at.to_string().into_bytes(),
             alerts: &self.book,
             statuses: &statuses,
             booked,
             ledger: &self.ledger,
-            rewritten,
+            joined,
             unfilled: &self.unfilled,
-            oldest_s: at_s - 32 * DAY,
+            oldest_s: now.at - 32 * DAY,
         })
     }
 
@@ -125,12 +127,12 @@ impl Life {
     }
 
     /// Closes the file as a kill would, opens it again and answers what is in it.
-    fn restart(&mut self) -> (Saved, Ledger) {
+    fn restart(&mut self) -> (Restored, Ledger) {
         let slos = self.slos.clone();
         self.reopen(&slos)
     }
 
-    fn reopen(&mut self, slos: &[Slo]) -> (Saved, Ledger) {
+    fn reopen(&mut self, slos: &[Slo]) -> (Restored, Ledger) {
         // The old connection holds the lock.
         self.store.db = Connection::open_in_memory().expect("memory");
         self.store = Store::open(&self.dir, RES, definitions_of(slos)).expect("it opens again");
@@ -140,18 +142,11 @@ impl Life {
 
     fn replayed(&self, slos: &[Slo]) -> Ledger {
         let mut ledger = Ledger::new(RES);
-        let replayed = self.store.replay(
-            |_| true,
-            |key, piece| {
-                let slo = slos.iter().find(|slo| slo.id == key.slo_id).expect("an SLO in force");
-                match piece {
-                    Piece::Anew => drop(ledger.remove(&key.slo_id, &key.labels)),
-                    Piece::Slices(slices) => drop(ledger.series_mut(slo, &key.labels).apply(slices)),
-                    Piece::Hour(hour) => ledger.series_mut(slo, &key.labels).restore_hour(hour),
-                }
-            },
-        );
-        replayed.expect("every row can be read");
+        let slo = |key: &SeriesKey| slos.iter().find(|slo| slo.id == key.slo_id).expect("an SLO in force");
+        let found = self.store.ledgers(|key| Some(ledger.empty(slo(key)))).expect("every row can be read");
+        for (key, series) in found {
+            ledger.put_back(&key.slo_id, key.labels, series);
+        }
         ledger
     }
 
@@ -211,9 +206,9 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
             window_s: 30 * DAY,
             total: 0,
             bad: 0,
-            undecided: None,
             error_ratio: None,
             burn_rate: None,
+            undecided: None,
             bad_bounds: None,
         },
         coverage: 0.0,
@@ -317,7 +312,9 @@ fn joined_history_survives_whatever_it_was_made_of() {
         let joint = SliceDelta { slice: to_s / RES, total: 5, bad: 5, coverage: Coverage::Known };
         life.ledger.series_mut(&life.slos[0].clone(), &labels).apply(&[joint]);
         let keys = life.keys();
-        life.commit_rewriting(at_s, &[], &keys).expect("a commit");
+        let keys = keys.into_iter().collect();
+        life.commit_joined(Now { at: at_s, trusted: true }, &[], &keys).expect("a commit");
+        life.store.write_some(&life.keys(), &life.ledger, &BTreeSet::new()).expect("written");
         let (_, ledger) = life.restart();
         life.assert_same(&ledger, at_s, "just joined");
         life.live(at_s, at_s + 12 * 3600, 60);
@@ -355,16 +352,8 @@ fn a_commit_is_all_or_nothing_and_what_failed_is_written_later() {
     let saved = killed.load().expect("it is whole").expect("a state");
     assert!((before.at_s..at_s).contains(&saved.at_s));
     assert_eq!(saved.position, saved.at_s.to_string().into_bytes());
-    let mut newest = 0;
-    let read = killed.replay(
-        |_| true,
-        |_, piece| {
-            if let Piece::Slices(slices) = piece {
-                newest = slices.iter().map(|delta| delta.slice).fold(newest, i64::max);
-            }
-        },
-    );
-    read.expect("every row can be read");
+    let read = killed.ledgers(|_| Some(life.ledger.empty(&life.slos[0]))).expect("every row can be read");
+    let newest = read.iter().filter_map(|(_, series)| series.newest()).max().expect("something");
     assert!(newest < saved.at_s / RES, "nothing after its position");
     // Space again: the next commit holds what the failed ones held.
     life.store.db.pragma_update(None, "max_page_count", 1_000_000).expect("a pragma");
@@ -438,7 +427,7 @@ fn what_cannot_be_used_says_why() {
     drop(Store::open(&newer, RES, HashMap::new()).expect("a new one"));
     Connection::open(newer.join("state.db")).and_then(|db| db.pragma_update(None, "user_version", 7)).expect("set");
     let error = open(&newer);
-    assert!(error.contains("version 7, this Slowburn reads version 2"), "{error}");
+    assert!(error.contains("version 7, this Slowburn reads versions 2 and 3"), "{error}");
 }
 
 #[test]
@@ -450,6 +439,7 @@ fn a_damaged_row_is_named_and_never_guessed_at() {
         ("UPDATE journal SET entry = x'ffffff'", true),
         ("UPDATE hour SET slot = x'ff'", true),
         ("UPDATE five SET slots = 'text'", true),
+        ("UPDATE past SET hours = x'ff'", true),
     ] {
         let mut life = Life::one();
         life.statuses = vec![("a".into(), status(SloState::Ok, T0))];
@@ -460,7 +450,7 @@ fn a_damaged_row_is_named_and_never_guessed_at() {
             life.store = Store::open(&life.dir, RES, definitions_of(&life.slos))?;
             life.store.load()?;
             assert!(at_replay, "{sql}: it was read");
-            life.store.replay(|_| true, |_, _| {})
+            life.store.ledgers(|_| Some(life.ledger.empty(&life.slos[0]))).map(drop)
         };
         let error = opened().expect_err("it is damaged").to_string();
         assert!(error.contains("a row is damaged") && error.contains("Move it away"), "{sql}: {error}");
@@ -506,7 +496,7 @@ fn the_file_stops_growing() {
     }
     println!("rows of series, hour, five, journal, status: day 40 {:?}, day 80 {:?}", rows[39], rows[79]);
     assert_eq!(rows[39], rows[79]);
-    assert!(rows[79][0] <= 36 && rows[79][1] <= 34 * 24 && rows[79][2] <= 100 && rows[79][3] <= 30, "{:?}", rows[79]);
+    assert!(rows[79][0] <= 36 && rows[79][1] <= 34 && rows[79][2] <= 34 && rows[79][3] <= 30, "{:?}", rows[79]);
 }
 
 /// Not a time limit, a number to look at: `cargo test --release -- --nocapture ten_thousand`.
@@ -548,4 +538,71 @@ fn ten_thousand_series_commit_as_one() {
     }
     assert!(last.0 < 150_000, "a poll of 10,000 series takes {} bytes", last.0);
     assert_eq!(last.1, 10_000 + 3);
+}
+
+/// One tick of a wrong clock, as far as it may be off: what is kept is what was kept, and stays so.
+#[test]
+fn a_clock_that_is_wrong_for_a_tick_drops_nothing() {
+    for jump_s in [40 * DAY, -2 * 3600, 400 * DAY] {
+        let mut life = Life::one();
+        life.live(T0, T0 + 3 * DAY, 300);
+        let at_s = T0 + 3 * DAY;
+        let counts = |life: &Life| ["series", "hour", "five", "past"].map(|table| life.count(table));
+        let before = counts(&life);
+        let wrong = Now { at: at_s + jump_s, trusted: false };
+        life.commit_joined(wrong, &[], &BTreeSet::new()).expect("a commit");
+        assert_eq!(counts(&life), before, "{jump_s}");
+        life.live(at_s, at_s + 3600, 30);
+        let (_, ledger) = life.restart();
+        life.assert_same(&ledger, at_s + 3600, &format!("{jump_s} s off for a tick"));
+    }
+}
+
+/// A kill while joined history is being written: every series is as it was before it or after it, and the file says which
+/// of them are still to be read.
+#[test]
+fn a_kill_between_two_parts_of_joined_history_leaves_the_others_to_be_read_again() {
+    let mut life = Life::new(vec![slo("a", Unit::Events), slo("b", Unit::Events)]);
+    let at_s = T0 + 20 * DAY + 1230;
+    life.live(at_s - 6 * 3600, at_s, 30);
+    let recent = life.replayed(&life.slos.clone());
+    for slo in life.slos.clone() {
+        let mut older = life.ledger.empty(&slo);
+        older.apply(&slices(T0, at_s - 6 * 3600));
+        assert!(life.ledger.series_mut(&slo, &Labels::new()).absorb_older(older));
+    }
+    let keys: BTreeSet<SeriesKey> = life.keys().into_iter().collect();
+    life.unfilled = BTreeSet::from(["a".into(), "b".into()]);
+    // Hours turn meanwhile.
+    let mut at = at_s;
+    while at < at_s + 3 * 3600 {
+        at += 600;
+        let booked = life.book(&Labels::new(), slices(at - 600, at));
+        life.commit_joined(Now { at, trusted: true }, &booked, &keys).expect("a commit");
+    }
+    let first: Vec<SeriesKey> = keys.iter().take(1).cloned().collect();
+    life.store.write_some(&first, &life.ledger, &BTreeSet::from(["b".into()])).expect("written");
+    let (saved, ledger) = life.restart();
+    assert_eq!(saved.unfilled, BTreeSet::from(["b".into()]));
+    let window =
+        |ledger: &Ledger, id: &str, length_s| ledger.get(id, &Labels::new()).expect("the series").window(at, length_s);
+    assert_eq!(window(&ledger, "a", 30 * DAY), window(&life.ledger, "a", 30 * DAY));
+    assert_eq!(window(&ledger, "b", 3600), window(&life.ledger, "b", 3600));
+    let begins = |ledger: &Ledger| ledger.get("b", &Labels::new()).and_then(|series| series.begins()).expect("slices");
+    let earlier_s = begins(&recent) - begins(&ledger);
+    assert!((0..300).contains(&earlier_s), "its older history joins on where it would have before: {earlier_s} s");
+}
+
+#[test]
+fn a_file_of_version_2_is_taken_on_and_folded() {
+    let mut life = Life::one();
+    life.live(T0, T0 + 20 * 3600, 300);
+    life.store.db.execute_batch("DROP TABLE past; PRAGMA user_version=2").expect("as it was");
+    let (_, ledger) = life.restart();
+    life.assert_same(&ledger, T0 + 20 * 3600, "taken on");
+    life.live(T0 + 20 * 3600, T0 + 2 * DAY, 300);
+    assert_eq!(life.count("past"), 1);
+    assert!(life.count("hour") <= 33, "{} hours have a row of their own", life.count("hour"));
+    let (_, ledger) = life.restart();
+    life.assert_same(&ledger, T0 + 2 * DAY, "folded");
 }

@@ -92,6 +92,8 @@ table! {
     RESPONSE_BYTES_TOTAL: Counter Bytes = "slowburn_response_bytes_total";
     /// Wall time of a whole poll.
     POLL_DURATION_SECONDS: Histogram Seconds = "slowburn_poll_duration_seconds";
+    /// Wall time of the stages of a tick, by stage (read, book, evaluate, store, publish, gate).
+    TICK_STAGE_DURATION_SECONDS: Histogram Seconds = "slowburn_tick_stage_duration_seconds";
     /// Unix time of the last poll that Prometheus answered, if not in all.
     LAST_POLL_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_last_poll_timestamp_seconds";
     /// Slices that late samples changed after they were first booked.

@@ -53,7 +53,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
     }
     for entry in &snapshot.slos {
         definition(&mut page, &entry.slo, info.metrics_detail);
-        for series in &entry.series {
+        for series in entry.series.iter() {
             status(&mut page, &entry.slo, series);
             match info.metrics_detail {
                 Detail::Lean => policy_burns(&mut page, &entry.slo, series),

@@ -279,7 +279,12 @@ pub fn fleet() -> Snapshot {
     slos.push((odd, vec![with_data(partial, DataState::Partial, DataReason::SourceWarning, 31)], vec![]));
 
     alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let entry = |(slo, series, notes)| SloSnapshot { slo: Arc::new(slo), series, notes, whole: None };
+    let entry = |(slo, series, notes): (Slo, Vec<SeriesStatus>, _)| SloSnapshot {
+        slo: Arc::new(slo),
+        series: series.into(),
+        notes,
+        whole: None,
+    };
     Snapshot { at: AT, slos: slos.into_iter().map(entry).collect(), alerts }
 }
 

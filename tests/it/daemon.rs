@@ -29,7 +29,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         data_dir,
         audit: None,
         backfill: true,
-        rules: Box::new(move || {
+        rules: Arc::new(move || {
             let texts: Vec<(&str, &str)> = rules.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
             spec::load_texts(&texts, &spec::Options::default())
         }),

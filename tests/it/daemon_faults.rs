@@ -122,7 +122,7 @@ async fn rules_that_change_while_history_is_read_lose_none_of_it() {
     let rules = Arc::new(Mutex::new(all[..2].to_vec()));
     let mut options = options(&stage.proxy.url(), &[], Some(stage.dir.path().join("data")));
     let read = Arc::clone(&rules);
-    options.rules = Box::new(move || {
+    options.rules = Arc::new(move || {
         let rules = read.lock().expect("not poisoned");
         let texts: Vec<(&str, &str)> = rules.iter().map(|(name, text)| (*name, text.as_str())).collect();
         spec::load_texts(&texts, &spec::Options::default())

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use slowburn::app::evaluation::{Health, Statuses, add_wholes, evaluate};
+use slowburn::app::evaluation::{Health, add_wholes, evaluate};
 use slowburn::clock::Clock;
 use slowburn::engine::alert::AlertMachine;
 use slowburn::engine::status::{DataHealth, DataReason, DataState};
@@ -252,8 +252,8 @@ impl Pages {
 fn past(slos: &[std::sync::Arc<Slo>], ledger: &Ledger, at: i64) -> Snapshot {
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(at) };
     let health = Health { seen: BTreeMap::new(), unseen: &|_| fresh, folded: &|_, _| false, filling: &BTreeSet::new() };
-    let (mut statuses, mut book) = (Statuses::new(), AlertMachine::new());
-    let mut snapshot = evaluate(slos, &BTreeMap::new(), ledger, &health, at, &mut statuses, &mut book).0;
+    let mut book = AlertMachine::new();
+    let mut snapshot = evaluate(slos, &BTreeMap::new(), ledger, &health, at, &[], &mut book).0;
     add_wholes(&mut snapshot, ledger, &SLOTH_WINDOWS_S, &BTreeMap::new());
     snapshot
 }

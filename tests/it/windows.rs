@@ -143,7 +143,7 @@ async fn a_month_in_paris_with_and_without_an_excluded_incident() {
     let driven = |data: PathBuf| {
         let mut options = options(&prometheus.url(), &[], Some(data));
         let files = Arc::clone(&files);
-        options.rules = Box::new(move || {
+        options.rules = Arc::new(move || {
             spec::load_texts(&files.lock().expect("nobody panics with it"), &spec::Options::default())
         });
         Driven::new(options)

@@ -91,6 +91,12 @@ impl SeriesLedger {
         self
     }
 
+    /// A series of the same kind that knows nothing.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        SeriesLedger::new(self.resolution_s, self.unit, self.longest_window_s()).judged_by(self.slice_s())
+    }
+
     fn hours_for(longest_window_s: i64) -> i64 {
         (longest_window_s + HOUR_SPARE_S) / HOUR_S
     }

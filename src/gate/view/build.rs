@@ -1,5 +1,7 @@
 //! From a snapshot and the ledger to the view of one service.
 
+use std::collections::{HashMap, HashSet};
+
 use super::super::observed::{Change, Observed};
 use super::onset::onset;
 use super::{ClauseView, Health, SloView, Upstream, VersionRecord, View, WindowView};
@@ -14,45 +16,59 @@ const BEFORE_S: i64 = 24 * 3600;
 /// A service that changed within this time is no peer, seconds.
 const UNTOUCHED_S: i64 = 3600;
 
-/// All there is to see: what views are extracts of.
-#[derive(Debug, Clone, Copy)]
+/// All there is to see: what views are extracts of. Made once for all services, so that each of them is found at once:
+/// a fleet has as many policies as services.
 pub struct Scene<'a> {
-    /// The last evaluation.
-    pub snapshot: &'a Snapshot,
-    /// The slices behind it. Without them no onset and no record of a version is known.
-    pub ledger: Option<&'a Ledger>,
+    snapshot: &'a Snapshot,
+    ledger: Option<&'a Ledger>,
+    /// The SLOs of each service.
+    services: HashMap<&'a str, Vec<&'a SloSnapshot>>,
+    /// What changed of each service, oldest first.
+    changes: HashMap<&'a str, Vec<&'a Change>>,
+    peers: Peers<'a>,
 }
 
-impl Scene<'_> {
-    /// The view of `service`; `None` where it has no SLO. `changes` are those of the gate state, of all services, oldest
-    /// first; `dependencies` the services that the policy names.
-    pub fn view<'c>(
-        &self,
-        service: &str,
-        dependencies: &[String],
-        changes: impl Iterator<Item = &'c Change> + Clone,
-        observed: Observed,
-        health: Health,
-    ) -> Option<View> {
-        let slos: Vec<SloView> = self.of(service).map(|entry| self.slo(entry)).collect();
+impl<'a> Scene<'a> {
+    /// `snapshot` is the last evaluation, and `ledger` has the slices behind it: without them no onset and no record of
+    /// a version is known. `changes` are those of the gate state, of all services, oldest first.
+    pub fn new(
+        snapshot: &'a Snapshot,
+        ledger: Option<&'a Ledger>,
+        changes: impl IntoIterator<Item = &'a Change>,
+    ) -> Self {
+        let mut services: HashMap<&str, Vec<&SloSnapshot>> = HashMap::new();
+        for entry in &snapshot.slos {
+            services.entry(&entry.slo.service).or_default().push(entry);
+        }
+        let mut of_service: HashMap<&str, Vec<&Change>> = HashMap::new();
+        for change in changes {
+            of_service.entry(&change.service).or_default().push(change);
+        }
+        let lately = |changes: &Vec<&Change>| changes.iter().any(|change| change.at > snapshot.at - UNTOUCHED_S);
+        let touched = of_service.iter().filter(|(_, changes)| lately(changes)).map(|(service, _)| *service).collect();
+        Scene { snapshot, ledger, services, changes: of_service, peers: Peers::of(snapshot, &touched) }
+    }
+
+    /// The view of `service`; `None` where it has no SLO. `dependencies` are the services that the policy names.
+    pub fn view(&self, service: &str, dependencies: &[String], observed: Observed, health: Health) -> Option<View> {
+        let slos: Vec<SloView> = self.of(service).iter().map(|entry| self.slo(entry)).collect();
         if slos.is_empty() {
             return None;
         }
-        let own: Vec<&Change> = changes.clone().filter(|change| change.service == service).collect();
         Some(View {
             service: service.to_string(),
             at: self.snapshot.at,
             slos,
             upstreams: dependencies.iter().map(|name| self.upstream(name)).collect(),
-            peers: self.peers(service, dependencies, changes),
-            history: self.history(service, &own),
+            peers: self.peers.median(dependencies.iter().map(String::as_str).chain([service])),
+            history: self.history(service, self.changes.get(service).map_or(&[], Vec::as_slice)),
             observed,
             health,
         })
     }
 
-    fn of<'s>(&'s self, service: &'s str) -> impl Iterator<Item = &'s SloSnapshot> {
-        self.snapshot.slos.iter().filter(move |entry| entry.slo.service == service)
+    fn of(&self, service: &str) -> &[&'a SloSnapshot] {
+        self.services.get(service).map_or(&[], Vec::as_slice)
     }
 
     fn slo(&self, entry: &SloSnapshot) -> SloView {
@@ -100,36 +116,12 @@ impl Scene<'_> {
     }
 
     fn upstream(&self, service: &str) -> Upstream {
-        let worst = self.of(service).map(|entry| self.slo(entry)).max_by_key(|slo| severity(slo.state));
+        let worst = self.of(service).iter().map(|entry| self.slo(entry)).max_by_key(|slo| severity(slo.state));
         Upstream {
             service: service.to_string(),
             state: worst.as_ref().map_or(SloState::Unknown, |slo| slo.state),
             onset: worst.and_then(|slo| slo.onset.or(slo.since)),
         }
-    }
-
-    /// Median burn of services that nobody touched, that this one does not depend on, and whose data is fresh.
-    fn peers<'c>(
-        &self,
-        service: &str,
-        dependencies: &[String],
-        changes: impl Iterator<Item = &'c Change>,
-    ) -> Option<f64> {
-        let touched: Vec<&str> = changes
-            .filter(|change| change.at > self.snapshot.at - UNTOUCHED_S)
-            .map(|change| change.service.as_str())
-            .collect();
-        let mut burns: Vec<f64> = Vec::new();
-        for entry in &self.snapshot.slos {
-            let name = entry.slo.service.as_str();
-            if name == service || touched.contains(&name) || dependencies.iter().any(|other| other == name) {
-                continue;
-            }
-            let fresh = entry.series.iter().filter(|series| series.data.state == DataState::Fresh);
-            burns.extend(fresh.filter_map(|series| series.windows.first()?.burn_rate));
-        }
-        burns.sort_by(f64::total_cmp);
-        burns.get(burns.len() / 2).copied()
     }
 
     /// What the SLOs were while each version of each resource ran.
@@ -169,6 +161,43 @@ impl Scene<'_> {
     }
 }
 
+/// Burn rates over the shortest windows of all series whose data is fresh and whose service nobody touched, sorted once.
+struct Peers<'a> {
+    burns: Vec<f64>,
+    /// Where those of each service stand among them, ascending.
+    places: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Peers<'a> {
+    fn of(snapshot: &'a Snapshot, touched: &HashSet<&str>) -> Self {
+        let mut all: Vec<(f64, &str)> = Vec::new();
+        for entry in snapshot.slos.iter().filter(|entry| !touched.contains(entry.slo.service.as_str())) {
+            let fresh = entry.series.iter().filter(|series| series.data.state == DataState::Fresh);
+            let burns = fresh.filter_map(|series| series.windows.first()?.burn_rate);
+            all.extend(burns.map(|burn| (burn, entry.slo.service.as_str())));
+        }
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, (_, service)) in all.iter().enumerate() {
+            places.entry(service).or_default().push(place);
+        }
+        Peers { burns: all.into_iter().map(|(burn, _)| burn).collect(), places }
+    }
+
+    /// The median without these services.
+    fn median<'s>(&self, without: impl Iterator<Item = &'s str>) -> Option<f64> {
+        let mut out: Vec<usize> = without.filter_map(|service| self.places.get(service)).flatten().copied().collect();
+        out.sort_unstable();
+        out.dedup();
+        // Whatever is left out before it moves the median on by one.
+        let mut place = (self.burns.len() - out.len()) / 2;
+        for left_out in out {
+            place += usize::from(left_out <= place);
+        }
+        self.burns.get(place).copied()
+    }
+}
+
 /// `(resource, version, from, until)` of the newest versions of each resource.
 fn spans<'c>(changes: &[&'c Change], now: Seconds) -> Vec<(&'c str, &'c str, Seconds, Seconds)> {
     let mut spans = Vec::new();
@@ -204,5 +233,27 @@ fn severity(state: SloState) -> u8 {
         SloState::SlowBurn => 2,
         SloState::Exhausted => 3,
         SloState::FastBurn => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_that_of_a_list_without_the_services_left_out() {
+        let burns: Vec<f64> = (0..9).map(f64::from).collect();
+        let names = ["a", "b", "c", "a", "b", "c", "a", "b", "b"];
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, name) in names.iter().enumerate() {
+            places.entry(name).or_default().push(place);
+        }
+        let peers = Peers { burns: burns.clone(), places };
+        for without in [vec![], vec!["a"], vec!["b"], vec!["a", "b"], vec!["a", "a", "d"], vec!["a", "b", "c"]] {
+            let left: Vec<f64> =
+                burns.iter().zip(&names).filter(|(_, name)| !without.contains(name)).map(|(burn, _)| *burn).collect();
+            let median = left.get(left.len() / 2).copied();
+            assert_eq!(peers.median(without.iter().copied()), median, "{without:?}");
+        }
     }
 }

@@ -56,6 +56,11 @@ impl Survey {
         changed
     }
 
+    /// Whether nothing is known of anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets SLOs that are not wanted any more.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.0.retain(|id, _| keep(id));

@@ -74,7 +74,7 @@ async fn the_same_snapshot_answers_the_same_bytes_whatever_the_time() {
 async fn a_number_that_is_none_is_null() {
     let stand = fixture::stand();
     let mut snapshot = fixture::fleet();
-    snapshot.slos[0].series[0].budget_remaining = Some(f64::NAN);
+    Arc::make_mut(&mut snapshot.slos[0].series)[0].budget_remaining = Some(f64::NAN);
     stand.snapshot.send_replace(Arc::new(snapshot));
     let (_, slo) = get(&site(&stand), "/v1/slos/checkout-availability").await;
     assert_eq!(slo["series"][0]["budget_remaining"], Value::Null);

@@ -117,8 +117,8 @@ fn a_deleted_slo_is_gone_with_the_next_scrape() {
 fn a_value_that_is_not_a_number_has_no_sample() {
     let mut snapshot = fixture::fleet();
     snapshot.slos.truncate(1);
-    snapshot.slos[0].series[0].budget_remaining = Some(f64::NAN);
-    snapshot.slos[0].series[0].exhaustion_s = Some(f64::INFINITY);
+    Arc::make_mut(&mut snapshot.slos[0].series)[0].budget_remaining = Some(f64::NAN);
+    Arc::make_mut(&mut snapshot.slos[0].series)[0].exhaustion_s = Some(f64::INFINITY);
     let page = render(&snapshot, &fixture::info(), AT);
     assert!(!page.contains(" NaN") && !page.contains(" inf") && !page.contains("budget_remaining"), "{page}");
 }

@@ -64,7 +64,7 @@ fn gate() -> Gate {
         snapshot: &fixture::fleet(),
         ledger: &Ledger::new(30),
         seen: BTreeMap::new(),
-        warm: true,
+        unread: BTreeSet::new(),
         clock_skew_s: Some(0.0),
     });
     let settings = Settings { identities: everybody(), reads_open: false, ..Settings::default() };

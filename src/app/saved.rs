@@ -1,0 +1,204 @@
+//! What survives a restart: the state file, and what is still to be written to it.
+//!
+//! Each tick is one transaction before anything is published. Joined history is much, and can be read again: it is
+//! written between the ticks, some series at a time, and its SLOs count as unread in the file until it is there. So a
+//! kill in the middle costs a second reading of those that were not written.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::rules::Rules;
+use crate::engine::alert::AlertMachine;
+use crate::engine::{Ledger, Now, SeriesStatus, SliceDelta};
+use crate::prometheus::Position;
+use crate::query::plan::Survey;
+use crate::store::{Commit, Restored, SeriesKey, Store, StoreError};
+use crate::telemetry::names;
+
+/// Series of joined history that are written in one transaction: some megabytes.
+const SERIES_AT_ONCE: usize = 64;
+
+/// The state file, where there is one.
+pub struct Saved {
+    store: Option<Store>,
+    /// Series whose joined history is not written yet.
+    joined: BTreeSet<SeriesKey>,
+    /// What was written last of each SLO's statuses, in the order of the rules.
+    written: Vec<Arc<[SeriesStatus]>>,
+    /// Nothing is left to be done between ticks.
+    idle: bool,
+}
+
+/// What a tick leaves to be saved.
+pub struct Tick<'a> {
+    /// Its moment.
+    pub now: Now,
+    /// What is in force.
+    pub rules: &'a Rules,
+    /// Where the source stands.
+    pub position: &'a Position,
+    /// What is known of Prometheus.
+    pub survey: &'a Survey,
+    /// Alerts after it.
+    pub alerts: &'a AlertMachine,
+    /// Statuses after it, in the order of the rules.
+    pub statuses: &'a [Arc<[SeriesStatus]>],
+    /// What it booked.
+    pub booked: &'a [(SeriesKey, Vec<SliceDelta>)],
+    /// The ledger after it.
+    pub ledger: &'a Ledger,
+    /// SLOs whose history has not been read.
+    pub unread: BTreeSet<String>,
+    /// What is older than this, seconds, is in no window any more.
+    pub oldest_s: i64,
+}
+
+/// What of a status a restart needs: its state, since when, and which clauses fire. The rest is computed again.
+fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
+    let firing = |status: &SeriesStatus| status.clauses.iter().map(|clause| clause.firing).collect::<Vec<_>>();
+    a.labels == b.labels && a.state == b.state && a.since == b.since && firing(a) == firing(b)
+}
+
+impl Saved {
+    /// Keeps to this file; without one nothing survives.
+    pub fn new(store: Option<Store>) -> Self {
+        Saved { store, joined: BTreeSet::new(), written: Vec::new(), idle: true }
+    }
+
+    /// Whether anything is kept.
+    pub fn is_kept(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// What an earlier process left, but for the slices.
+    pub fn load(&mut self) -> Result<Option<Restored>, StoreError> {
+        self.store.as_mut().map_or(Ok(None), Store::load)
+    }
+
+    /// Takes the series of these SLOs out of the file.
+    pub fn restore_series(
+        &self,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let slo = |key: &SeriesKey| Some(&rules.slos[rules.place_of(&key.slo_id)?]);
+        let empty = |key: &SeriesKey| slo(key).filter(|slo| wanted(&slo.id)).map(|slo| ledger.empty(slo));
+        for (key, series) in store.ledgers(empty)? {
+            ledger.put_back(&key.slo_id, key.labels, series);
+        }
+        Ok(())
+    }
+
+    /// These statuses stand in the file.
+    pub fn note_written(&mut self, statuses: Vec<Arc<[SeriesStatus]>>) {
+        self.written = statuses;
+    }
+
+    /// Writes a tick, whole or not at all. What could not be written is written by the next one that can.
+    pub fn commit(&mut self, tick: Tick<'_>) {
+        let Some(store) = &mut self.store else { return };
+        let nothing: Arc<[SeriesStatus]> = Arc::default();
+        let mut changed: Vec<(&str, &SeriesStatus)> = Vec::new();
+        for (place, (slo, statuses)) in tick.rules.slos.iter().zip(tick.statuses).enumerate() {
+            let before = self.written.get(place).unwrap_or(&nothing);
+            let other = |status: &&SeriesStatus| !before.iter().any(|before| says_the_same(before, status));
+            changed.extend(statuses.iter().filter(other).map(|status| (slo.id.as_str(), status)));
+        }
+        let mut unfilled = tick.unread;
+        unfilled.extend(self.joined.iter().map(|key| key.slo_id.clone()));
+        let position = postcard::to_stdvec(&(tick.position, tick.survey));
+        let commit = Commit {
+            now: tick.now,
+            position: position.expect("a position holds nothing postcard refuses"),
+            alerts: tick.alerts,
+            statuses: &changed,
+            booked: tick.booked,
+            ledger: tick.ledger,
+            joined: &self.joined,
+            unfilled: &unfilled,
+            oldest_s: tick.oldest_s,
+        };
+        match super::apart(|| store.commit(&commit)) {
+            Ok(()) => {
+                self.written = tick.statuses.to_vec();
+                self.idle = false;
+            }
+            Err(error) => {
+                metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+                error!(%error, "state was not written; the next poll tries again");
+            }
+        }
+    }
+
+    /// Older history was joined under these series.
+    pub fn note_joined(&mut self, changed: Vec<SeriesKey>) {
+        if self.store.is_some() {
+            self.joined.extend(changed);
+            self.idle = false;
+        }
+    }
+
+    /// Whether there is something to be done between ticks.
+    pub fn has_work(&self) -> bool {
+        !self.idle
+    }
+
+    /// Does a part of it, some milliseconds long: joined history is written, and hours are folded. `unread` are the SLOs
+    /// whose history has not been read.
+    pub fn work(&mut self, ledger: &Ledger, mut unread: BTreeSet<String>) {
+        let Some(store) = &mut self.store else { return };
+        if !self.joined.is_empty() && store.is_level() {
+            let chunk: Vec<SeriesKey> = self.joined.iter().take(SERIES_AT_ONCE).cloned().collect();
+            let left = self.joined.iter().skip(chunk.len());
+            unread.extend(left.map(|key| key.slo_id.clone()));
+            match super::apart(|| store.write_some(&chunk, ledger, &unread)) {
+                Ok(()) => {
+                    for key in &chunk {
+                        self.joined.remove(key);
+                    }
+                }
+                Err(error) => self.put_off(&error),
+            }
+            return;
+        }
+        match super::apart(|| store.fold_some(ledger, &self.joined)) {
+            Ok(more) => self.idle = !more,
+            Err(error) => self.put_off(&error),
+        }
+    }
+
+    /// What could not be written waits for the next tick.
+    fn put_off(&mut self, error: &StoreError) {
+        metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+        warn!(%error, "joined or folded history was not written; it is tried again after the next poll");
+        self.idle = true;
+    }
+
+    /// Other rules are in force: `place` is where an SLO stood before, if it counts the same. Takes the series of SLOs
+    /// that came back out of the file.
+    pub fn follow(&mut self, rules: &Rules, ledger: &mut Ledger, place: impl Fn(&str) -> Option<usize>) {
+        let of = |id: &str| place(id).and_then(|place| self.written.get(place)).cloned().unwrap_or_default();
+        self.written = rules.slos.iter().map(|slo| of(&slo.id)).collect();
+        self.joined.retain(|key| place(&key.slo_id).is_some());
+        let Some(store) = &mut self.store else { return };
+        let followed = super::apart(|| store.redefine(rules.definitions.clone()));
+        let restored = followed.and_then(|()| self.restore_series(rules, ledger, |id| place(id).is_none()));
+        if let Err(error) = restored {
+            metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+            error!(%error, "the state file does not follow the new rules");
+        }
+    }
+}
+
+/// Reads back where a source stood, and what was known of Prometheus.
+pub fn position_of(restored: &Restored) -> (Position, Survey) {
+    info!(at_s = restored.at_s, "state restored");
+    postcard::from_bytes(&restored.position).unwrap_or_else(|error| {
+        warn!(%error, "the saved position cannot be read; the next samples set new starts");
+        (Position::since(restored.at_s), Survey::default())
+    })
+}
