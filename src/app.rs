@@ -175,7 +175,7 @@ pub async fn run(
     let server = tokio::spawn(web::serve(listener, app, stop.clone()));
     started(Handle { snapshots: views.snapshot, reload, audit: audit.clone() });
     daemon.run(&notifier, reloads, &stop).await;
-    // The last state is stored and published: let the couriers say it, and the readers finish.
+    // The last state is stored and published: let the dispatchers say it, and the readers finish.
     notify_stop.cancel();
     notifier.drained().await;
     drop(server.await);

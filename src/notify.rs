@@ -1,11 +1,11 @@
 //! Alerts out: to every Alertmanager peer, and to webhooks.
 //!
-//! The daemon publishes each evaluation; every destination has a courier of its own that tells it what changed, tries
+//! The daemon publishes each evaluation; every destination has a dispatcher of its own that tells it what changed, tries
 //! again while it cannot be reached, and keeps telling Alertmanager what still fires. Alerts are states, not events:
 //! a destination that was away gets the newest state of each alert, not a backlog.
 //!
 //! ```text
-//! publish ─► watch ─► courier ─► integration (pure: what is news, how to say it)
+//! publish ─► watch ─► dispatcher ─► integration (pure: what is news, how to say it)
 //!                        └─────► endpoint    (one request, one verdict)
 //! ```
 //!
@@ -13,10 +13,10 @@
 //! was sent: after a restart everything that fires is said again, and receivers recognise it (labels, webhook ids).
 
 mod alertmanager;
-mod board;
-mod courier;
+mod dispatcher;
 mod endpoint;
 mod event;
+mod outbox;
 mod outcome;
 mod schedule;
 mod webhook;
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::alertmanager::Alertmanager;
-use self::courier::{Courier, Integration};
+use self::dispatcher::{Dispatcher, Integration};
 pub use self::endpoint::Endpoint;
 use self::schedule::Chance;
 pub use self::schedule::Schedule;
@@ -96,19 +96,19 @@ pub enum Destination {
     },
 }
 
-/// The running couriers.
+/// The running dispatchers.
 #[derive(Debug)]
 pub struct Notifier {
     snapshots: watch::Sender<Arc<Snapshot>>,
-    couriers: TaskTracker,
+    dispatchers: TaskTracker,
 }
 
 impl Notifier {
-    /// Starts a courier per destination on the current runtime. Cancelling `stop` lets each deliver what it still has,
+    /// Starts a dispatcher per destination on the current runtime. Cancelling `stop` lets each deliver what it still has,
     /// for at most the grace period; [`Notifier::drained`] waits for that.
     pub fn start(settings: &Settings, destinations: Vec<Destination>, clock: &Clock, stop: &CancellationToken) -> Self {
         let (snapshots, published) = watch::channel(Arc::default());
-        let couriers = TaskTracker::new();
+        let dispatchers = TaskTracker::new();
         for (place, destination) in destinations.into_iter().enumerate() {
             let (integration, endpoint): (Box<dyn Integration>, Endpoint) = match destination {
                 Destination::Alertmanager(endpoint) => (Box::new(Alertmanager::new(&endpoint.url, settings)), endpoint),
@@ -117,7 +117,7 @@ impl Notifier {
                     (Box::new(webhook), endpoint)
                 }
             };
-            let courier = Courier {
+            let dispatcher = Dispatcher {
                 integration,
                 endpoint,
                 schedule: settings.retry.clone(),
@@ -128,13 +128,13 @@ impl Notifier {
                 snapshots: published.clone(),
                 stop: stop.clone(),
             };
-            couriers.spawn(courier.run());
+            dispatchers.spawn(dispatcher.run());
         }
-        couriers.close();
-        Notifier { snapshots, couriers }
+        dispatchers.close();
+        Notifier { snapshots, dispatchers }
     }
 
-    /// Hands the alerts of an evaluation to every courier. Never waits: a courier that is busy finds the newest
+    /// Hands the alerts of an evaluation to every dispatcher. Never waits: a dispatcher that is busy finds the newest
     /// snapshot when it is done. A snapshot must hold every alert that fires, for one that is missing counts as
     /// resolved; the empty one from before the first evaluation (`at` = 0) is passed over.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
@@ -143,8 +143,8 @@ impl Notifier {
         }
     }
 
-    /// Waits until every courier has ended, which they do after their `stop` was cancelled.
+    /// Waits until every dispatcher has ended, which they do after their `stop` was cancelled.
     pub async fn drained(self) {
-        self.couriers.wait().await;
+        self.dispatchers.wait().await;
     }
 }

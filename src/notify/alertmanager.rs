@@ -14,10 +14,10 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::board::{Board, Entry, State};
-use super::courier::{Integration, Next};
+use super::dispatcher::{Integration, Next};
 use super::endpoint::{Reply, Request};
 use super::event::Event;
+use super::outbox::{Entry, Outbox, State};
 use super::outcome::Outcome;
 use super::wire::{self, Links};
 use crate::engine::{Labels, Seconds, Snapshot};
@@ -49,7 +49,7 @@ pub(super) struct Alertmanager {
     links: Links,
     resend_ms: i64,
     resolved_for_s: Seconds,
-    board: Board<Note>,
+    outbox: Outbox<Note>,
     left_out: usize,
     /// Parts of a batch in which a bad alert is being looked for.
     suspects: Vec<Vec<Labels>>,
@@ -87,7 +87,7 @@ impl Alertmanager {
             links: Links::new(&settings.external_url),
             resend_ms: (settings.resend.as_millis() as i64).max(1),
             resolved_for_s: settings.resolved_for.as_secs() as i64,
-            board: Board::new(),
+            outbox: Outbox::new(),
             left_out: 0,
             suspects: Vec::new(),
             in_flight: InFlight::Nothing,
@@ -97,7 +97,7 @@ impl Alertmanager {
     fn due_ms(&self, entry: &Entry<Note>) -> i64 {
         match entry.note.refused {
             Some((state, until_ms)) if state == entry.state() => until_ms,
-            _ if entry.told == Some(entry.state()) => entry.note.attempted_ms.saturating_add(self.resend_ms),
+            _ if entry.sent == Some(entry.state()) => entry.note.attempted_ms.saturating_add(self.resend_ms),
             _ => i64::MIN,
         }
     }
@@ -105,13 +105,13 @@ impl Alertmanager {
     /// The next alerts to send: a part under suspicion, else what is due, longest unattempted first.
     fn batch(&mut self, now_ms: i64) -> Vec<Labels> {
         while let Some(part) = self.suspects.pop() {
-            let part: Vec<Labels> = part.into_iter().filter(|l| self.board.entries.contains_key(l)).collect();
+            let part: Vec<Labels> = part.into_iter().filter(|l| self.outbox.entries.contains_key(l)).collect();
             if !part.is_empty() {
                 return part;
             }
         }
         let mut due: Vec<_> = self
-            .board
+            .outbox
             .entries
             .iter()
             .filter(|(_, entry)| self.due_ms(entry) <= now_ms)
@@ -122,7 +122,7 @@ impl Alertmanager {
     }
 
     fn post(&mut self, batch: &[Labels], now_ms: i64) -> Request {
-        let entries = batch.iter().filter_map(|labels| self.board.entries.get(labels));
+        let entries = batch.iter().filter_map(|labels| self.outbox.entries.get(labels));
         let ahead_ms = now_ms.saturating_add(RESENDS_AHEAD * self.resend_ms);
         let alerts: Vec<PostableAlert<'_>> = entries
             .map(|Entry { alert, .. }| {
@@ -139,7 +139,7 @@ impl Alertmanager {
             })
             .collect();
         let body = serde_json::to_vec(&alerts).expect("strings and string maps are always JSON");
-        let states = batch.iter().filter_map(|labels| Some((labels.clone(), self.board.entries.get(labels)?.state())));
+        let states = batch.iter().filter_map(|labels| Some((labels.clone(), self.outbox.entries.get(labels)?.state())));
         self.in_flight = InFlight::Alerts(states.collect());
         Request::post(self.url.clone(), body)
     }
@@ -154,11 +154,11 @@ impl Alertmanager {
     fn accepted(&mut self, alerts: Vec<(Labels, State)>, now_ms: i64) -> Event {
         let (count, mut news) = (alerts.len(), false);
         for (labels, state) in alerts {
-            let Some(entry) = self.board.entries.get_mut(&labels) else { continue };
+            let Some(entry) = self.outbox.entries.get_mut(&labels) else { continue };
             let begins =
-                state.firing() && entry.told.is_none_or(|told| !told.firing() || told.starts_at != state.starts_at);
-            news |= entry.told != Some(state);
-            entry.told = Some(state);
+                state.firing() && entry.sent.is_none_or(|sent| !sent.firing() || sent.starts_at != state.starts_at);
+            news |= entry.sent != Some(state);
+            entry.sent = Some(state);
             entry.note.attempted_ms = now_ms;
             entry.note.refused = None;
             entry.note.unread = state.firing() && (begins || entry.note.missing);
@@ -169,7 +169,7 @@ impl Alertmanager {
 
     fn refused(&mut self, alerts: &[(Labels, State)], until_ms: i64) {
         for (labels, state) in alerts {
-            if let Some(entry) = self.board.entries.get_mut(labels) {
+            if let Some(entry) = self.outbox.entries.get_mut(labels) {
                 entry.note.refused = Some((*state, until_ms));
             }
         }
@@ -178,7 +178,7 @@ impl Alertmanager {
     /// Takes in what the peer has of one SLO. Without a readable answer nothing is concluded and nothing asked again.
     fn compare(&mut self, slo_id: &str, found: Option<Vec<GettableAlert>>) -> Vec<Event> {
         let mut events = Vec::new();
-        let unread = self.board.entries.values_mut().filter(|e| e.note.unread && e.alert.slo_id == slo_id);
+        let unread = self.outbox.entries.values_mut().filter(|e| e.note.unread && e.alert.slo_id == slo_id);
         for entry in unread {
             entry.note.unread = false;
             let Some(found) = &found else { continue };
@@ -199,10 +199,10 @@ impl Integration for Alertmanager {
     }
 
     fn absorb(&mut self, snapshot: &Snapshot, now_ms: i64) -> Vec<Event> {
-        self.board.absorb(snapshot);
+        self.outbox.absorb(snapshot);
         let forget_before = now_ms.div_euclid(1000).saturating_sub(self.resolved_for_s);
-        self.board.entries.retain(|_, entry| entry.alert.resolved_at.is_none_or(|at| at > forget_before));
-        Event::left_out(&mut self.left_out, self.board.left_out)
+        self.outbox.entries.retain(|_, entry| entry.alert.resolved_at.is_none_or(|at| at > forget_before));
+        Event::left_out(&mut self.left_out, self.outbox.left_out)
     }
 
     fn next(&mut self, now_ms: i64) -> Next {
@@ -210,11 +210,11 @@ impl Integration for Alertmanager {
         if !batch.is_empty() {
             return Next::Send(Box::new(self.post(&batch, now_ms)));
         }
-        if let Some(entry) = self.board.entries.values().find(|entry| entry.note.unread) {
+        if let Some(entry) = self.outbox.entries.values().find(|entry| entry.note.unread) {
             let slo_id = entry.alert.slo_id.clone();
             return Next::Send(Box::new(self.read_back(slo_id)));
         }
-        Next::Idle(self.board.entries.values().map(|entry| self.due_ms(entry)).min())
+        Next::Idle(self.outbox.entries.values().map(|entry| self.due_ms(entry)).min())
     }
 
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event> {
@@ -228,7 +228,7 @@ impl Integration for Alertmanager {
             (InFlight::Alerts(alerts), Outcome::Delivered) => vec![self.accepted(alerts, now_ms)],
             (InFlight::Alerts(alerts), Outcome::Retry { .. }) => {
                 for (labels, _) in alerts {
-                    if let Some(entry) = self.board.entries.get_mut(&labels) {
+                    if let Some(entry) = self.outbox.entries.get_mut(&labels) {
                         entry.note.attempted_ms = now_ms;
                     }
                 }
@@ -250,8 +250,8 @@ impl Integration for Alertmanager {
     }
 
     fn waiting(&self, now_ms: i64) -> usize {
-        let entries = self.board.entries.values();
-        entries.filter(|entry| entry.told != Some(entry.state()) && self.due_ms(entry) <= now_ms).count()
+        let entries = self.outbox.entries.values();
+        entries.filter(|entry| entry.sent != Some(entry.state()) && self.due_ms(entry) <= now_ms).count()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What became of one request, and why: the sender judges, the courier waits.
+//! What became of one request, and why: the sender judges, the dispatcher waits.
 //!
 //! The same reason feeds the log line and the decision to try again.
 

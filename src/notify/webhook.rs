@@ -20,10 +20,10 @@ use sha2::{Digest, Sha256};
 use self::message::{Message, NotificationReason, group_key};
 pub use self::signature::SigningKey;
 use super::Settings;
-use super::board::{Board, Entry, State};
-use super::courier::{Integration, Next};
+use super::dispatcher::{Integration, Next};
 use super::endpoint::{Reply, Request};
 use super::event::Event;
+use super::outbox::{Entry, Outbox, State};
 use super::outcome::Outcome;
 use super::wire::{self, Links};
 use crate::engine::severity::Sev;
@@ -41,7 +41,7 @@ pub(super) struct Webhook {
     links: Links,
     repeat_ms: i64,
     resolved_for_s: Seconds,
-    board: Board<()>,
+    outbox: Outbox<()>,
     left_out: usize,
     /// By SLO id.
     groups: BTreeMap<String, Group>,
@@ -53,7 +53,7 @@ pub(super) struct Webhook {
 #[derive(Debug, Default)]
 struct Group {
     attempted_ms: i64,
-    told_ms: Option<i64>,
+    sent_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Webhook {
             links: Links::new(&settings.external_url),
             repeat_ms: (settings.repeat_interval.as_millis() as i64).max(1),
             resolved_for_s: settings.resolved_for.as_secs() as i64,
-            board: Board::new(),
+            outbox: Outbox::new(),
             left_out: 0,
             groups: BTreeMap::new(),
             fresh: true,
@@ -92,7 +92,7 @@ impl Webhook {
     /// Entries by SLO, in id order; without those the receiver need not hear of.
     fn by_slo(&self) -> BTreeMap<&str, Vec<&Entry<()>>> {
         let mut groups: BTreeMap<&str, Vec<&Entry<()>>> = BTreeMap::new();
-        for entry in self.board.entries.values().filter(|entry| entry.state().firing() || told_firing(entry)) {
+        for entry in self.outbox.entries.values().filter(|entry| entry.state().firing() || sent_firing(entry)) {
             groups.entry(&entry.alert.slo_id).or_default().push(entry);
         }
         groups
@@ -103,15 +103,15 @@ impl Webhook {
         let new = entries.iter().any(|entry| is_new(entry));
         let gone = entries.iter().any(|entry| !entry.state().firing());
         let firing = entries.iter().any(|entry| entry.state().firing());
-        let told = entries.iter().any(|entry| told_firing(entry));
+        let told = entries.iter().any(|entry| sent_firing(entry));
         match (firing, new, gone) {
             (true, true, _) if !told => Ok(NotificationReason::First),
             (true, true, _) => Ok(NotificationReason::NewAlerts),
             (true, false, true) => Ok(NotificationReason::SomeResolved),
             (false, _, true) => Ok(NotificationReason::AllResolved),
             _ => {
-                let told_ms = self.groups.get(slo_id).and_then(|group| group.told_ms);
-                let repeat_ms = told_ms.map(|told_ms| told_ms.saturating_add(self.repeat_ms));
+                let sent_ms = self.groups.get(slo_id).and_then(|group| group.sent_ms);
+                let repeat_ms = sent_ms.map(|sent_ms| sent_ms.saturating_add(self.repeat_ms));
                 if repeat_ms.is_some_and(|at| at <= now_ms) { Ok(NotificationReason::Repeat) } else { Err(repeat_ms) }
             }
         }
@@ -154,36 +154,36 @@ impl Webhook {
         digest[..16].iter().fold(String::from("msg_"), |id, byte| id + &format!("{byte:02x}"))
     }
 
-    fn told(&mut self, sent: &InFlight, now_ms: i64) {
+    fn note_sent(&mut self, sent: &InFlight, now_ms: i64) {
         for (labels, state) in &sent.alerts {
-            if let Some(entry) = self.board.entries.get_mut(labels) {
-                entry.told = Some(*state);
+            if let Some(entry) = self.outbox.entries.get_mut(labels) {
+                entry.sent = Some(*state);
             }
         }
-        self.groups.entry(sent.slo_id.clone()).or_default().told_ms = Some(now_ms);
+        self.groups.entry(sent.slo_id.clone()).or_default().sent_ms = Some(now_ms);
         self.forget(now_ms);
     }
 
     /// Forgets what was resolved long ago, unless the receiver still believes it fires.
     fn forget(&mut self, now_ms: i64) {
         let before = now_ms.div_euclid(1000).saturating_sub(self.resolved_for_s);
-        self.board
+        self.outbox
             .entries
-            .retain(|_, entry| entry.alert.resolved_at.is_none_or(|at| at > before) || told_firing(entry));
-        let entries = &self.board.entries;
+            .retain(|_, entry| entry.alert.resolved_at.is_none_or(|at| at > before) || sent_firing(entry));
+        let entries = &self.outbox.entries;
         self.groups.retain(|slo_id, _| entries.values().any(|entry| entry.alert.slo_id == *slo_id));
     }
 }
 
 /// The receiver believes that this alert fires.
-fn told_firing(entry: &Entry<()>) -> bool {
-    entry.told.is_some_and(State::firing)
+fn sent_firing(entry: &Entry<()>) -> bool {
+    entry.sent.is_some_and(State::firing)
 }
 
 /// It fires, and the receiver was not told of this firing of it.
 fn is_new(entry: &Entry<()>) -> bool {
-    let same = |told: State| told.firing() && told.starts_at == entry.alert.starts_at;
-    entry.state().firing() && !entry.told.is_some_and(same)
+    let same = |sent: State| sent.firing() && sent.starts_at == entry.alert.starts_at;
+    entry.state().firing() && !entry.sent.is_some_and(same)
 }
 
 impl Integration for Webhook {
@@ -193,21 +193,21 @@ impl Integration for Webhook {
 
     fn absorb(&mut self, snapshot: &Snapshot, now_ms: i64) -> Vec<Event> {
         match self.min_severity {
-            None => self.board.absorb(snapshot),
+            None => self.outbox.absorb(snapshot),
             // SEV-1 is the worst and the smallest.
             Some(min) => {
                 let alerts = snapshot.alerts.iter().filter(|alert| alert.sev <= min).cloned().collect();
-                self.board.absorb(&Snapshot { at: snapshot.at, alerts, slos: Vec::new() });
+                self.outbox.absorb(&Snapshot { at: snapshot.at, alerts, slos: Vec::new() });
             }
         }
         if std::mem::take(&mut self.fresh) {
             // Whether these were told before the restart is not known; a page must not stay open for ever.
-            for entry in self.board.entries.values_mut().filter(|entry| !entry.state().firing()) {
-                entry.told = Some(State { resolved_at: None, ..entry.state() });
+            for entry in self.outbox.entries.values_mut().filter(|entry| !entry.state().firing()) {
+                entry.sent = Some(State { resolved_at: None, ..entry.state() });
             }
         }
         self.forget(now_ms);
-        Event::left_out(&mut self.left_out, self.board.left_out)
+        Event::left_out(&mut self.left_out, self.outbox.left_out)
     }
 
     fn next(&mut self, now_ms: i64) -> Next {
@@ -240,22 +240,22 @@ impl Integration for Webhook {
         let Some(sent) = self.in_flight.take() else { return Vec::new() };
         match reply.outcome {
             Outcome::Delivered => {
-                self.told(&sent, now_ms);
+                self.note_sent(&sent, now_ms);
                 vec![Event::Delivered { alerts: sent.alerts.len(), news: sent.news }]
             }
             Outcome::Retry { .. } => Vec::new(),
             Outcome::Rejected(reason) => {
-                self.told(&sent, now_ms);
+                self.note_sent(&sent, now_ms);
                 vec![Event::Rejected { reason, alerts: wire::listed(sent.alerts.iter().map(|(labels, _)| labels)) }]
             }
         }
     }
 
     fn waiting(&self, _now_ms: i64) -> usize {
-        self.board
+        self.outbox
             .entries
             .values()
-            .filter(|entry| is_new(entry) || (!entry.state().firing() && told_firing(entry)))
+            .filter(|entry| is_new(entry) || (!entry.state().firing() && sent_firing(entry)))
             .count()
     }
 }

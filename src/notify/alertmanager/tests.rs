@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::alert::Alert;
-use crate::notify::board::tests::{alert, snapshot};
+use crate::notify::outbox::tests::{alert, snapshot};
 use crate::notify::outcome::Reason;
 
 const NOW_MS: i64 = 2_000_000;
@@ -42,7 +42,7 @@ fn deliver_all(peer: &mut Alertmanager, now_ms: i64) -> usize {
         match peer.next(now_ms) {
             Next::Idle(_) => return count,
             Next::Send(request) => {
-                let found: Vec<_> = peer.board.entries.keys().map(|labels| json!({ "labels": labels })).collect();
+                let found: Vec<_> = peer.outbox.entries.keys().map(|labels| json!({ "labels": labels })).collect();
                 let body = request.reads.then(|| serde_json::to_vec(&found).expect("JSON").into());
                 peer.settle(Reply { outcome: Outcome::Delivered, body }, now_ms);
             }

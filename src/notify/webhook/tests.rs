@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::alert::Alert;
-use crate::notify::board::tests::{alert, snapshot};
+use crate::notify::outbox::tests::{alert, snapshot};
 use crate::notify::outcome::Reason;
 
 const NOW_MS: i64 = 2_000_000;
@@ -165,7 +165,7 @@ fn a_receiver_that_was_away_for_an_hour_still_hears_of_the_end() {
     message(&mut webhook, NOW_MS + 30_000, failed()).expect("a message");
     webhook.absorb(&snapshot(5_600, vec![]), NOW_MS + HOUR_MS);
     assert_eq!(reasons(&mut webhook, NOW_MS + HOUR_MS), ["all alerts resolved"]);
-    assert!(webhook.board.entries.is_empty() && webhook.groups.is_empty());
+    assert!(webhook.outbox.entries.is_empty() && webhook.groups.is_empty());
 }
 
 #[test]

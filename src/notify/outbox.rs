@@ -1,6 +1,6 @@
 //! What one destination should know, and what it was told: the newest state of each alert, never a queue of events.
 //!
-//! An alert that fires, resolves and fires again while a peer is down is one row here, so the board cannot grow with
+//! An alert that fires, resolves and fires again while a peer is down is one row here, so the outbox cannot grow with
 //! the length of an outage; it is bounded by the number of alerts, and that by [`ALERTS_MAX`].
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ impl State {
 pub(super) struct Entry<T> {
     pub(super) alert: Alert,
     /// The state the destination accepted last.
-    pub(super) told: Option<State>,
+    pub(super) sent: Option<State>,
     pub(super) note: T,
 }
 
@@ -47,15 +47,15 @@ impl<T> Entry<T> {
 
 /// All alerts of one destination.
 #[derive(Debug)]
-pub(super) struct Board<T> {
+pub(super) struct Outbox<T> {
     pub(super) entries: BTreeMap<Labels, Entry<T>>,
     /// Alerts that had to go after the last snapshot.
     pub(super) left_out: usize,
 }
 
-impl<T: Default> Board<T> {
+impl<T: Default> Outbox<T> {
     pub(super) fn new() -> Self {
-        Board { entries: BTreeMap::new(), left_out: 0 }
+        Outbox { entries: BTreeMap::new(), left_out: 0 }
     }
 
     /// Takes in the alerts of a newer evaluation.
@@ -73,13 +73,13 @@ impl<T: Default> Board<T> {
         }
         for (labels, alert) in newest {
             match self.entries.get_mut(labels) {
-                Some(entry) if alert.inhibited_by.is_some() && entry.told.is_none() => {
+                Some(entry) if alert.inhibited_by.is_some() && entry.sent.is_none() => {
                     self.entries.remove(labels);
                 }
                 Some(entry) => entry.alert = alert.clone(),
                 None if alert.inhibited_by.is_some() => {}
                 None => {
-                    let entry = Entry { alert: alert.clone(), told: None, note: T::default() };
+                    let entry = Entry { alert: alert.clone(), sent: None, note: T::default() };
                     self.entries.insert(labels.clone(), entry);
                 }
             }
@@ -153,60 +153,60 @@ pub(super) mod tests {
         Snapshot { at, alerts, ..Snapshot::default() }
     }
 
-    fn states(board: &Board<()>) -> Vec<(&str, Option<Seconds>)> {
-        board.entries.values().map(|e| (e.alert.slo_id.as_str(), e.alert.resolved_at)).collect()
+    fn states(outbox: &Outbox<()>) -> Vec<(&str, Option<Seconds>)> {
+        outbox.entries.values().map(|e| (e.alert.slo_id.as_str(), e.alert.resolved_at)).collect()
     }
 
     #[test]
     fn an_inhibited_alert_is_not_told_but_one_already_told_is_kept_up_to_date() {
-        let mut board: Board<()> = Board::new();
+        let mut outbox: Outbox<()> = Outbox::new();
         let slow = alert("checkout");
         let inhibited = Alert { inhibited_by: Some(AlertKind::FastBurn), ..slow.clone() };
-        board.absorb(&snapshot(1_000, vec![inhibited.clone()]));
-        assert_eq!(states(&board), []);
+        outbox.absorb(&snapshot(1_000, vec![inhibited.clone()]));
+        assert_eq!(states(&outbox), []);
 
-        board.absorb(&snapshot(1_030, vec![slow]));
-        board.absorb(&snapshot(1_060, vec![inhibited.clone()]));
-        assert_eq!(states(&board), [], "it was waiting, and never told");
+        outbox.absorb(&snapshot(1_030, vec![slow]));
+        outbox.absorb(&snapshot(1_060, vec![inhibited.clone()]));
+        assert_eq!(states(&outbox), [], "it was waiting, and never told");
 
-        board.absorb(&snapshot(1_090, vec![Alert { inhibited_by: None, ..inhibited.clone() }]));
-        for entry in board.entries.values_mut() {
-            entry.told = Some(entry.state());
+        outbox.absorb(&snapshot(1_090, vec![Alert { inhibited_by: None, ..inhibited.clone() }]));
+        for entry in outbox.entries.values_mut() {
+            entry.sent = Some(entry.state());
         }
-        board.absorb(&snapshot(1_120, vec![inhibited]));
-        assert_eq!(states(&board), [("checkout-availability", None)]);
+        outbox.absorb(&snapshot(1_120, vec![inhibited]));
+        assert_eq!(states(&outbox), [("checkout-availability", None)]);
     }
 
     #[test]
     fn an_alert_that_vanishes_is_resolved_when_it_vanished() {
-        let mut board: Board<()> = Board::new();
-        board.absorb(&snapshot(2_000, vec![alert("checkout")]));
-        board.absorb(&snapshot(2_030, vec![]));
-        assert_eq!(states(&board), [("checkout-availability", Some(2_030))]);
-        board.absorb(&snapshot(2_060, vec![]));
-        assert_eq!(states(&board), [("checkout-availability", Some(2_030))]);
+        let mut outbox: Outbox<()> = Outbox::new();
+        outbox.absorb(&snapshot(2_000, vec![alert("checkout")]));
+        outbox.absorb(&snapshot(2_030, vec![]));
+        assert_eq!(states(&outbox), [("checkout-availability", Some(2_030))]);
+        outbox.absorb(&snapshot(2_060, vec![]));
+        assert_eq!(states(&outbox), [("checkout-availability", Some(2_030))]);
     }
 
     #[test]
     fn a_firing_alert_wins_over_the_resolved_one_of_the_same_labels() {
-        let mut board: Board<()> = Board::new();
+        let mut outbox: Outbox<()> = Outbox::new();
         let earlier = Alert { resolved_at: Some(1_500), ..alert("checkout") };
         let again = Alert { starts_at: 1_600, ..alert("checkout") };
         for alerts in [vec![earlier.clone(), again.clone()], vec![again, earlier]] {
-            board.absorb(&snapshot(1_600, alerts));
-            assert_eq!(states(&board), [("checkout-availability", None)]);
+            outbox.absorb(&snapshot(1_600, alerts));
+            assert_eq!(states(&outbox), [("checkout-availability", None)]);
         }
     }
 
     #[test]
     fn over_the_limit_the_most_severe_stay() {
-        let mut board: Board<()> = Board::new();
+        let mut outbox: Outbox<()> = Outbox::new();
         let mut alerts: Vec<Alert> = (0..ALERTS_MAX + 5).map(|i| alert(&format!("s{i}"))).collect();
         for mild in &mut alerts[..5] {
             mild.sev = Sev::new(3).expect("in range");
         }
-        board.absorb(&snapshot(2_000, alerts));
-        assert_eq!((board.entries.len(), board.left_out), (ALERTS_MAX, 5));
-        assert!(board.entries.values().all(|entry| entry.alert.sev.number() == 1));
+        outbox.absorb(&snapshot(2_000, alerts));
+        assert_eq!((outbox.entries.len(), outbox.left_out), (ALERTS_MAX, 5));
+        assert!(outbox.entries.values().all(|entry| entry.alert.sev.number() == 1));
     }
 }

@@ -1,8 +1,8 @@
 //! Carries one integration's messages to one endpoint: sends, waits, sends again, and stops in good order.
 //!
 //! The integration is a pure state machine that says what to send next and takes in the verdict; waiting is done only
-//! here. A courier never holds up the poll loop (it reads the newest snapshot from a watch channel) nor another
-//! courier (each destination has its own).
+//! here. A dispatcher never holds up the poll loop (it reads the newest snapshot from a watch channel) nor another
+//! dispatcher (each destination has its own).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) trait Integration: Send {
     fn absorb(&mut self, snapshot: &Snapshot, now_ms: i64) -> Vec<Event>;
     /// What to do now.
     fn next(&mut self, now_ms: i64) -> Next;
-    /// Takes in the verdict on the request that [`Integration::next`] gave last. A `Retry` needs no event: the courier
+    /// Takes in the verdict on the request that [`Integration::next`] gave last. A `Retry` needs no event: the dispatcher
     /// reports it together with its wait.
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event>;
     /// Alerts whose newest state has not been told yet, and may still be.
@@ -43,7 +43,7 @@ pub(super) trait Integration: Send {
 }
 
 /// The loop around one integration.
-pub(super) struct Courier {
+pub(super) struct Dispatcher {
     pub(super) integration: Box<dyn Integration>,
     pub(super) endpoint: Endpoint,
     pub(super) schedule: Schedule,
@@ -55,7 +55,7 @@ pub(super) struct Courier {
     pub(super) stop: CancellationToken,
 }
 
-impl Courier {
+impl Dispatcher {
     /// Delivers until stopped, and then what is still waiting, as far as the grace period (wall time) reaches.
     pub(super) async fn run(mut self) {
         let (stop, grace) = (self.stop.clone(), self.grace);
