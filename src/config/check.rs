@@ -86,6 +86,10 @@ impl Settings {
             let instead = instead.map(str::to_string);
             faults.push(Fault { key, severity: Severity::Warning, what, instead });
         };
+        if self.listen.ip().is_unspecified() && self.external_url.is_none() {
+            let what = format!("links in alerts lead to http://{}, which nobody can open", self.listen);
+            warn("external_url", what, Some("external_url: the address under which people reach the page"));
+        }
         if self.prometheus.timeout > self.poll_interval {
             let what = format!(
                 "a Prometheus that hangs would hold up polls: the timeout {} is longer than poll_interval {}",

@@ -52,7 +52,10 @@ fn an_open_address_is_refused_unless_it_is_asked_for() {
     assert!(!loaded.is_fatal());
     assert!(loaded.render(false).contains("tokens come over plain http"), "{}", loaded.render(false));
     let tls = "listen: 0.0.0.0:9595\nauth: {identities: i.yaml}\ntls: {cert_file: a.crt, key_file: a.key}\n";
-    assert!(load_text("slowburn.yaml", tls).problems.is_empty());
+    let text = load_text("slowburn.yaml", tls).render(false);
+    assert!(text.contains("links in alerts lead to http://0.0.0.0:9595, which nobody can open"), "{text}");
+    let linked = format!("{tls}external_url: https://slowburn.example.com\n");
+    assert!(load_text("slowburn.yaml", &linked).problems.is_empty());
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Links {
     /// The page at one SLO.
     pub(super) fn slo(&self, slo_id: &str) -> String {
         let mut url = self.0.clone();
-        url.query_pairs_mut().append_pair("slo", slo_id);
+        url.set_fragment(Some(&format!("slo-{slo_id}")));
         url.into()
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(below("http://am:9093"), "http://am:9093/api/v2/alerts");
         assert_eq!(below("http://am:9093/team/a/?x=1#y"), "http://am:9093/team/a/api/v2/alerts");
         let links = Links::new(&"https://slo.example/slowburn".parse().expect("a URL"));
-        assert_eq!(links.slo("checkout-availability"), "https://slo.example/slowburn/?slo=checkout-availability");
+        assert_eq!(links.slo("checkout-availability"), "https://slo.example/slowburn/#slo-checkout-availability");
         assert_eq!(links.page(), "https://slo.example/slowburn/");
     }
 

@@ -121,7 +121,7 @@ async fn a_page_arrives_whole_at_every_peer_and_ends_with_the_burn() {
     assert_eq!(held[0]["labels"], labels);
     assert_eq!(held[0]["annotations"]["runbook"], "https://runbooks.internal/checkout");
     assert_eq!(held[0]["annotations"]["channel"], "#incidents");
-    assert_eq!(held[0]["generatorURL"], "http://slo.example:9595/?slo=checkout-availability");
+    assert_eq!(held[0]["generatorURL"], "http://slo.example:9595/#slo-checkout-availability");
     assert_eq!(seconds(&held[0]["startsAt"]), paged, "both daemons give the same start");
     println!("outage at +0 s, page at +{} s, two daemons, one alert", paged - from);
     let told = people.next().await.json();

@@ -102,7 +102,7 @@ async fn a_page_arrives_with_labels_and_runbook_and_is_resolved() {
 
     let held = holds(&peer, &["checkout"]).await;
     assert_eq!(held[0]["labels"], json!(firing.labels));
-    assert_eq!(held[0]["generatorURL"], "http://slo.example:9595/?slo=checkout-availability");
+    assert_eq!(held[0]["generatorURL"], "http://slo.example:9595/#slo-checkout-availability");
 
     let told = people.next().await.json();
     assert_eq!((&told["status"], &told["commonLabels"]["severity"]), (&json!("firing"), &json!("critical")));

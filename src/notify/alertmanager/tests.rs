@@ -65,7 +65,7 @@ fn a_firing_alert_ends_four_resends_ahead_and_is_sent_every_resend() {
             "annotations": { "runbook": "https://runbooks.internal/checkout" },
             "startsAt": "1970-01-01T00:16:40Z",
             "endsAt": "1970-01-01T00:37:20Z",
-            "generatorURL": "http://slo.example:9595/?slo=checkout-availability",
+            "generatorURL": "http://slo.example:9595/#slo-checkout-availability",
         })]
     );
     deliver_all(&mut peer, NOW_MS);

@@ -71,7 +71,7 @@ fn a_message_has_the_shape_of_version_4() {
                 "annotations": annotations,
                 "startsAt": "1970-01-01T00:16:40Z",
                 "endsAt": "0001-01-01T00:00:00Z",
-                "generatorURL": "http://slo.example:9595/?slo=checkout-availability",
+                "generatorURL": "http://slo.example:9595/#slo-checkout-availability",
                 "fingerprint": wire::fingerprint(&alert("checkout").labels),
             }],
         })

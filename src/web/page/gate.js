@@ -1,7 +1,7 @@
 // === Safe to act: signals, what waits for a person, halts, the last decisions
 
 // A person's token stays in this variable: in no storage, in no URL, gone with the page.
-let token = "", gateText = "";
+let token = "", gateText = "", gateSeen = [];
 const told = new Map();   // what an approval's buttons answered, by its id
 const writing = new Map(); // reasons being typed, by approval
 
@@ -11,23 +11,31 @@ const shortTime = (text) => clock(Date.parse(text) / 1000);
 async function readGate() {
   const paths = ["/v1/signals", "/v1/approvals", "/v1/halts", "/v1/audit?limit=12"];
   const answers = await Promise.all(paths.map((path) => fetch(path).then((answer) => (answer.ok ? answer.text() : null)).catch(() => null)));
-  if (answers.every((answer) => answer === null)) { $("gate").hidden = true; gateText = ""; return; }
+  if (answers.every((answer) => answer === null)) {
+    // No gate where there never was one; where there was, what it said is not known any more.
+    if (gateSeen.length) drawGate(null, null, null, null);
+    gateText = "";
+    return;
+  }
   const text = answers.join("\n");
   if (text === gateText) return;
   gateText = text;
-  drawGate(...answers.map((answer) => (answer === null ? null : JSON.parse(answer))));
+  gateSeen = answers.map((answer) => (answer === null ? null : JSON.parse(answer)));
+  drawGate(...gateSeen);
 }
 
 function drawGate(signals, approvals, halts, audit) {
   const open = (approvals ? approvals.approvals : []).filter((one) => one.state === "pending" || one.state === "granted");
   const records = (audit ? audit.records : []).filter((record) => record.kind !== "acted" || record.resource);
-  $("gate").hidden = false;
-  $("gate").replaceChildren(
+  // Without a policy and without a record of an act there is nothing to say.
+  const empty = signals && !signals.services.length && !open.length && halts && !halts.halts.length && !records.some((record) => record.resource);
+  $("gate").hidden = !!empty;
+  place($("gate"), [
     h("h2", {}, "Safe to act"),
     halts === null ? lost("halts") : h("div", {}, halts.halts.map(drawHalt)),
     approvals === null ? lost("approvals") : h("div", {}, open.map(drawApproval)),
     signals === null ? lost("signals") : h("div", { class: "signals" }, signals.services.map(drawSignals)),
-    audit === null ? lost("the audit log") : h("div", { class: "records" }, records.map(drawRecord)));
+    audit === null ? lost("the audit log") : h("div", { class: "records" }, records.map(drawRecord))]);
 }
 
 const lost = (what) => h("div", { class: "note" }, "unknown: " + what + " cannot be read");
@@ -38,8 +46,9 @@ function drawSignals(one) {
   return h("div", { class: "signal" }, h("b", {}, one.service),
     CLASSES.map((name) => {
       const signal = one.signals[name];
-      const value = signal ? signal.value : -1;
-      const why = signal && signal.codes.length ? signal.codes.map(words).join(", ") : "";
+      // Only a present 1 means yes: what was said before is no answer for now.
+      const value = signal && !isOld ? signal.value : -1;
+      const why = signal && !isOld && signal.codes.length ? signal.codes.map(words).join(", ") : "";
       return h("span", { class: "yesno " + word(value), title: why }, name + ": " + word(value), why ? h("span", { class: "dim" }, " " + why) : null);
     }),
     change ? h("span", { class: "dim" }, change) : null);
@@ -61,7 +70,7 @@ function facts(action, observed) {
 }
 
 function drawApproval(one) {
-  const left = Math.round(Date.parse(one.expires_at) / 1000 - serverNow());
+  const until = Math.round(Date.parse(one.expires_at) / 1000), left = until - serverNow();
   const rows = facts(one.action, one.observed || {});
   const said = told.get(one.id);
   const reason = h("input", { type: "text", placeholder: "reason", "aria-label": "reason for the answer", maxlength: "1024" });
@@ -73,7 +82,8 @@ function drawApproval(one) {
   const answer = (verdict) => () => vote(one, verdict, reason.value);
   return h("div", { class: "approval", id: "approval-" + one.id },
     h("div", {}, h("b", {}, one.action.type + " " + one.action.resource), " asked by ", h("b", {}, one.actor || one.asked_by),
-      h("span", { class: "dim" }, " " + one.have + " of " + one.need + " from " + one.from.join(", ") + " · " + (left > 0 ? span(left) + " left" : "over"))),
+      h("span", { class: "dim" }, " " + one.have + " of " + one.need + " from " + one.from.join(", ") + " · ",
+        h("time", { "data-until": until, class: left < 120 ? "soon" : null }, left > 0 ? span(left) + " left" : "over"))),
     rows.length ? h("table", { class: "claims" },
       h("tr", {}, ["", "asked for", "observed now"].map((head) => h("th", {}, head))),
       rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
@@ -81,8 +91,8 @@ function drawApproval(one) {
     one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,
     one.votes.map((vote) => h("div", { class: "sub" }, "yes of " + vote.by + " at " + shortTime(vote.at))),
     one.state === "pending" ? h("div", { class: "answer" }, key, reason,
-      h("button", { type: "button", class: "yes", onclick: answer("approve") }, "Approve"),
-      h("button", { type: "button", class: "no", onclick: answer("reject") }, "Reject")) : h("div", { class: "sub" }, one.state + ": not used yet"),
+      h("button", { type: "button", class: "yes", disabled: isOld, onclick: answer("approve") }, "Approve"),
+      h("button", { type: "button", class: "no", disabled: isOld, onclick: answer("reject") }, "Reject")) : h("div", { class: "sub" }, one.state + ": not used yet"),
     said ? h("div", { class: "sub told", role: "status" }, said) : null);
 }
 
@@ -110,7 +120,19 @@ function drawRecord(record) {
     h("span", { class: "dim" }, "#" + record.log.seq + " " + shortTime(record.time)),
     h("span", { class: "kind" }, words(record.kind)),
     h("span", {}, h("b", {}, record.actor), " " + words(record.action) + " " + (record.resource || "") + versions),
-    h("span", { class: "result " + (record.decision && record.decision.result || "") }, result, reasons ? h("span", { class: "dim" }, " " + reasons) : null));
+    h("span", { class: "result " + (record.decision && record.decision.result || "") }, result || outcomeOf(record),
+      reasons ? h("span", { class: "dim" }, " " + reasons) : null,
+      why(record) ? h("span", { class: "dim" }, " " + why(record)) : null));
 }
 
+// What became of an act: improved, no effect, worse, inconclusive, not applied.
+function outcomeOf(record) {
+  const verdict = record.event && record.event.verdict;
+  return verdict && verdict.outcome ? words(verdict.outcome) : "";
+}
+
+// Why, as a person or the judge put it.
+const why = (record) => (record.kind === "decision" || !record.reason ? "" : "“" + record.reason + "”");
+
 document.addEventListener("slowburn:read", readGate);
+document.addEventListener("slowburn:age", () => { if (gateSeen.length) drawGate(...gateSeen); });

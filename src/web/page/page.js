@@ -5,14 +5,18 @@
 const $ = (id) => document.getElementById(id);
 const WORDS = { ok: "ok", slow_burn: "slow burn", fast_burn: "fast burn", exhausted: "exhausted", unknown: "unknown" };
 const ORDER = ["fast_burn", "exhausted", "slow_burn", "unknown", "ok"];
-const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data", change_worse: "change made it worse", break_glass: "glass broken" };
+const KINDS = { fast_burn: "fast burn", slow_burn: "slow burn", budget: "budget", data_missing: "no data", change_worse: "change made it worse", break_glass: "break-glass access" };
 const ROWS_MAX = 400;      // rows drawn at once; the filter reaches the others
 const SILENCE_MS = 35000;  // three missed signs of life
+const REFUSED_MS = 5000;   // so long nothing can be read at all
 const LAG_MAX_S = 300;
 
 let slos = [], alerts = [], slosText = "", alertsText = "";
 let at = 0, now = 0, nowTaken = 0;   // last slice; the server's clock and when it was heard
 let heard = Date.now(), following = false, reading = false, again = false, wanted = "";
+let refusedSince = 0;      // since when reading fails; 0 while it works
+let isOld = false;         // what is shown may not be so any more: nothing on the page may look like a yes
+let aimed = "";            // the SLO that a link led to: drawn however many there are
 const open = new Set(), drawn = new Map();
 
 function h(tag, props, ...children) {
@@ -114,17 +118,25 @@ function burns(series) {
     const title = "burn rate over " + windowText(clause.long_s) + " and " + windowText(clause.short_s) +
       "; fires while both exceed " + clause.factor.toPrecision(3) +
       (clause.chance === null ? "" : "; P(by chance) " + clause.chance.toExponential(1));
+    const isOver = clause.burn_long !== null && clause.burn_short !== null && clause.burn_long > clause.factor && clause.burn_short > clause.factor;
     return h("div", { class: "burn" + (clause.firing ? " " + clause.speed : ""), title },
       h("span", { class: "win" }, windowText(clause.long_s) + " / " + windowText(clause.short_s)),
       h("span", { class: "rate" }, h("b", {}, rate(clause.burn_long)), h("span", { class: "dim" }, " / " + rate(clause.burn_short))),
-      h("span", { class: "limit" }, (clause.firing ? "over " : "limit ") + +clause.factor.toPrecision(3) + "×"));
+      h("span", { class: "limit" }, (clause.firing ? "over " : "limit ") + +clause.factor.toPrecision(3) + "×"),
+      isOver && !clause.firing ? h("span", { class: "limit" }, "over the limit, held" + (clause.chance === null ? "" : ": may be chance (" + odds(clause.chance) + ")")) : null);
   }));
+}
+
+// A probability for people: "3 in 1,000".
+function odds(p) {
+  for (const of of [100, 1000, 10000, 100000]) if (p * of >= 1) return Math.round(p * of) + " in " + of.toLocaleString("en");
+  return "under 1 in 100,000";
 }
 
 function data(series) {
   const { state, reason, newest } = series.data;
   return h("div", { class: "data " + state },
-    h("span", { class: "word" }, state === "fresh" ? "fresh" : state + ": " + words(reason)),
+    h("span", { class: "word" }, isOld ? "not known any more" : state === "fresh" ? "fresh" : state + ": " + words(reason)),
     h("div", { class: "sub" }, newest === null ? "no sample ever" : moment(newest, "newest ")),
     series.window.undecided ? h("div", { class: "sub", title: "slices of which the evidence says neither good nor bad; they count as good" },
       series.window.undecided + " of " + series.window.total + " slices undecided") : null,
@@ -181,8 +193,9 @@ function toggle(id) {
 
 // A link to #slo-ID opens the series of that SLO.
 function aim() {
-  const id = decodeURIComponent(location.hash).replace(/^#slo-/, "");
+  const id = decodeURIComponent(location.hash).replace(/^#slo-/, "") || new URLSearchParams(location.search).get("slo") || "";
   if (!slos.some((slo) => slo.id === id)) return;
+  aimed = id;
   open.add(id);
   drawn.delete(id);
   draw();
@@ -212,12 +225,32 @@ function draw() {
       h("b", {}, counts[state]), WORDS[state])));
   drawFleet(fit.filter((slo) => !wanted || slo.state === wanted));
   const burning = counts.fast_burn + counts.slow_burn;
-  document.title = (burning ? "(" + burning + " burning) " : "") + "Slowburn";
+  document.title = (isOld ? "(old) " : burning ? "(" + burning + " burning) " : "") + "Slowburn";
+}
+
+// Puts new children into a place without taking the focus from whoever works there by keyboard.
+function place(into, children) {
+  const active = document.activeElement, inside = into.contains(active);
+  const owner = inside ? active.closest(".slo, .approval") : null;
+  const kind = inside ? active.tagName + "." + active.className : "";
+  into.replaceChildren(...children);
+  if (!inside || document.activeElement === active) return;
+  const again = active.isConnected ? active : owner && document.getElementById(owner.id) &&
+    [...document.getElementById(owner.id).querySelectorAll("a, button, input")].find((one) => one.tagName + "." + one.className === kind);
+  if (again) again.focus({ preventScroll: true });
+}
+
+// Which rows are drawn where there are too many: the worst, and the one that a link led to.
+function chosen(shown) {
+  if (shown.length <= ROWS_MAX) return shown;
+  const worst = [...shown].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state)).slice(0, ROWS_MAX);
+  const target = shown.find((slo) => slo.id === aimed);
+  return target && !worst.includes(target) ? [target, ...worst] : worst;
 }
 
 function drawFleet(shown) {
   const groups = new Map();
-  for (const slo of shown.slice(0, ROWS_MAX)) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
+  for (const slo of chosen(shown)) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
   const rank = (list) => Math.min(...list.map((slo) => ORDER.indexOf(slo.state)));
   const sorted = [...groups].sort((a, b) => rank(a[1]) - rank(b[1]) || (a[0] < b[0] ? -1 : 1));
   const cards = sorted.map(([service, list], i) => h("section", { class: "service" },
@@ -228,7 +261,7 @@ function drawFleet(shown) {
     list.map(node)));
   if (!cards.length) cards.push(h("div", { class: "service empty" }, slos.length ? "No SLO matches." : "No SLO is evaluated yet."));
   if (shown.length > ROWS_MAX) cards.push(h("div", { class: "more" }, "and " + (shown.length - ROWS_MAX) + " more: use the filter"));
-  $("fleet").replaceChildren(...cards);
+  place($("fleet"), cards);
 }
 
 function drawAlerts() {
@@ -258,7 +291,7 @@ async function read() {
       if (!answer.ok) throw new Error(path + " answered " + answer.status);
       return answer.text();
     })));
-    heard = Date.now();
+    [heard, refusedSince] = [Date.now(), 0];
     const first = !slosText;
     if (answers[0] !== slosText) { slosText = answers[0]; slos = JSON.parse(slosText); }
     if (answers[1] !== alertsText) { alertsText = answers[1]; alerts = JSON.parse(alertsText); }
@@ -270,6 +303,7 @@ async function read() {
     if (first) aim();
   } catch (fault) {
     console.warn("cannot read:", fault);
+    refusedSince = refusedSince || Date.now();
   }
   // At most one read a second, however fast evaluations come.
   setTimeout(() => { reading = false; if (again) { again = false; read(); } }, 1000);
@@ -288,6 +322,7 @@ function follow() {
   stream.addEventListener("gate", () => document.dispatchEvent(new Event("slowburn:read")));
   stream.onerror = () => {
     following = false;
+    read();
     // A refusal closes it for good; a lost connection is retried by the browser.
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 15000);
     tick();
@@ -301,7 +336,12 @@ async function waiting() {
 
 async function tick() {
   for (const time of document.querySelectorAll("time[data-at]")) time.textContent = age(+time.dataset.at);
-  const silent = Date.now() - heard > SILENCE_MS;
+  for (const time of document.querySelectorAll("time[data-until]")) {
+    const left = +time.dataset.until - serverNow();
+    time.textContent = left > 0 ? span(left) + " left" : "over";
+    time.classList.toggle("soon", left < 120);
+  }
+  const silent = Date.now() - heard > SILENCE_MS || (refusedSince > 0 && Date.now() - refusedSince > REFUSED_MS);
   const lag = at > 0 ? serverNow() - at : 0;
   let text = "", bad = false;
   if (silent) [text, bad] = ["No answer from Slowburn for " + span((Date.now() - heard) / 1000) + ": what is shown is old.", true];
@@ -311,6 +351,12 @@ async function tick() {
   $("banner").className = bad ? "bad" : "";
   if ($("banner").textContent !== text) $("banner").textContent = text;
   document.body.classList.toggle("old", bad);
+  if (bad !== isOld) {
+    isOld = bad;
+    drawn.clear();
+    draw();
+    document.dispatchEvent(new Event("slowburn:age"));
+  }
   $("live").className = "live " + (bad ? "off" : following ? "on" : "");
   $("live").textContent = (bad ? "not live" : following ? "live" : "polling") + (at ? " · slice of " + clock(at) + ", " + span(lag) + " ago" : "");
 }
@@ -320,10 +366,11 @@ nowTaken = Date.now();
 $("filter").addEventListener("input", draw);
 window.addEventListener("hashchange", aim);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && document.activeElement !== $("filter")) { event.preventDefault(); $("filter").focus(); }
+  const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.altKey && !event.metaKey) { event.preventDefault(); $("filter").focus(); }
 });
 follow();
 // The stream's first event brings the server's clock and the first read; without a stream there is only polling.
 setTimeout(() => { if (!slosText) read(); }, 1500);
-setInterval(() => { if (!following) read(); }, 15000);
+setInterval(() => { if (!following || refusedSince) read(); }, 5000);
 setInterval(tick, 1000);

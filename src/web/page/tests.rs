@@ -147,3 +147,64 @@ async fn the_page_says_when_what_it_shows_is_old_or_not_there_yet() {
     assert!(dom.contains("Not ready: reading 30 days of history."), "{dom}");
     assert!(dom.contains("No SLO is evaluated yet."), "{dom}");
 }
+
+/// A gate that says yes, and a picture from `page_from` on the page.
+async fn with_a_yes(request: Request, next: Next, page_from: String) -> Response {
+    match request.uri().path() {
+        "/v1/signals" => axum::Json(serde_json::json!({"services": [{
+            "service": "checkout", "change_state": {"state": "idle"},
+            "signals": {"mitigate": {"value": 1, "codes": []}, "risk": {"value": 0, "codes": ["fast_burn"]}},
+        }]}))
+        .into_response(),
+        "/" => {
+            let (mut head, body) = next.run(request).await.into_parts();
+            let policy = head.headers[header::CONTENT_SECURITY_POLICY].to_str().expect("text");
+            let policy = policy.replace("img-src data:", &format!("img-src data: {page_from}")).parse().expect("text");
+            head.headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            head.headers.remove(header::CONTENT_LENGTH);
+            let body = to_bytes(body, 1 << 20).await.expect("a body");
+            let picture = format!("<img src=\"{page_from}/late\" alt=\"\">");
+            Response::from_parts(head, [&body, picture.as_bytes()].concat().into())
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Serves the page with a gate that says yes, and dies while it is open; a picture from elsewhere keeps the document
+/// loading until the page had time to notice.
+async fn browse_a_daemon_that_dies(app: App) -> Option<String> {
+    let picture = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let alive = format!("http://{}", picture.local_addr().expect("it is bound"));
+    let late = axum::Router::new().route("/late", get(|| tokio::time::sleep(Duration::from_secs(13))));
+    let pictures = tokio::spawn(async move { axum::serve(picture, late).await });
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    let stop = CancellationToken::new();
+    let (limits, stopped, page_from) = (app.limits.clone(), stop.clone(), alive.clone());
+    let signals = move |request: Request, next: Next| with_a_yes(request, next, page_from.clone());
+    let router = crate::web::router(app, stop.clone()).layer(from_fn(signals));
+    let server = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
+    let dies = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stop.cancel();
+        server.await.expect("no panic");
+    });
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/page");
+    let profile = folder.join(format!("profile-{}-dies", std::process::id()));
+    std::fs::create_dir_all(&profile).expect("the target folder takes files");
+    let dom = chromium(&url, &profile, &["--timeout=30000", "--dump-dom"]).await;
+    std::fs::remove_dir_all(&profile).ok();
+    dies.await.expect("no panic");
+    pictures.abort();
+    dom
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_whose_daemon_died_shows_no_yes() {
+    let stand = fixture::stand();
+    let Some(dom) = browse_a_daemon_that_dies(stand.app.clone()).await else { return };
+    assert!(dom.contains("<body class=\"old\">") && dom.contains("<title>(old) Slowburn</title>"), "{dom}");
+    assert!(dom.contains("mitigate: unknown") && !dom.contains("mitigate: yes"), "{dom}");
+    assert!(dom.contains("not known any more") && !dom.contains("<span class=\"word\">fresh</span>"), "{dom}");
+}
