@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::rules::Rules;
 use crate::engine::{Ledger, Slo};
-use crate::prometheus::backfill::{Backfill, Older, Progress, Way};
+use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
 use crate::query::increment::SeriesHarvest;
@@ -31,6 +31,8 @@ pub struct History {
     waiting: Unfilled,
     /// The one reading under way.
     filling: Option<Filling>,
+    /// How far back the history of others reaches, where that is not as far as it was wanted.
+    reach: Reach,
     /// How the server lets it be read.
     pub way: Way,
     /// Whether it is read at all.
@@ -58,7 +60,7 @@ pub struct Ground<'a> {
 impl History {
     /// Nothing is wanted yet. Where it is not `enabled`, nothing ever is.
     pub fn new(enabled: bool) -> Self {
-        History { waiting: Unfilled::default(), filling: None, way: Way::RemoteRead, enabled }
+        History { waiting: Unfilled::default(), filling: None, reach: Reach::default(), way: Way::RemoteRead, enabled }
     }
 
     /// Whether history is read at all.
@@ -92,9 +94,9 @@ impl History {
         ids
     }
 
-    /// What must be said of SLOs whose history could not be read.
+    /// What must be said of SLOs whose history could not be read, or not as far back as it was wanted.
     pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
-        self.waiting.notes()
+        self.waiting.notes().chain(self.reach.notes())
     }
 
     /// Starts to read older history of SLOs that have none, unless some is being read.
@@ -167,6 +169,10 @@ impl History {
                 metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
                 metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
                 metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
+                for (id, fault) in self.reach.note(&filling.order, &older) {
+                    warn!(slo = id, %fault, "history could not be read; the budget misses it until it can");
+                    self.waiting.again_one(&filling.tries, id, &fault);
+                }
                 join(ledger, older, &filling.order)
             }
             Err(fault) => {
@@ -189,7 +195,8 @@ impl History {
             filling.abort();
             self.waiting.again_at_once(filling.tries);
         }
-        self.waiting.retain(keep);
+        self.waiting.retain(&keep);
+        self.reach.0.retain(|id, _| keep(id));
     }
 
     /// Stops what is being read.
@@ -281,9 +288,44 @@ impl Unfilled {
         self.0.extend(tries.0.into_iter().map(|(id, wait)| (id, failed(wait))));
     }
 
+    /// Puts back one of several that were read together.
+    fn again_one(&mut self, tries: &Tries, id: String, fault: &Fault) {
+        let tries = tries.0.get(&id).map_or(0, |wait| wait.tries) + 1;
+        self.0.insert(id, Wait { polls: AGAIN_AFTER_POLLS * tries.min(12), tries, fault: fault.to_string() });
+    }
+
     /// Puts back what was interrupted.
     fn again_at_once(&mut self, tries: Tries) {
         self.0.extend(tries.0);
+    }
+}
+
+/// How far back the history of SLOs reaches where it could not be read as far as it was wanted, in words, by SLO.
+#[derive(Debug, Default)]
+pub struct Reach(BTreeMap<String, String>);
+
+impl Reach {
+    /// Takes note of what a backfill of these SLOs fell short of. Answers the SLOs of which nothing was read, with why.
+    pub fn note(&mut self, order: &[Arc<Slo>], older: &Older) -> Vec<(String, Fault)> {
+        let mut unread = Vec::new();
+        for (sli, slo) in order.iter().enumerate() {
+            self.0.remove(&slo.id);
+            match older.short.get(&sli) {
+                None => {}
+                Some(Short { since_s: Some(since_s), fault }) => {
+                    let since = jiff::Timestamp::from_second(*since_s).unwrap_or_default();
+                    let since = since.strftime("%Y-%m-%d %H:%M UTC");
+                    self.0.insert(slo.id.clone(), format!("history goes back to {since} only: {fault}"));
+                }
+                Some(Short { since_s: None, fault }) => unread.push((slo.id.clone(), fault.clone())),
+            }
+        }
+        unread
+    }
+
+    /// What to say of them.
+    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(id, note)| (id.clone(), note.clone()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::run::progress;
 use super::table::Table;
 use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, evaluate};
-use crate::app::history::join;
+use crate::app::history::{Reach, join};
 use crate::config::Settings;
 use crate::engine::CountingAll;
 use crate::engine::alert::AlertMachine;
@@ -128,12 +128,20 @@ pub(super) async fn evaluate_at(
     };
     let from_s = recent_s - longest_s.unwrap_or(0) - 3600;
     let older = history.run(from_s, recent_s).await.map_err(|fault| unanswered(&fault))?;
+    let mut reach = Reach::default();
+    let mut short: Vec<(String, String)> = reach
+        .note(&slos, &older)
+        .into_iter()
+        .map(|(id, fault)| (id, format!("history could not be read: {fault}")))
+        .collect();
+    short.extend(reach.notes());
     join(&mut ledger, older, &slos);
     let filling = BTreeSet::new();
     let unseen = |sli| source.health_unseen(sli, at_s);
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
     let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
-    let notes = source.plan().notes.clone();
+    let mut notes = source.plan().notes.clone();
+    short.into_iter().for_each(|(id, note)| notes.entry(id).or_default().push(note));
     let mut book = AlertMachine::new();
     let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
     Ok((snapshot, ledger))

@@ -61,7 +61,7 @@ pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
     }
     let data = envelope.data.ok_or_else(|| Fault::NotAnAnswer("it says success and has no data".into()))?;
     let mut answer = Answer {
-        warnings: envelope.warnings.unwrap_or_default().into_iter().map(|w| excerpt(&w.0)).collect(),
+        warnings: envelope.warnings.unwrap_or_default().into_iter().filter_map(|w| of_the_data(&w.0)).collect(),
         bytes: body.len(),
         ..Answer::default()
     };
@@ -89,6 +89,12 @@ pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
         }
     }
     Ok(answer)
+}
+
+/// A warning, where it says that data may be missing. From 2.54 on a server also warns of the query itself
+/// (`PromQL warning: bucket label "le" is missing`), which loses no data.
+fn of_the_data(warning: &str) -> Option<String> {
+    (!warning.trim_start().starts_with("PromQL ")).then(|| excerpt(warning))
 }
 
 /// The start of a foreign text, in one line.
@@ -294,6 +300,15 @@ mod tests {
         assert!(samples[1].1.is_nan() && samples[2].1.is_infinite());
         assert_eq!((answer.histograms, answer.warnings.as_slice()), (1, ["one store is down".to_owned()].as_slice()));
         assert!(!answer.finite());
+    }
+
+    #[test]
+    fn what_a_server_says_of_the_query_is_no_loss_of_data() {
+        let body = br#"{"status":"success","data":{"resultType":"vector","result":[]},"infos":["PromQL info: metric might not be a counter"],
+            "warnings":["PromQL warning: encountered a mix of histograms and floats","PromQL warning: bucket label \"le\" is missing",
+            "fetch series for one store: context deadline exceeded"]}"#;
+        let answer = decode(body).expect("readable");
+        assert_eq!(answer.warnings, ["fetch series for one store: context deadline exceeded"]);
     }
 
     #[test]

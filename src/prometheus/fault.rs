@@ -36,6 +36,25 @@ impl Fault {
         }
     }
 
+    /// Whether the server may well answer if it is asked for less: a shorter time, fewer samples, a smaller answer.
+    /// Stores say so in words of their own (`err-mimir-max-total-query-length`, "query processing would load too many
+    /// samples", "exceeds -search.maxSamplesPerQuery").
+    pub fn asks_for_less(&self) -> bool {
+        const WORDS: [&str; 9] =
+            ["limit", "exceed", "too many", "too large", "too long", "too big", "length", "maximum", "timed out"];
+        let about_size = |why: &str| {
+            let why = why.to_lowercase();
+            WORDS.iter().any(|word| why.contains(word))
+        };
+        match self {
+            Fault::TooLarge(_) | Fault::Timeout => true,
+            Fault::Status(413, _) => true,
+            Fault::Refused(kind, why) => kind == "timeout" || about_size(kind) || about_size(why),
+            Fault::Status(400 | 422 | 503 | 504, why) => about_size(why),
+            Fault::Status(..) | Fault::Unreachable(_) | Fault::NotAnAnswer(_) => false,
+        }
+    }
+
     /// A stable word for labels.
     pub fn code(&self) -> &'static str {
         match self {
@@ -68,3 +87,36 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_asks_for_less_is_known_by_its_words() {
+        let refused = |kind: &str, why: &str| Fault::Refused(kind.into(), why.into());
+        let less = [
+            refused("bad_data", "the total query time range exceeds the limit (err-mimir-max-total-query-length)"),
+            refused("execution", "query processing would load too many samples into memory in query execution"),
+            refused(
+                "422",
+                "cannot select more than -search.maxSamplesPerQuery=1000 samples; possible solutions: reduce limit",
+            ),
+            refused("timeout", "query timed out in expression evaluation"),
+            refused("bad_data", "exceeded maximum resolution of 11,000 points per timeseries"),
+            Fault::Status(413, "Request Entity".into()),
+            Fault::Status(422, "query length too long".into()),
+            Fault::TooLarge(1),
+            Fault::Timeout,
+        ];
+        assert!(less.iter().all(Fault::asks_for_less), "{less:?}");
+        let other = [
+            refused("bad_data", "parse error: unexpected character"),
+            Fault::Status(401, "token over its limit".into()),
+            Fault::Status(404, "not found".into()),
+            Fault::Unreachable("connection refused".into()),
+            Fault::NotAnAnswer("a chunk is damaged".into()),
+        ];
+        assert!(!other.iter().any(Fault::asks_for_less), "{other:?}");
+    }
+}

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
 
-use super::backfill::tiles_by_itself;
 use super::client::Client;
 use super::fault::Fault;
+use super::history::tiling::Tiling;
 use super::options::SourceOptions;
 use crate::engine::Labels;
 use crate::query::fetch::Ask;
@@ -71,7 +71,7 @@ pub async fn lookback(
 ) -> Lookback {
     let mut back =
         Lookback { seen: vec![Seen { from_s: range.from_s, ..Seen::default() }; plan.slis.len()], requests: 1 };
-    let overlap_s = if tiles_by_itself(client, range.to_s).await { 0 } else { range.scrape_s };
+    let tiling = Tiling::of(client, range.to_s, range.scrape_s).await;
     let groups = plan.groups();
     let of_ask = |ask: Ask| plan.fetches.iter().filter(move |fetch| fetch.ask == ask).flat_map(|fetch| &fetch.slis);
     let counted: BTreeSet<usize> = of_ask(Ask::Counter).copied().collect();
@@ -90,7 +90,7 @@ pub async fn lookback(
             }
             continue;
         }
-        let reader = Reader { client, plan, options, overlap_s, fetches: &fetches };
+        let reader = Reader { client, plan, options, tiling, fetches: &fetches };
         if let Err(fault) = reader.read(range, &mut back).await {
             for &sli in fetches.iter().flat_map(|fetch| &fetch.slis) {
                 back.seen[sli] = Seen { from_s: range.to_s, fault: Some(fault.to_string()), ..Seen::default() };
@@ -105,7 +105,7 @@ struct Reader<'a> {
     client: &'a Client,
     plan: &'a Plan,
     options: &'a SourceOptions,
-    overlap_s: i64,
+    tiling: Tiling,
     fetches: &'a [&'a Fetch],
 }
 
@@ -167,8 +167,8 @@ impl Reader<'_> {
     }
 
     async fn sums(&self, at_s: i64, end_s: i64) -> Result<Vec<Vec<RawSeries>>, Fault> {
-        let window_s = STEP_S + self.overlap_s;
-        let expr = |fetch: &&Fetch| request::increases(&fetch.expr, &fetch.keep, window_s);
+        let window_ms = self.tiling.window_ms(STEP_S);
+        let expr = |fetch: &&Fetch| request::increases(&fetch.expr, &fetch.keep, window_ms);
         self.ask(self.fetches.iter().map(expr).collect(), at_s + STEP_S, end_s).await
     }
 
@@ -179,7 +179,7 @@ impl Reader<'_> {
     }
 
     fn take_sums(&self, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], back: &mut Lookback) {
-        let scale = STEP_S as f64 / (STEP_S + self.overlap_s) as f64;
+        let scale = self.tiling.scale(STEP_S);
         for harvest in grid::coarse(self.plan, fanout, answers, STEP_S, scale) {
             back.seen[harvest.sli].series.entry(harvest.labels).or_default().extend(harvest.spans);
         }

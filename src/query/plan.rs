@@ -182,7 +182,7 @@ fn remark(source: &SliSource) -> Option<String> {
         None => "each slice counts alike, however many events it had",
     };
     let ranged = [Some(bad), total.as_ref()].into_iter().flatten().any(|expr| expr.contains(request::SLICE));
-    let range = if ranged { ", over the last two minutes (four slices where that is longer)" } else { "" };
+    let range = if ranged { ", over the last two and a half minutes (four slices where that is longer)" } else { "" };
     Some(format!("approximate: {why}; the query is used as it is{range}, and {counted}"))
 }
 

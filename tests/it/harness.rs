@@ -10,6 +10,7 @@
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`exporter`]: something to scrape whose counters the test moves.
 //! - [`native`]: the same for native histograms, which need protobuf.
+//! - [`chunks`]: answers of remote read, changed.
 //! - [`fault_proxy`]: stands before a Prometheus, breaks its answers, counts what they cost.
 //! - [`receiver`]: an HTTP server that answers as told and hands over what it got.
 
@@ -17,6 +18,8 @@
 
 #[path = "harness/alertmanager.rs"]
 pub mod alertmanager;
+#[path = "harness/chunks.rs"]
+pub mod chunks;
 #[path = "harness/exporter.rs"]
 pub mod exporter;
 #[path = "harness/fault_proxy.rs"]

@@ -22,6 +22,7 @@ mod gate_stage;
 mod gate_survival;
 mod harness_works;
 mod histogram;
+mod history;
 mod import;
 mod init;
 mod native;

@@ -2,18 +2,20 @@
 //!
 //! The last hours come raw, so that alerts are right within seconds. What is older is read beside the polls: raw by
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
-//! and an hour, scaled to tile (`increase[W + scrape] × W/(W + scrape)`; VictoriaMetrics tiles without). `benches/cost.rs` measures both ways.
+//! and an hour that tile ([`super::tiling`]). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
+//! other from its own, and is said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tracing::{debug, info, warn};
 
+use super::pieces::{POINTS_MAX, Pieced, Pieces, again};
 use super::remote_read::{self, History};
+use super::tiling::Tiling;
 use crate::engine::{Coverage, Ledger, Slo};
-use crate::prometheus::answer::Answer;
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
 use crate::prometheus::options::SourceOptions;
@@ -24,7 +26,7 @@ use crate::query::grid;
 use crate::query::increment::{Read, SeriesHarvest, Starts};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
-use crate::query::{Fanout, Fetch, Plan, RawSeries, Selector, Tracker};
+use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Selector, Tracker};
 
 /// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
 const RECENT_S: i64 = 6 * 3600 + 600;
@@ -48,12 +50,14 @@ const STEP_OVERLAP_S: i64 = 60;
 const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
 const RAW_SAMPLES_MAX: i64 = 400_000_000;
-/// Points of one range query; Prometheus refuses 11,001.
-const POINTS_MAX: i64 = 10_700;
 /// History younger than this is filled in steps of five minutes, seconds; older in hours.
 const FIVE_MINUTES_FOR_S: i64 = 4 * 86_400;
-const RETRIES: u32 = 4;
-const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// How far an instant query looks back for a sample, seconds; and the share of the series it finds that remote read must
+/// know.
+const LOOKBACK_S: i64 = 300;
+const KNOWN_SHARE_MIN: f64 = 0.9;
+/// At so many moments it is looked whether a metric was there of which remote read brought nothing.
+const MOMENTS: i64 = 50;
 /// The deadline of one history request.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -112,15 +116,53 @@ pub struct Older {
     pub samples: usize,
     /// Bytes of the answers.
     pub bytes: usize,
+    /// SLIs whose history is not whole, by index into the plan.
+    pub short: BTreeMap<usize, Short>,
+}
+
+/// A history that could not be read as far back as it was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Short {
+    /// What is newer than this was read, seconds; `None` where nothing was.
+    pub since_s: Option<i64>,
+    /// Why not what is older.
+    pub fault: Fault,
 }
 
 impl Older {
-    /// Counts an answer and hands out its series.
-    fn take(&mut self, answer: Answer) -> Vec<RawSeries> {
-        self.samples += answer.samples();
-        self.bytes += answer.bytes;
-        answer.series
+    fn new(resolution_s: i64) -> Self {
+        Older {
+            ledger: Ledger::new(resolution_s),
+            joined: Vec::new(),
+            requests: 0,
+            samples: 0,
+            bytes: 0,
+            short: BTreeMap::new(),
+        }
     }
+
+    /// Counts an answer and hands out its series, and from where on they are there.
+    fn take(&mut self, read: Pieced) -> (Vec<RawSeries>, Option<(i64, Fault)>) {
+        self.requests += read.requests;
+        self.samples += samples(&read.series);
+        self.bytes += read.bytes;
+        (read.series, read.since)
+    }
+
+    /// Takes note that SLIs were not read before `since_s`, or not at all.
+    fn fall_short(&mut self, slis: &BTreeSet<usize>, since_s: Option<i64>, fault: &Fault) {
+        for &sli in slis {
+            let short = Short { since_s, fault: fault.clone() };
+            let known = self.short.entry(sli).or_insert_with(|| short.clone());
+            // Nothing is less than anything.
+            known.since_s = known.since_s.zip(since_s).map(|(a, b)| a.max(b));
+        }
+    }
+}
+
+/// The SLIs of requests.
+fn slis_of(fetches: &[&Fetch]) -> BTreeSet<usize> {
+    fetches.iter().flat_map(|fetch| fetch.slis.iter().copied()).collect()
 }
 
 /// Where the recent hours before `at_s` begin.
@@ -138,7 +180,7 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
     poll.requests += 1;
     let read = match selectors.is_empty() {
         true => Err(Fault::NotAnAnswer("there is no counter to read".into())),
-        false => remote_read::read(&client, &selectors, from_s * 1000, to_s * 1000).await,
+        false => read_recent(&client, &selectors, from_s, to_s, &mut poll).await,
     };
     match read.and_then(|history| take_recent(source, &history, from_s, to_s, &mut poll)) {
         Ok(()) => {
@@ -147,13 +189,52 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
             (Way::RemoteRead, poll)
         }
         Err(fault) => {
-            debug!(%fault, "no remote read; history comes by range queries");
+            match fault.is_refusal() || selectors.is_empty() {
+                true => debug!(%fault, "no remote read; history comes by range queries"),
+                // Whoever offers remote read and does not do it well should hear of it.
+                false => warn!(%fault, "remote read cannot be used; history comes by range queries"),
+            }
             source.read_from(Ask::Counter, from_s);
             let rest = source.catch_up(to_s).await;
             let requests = rest.requests + poll.requests;
             (Way::Ranges, Poll { requests, ..rest })
         }
     }
+}
+
+/// Reads the recent hours as chunks. What knows fewer series than an instant query at the same moment is no history: a
+/// read that lacks some looks like a service that nobody called.
+async fn read_recent(
+    client: &Client,
+    selectors: &[Selector],
+    from_s: i64,
+    to_s: i64,
+    poll: &mut Poll,
+) -> Result<History, Fault> {
+    let history = remote_read::read(client, selectors, from_s * 1000, to_s * 1000).await?;
+    let mut newest = history.span((to_s - LOOKBACK_S) * 1000, to_s * 1000)?;
+    for selector in selectors {
+        let text = selector.to_promql().map_err(Fault::NotAnAnswer)?;
+        poll.requests += 1;
+        let counted = client.query(&request::count(&text, &[]), to_s).await?;
+        let live = counted.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, live)| live);
+        let known = |series: &[RawSeries]| {
+            let of =
+                |raw: &&RawSeries| raw.label("__name__") == selector.metric && selector.matches(|name| raw.label(name));
+            series.iter().filter(of).count() as f64
+        };
+        if known(&newest) < KNOWN_SHARE_MIN * live {
+            // Samples may have arrived between the two.
+            poll.requests += 1;
+            let again = remote_read::read(client, selectors, (to_s - LOOKBACK_S) * 1000, to_s * 1000).await?;
+            newest = again.span((to_s - LOOKBACK_S) * 1000, to_s * 1000)?;
+        }
+        if known(&newest) < KNOWN_SHARE_MIN * live {
+            let why = format!("remote read knows {} of the {live} series of {text}", known(&newest));
+            return Err(Fault::NotAnAnswer(why));
+        }
+    }
+    Ok(history)
 }
 
 /// Walks the recent hours step by step: decoded, a sample takes eight times the room.
@@ -180,24 +261,28 @@ impl Backfill {
     /// Reads `(from_s, to_s]`.
     pub async fn run(self, from_s: i64, to_s: i64) -> Result<Older, Fault> {
         let client = self.client.with_timeout(TIMEOUT);
-        let mut older = Older {
-            ledger: Ledger::new(self.options.resolution_s),
-            joined: Vec::new(),
-            requests: 0,
-            samples: 0,
-            bytes: 0,
-        };
+        let pieces = Pieces::new(client.clone());
+        let mut older = Older::new(self.options.resolution_s);
         let mut queues = QueueBook::new(self.options.resolution_s);
         let samples = self.raw_series as i64 * (to_s - from_s) / self.scrape_s.max(1);
         let raw = self.way == Way::RemoteRead && samples <= RAW_SAMPLES_MAX;
         let counters = self.plan.fetches.iter().any(|fetch| fetch.ask == Ask::Counter);
-        match (counters, raw) {
-            (false, _) => {}
-            (true, true) => self.raw(&client, from_s, to_s, &mut older, &mut queues).await?,
-            (true, false) => self.coarse(&client, from_s, to_s, &mut older, &mut queues).await?,
+        let mut raw = raw && counters;
+        if raw && let Err(fault) = self.raw(&client, from_s, to_s, &mut older, &mut queues).await {
+            // What may pass is tried again later: exact history is worth a wait. What was refused stays so.
+            if matches!(fault, Fault::Unreachable(_) | Fault::Timeout) {
+                return Err(fault);
+            }
+            warn!(%fault, "raw history cannot be read; it comes by range queries");
+            let spent = older.requests;
+            (older, queues) = (Older::new(self.options.resolution_s), QueueBook::new(self.options.resolution_s));
+            (older.requests, raw) = (spent, false);
         }
-        self.native(&client, from_s, to_s, &mut older, &mut queues).await?;
-        self.gauges(&client, from_s, to_s, &mut older, &mut queues).await?;
+        if counters && !raw {
+            self.coarse(&pieces, from_s, to_s, &mut older, &mut queues).await?;
+        }
+        self.native(&pieces, from_s, to_s, &mut older, &mut queues).await;
+        self.gauges(&pieces, from_s, to_s, &mut older, &mut queues).await;
         self.settle(&mut queues, to_s, &mut older);
         (self.progress)(Progress { done_s: to_s - from_s, total_s: to_s - from_s });
         info!(requests = older.requests, samples = older.samples, raw, from_s, to_s, "history read");
@@ -235,10 +320,26 @@ impl Backfill {
             }
             match read {
                 Ok(()) => {}
-                Err(Fault::TooLarge(_) | Fault::Timeout) if span_s > SPAN_MIN_S => {
+                Err(fault) if fault.asks_for_less() && span_s > SPAN_MIN_S => {
                     span_s = (span_s / 2).max(SPAN_MIN_S);
                 }
                 Err(fault) => again(fault, &mut tries).await?,
+            }
+        }
+        self.contradicted(client, from_s, to_s, &walked.tracker).await
+    }
+
+    /// A history in which a metric never was, while the server knows it by other means, is no history.
+    async fn contradicted(&self, client: &Client, from_s: i64, to_s: i64, tracker: &Tracker) -> Result<(), Fault> {
+        let seen = tracker.raw_series_of_slis(self.plan.slis.len());
+        for fetch in self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter) {
+            if fetch.slis.iter().any(|&sli| seen[sli] > 0) {
+                continue;
+            }
+            let step_s = ((to_s - from_s) / MOMENTS).max(60);
+            let answer = client.query_range(&request::count(&fetch.expr, &[]), from_s + step_s, to_s, step_s).await;
+            if answer.is_ok_and(|answer| !answer.series.is_empty()) {
+                return Err(Fault::NotAnAnswer(format!("remote read knows nothing of {}, and queries do", fetch.expr)));
             }
         }
         Ok(())
@@ -284,15 +385,9 @@ impl Backfill {
         Ok(())
     }
 
-    /// Native histograms at the ends of slices, and up to the values the polls began with.
-    async fn native(
-        &self,
-        client: &Client,
-        from_s: i64,
-        to_s: i64,
-        older: &mut Older,
-        queues: &mut QueueBook,
-    ) -> Result<(), Fault> {
+    /// Native histograms at the ends of slices, and up to the values the polls began with. A stretch that cannot be read
+    /// is left out, and said.
+    async fn native(&self, pieces: &Pieces, from_s: i64, to_s: i64, older: &mut Older, queues: &mut QueueBook) {
         let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Native).collect();
         let resolution_s = self.options.resolution_s;
         let tracker = Tracker::new(resolution_s);
@@ -303,10 +398,17 @@ impl Backfill {
             let end_s = if newer { to_s + JOINED_S } else { to_s.min(walked.at_s + POINTS_MAX * resolution_s) };
             let mut series = Vec::new();
             for fetch in &fetches {
-                older.requests += 1;
                 let start_s = walked.at_s + resolution_s;
-                let answer = retried(|| client.query_range(&fetch.expr, start_s, end_s, resolution_s)).await?;
-                series.extend(fetch.as_counters(older.take(answer)));
+                match pieces.range(&fetch.expr, start_s, end_s, resolution_s).await {
+                    Ok(read) => {
+                        let (rows, since) = older.take(read);
+                        series.extend(fetch.as_counters(rows));
+                        if let Some((since_s, fault)) = since {
+                            older.fall_short(&slis_of(&[fetch]), Some(since_s), &fault);
+                        }
+                    }
+                    Err(fault) => older.fall_short(&slis_of(&[fetch]), Some(end_s), &fault),
+                }
             }
             if newer {
                 let joined = self.walk(&mut walked, &self.starts.join(series), end_s);
@@ -316,7 +418,6 @@ impl Backfill {
             }
             walked.at_s = end_s;
         }
-        Ok(())
     }
 
     fn walk(&self, walked: &mut Walked<'_>, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
@@ -349,10 +450,11 @@ impl Backfill {
         }
     }
 
-    /// Coarse history: the newest days in steps of five minutes first, then hours.
+    /// Coarse history: the newest days in steps of five minutes first, then hours. Requests that only count together are
+    /// used from where on all of them were read; those that fail leave the others alone.
     async fn coarse(
         &self,
-        client: &Client,
+        pieces: &Pieces,
         from_s: i64,
         to_s: i64,
         older: &mut Older,
@@ -361,33 +463,69 @@ impl Backfill {
         let five_from = from_s.max((to_s - FIVE_MINUTES_FOR_S).div_euclid(3600) * 3600);
         let mut harvests = Vec::new();
         let mut fanout = self.fanout.clone();
-        let overlap_s = if tiles_by_itself(client, to_s).await { 0 } else { self.scrape_s };
+        let tiling = Tiling::of(&self.client, to_s, self.scrape_s).await;
+        let counters = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).count();
         for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
             if from >= to {
                 continue;
             }
-            let window_s = span_s + overlap_s;
-            let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).collect();
-            older.requests += fetches.len();
-            let asked: Vec<_> = fetches
-                .iter()
-                .map(|fetch| {
-                    let expr = request::increases(&fetch.expr, &fetch.keep, window_s);
-                    let client = client.clone();
-                    async move { retried(|| client.query_range(&expr, from + span_s, to, span_s)).await }
-                })
-                .collect();
-            let answers: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
-            let taken = fetches.into_iter().zip(answers).map(|(fetch, answer)| Ok((fetch, older.take(answer?))));
-            let answers = taken.collect::<Result<Vec<_>, Fault>>()?;
-            let scale = span_s as f64 / window_s as f64;
-            let rows: Vec<(&Fetch, &[RawSeries])> =
-                answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
-            for (fetch, rows) in &rows {
-                grid::meet(&self.plan, &mut fanout, fetch, rows);
+            let window_ms = tiling.window_ms(span_s);
+            for group in self.plan.groups() {
+                let fetches: Vec<&Fetch> = group.iter().map(|&i| &self.plan.fetches[i]).collect();
+                // What is not there from `to` on is not there before it.
+                let gone = fetches.iter().flat_map(|fetch| &fetch.slis).all(|sli| older.short.contains_key(sli));
+                if gone || fetches.iter().any(|fetch| fetch.ask != Ask::Counter) {
+                    continue;
+                }
+                let asked: Vec<_> = fetches
+                    .iter()
+                    .map(|fetch| {
+                        let expr = request::increases(&fetch.expr, &fetch.keep, window_ms);
+                        async move { pieces.range(&expr, from + span_s, to, span_s).await }
+                    })
+                    .collect();
+                let read: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
+                let mut rows: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
+                let mut since: Option<(i64, Fault)> = None;
+                let mut failed: Option<Fault> = None;
+                for (&fetch, read) in fetches.iter().zip(read) {
+                    match read {
+                        Ok(read) => {
+                            let (series, from) = older.take(read);
+                            since = since.into_iter().chain(from).max_by_key(|&(since_s, _)| since_s);
+                            rows.push((fetch, series));
+                        }
+                        Err(fault) => failed = Some(fault),
+                    }
+                }
+                let slis = slis_of(&fetches);
+                if let Some(fault) = failed {
+                    let newer_s = (to < to_s).then_some(to);
+                    if newer_s.is_none() && slis.len() == self.plan.slis.len() {
+                        return Err(fault);
+                    }
+                    older.fall_short(&slis, newer_s, &fault);
+                    continue;
+                }
+                if let Some((since_s, fault)) = since {
+                    // A value stands at the end of its span.
+                    older.fall_short(&slis, Some(since_s - span_s), &fault);
+                    rows.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
+                }
+                let rows: Vec<(&Fetch, &[RawSeries])> =
+                    rows.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+                for (fetch, rows) in &rows {
+                    grid::meet(&self.plan, &mut fanout, fetch, rows);
+                }
+                harvests.push((span_s, grid::coarse(&self.plan, &fanout, &rows, span_s, tiling.scale(span_s))));
             }
-            harvests.push((span_s, grid::coarse(&self.plan, &fanout, &rows, span_s, scale)));
             (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
+        }
+        if counters > 0
+            && harvests.is_empty()
+            && let Some(short) = older.short.values().next()
+        {
+            return Err(short.fault.clone());
         }
         for (span_s, harvest) in harvests.into_iter().rev() {
             for mut series in harvest {
@@ -403,15 +541,9 @@ impl Backfill {
         Ok(())
     }
 
-    /// Gauges on the slice grid, in as few requests as the limit on points allows.
-    async fn gauges(
-        &self,
-        client: &Client,
-        from_s: i64,
-        to_s: i64,
-        older: &mut Older,
-        queues: &mut QueueBook,
-    ) -> Result<(), Fault> {
+    /// Gauges on the slice grid, in as few requests as the limit on points allows. A stretch that cannot be read is left
+    /// out, and said.
+    async fn gauges(&self, pieces: &Pieces, from_s: i64, to_s: i64, older: &mut Older, queues: &mut QueueBook) {
         let resolution = self.options.resolution_s;
         let mut fanout = self.fanout.clone();
         for group in self.plan.groups() {
@@ -426,13 +558,22 @@ impl Backfill {
             while at < to_s {
                 let end = to_s.min(at + POINTS_MAX * resolution);
                 let mut answers: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
+                let mut since: Option<(i64, Fault)> = None;
                 for fetch in &fetches {
-                    older.requests += 1;
                     let (expr, start) = (fetch.on_grid(resolution), at + (1 - fetch.context) * resolution);
-                    let answer = retried(|| client.query_range(&expr, start, end, resolution)).await?;
-                    let rows = older.take(answer);
-                    grid::meet(&self.plan, &mut fanout, fetch, &rows);
-                    answers.push((fetch, rows));
+                    match pieces.range(&expr, start, end, resolution).await {
+                        Ok(read) => {
+                            let (rows, from) = older.take(read);
+                            since = since.into_iter().chain(from).max_by_key(|&(since_s, _)| since_s);
+                            grid::meet(&self.plan, &mut fanout, fetch, &rows);
+                            answers.push((fetch, rows));
+                        }
+                        Err(fault) => since = Some((end + resolution, fault)),
+                    }
+                }
+                if let Some((since_s, fault)) = since {
+                    older.fall_short(&slis_of(&fetches), Some(since_s - resolution), &fault);
+                    answers.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
                 }
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
@@ -446,14 +587,15 @@ impl Backfill {
                 at = end;
             }
         }
-        Ok(())
     }
 }
 
-/// Whether `increase` of this server looks at the sample before its window, as MetricsQL does: then windows tile as they
-/// are, and scaling them would be wrong. Only MetricsQL knows `now()`.
-pub(in crate::prometheus) async fn tiles_by_itself(client: &Client, at_s: i64) -> bool {
-    client.query("now()", at_s).await.is_ok()
+/// Takes out what is older than `since_s`.
+fn cut(rows: &mut [RawSeries], since_s: i64) {
+    for row in rows {
+        let newer = row.samples.iter().filter(|&(at_ms, _)| at_ms >= since_s * 1000).collect();
+        row.samples = Samples::new(newer);
+    }
 }
 
 /// How far raw history was walked.
@@ -468,27 +610,4 @@ struct Walked<'a> {
 
 fn samples(series: &[RawSeries]) -> usize {
     series.iter().map(|series| series.samples.len()).sum()
-}
-
-/// Tries again what may pass.
-async fn retried<T, F: Future<Output = Result<T, Fault>>>(request: impl Fn() -> F) -> Result<T, Fault> {
-    let mut tries = 0;
-    loop {
-        match request().await {
-            Err(fault) => again(fault, &mut tries).await?,
-            done => return done,
-        }
-    }
-}
-
-/// Waits before another try, if the fault may pass (a connection, a busy server) and there were not too many. What is
-/// too large or refused stays so.
-async fn again(fault: Fault, tries: &mut u32) -> Result<(), Fault> {
-    if !matches!(fault, Fault::Unreachable(_) | Fault::Status(500.., _)) || *tries >= RETRIES {
-        return Err(fault);
-    }
-    *tries += 1;
-    warn!(%fault, tries, "history request failed; trying again");
-    tokio::time::sleep(RETRY_AFTER * *tries).await;
-    Ok(())
 }

@@ -51,16 +51,20 @@ impl Chunk {
     /// # Errors
     /// Bytes that are no such chunk.
     pub fn decode(&self, mut sample: impl FnMut(i64, f64, Option<i64>)) -> Result<(), Fault> {
+        let (mut last_ms, mut in_order) = (i64::MIN, true);
         let mut sample = |at_ms: i64, value: f64, start_ms: Option<i64>| {
-            if value.to_bits() != xor2::STALE {
+            // Bytes of another encoding may well be read as samples, but not as those that the chunk says it holds.
+            in_order &= at_ms > last_ms && (self.min_time_ms..=self.max_time_ms).contains(&at_ms);
+            last_ms = at_ms;
+            if in_order && value.to_bits() != xor2::STALE {
                 sample(at_ms, value, start_ms);
             }
         };
         let read = match self.encoding {
             Encoding::Xor => xor::decode(&self.data, |at_ms, value| sample(at_ms, value, None)),
-            Encoding::Xor2 => xor2::decode(&self.data, sample),
+            Encoding::Xor2 => xor2::decode(&self.data, &mut sample),
         };
-        read.ok_or_else(|| Fault::NotAnAnswer("remote read: a chunk is damaged".into()))
+        read.filter(|()| in_order).ok_or_else(|| Fault::NotAnAnswer("remote read: a chunk is damaged".into()))
     }
 }
 
@@ -74,6 +78,23 @@ mod tests {
         assert_eq!(of(&[1, 4]), [Ok(Some(Encoding::Xor)), Ok(Some(Encoding::Xor2))]);
         assert!(of(&[2, 3, 5, 6]).iter().all(|read| *read == Ok(None)));
         assert!(of(&[0, 7, 8, 100, -1]).iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn bytes_of_another_encoding_are_a_fault() {
+        use crate::demo::prometheus::chunk::{xor, xor2};
+        for seed in 0..200i64 {
+            let at = |i: i64| 1_700_000_000_000 + seed * 977 + i * 30_000 + (i * seed) % 7;
+            let samples: Vec<(i64, f64)> = (0..50 + seed % 70).map(|i| (at(i), (i * i * seed) as f64)).collect();
+            let with_starts: Vec<_> = samples.iter().map(|&(at_ms, value)| (at(0) - 5_000, at_ms, value)).collect();
+            let max_time_ms = samples.last().expect("samples").0;
+            let chunk = |encoding, data| Chunk { min_time_ms: at(0), max_time_ms, encoding, data };
+            let read = |chunk: Chunk| chunk.decode(|_, _, _| ());
+            assert_eq!(read(chunk(Encoding::Xor, xor(&samples))), Ok(()));
+            assert_eq!(read(chunk(Encoding::Xor2, xor2(&with_starts))), Ok(()));
+            assert!(read(chunk(Encoding::Xor2, xor(&samples))).is_err(), "{seed}");
+            assert!(read(chunk(Encoding::Xor, xor2(&with_starts))).is_err(), "{seed}");
+        }
     }
 
     #[test]

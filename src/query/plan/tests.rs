@@ -144,7 +144,7 @@ fn rates_are_read_together_and_what_is_no_promql_is_refused() {
     };
     let good = plan(vec![spec("a", "x", query("sum(rate(e[slice]))", Some("sum(rate(t[slice]))")))]);
     assert_eq!(good.groups(), [vec![0, 1]]);
-    assert_eq!(good.fetches[0].on_grid(30), "sum(rate(e[120s]))");
+    assert_eq!(good.fetches[0].on_grid(30), "sum(rate(e[150s]))");
     let remark = &good.notes["a-x"][0];
     assert!(remark.starts_with("approximate: its query cannot be read as counters"), "{remark}");
     for bad in ["sum(rate(e[slice])", "m[slice]", "\"text\"", &"(".repeat(20_000)] {

@@ -5,8 +5,9 @@
 /// Stands in foreign queries where the range goes.
 pub const SLICE: &str = "[slice]";
 
-/// Shortest range of a foreign query, seconds: two scrapes of a minute. A shorter one would find one sample, and no rate.
-pub const FOREIGN_RANGE_MIN_S: i64 = 120;
+/// Shortest range of a foreign query, seconds: two scrapes of a minute, and room for one that is late. A shorter one would
+/// find one sample, and no rate: from 3.0 on two minutes hold exactly two.
+pub const FOREIGN_RANGE_MIN_S: i64 = 150;
 
 /// The range of foreign queries, seconds.
 pub fn foreign_range_s(resolution_s: i64) -> i64 {
@@ -51,10 +52,17 @@ pub fn increments(selector: &str, keep: &[String], slice_s: i64) -> String {
     )
 }
 
-/// Increases over `window_s` seconds, summed: extrapolated by the server, so only for history and looks back.
-pub fn increases(selector: &str, keep: &[String], window_s: i64) -> String {
-    format!("sum by ({}) (increase({selector}[{window_s}s]))", keep.join(", "))
+/// Increases over `window_ms` milliseconds, summed: extrapolated by the server, so only for history and looks back.
+pub fn increases(selector: &str, keep: &[String], window_ms: i64) -> String {
+    let window = if window_ms % 1000 == 0 { format!("{}s", window_ms / 1000) } else { format!("{window_ms}ms") };
+    format!("sum by ({}) (increase({selector}[{window}]))", keep.join(", "))
 }
+
+/// What only MetricsQL answers.
+pub const KNOWN_TO_METRICSQL: &str = "now()";
+
+/// Asked at a whole minute: 2 where windows are closed at both ends (Prometheus up to 2.x), 1 where they are left-open.
+pub const POINTS_OF_A_MINUTE: &str = "count_over_time(vector(1)[1m:1m])";
 
 /// How many series there are now, by the labels `keep`.
 pub fn count(expr: &str, keep: &[String]) -> String {
@@ -81,6 +89,6 @@ mod tests {
     fn a_foreign_query_gets_a_range_of_two_scrapes_wherever_it_leaves_room_for_one() {
         assert_eq!(over_range(r#"sum(rate(m{a="[slice]"}[slice]))"#, 120), r#"sum(rate(m{a="[slice]"}[120s]))"#);
         assert_eq!(over_range(r#"x{a="\"[slice]"}[slice]"#, 240), r#"x{a="\"[slice]"}[240s]"#);
-        assert_eq!((foreign_range_s(30), foreign_range_s(60)), (120, 240));
+        assert_eq!((foreign_range_s(30), foreign_range_s(60)), (150, 240));
     }
 }

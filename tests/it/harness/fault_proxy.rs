@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::chunks;
 use super::parts::{self, Server, http};
 use super::receiver::cut_body;
 
@@ -54,6 +55,14 @@ pub enum Fault {
     NoRemoteRead,
     /// Queries that hold this text are refused (422).
     Refuse(&'static str),
+    /// Chunks of remote read are said to be of this encoding.
+    Encoding(i32),
+    /// Remote read finds nothing that is older than this moment, seconds, and says that all is well.
+    Forgetful(i64),
+    /// There is no remote read, and no range query may be longer than this, seconds.
+    Longest(i64),
+    /// There is no remote read, and no range query may begin before this moment, seconds.
+    LooksBackTo(i64),
 }
 
 /// What went through so far.
@@ -138,11 +147,19 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
             return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], body)
                 .into_response();
         }
-        Fault::NoRemoteRead if path == "/api/v1/read" => return StatusCode::NOT_FOUND.into_response(),
         Fault::Refuse(text) if body.windows(text.len()).any(|part| part == text.as_bytes()) => {
             let body = r#"{"status":"error","errorType":"execution","error":"on purpose"}"#;
             return (StatusCode::UNPROCESSABLE_ENTITY, [(header::CONTENT_TYPE, "application/json")], body)
                 .into_response();
+        }
+        Fault::NoRemoteRead | Fault::Longest(_) | Fault::LooksBackTo(_) if path == "/api/v1/read" => {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        Fault::Longest(longest_s) if length_s(&body).is_some_and(|(from_s, to_s)| to_s - from_s > longest_s) => {
+            return too_long(longest_s);
+        }
+        Fault::LooksBackTo(oldest_s) if length_s(&body).is_some_and(|(from_s, _)| from_s < oldest_s) => {
+            return too_long(oldest_s);
         }
         _ => {}
     }
@@ -152,6 +169,13 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
     };
     let body = if is_query(&path) { counted(&shared, answer.body) } else { answer.body };
     let body = match fault {
+        Fault::Encoding(number) if path == "/api/v1/read" => chunks::rewritten(&body, |_, chunk| {
+            chunk.encoding = number;
+            true
+        }),
+        Fault::Forgetful(oldest_s) if path == "/api/v1/read" => {
+            chunks::rewritten(&body, |_, chunk| chunk.min_time_ms >= oldest_s * 1000)
+        }
         Fault::NotANumber => replaced(&body, |series| set_values(series, "NaN")),
         Fault::Infinite => replaced(&body, |series| set_values(series, "+Inf")),
         Fault::Shrunken => replaced(&body, |series| {
@@ -182,6 +206,22 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
         _ => response.body(Body::from(body)),
     };
     response.expect("these parts make a response")
+}
+
+/// The ends of a range query, seconds.
+fn length_s(form: &[u8]) -> Option<(i64, i64)> {
+    let form = format!("http://form/?{}", String::from_utf8_lossy(form));
+    let form = reqwest::Url::parse(&form).ok()?;
+    let of = |name: &str| form.query_pairs().find(|(key, _)| key == name)?.1.parse::<f64>().ok();
+    Some((of("start")? as i64, of("end")? as i64))
+}
+
+/// A refusal in the words of a Mimir.
+fn too_long(limit_s: i64) -> Response {
+    let body = format!(
+        r#"{{"status":"error","errorType":"bad_data","error":"the total query time range exceeds the limit (limit: {limit_s}s) (err-mimir-max-total-query-length)"}}"#
+    );
+    (StatusCode::UNPROCESSABLE_ENTITY, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 struct Upstream {

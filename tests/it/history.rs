@@ -1,0 +1,158 @@
+//! History as servers offer it, and as they do not: whatever the encoding, the version and the limits, a cold start
+//! comes to what happened, or says how far back it knows.
+
+use std::sync::Arc;
+
+use slowburn::clock::Clock;
+use slowburn::demo::count::{Count, Shape, Timeline, Traffic};
+use slowburn::demo::prometheus::{Behaviour, Generation, serve_as};
+use slowburn::demo::scenario::{Pod, Scenario};
+use slowburn::engine::status::{DataState, SloState};
+use slowburn::engine::{SeriesStatus, Snapshot};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::daemon::{Driven, options};
+use crate::fleet::REQUESTS;
+use crate::harness::fault_proxy::{Fault, FaultProxy};
+
+/// On the grid of slices, of five minutes and of hours.
+const END: i64 = 1_790_002_800;
+const HOUR: i64 = 3600;
+const DAY: i64 = 86_400;
+
+/// Two pods that are scraped exactly on the grid, one of which restarts; a third of the requests fail in the last 40
+/// minutes.
+fn scenario() -> Scenario {
+    let mut scenario = Scenario::new();
+    for n in 0..2 {
+        let pod = Pod::new("shop", &format!("shop-{n}:80"), 0, END - 9 * DAY);
+        let restarts = (1..5).filter(|_| n == 1).map(|day| END - day * DAY + 1234);
+        let pod = scenario.pod(pod.restarts(restarts));
+        let all = Count::of(Traffic { rate: 4.0, shape: Shape::Flat, wobble: Some(n), origin: END - 9 * DAY });
+        let bad = all.part(&Timeline::new(0.0004).during(END - 2400, END + HOUR, 0.33));
+        scenario.counter(pod, REQUESTS, &[("code", "200")], &all.without(&bad));
+        scenario.counter(pod, REQUESTS, &[("code", "500")], &bad);
+        scenario.truth_of("shop", pod, &all, &bad);
+    }
+    scenario
+}
+
+fn rules() -> Vec<(&'static str, String)> {
+    let text = format!(
+        "name: shop\nowner: team\nslo:\n  availability:\n    objective: 99.9\n    window: 7d\n    \
+         sli: {{total: '{REQUESTS}{{job=\"shop\"}}', bad: '{REQUESTS}{{job=\"shop\",code=~\"5..\"}}'}}\n"
+    );
+    vec![("shop.yaml", text)]
+}
+
+/// A simulated Prometheus that stands at [`END`], behind a proxy.
+async fn prometheus(behaviour: Behaviour, scenario: Scenario) -> (FaultProxy, DropGuard) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+    let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
+    let stop = CancellationToken::new();
+    let scenario = watch::channel(Arc::new(scenario)).1;
+    tokio::spawn(serve_as(behaviour, listener, scenario, Clock::scaled(END * 1000, 0.0), stop.clone()));
+    (FaultProxy::start(&url).await, stop.drop_guard())
+}
+
+fn speaking(generation: Generation, remote_read: bool) -> Behaviour {
+    Behaviour { generation, remote_read, ..Behaviour::default() }
+}
+
+/// A daemon that starts cold at [`END`]: what it publishes when older history has been joined and evaluated.
+async fn cold_start(url: &str) -> Arc<Snapshot> {
+    let mut driven = Driven::new(options(url, &rules(), None));
+    driven.tick(END - 30).await;
+    driven.tick(END).await
+}
+
+fn series(snapshot: &Snapshot) -> &SeriesStatus {
+    &snapshot.slos[0].series[0]
+}
+
+/// Total and bad of the seven days.
+fn counts(snapshot: &Snapshot) -> (u64, u64) {
+    let window = &series(snapshot).window;
+    (window.total, window.bad)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seven_days_come_to_the_same_in_every_encoding_and_kind_of_window() {
+    // What the scrape at the end of the last slice shows is booked in the slice that begins there.
+    let truth = scenario().truth("shop", END - 7 * DAY - 30, END - 30).expect("it is known");
+    let mut table = Vec::new();
+    for (generation, remote_read) in [
+        (Generation::V2_42, true),
+        (Generation::V3_5, true),
+        (Generation::V3_14, true),
+        (Generation::V2_42, false),
+        (Generation::V3_5, false),
+    ] {
+        let (proxy, _stop) = prometheus(speaking(generation, remote_read), scenario()).await;
+        let snapshot = cold_start(&proxy.url()).await;
+        let (total, bad) = counts(&snapshot);
+        println!("{} remote read {remote_read}: {bad} of {total}; truth {truth:?}", generation.version());
+        table.push((total, bad));
+        let off = |seen: u64, truth: u64| (seen as f64 / truth as f64 - 1.0).abs();
+        assert!(off(total, truth.seen_total) < 0.0005 && off(bad, truth.seen_bad) < 0.003, "{generation:?}");
+        assert_eq!(series(&snapshot).data.state, DataState::Fresh, "{generation:?}");
+    }
+    assert!(table[0] == table[1] && table[1] == table[2], "raw samples are raw samples: {table:?}");
+    assert_eq!(table[3], table[4], "closed or left-open, a sample on the border counts once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_cannot_be_read_is_asked_for_in_another_way() {
+    let (proxy, _stop) = prometheus(speaking(Generation::V2_42, true), scenario()).await;
+    let plain = cold_start(&proxy.url()).await;
+    assert_eq!(series(&plain).state, SloState::FastBurn);
+    let faults = [
+        // XOR under the name of XOR2, of a histogram, and of something that nobody knows yet.
+        Fault::Encoding(4),
+        Fault::Encoding(3),
+        Fault::Encoding(9),
+        // All is well, and there is nothing: at all, or of all but the last hours.
+        Fault::Forgetful(END + DAY),
+        Fault::Forgetful(END - 7 * HOUR),
+    ];
+    for fault in faults {
+        proxy.set(fault);
+        let snapshot = cold_start(&proxy.url()).await;
+        println!("{fault:?}: {:?} {:?}", series(&snapshot).state, counts(&snapshot));
+        assert_eq!(series(&snapshot).state, SloState::FastBurn, "{fault:?}");
+        let ((total, bad), (of_total, of_bad)) = (counts(&snapshot), counts(&plain));
+        assert!(total.abs_diff(of_total) < of_total / 500 && bad.abs_diff(of_bad) < of_bad / 100, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_refuses_long_queries_is_asked_in_pieces() {
+    let (proxy, _stop) = prometheus(speaking(Generation::V3_5, false), scenario()).await;
+    let whole = counts(&*cold_start(&proxy.url()).await);
+    for longest_s in [3 * DAY, 20 * HOUR, 2 * HOUR] {
+        proxy.set(Fault::Longest(longest_s));
+        let snapshot = cold_start(&proxy.url()).await;
+        assert_eq!(counts(&snapshot), whole, "{longest_s}");
+        assert_eq!(series(&snapshot).data.state, DataState::Fresh);
+        assert!(snapshot.slos[0].notes.is_empty(), "{:?}", snapshot.slos[0].notes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_looks_back_no_further_gives_what_it_has_and_it_is_said() {
+    let (proxy, _stop) = prometheus(speaking(Generation::V3_5, false), scenario()).await;
+    for days in [2, 5] {
+        proxy.set(Fault::LooksBackTo(END - days * DAY));
+        let snapshot = cold_start(&proxy.url()).await;
+        let truth = scenario().truth("shop", END - days * DAY, END).expect("it is known");
+        let (total, bad) = counts(&snapshot);
+        println!("{days} days: {bad} of {total}; truth {truth:?}");
+        // The first hour that was asked for ends where the store begins; a piece of an hour may be missing.
+        assert!(total.abs_diff(truth.seen_total) < 8 * 3600 + 2000, "{days}: {total}");
+        assert!(bad <= truth.bad + 5, "{days}: {bad}");
+        assert_eq!(series(&snapshot).data.state, DataState::Fresh, "it is not waited for for ever");
+        let notes = &snapshot.slos[0].notes;
+        assert!(notes.iter().any(|note| note.contains("history goes back")), "{notes:?}");
+    }
+}
