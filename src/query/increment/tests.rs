@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::ledger::WindowSum;
 use crate::engine::{Coverage, Ledger, Slo, Unit};
 use crate::query::Samples;
 use crate::query::plan::{Known, Survey, same_bound};
