@@ -121,6 +121,9 @@ fn explain(preset: &Preset) -> String {
             text += &format!("  experimental: {why}\n");
         }
         text += &measure(&sli.measure, "  ");
+        if let Some(labels) = &sli.labels {
+            text += &format!("  labels     {}\n", labels.join(", "));
+        }
     }
     text += &format!("\nlabels to match on: {}\n", preset.labels.join(", "));
     if !preset.traps.is_empty() {
@@ -207,7 +210,10 @@ mod tests {
         let triton = explain(presets.get("triton").expect("it"));
         assert!(triton.contains("summary_latencies=true"), "{triton}");
         let volcano = explain(presets.get("volcano").expect("it"));
-        assert!(volcano.contains("unit       ms") && volcano.contains("8192 16384\n"), "{volcano}");
+        assert!(
+            volcano.contains("unit       ms") && volcano.contains(" 120000 (unless configured otherwise)\n"),
+            "{volcano}"
+        );
         assert_eq!(cell(presets.get("knative").expect("it"), Family::Latency), "experimental");
     }
 }

@@ -45,6 +45,8 @@ pub struct Preset {
 pub struct PresetSli {
     /// Why this one is not to be relied on yet.
     pub experimental: Option<String>,
+    /// The labels that its series have, where those are not all of the preset's: a match holds for the others.
+    pub labels: Option<Vec<String>>,
     /// What is read.
     pub measure: Measure,
 }
@@ -147,6 +149,9 @@ impl Buckets {
     }
 }
 
+/// Presets under earlier names, which services may still say.
+const RENAMED: [(&str, &str); 1] = [("grpc-go", "grpc")];
+
 /// Presets by name: the compiled-in ones, and the user's own before them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Presets {
@@ -156,7 +161,8 @@ pub struct Presets {
 impl Presets {
     /// The preset of this name.
     pub fn get(&self, name: &str) -> Option<&Preset> {
-        self.own.get(name).or_else(|| BUILT_IN.get(name))
+        let renamed = RENAMED.iter().find(|(earlier, _)| *earlier == name).map(|(_, now)| *now);
+        self.own.get(name).or_else(|| BUILT_IN.get(renamed.unwrap_or(name)))
     }
 
     /// All presets, by name.
@@ -189,31 +195,44 @@ macro_rules! built_in {
 }
 
 built_in!(
+    "agentgateway",
+    "apisix",
+    "bentoml",
+    "dynamo",
     "envoy",
+    "envoy-ai-gateway",
     "fastapi",
     "feast",
     "flink",
     "gateway-inference",
     "gen-ai",
-    "grpc-go",
+    "grpc",
     "haproxy",
     "ingress-nginx",
     "istio",
     "kafka-lag",
     "knative",
+    "kong",
     "kserve",
+    "kube-scheduler",
     "kueue",
+    "kueue-local-queue",
     "last-success",
     "linkerd",
     "litellm",
     "materialize",
     "micrometer",
+    "mlserver",
+    "openllmetry",
     "otel-http",
     "ray-serve",
     "sglang",
+    "smg",
+    "tei",
     "tgi",
     "traefik",
     "triton",
+    "trtllm",
     "vllm",
     "volcano",
 );

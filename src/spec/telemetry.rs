@@ -144,7 +144,10 @@ pub(crate) fn from_preset(
     };
     let missing = || format!("the preset {} does not measure {}", preset.name, indicator.family().as_str());
     let sli = preset.slis.get(&indicator.family()).ok_or_else(missing)?;
-    let mut narrowed = Narrowed { labels: &telemetry.labels, indicator, bound, warnings: Vec::new() };
+    let has = |(name, _): &&(String, String)| sli.labels.as_ref().is_none_or(|known| known.contains(name));
+    let labels: Vec<(String, String)> = telemetry.labels.iter().filter(has).cloned().collect();
+    let mut narrowed = Narrowed { labels: &labels, indicator, bound, warnings: Vec::new() };
+    narrowed.warnings.extend(not_narrowed(preset, indicator, &telemetry.labels, &labels));
     let source = match &sli.measure {
         Measure::Generations(all) => match telemetry.generation {
             Some(name) => {
@@ -162,6 +165,28 @@ pub(crate) fn from_preset(
         narrowed.warnings.push(format!("{} from the preset {} is experimental: {why}", indicator.name(), preset.name));
     }
     Ok(FromPreset { source, warnings: narrowed.warnings })
+}
+
+/// What is said of labels of a match that the series of an SLI do not have: it is not narrowed by them.
+fn not_narrowed(
+    preset: &Preset,
+    indicator: Indicator,
+    all: &[(String, String)],
+    kept: &[(String, String)],
+) -> Option<String> {
+    let left: Vec<String> = all.iter().filter(|label| !kept.contains(label)).map(|(name, _)| name.clone()).collect();
+    if left.is_empty() {
+        return None;
+    }
+    let rest = match kept.is_empty() {
+        true => "so it is judged by all traffic that there is: match the job as well".to_string(),
+        false => {
+            let kept: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+            format!("so it is narrowed by {} alone", kept.join(", "))
+        }
+    };
+    let (name, labels) = (indicator.name(), left.join(", "));
+    Some(format!("{name} of the preset {} has no label {labels}, {rest}", preset.name))
 }
 
 /// A preset narrowed to one service and one bound.

@@ -74,6 +74,7 @@ fn read_slis(at: &At<'_>, report: &mut Report<'_>) -> Option<BTreeMap<Family, Pr
 fn read_sli(at: &At<'_>, family: Family, report: &mut Report<'_>) -> Option<PresetSli> {
     let mut fields = at.map(report)?;
     let experimental = fields.get("experimental").and_then(|at| at.text(report)).map(str::to_string);
+    let labels = fields.get("labels").and_then(|at| sli::label_names(&at, report));
     let measure = match (fields.get("none"), fields.get("generations")) {
         (Some(reason), None) => reason.text(report).map(|text| Measure::None(text.to_string())),
         (None, Some(all)) => read_generations(&all, family, report).map(Measure::Generations),
@@ -84,7 +85,7 @@ fn read_sli(at: &At<'_>, family: Family, report: &mut Report<'_>) -> Option<Pres
         (None, None) => read_measure(&mut fields, family, report),
     };
     fields.finish(report);
-    Some(PresetSli { experimental, measure: measure? })
+    Some(PresetSli { experimental, labels, measure: measure? })
 }
 
 fn read_generations(at: &At<'_>, family: Family, report: &mut Report<'_>) -> Option<Vec<PresetGeneration>> {

@@ -81,8 +81,13 @@ fn means_are_refused_as_quantiles_with_the_flag_that_gives_quantiles() {
 
 #[test]
 fn a_bound_over_the_last_bucket_is_refused_where_buckets_are_fixed() {
-    let (_, text) = service("volcano", "gpu_queue_time_p95_s: 20");
-    assert!(text.contains("has no bucket over 16.384 s") && text.contains("20 s"), "{text}");
+    let (_, text) = service("linkerd", "latency_p95_s: 60");
+    assert!(text.contains("has no bucket over 50 s") && text.contains("60 s"), "{text}");
+    // What a newer version may have is not refused for what an older one had.
+    for (preset, slo) in [("volcano", "gpu_queue_time_p95_s: 60"), ("kueue", "gpu_queue_time_p95_s: 14400")] {
+        let (source, text) = service(preset, slo);
+        assert!(source.is_ok() && text.is_empty(), "{text}");
+    }
     let (source, text) = service("fastapi", "latency_p95_s: 2");
     assert!(source.is_ok() && text.contains("usually has no bucket over 1 s"), "{text}");
 }
@@ -94,4 +99,26 @@ fn a_bound_is_the_bucket_to_the_last_digit() {
         let Ok(crate::spec::SliSource::Histogram { threshold, .. }) = source else { panic!("{text}") };
         assert_eq!(threshold, 12.78340394885894, "{slo}");
     }
+}
+
+#[test]
+fn a_match_holds_for_the_slis_whose_series_have_the_label_and_it_is_said_where_it_does_not() {
+    let text = "name: a\nowner: t\ntelemetry: {preset: feast, match: {feature_view: users, job: feast}}\n\
+                slo: {availability: 99.9, feature_freshness_max_delay_s: 60}\n";
+    let loaded = crate::spec::load_text("a.yaml", text);
+    let source = |id: &str| format!("{:?}", loaded.model.slo(id).expect(id).source);
+    let availability = source("a-availability");
+    assert!(availability.contains("job=") && !availability.contains("feature_view"), "{availability}");
+    let freshness = source("a-feature-freshness");
+    assert!(freshness.contains("feature_view=") && freshness.contains("job="), "{freshness}");
+    let said = loaded.render(false);
+    assert!(said.contains("has no label feature_view, so it is narrowed by job alone"), "{said}");
+    let alone = crate::spec::load_text("a.yaml", &text.replace(", job: feast", "")).render(false);
+    assert!(alone.contains("so it is judged by all traffic that there is: match the job as well"), "{alone}");
+}
+
+#[test]
+fn a_preset_that_was_renamed_is_found_under_its_earlier_name() {
+    let (source, text) = service("grpc-go", "availability: 99.9");
+    assert!(source.is_ok() && text.is_empty(), "{text}");
 }
