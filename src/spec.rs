@@ -20,6 +20,7 @@ mod indicator;
 mod left_out;
 mod load;
 pub mod model;
+mod narrow;
 mod options;
 mod origin;
 pub(crate) mod policy;

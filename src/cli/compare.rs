@@ -13,12 +13,13 @@ use futures_util::{StreamExt, stream};
 
 use super::{Exit, Format, SourceArgs, complain, eval, print_out};
 use crate::engine::status::DataReason;
-use crate::engine::whole::whole;
-use crate::engine::{Ledger, SloSnapshot, Whole};
+use crate::engine::whole::{child, whole};
+use crate::engine::{Labels, Ledger, SloSnapshot, Whole};
 use crate::inspect::compare::cause::{Cause, Explained, Share};
 use crate::inspect::compare::evidence::Case;
 use crate::inspect::compare::recorded::{self, Foreign, Recorded};
 use crate::prometheus::{Client, Fault};
+use crate::query::fanout::OTHER;
 use crate::spec::SloSpec;
 use crate::web::view::Word;
 use report::{Figure, Row, Verdict};
@@ -102,18 +103,18 @@ async fn compared(args: &CompareArgs) -> Result<(i64, Vec<Row>), (Exit, String)>
         .map(|(spec, seen)| {
             let (client, ledger, bar) = (&client, &ledger, &bar);
             async move {
-                let row = row(client, spec, seen, ledger, at_s, args.tolerance).await;
+                let rows = rows(client, spec, seen, ledger, at_s, args.tolerance).await;
                 bar.inc(1);
-                row
+                rows
             }
         })
         .buffered(CONCURRENCY)
-        .collect::<Vec<Result<Row, Fault>>>()
+        .collect::<Vec<Result<Vec<Row>, Fault>>>()
         .await;
     bar.finish_and_clear();
     let url = settings.prometheus.url.unwrap_or_default();
-    let rows = rows.into_iter().collect::<Result<Vec<Row>, Fault>>();
-    Ok((at_s, rows.map_err(|fault| (Exit::Usage, format!("{url}: {fault}")))?))
+    let rows = rows.into_iter().collect::<Result<Vec<Vec<Row>>, Fault>>();
+    Ok((at_s, rows.map_err(|fault| (Exit::Usage, format!("{url}: {fault}")))?.into_iter().flatten().collect()))
 }
 
 /// On a terminal only.
@@ -126,59 +127,103 @@ fn progress(slos: usize) -> indicatif::ProgressBar {
     indicatif::ProgressBar::new(slos as u64).with_style(style)
 }
 
-async fn row(
+/// Most series of one SLO that are compared.
+const CHILDREN_MAX: usize = 50;
+
+/// An SLO, or each of its series where it is grouped over there.
+async fn rows(
     client: &Client,
     spec: &SloSpec,
     seen: &SloSnapshot,
     ledger: &Ledger,
     at_s: i64,
     tolerance: f64,
-) -> Result<Row, Fault> {
+) -> Result<Vec<Row>, Fault> {
     let foreign = Foreign::of(spec).expect("those without a name were left out");
-    let recorded = recorded::read(client, spec, &foreign, at_s).await?;
-    let (own_s, theirs_s) = (spec.slo.window_s, recorded.other_window_s.unwrap_or(spec.slo.window_s));
-    let windows: Vec<i64> = recorded.shorter.iter().map(|(window_s, _)| *window_s).chain([theirs_s]).collect();
-    let Whole { windows, period, remaining, .. } = whole(&spec.slo, ledger, &seen.series, &windows, at_s);
-    let exact: Vec<Option<f64>> = windows.iter().map(|window| window.error_ratio()).collect();
+    let found = recorded::rows(client, &foreign, at_s).await?;
+    let look = Look { client, seen, ledger, at_s, tolerance, found: &found };
+    let has_row = |labels: &&Labels| !labels.is_empty() && labels.iter().all(|(_, value)| value != OTHER);
+    let children: Vec<&Labels> = seen.series.iter().map(|series| &series.labels).filter(has_row).collect();
+    if children.is_empty() || !recorded::is_grouped(&found, &spec.slo.by) {
+        return Ok(vec![look.row(spec, &Labels::new(), foreign).await?]);
+    }
+    let mut rows = Vec::new();
+    for labels in children.iter().take(CHILDREN_MAX) {
+        let own: Vec<(String, String)> =
+            labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let foreign = Foreign { labels: own.clone(), ..foreign.clone() };
+        rows.push(look.row(&spec.narrowed(&own), labels, foreign).await?);
+    }
+    if let (Some(row), true) = (rows.last_mut(), children.len() > CHILDREN_MAX) {
+        row.remarks.push(format!("{} more series of this SLO are not compared", children.len() - CHILDREN_MAX));
+    }
+    Ok(rows)
+}
 
-    let ratio = Figure::ratio(own_s, recorded.ratio, period.error_ratio());
-    let left = Figure::left(own_s, recorded.left, remaining);
-    let verdict = report::verdict(&ratio, &left, tolerance);
-    let mut figures = vec![ratio, left];
-    let shorter = recorded.shorter.iter().zip(&exact);
-    figures.extend(shorter.map(|((window_s, theirs), exact)| Figure::ratio(*window_s, Some(*theirs), *exact)));
+/// What one SLO is looked at with.
+struct Look<'a> {
+    client: &'a Client,
+    seen: &'a SloSnapshot,
+    ledger: &'a Ledger,
+    at_s: i64,
+    tolerance: f64,
+    /// Everything that is recorded under its name.
+    found: &'a recorded::Rows,
+}
 
-    let mut remarks = recorded.remarks.clone();
-    remarks.extend(seen.notes.iter().cloned());
-    let mut explained = Explained::default();
-    if let (Some(theirs), Some(exact_own)) = (recorded.ratio, period.error_ratio()) {
-        // A window longer than any of the SLO's was not read.
-        let over_theirs = exact.last().copied().flatten().filter(|_| theirs_s <= spec.slo.longest_s().max(own_s));
-        if over_theirs.is_none() {
-            let windows = [theirs_s, own_s].map(crate::telemetry::compat::window_name);
-            remarks.push(format!("theirs looks at {}, and only {} were read here", windows[0], windows[1]));
-        }
-        let case = Case {
-            client,
-            spec,
-            foreign: &foreign,
-            recorded: &recorded,
-            theirs,
-            exact: (over_theirs, exact_own),
-            window_s: theirs_s,
-            at_s,
+impl Look<'_> {
+    async fn row(&self, spec: &SloSpec, labels: &Labels, foreign: Foreign) -> Result<Row, Fault> {
+        let Look { client, seen, ledger, at_s, tolerance, found } = *self;
+        let recorded = recorded::read(spec, &foreign, found);
+        let (own_s, theirs_s) = (spec.slo.window_s, recorded.other_window_s.unwrap_or(spec.slo.window_s));
+        let windows: Vec<i64> = recorded.shorter.iter().map(|(window_s, _)| *window_s).chain([theirs_s]).collect();
+        let Whole { windows, period, remaining, .. } = match labels.is_empty() {
+            true => whole(&spec.slo, ledger, &seen.series, &windows, at_s),
+            false => child(&spec.slo, ledger, labels, &seen.series, &windows, at_s),
         };
-        let (found, more) = case.explain().await;
-        explained = found;
-        remarks.extend(more);
-        explained.causes.extend(other_objective(spec, &recorded));
-    } else {
-        remarks.push(no_data(&foreign, &recorded, period.error_ratio(), seen));
+        let exact: Vec<Option<f64>> = windows.iter().map(|window| window.error_ratio()).collect();
+
+        let ratio = Figure::ratio(own_s, recorded.ratio, period.error_ratio());
+        let left = Figure::left(own_s, recorded.left, remaining);
+        let verdict = report::verdict(&ratio, &left, tolerance);
+        let mut figures = vec![ratio, left];
+        let shorter = recorded.shorter.iter().zip(&exact);
+        figures.extend(shorter.map(|((window_s, theirs), exact)| Figure::ratio(*window_s, Some(*theirs), *exact)));
+
+        let mut remarks = recorded.remarks.clone();
+        remarks.extend(seen.notes.iter().cloned());
+        let mut explained = Explained::default();
+        if let (Some(theirs), Some(exact_own)) = (recorded.ratio, period.error_ratio()) {
+            // A window longer than any of the SLO's was not read.
+            let over_theirs = exact.last().copied().flatten().filter(|_| theirs_s <= spec.slo.longest_s().max(own_s));
+            if over_theirs.is_none() {
+                let windows = [theirs_s, own_s].map(crate::telemetry::compat::window_name);
+                remarks.push(format!("theirs looks at {}, and only {} were read here", windows[0], windows[1]));
+            }
+            let case = Case {
+                client,
+                spec,
+                foreign: &foreign,
+                recorded: &recorded,
+                theirs,
+                exact: (over_theirs, exact_own),
+                window_s: theirs_s,
+                at_s,
+            };
+            let (found, more) = case.explain().await;
+            explained = found;
+            remarks.extend(more);
+            explained.causes.extend(other_objective(spec, &recorded));
+        } else {
+            remarks.push(no_data(&foreign, &recorded, period.error_ratio(), seen));
+        }
+        if seen.series.iter().flat_map(|series| &series.budgets).any(|budget| budget.counting_all.is_some()) {
+            remarks.push("exclusions are counted here as everything else: the other tool knows none".into());
+        }
+        let nowhere = found.is_empty();
+        let id = if labels.is_empty() { spec.slo.id.clone() } else { format!("{}{labels}", spec.slo.id) };
+        Ok(Row { id, foreign, verdict, figures, explained, nowhere, remarks })
     }
-    if seen.series.iter().flat_map(|series| &series.budgets).any(|budget| budget.counting_all.is_some()) {
-        remarks.push("exclusions are counted here as everything else: the other tool knows none".into());
-    }
-    Ok(Row { id: spec.slo.id.clone(), foreign, verdict, figures, explained, remarks })
 }
 
 /// Their budget may be that of another promise.
@@ -196,8 +241,16 @@ fn other_objective(spec: &SloSpec, recorded: &Recorded) -> Option<Share> {
 
 /// Which side is not there, and why.
 fn no_data(foreign: &Foreign, recorded: &Recorded, exact: Option<f64>, seen: &SloSnapshot) -> String {
-    let theirs =
-        format!("{} has recorded nothing under the name {} in the last 5 minutes", foreign.tool.as_str(), foreign.name);
+    let theirs = match foreign.labels.is_empty() {
+        true => {
+            format!(
+                "{} has recorded nothing under the name {} in the last 5 minutes",
+                foreign.tool.as_str(),
+                foreign.name
+            )
+        }
+        false => format!("{} has recorded no series of {} with these labels", foreign.tool.as_str(), foreign.name),
+    };
     let reasons = seen.series.iter().map(|series| series.data.reason);
     let reason = reasons.into_iter().find(|reason| *reason != DataReason::None);
     let ours = reason.map_or_else(

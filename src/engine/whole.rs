@@ -104,12 +104,29 @@ impl WholeWindow {
 /// The whole of `slo` at `at` over `windows_s` and its own window. `series` are the statuses of the same moment: they
 /// say whether history is still being read.
 pub fn whole(slo: &Slo, ledger: &Ledger, series: &[SeriesStatus], windows_s: &[i64], at: Seconds) -> Whole {
-    let filling = series.iter().any(|status| status.data.reason == DataReason::Filling);
     // Where the whole is counted as a series of its own, that says more than the children that are left.
     let parts: Vec<&SeriesLedger> = match ledger.get(&slo.id, &Labels::new()) {
         Some(whole) => vec![whole],
         None => ledger.of(&slo.id).map(|(_, series)| series).collect(),
     };
+    sums(slo, &parts, series, windows_s, at)
+}
+
+/// The same of one child of a fan-out.
+pub fn child(
+    slo: &Slo,
+    ledger: &Ledger,
+    labels: &Labels,
+    series: &[SeriesStatus],
+    windows_s: &[i64],
+    at: Seconds,
+) -> Whole {
+    let parts: Vec<&SeriesLedger> = ledger.get(&slo.id, labels).into_iter().collect();
+    sums(slo, &parts, series, windows_s, at)
+}
+
+fn sums(slo: &Slo, parts: &[&SeriesLedger], series: &[SeriesStatus], windows_s: &[i64], at: Seconds) -> Whole {
+    let filling = series.iter().any(|status| status.data.reason == DataReason::Filling);
     let oldest = parts.iter().filter_map(|series| series.oldest()).min();
     let read_from = if filling { oldest.unwrap_or(at) } else { Seconds::MIN };
     let window = |window_s: i64| {

@@ -4,7 +4,7 @@
 //! One query finds out which metrics there are; then a few for each preset that is there, whatever the number of its
 //! workloads. Metrics of very many raw series are not asked about by label: that is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::label::{MatchOp, Matcher};
 
@@ -37,6 +37,8 @@ pub struct Discovered {
     pub presets: usize,
     /// What was not looked at, and why.
     pub remarks: Vec<String>,
+    /// Jobs none of whose metrics a preset knows: the name, and metrics of theirs that look like requests.
+    pub strangers: Vec<(String, Vec<String>)>,
 }
 
 /// One workload: a service to be.
@@ -44,10 +46,9 @@ pub struct Discovered {
 pub struct Workload {
     /// The preset whose metrics it has.
     pub preset: String,
-    /// The label that tells it apart, as the preset calls it.
-    pub label: String,
-    /// The value of that label.
-    pub value: String,
+    /// The labels that tell it apart, as the preset calls them, the main one first: those of its environment (job,
+    /// namespace, cluster) beside it where its value is in several.
+    pub matches: Vec<(String, String)>,
     /// The SLOs that the last day kept.
     pub slos: Vec<ProposedSlo>,
     /// Keys that were left out, and why.
@@ -82,14 +83,63 @@ pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, a
         }
     }
     let mut found = Discovered::default();
+    let mut known_jobs = BTreeSet::new();
     for preset in presets {
-        looker.preset(preset, &mut found).await?;
+        looker.preset(preset, &mut known_jobs, &mut found).await?;
     }
+    found.strangers = looker.strangers(&known_jobs).await?;
     Ok(found)
+}
+
+/// The labels by which rows are told apart: that of the workload, and those of its environment.
+#[derive(Debug, Clone)]
+struct By(Vec<String>);
+
+/// Between the values of several labels in one text.
+const SEPARATOR: char = '\u{1f}';
+
+impl By {
+    fn one(label: &str) -> By {
+        By(vec![label.to_owned()])
+    }
+
+    fn text(&self) -> String {
+        self.0.join(", ")
+    }
+
+    /// The values of a row; `None` where it lacks the first label.
+    fn value(&self, row: &RawSeries) -> Option<String> {
+        let values: Vec<&str> = self.0.iter().map(|label| row.label(label)).collect();
+        (!values[0].is_empty()).then(|| values.join(&SEPARATOR.to_string()))
+    }
+}
+
+/// Labels of an environment, the widest first.
+const ENVIRONMENT: [&str; 3] = ["cluster", "namespace", "job"];
+/// Most jobs without a preset that are named.
+const STRANGERS_MAX: usize = 20;
+
+/// Where a value is: its labels of an environment.
+type Place = BTreeMap<&'static str, String>;
+/// The places of each value of the workload's label.
+type Places = BTreeMap<String, BTreeSet<Place>>;
+
+/// The labels that tell a workload apart; those of its environment only where its value is in several places.
+fn matches_of(label: &str, env: &[&'static str], key: &str, places: &Places) -> Vec<(String, String)> {
+    let mut values = key.split(SEPARATOR);
+    let value = values.next().unwrap_or_default();
+    let mut matches = vec![(label.to_owned(), value.to_owned())];
+    if places.get(value).is_some_and(|of| of.len() > 1) {
+        let named = env.iter().zip(values).filter(|(_, value)| !value.is_empty());
+        matches.extend(named.map(|(name, value)| ((*name).to_owned(), value.to_owned())));
+    }
+    matches
 }
 
 /// A metric whose presence shows that a family can be measured.
 struct Probe<'a> {
+    /// The labels that its series have, where those are not all of the preset's.
+    labels: Option<&'a Vec<String>>,
     family: Family,
     measure: &'a Measure,
     generation: Option<&'a PresetGeneration>,
@@ -104,6 +154,7 @@ fn probes(preset: &Preset) -> Vec<Probe<'_>> {
                 for one in all {
                     let metric = metric_of(&one.measure);
                     probes.extend(metric.map(|metric| Probe {
+                        labels: sli.labels.as_ref(),
                         family,
                         measure: &one.measure,
                         generation: Some(one),
@@ -113,7 +164,13 @@ fn probes(preset: &Preset) -> Vec<Probe<'_>> {
             }
             measure => {
                 let metric = metric_of(measure);
-                probes.extend(metric.map(|metric| Probe { family, measure, generation: None, metric }));
+                probes.extend(metric.map(|metric| Probe {
+                    labels: sli.labels.as_ref(),
+                    family,
+                    measure,
+                    generation: None,
+                    metric,
+                }));
             }
         }
     }
@@ -140,11 +197,22 @@ struct Looker<'a> {
 type ByValue = BTreeMap<String, f64>;
 
 impl Looker<'_> {
-    async fn preset(&self, preset: &Preset, found: &mut Discovered) -> Result<(), Fault> {
+    async fn preset(
+        &self,
+        preset: &Preset,
+        known_jobs: &mut BTreeSet<String>,
+        found: &mut Discovered,
+    ) -> Result<(), Fault> {
         let there: Vec<Probe<'_>> =
             probes(preset).into_iter().filter(|probe| self.series.contains_key(&probe.metric)).collect();
-        let Some(first) = there.first() else { return Ok(()) };
+        if there.is_empty() {
+            return Ok(());
+        }
         found.presets += 1;
+        for probe in &there {
+            let jobs = self.by(&By::one("job"), &format!("count by (job) ({})", probe.metric)).await?;
+            known_jobs.extend(jobs.into_keys());
+        }
         if let Some(large) = there.iter().find(|probe| self.series[&probe.metric] > SERIES_MAX) {
             found.remarks.push(format!(
                 "{}: {} has {} raw series, which are too many to be looked at by label: write telemetry: {{preset: {}, match: ...}}",
@@ -152,22 +220,26 @@ impl Looker<'_> {
             ));
             return Ok(());
         }
-        let Some(label) = self.label(preset, first).await? else {
+        let Some(label) = self.label(preset, &there).await? else {
             found.remarks.push(format!(
                 "{}: {} is there, and has none of the labels that tell workloads apart ({})",
                 preset.name,
-                first.metric,
+                there[0].metric,
                 labels_of(preset).join(", ")
             ));
             return Ok(());
         };
+        let (env, places) = self.environment(&there, &label).await?;
         let mut workloads: BTreeMap<String, Workload> = BTreeMap::new();
         let mut dropped = 0;
-        for probe in &there {
-            let own = own_label(probe, &label);
+        // Those whose series have the label first: the others are matched by the job that the workload has alone.
+        let has = |probe: &&Probe<'_>| probe.labels.is_none_or(|labels| labels.contains(&label));
+        for probe in there.iter().filter(has) {
+            let mut by = By::one(&own_label(probe, &label));
+            by.0.extend(env.iter().map(|name| (*name).to_owned()));
             // What is gone has gained something today, and has nothing to be judged by now.
-            let now = self.by(&own, &format!("count by ({own}) ({})", probe.metric)).await?;
-            for (value, slo) in self.slos(probe, &own).await?.into_iter().filter(|(value, _)| now.contains_key(value)) {
+            let now = self.by(&by, &format!("count by ({}) ({})", by.text(), probe.metric)).await?;
+            for (value, slo) in self.slos(probe, &by).await?.into_iter().filter(|(value, _)| now.contains_key(value)) {
                 let full = workloads.len() >= WORKLOADS_MAX && !workloads.contains_key(&value);
                 if full {
                     dropped += 1;
@@ -175,12 +247,17 @@ impl Looker<'_> {
                 }
                 let workload = workloads.entry(value.clone()).or_insert_with(|| Workload {
                     preset: preset.name.clone(),
-                    label: label.clone(),
-                    value,
+                    matches: matches_of(&label, &env, &value, &places),
                     slos: Vec::new(),
                     left_out: Vec::new(),
                 });
                 workload.take(slo);
+            }
+        }
+        for probe in there.iter().filter(|probe| !has(probe)) {
+            let of_jobs: BTreeMap<String, Slo> = self.slos(probe, &By::one("job")).await?.into_iter().collect();
+            for (value, workload) in &mut workloads {
+                workload.take_by_job(probe.family, &label, value, &places, &of_jobs);
             }
         }
         if dropped > 0 {
@@ -194,58 +271,109 @@ impl Looker<'_> {
         for workload in none {
             let why: Vec<String> = workload.left_out.iter().map(|(key, why)| format!("{key}: {why}")).collect();
             found.remarks.push(format!(
-                "{}: nothing to write for {label}={:?} ({})",
+                "{}: nothing to write for {} ({})",
                 preset.name,
-                workload.value,
+                workload.told_by(),
                 why.join("; ")
             ));
         }
         Ok(())
     }
 
-    /// The label that tells workloads apart here.
-    async fn label(&self, preset: &Preset, probe: &Probe<'_>) -> Result<Option<String>, Fault> {
+    /// The label that tells workloads apart here: the first that series of any family have.
+    async fn label(&self, preset: &Preset, there: &[Probe<'_>]) -> Result<Option<String>, Fault> {
         for label in labels_of(preset) {
-            let own = own_label(probe, &label);
-            if !self.by(&own, &format!("count by ({own}) ({})", probe.metric)).await?.is_empty() {
-                return Ok(Some(label));
+            for probe in there {
+                let own = own_label(probe, &label);
+                if !self.by(&By::one(&own), &format!("count by ({own}) ({})", probe.metric)).await?.is_empty() {
+                    return Ok(Some(label));
+                }
             }
         }
         Ok(None)
+    }
+
+    /// The labels of an environment that some value of `label` has more than one of, and in which each value is.
+    async fn environment(&self, there: &[Probe<'_>], label: &str) -> Result<(Vec<&'static str>, Places), Fault> {
+        let all: Vec<&'static str> = ENVIRONMENT.into_iter().filter(|name| *name != label).collect();
+        let mut places = Places::new();
+        for probe in there {
+            let mut by = By::one(&own_label(probe, label));
+            by.0.extend(all.iter().map(|name| (*name).to_owned()));
+            for key in self.by(&by, &format!("count by ({}) ({})", by.text(), probe.metric)).await?.into_keys() {
+                let mut values = key.split(SEPARATOR).map(str::to_owned);
+                let value = values.next().unwrap_or_default();
+                places.entry(value).or_default().insert(all.iter().copied().zip(values).collect());
+            }
+        }
+        let varies = |name: &&&'static str| {
+            let differs =
+                |of: &BTreeSet<Place>| of.iter().map(|place| place.get(**name)).collect::<BTreeSet<_>>().len() > 1;
+            places.values().any(differs)
+        };
+        let env = all.iter().filter(varies).copied().collect();
+        Ok((env, places))
+    }
+
+    /// Jobs that are scraped and whose metrics no preset knows.
+    async fn strangers(&self, known: &BTreeSet<String>) -> Result<Vec<(String, Vec<String>)>, Fault> {
+        let jobs = self.by(&By::one("job"), "count by (job) (up)").await?;
+        let strangers: Vec<String> = jobs.into_keys().filter(|job| !known.contains(job)).take(STRANGERS_MAX).collect();
+        if strangers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = strangers.iter().map(|job| regex::escape(job).replace('\\', "\\\\")).collect();
+        let query = format!(
+            "count by (job, __name__) ({{__name__=~\".*(request|response|rpc|call|message|query|duration|latency).*_(total|count|bucket)\",job=~\"{}\"}})",
+            names.join("|")
+        );
+        let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for row in self.rows(&query).await? {
+            let name = row.label("__name__");
+            let base = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).unwrap_or(name);
+            // Those of the exporter's own library tell nothing of the service.
+            if !["go_", "process_", "promhttp_", "prometheus_"].iter().any(|own| base.starts_with(own)) {
+                metrics.entry(row.label("job").to_owned()).or_default().insert(base.to_owned());
+            }
+        }
+        let of = |job: String| {
+            let found = metrics.remove(&job).unwrap_or_default();
+            (job, found.into_iter().take(3).collect())
+        };
+        Ok(strangers.into_iter().map(of).collect())
     }
 
     async fn rows(&self, query: &str) -> Result<Vec<RawSeries>, Fault> {
         Ok(self.client.query(query, self.at_s).await?.series)
     }
 
-    /// Numbers of a query by a label; rows without it are left out.
-    async fn by(&self, label: &str, query: &str) -> Result<ByValue, Fault> {
+    /// Numbers of a query by labels; rows without the first one are left out.
+    async fn by(&self, by: &By, query: &str) -> Result<ByValue, Fault> {
         let rows = self.rows(query).await?;
-        let row = |row: &RawSeries| (row.label(label).to_owned(), last(row));
-        Ok(rows.iter().map(row).filter(|(value, number)| !value.is_empty() && number.is_finite()).collect())
+        let row = |row: &RawSeries| Some((by.value(row)?, last(row)));
+        Ok(rows.iter().filter_map(row).filter(|(_, number)| number.is_finite()).collect())
     }
 
     /// What one family comes to, by workload.
-    async fn slos(&self, probe: &Probe<'_>, label: &str) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn slos(&self, probe: &Probe<'_>, by: &By) -> Result<Vec<(String, Slo)>, Fault> {
         let span = if self.series[&probe.metric] > SERIES_OF_A_DAY { "1h" } else { "1d" };
         match probe.measure {
-            Measure::Ratio { total, part } => self.ratio(label, total, part, span).await,
-            Measure::Histogram(times) | Measure::Queue { times, .. } => {
-                self.times(probe.family, label, times, span).await
-            }
-            Measure::Gauge { expr, unit, trust } => self.ages(label, expr, *unit, trust.sentinel_over, span).await,
+            Measure::Ratio { total, part } => self.ratio(by, total, part, span).await,
+            Measure::Histogram(times) | Measure::Queue { times, .. } => self.times(probe.family, by, times, span).await,
+            Measure::Gauge { expr, unit, trust } => self.ages(by, expr, *unit, trust.sentinel_over, span).await,
             Measure::Generations(_) | Measure::None(_) => Ok(Vec::new()),
         }
     }
 
-    async fn ratio(&self, label: &str, total: &str, part: &Part, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn ratio(&self, by: &By, total: &str, part: &Part, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
+        let label = by.text();
         let gained = |selector: &str| format!("sum by ({label}) (increase({selector}[{span}]))");
         let (Part::Bad(text) | Part::Good(text) | Part::Beside(text)) = part;
-        let all = self.by(label, &gained(total)).await?;
-        let parts = self.by(label, &gained(text)).await?;
+        let all = self.by(by, &gained(total)).await?;
+        let parts = self.by(by, &gained(text)).await?;
         let mut unlabelled: BTreeMap<String, String> = BTreeMap::new();
         for name in labels_that_tell(total, text) {
-            let told = self.by(label, &format!("count by ({label}) ({})", having(total, &name))).await?;
+            let told = self.by(by, &format!("count by ({label}) ({})", having(total, &name))).await?;
             let without = all.keys().filter(|value| !told.contains_key(*value));
             unlabelled.extend(without.map(|value| (value.clone(), name.clone())));
         }
@@ -264,15 +392,17 @@ impl Looker<'_> {
         Ok(all.into_iter().map(slo).collect())
     }
 
-    async fn times(&self, family: Family, label: &str, times: &Times, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn times(&self, family: Family, by: &By, times: &Times, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
         let Ok(base) = Selector::parse(&times.histogram) else { return Ok(Vec::new()) };
         let of = |end: &str| base.renamed(format!("{}_{end}", base.metric)).to_string();
-        let all = self.by(label, &format!("sum by ({label}) (increase({}[{span}]))", of("count"))).await?;
+        let label = by.text();
+        let all = self.by(by, &format!("sum by ({label}) (increase({}[{span}]))", of("count"))).await?;
         let rows = self.rows(&format!("sum by ({label}, le) (increase({}[{span}]))", of("bucket"))).await?;
         let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for row in &rows {
-            if let Some(bound) = parse_le(row.label("le")).filter(|bound| bound.is_finite() && *bound > 0.0) {
-                buckets.entry(row.label(label).to_owned()).or_default().push((bound, last(row)));
+            let bound = parse_le(row.label("le")).filter(|bound| bound.is_finite() && *bound > 0.0);
+            if let (Some(bound), Some(value)) = (bound, by.value(row)) {
+                buckets.entry(value).or_default().push((bound, last(row)));
             }
         }
         let slo = |(value, total): (String, f64)| {
@@ -285,15 +415,15 @@ impl Looker<'_> {
 
     async fn ages(
         &self,
-        label: &str,
+        by: &By,
         expr: &str,
         unit: TimeUnit,
         sentinel_over: Option<f64>,
         span: &str,
     ) -> Result<Vec<(String, Slo)>, Fault> {
         let known = sentinel_over.map_or_else(|| expr.to_owned(), |most| format!("({expr}) <= {most}"));
-        let query = format!("max_over_time((max by ({label}) ({known}))[{span}:5m])");
-        let oldest = self.by(label, &query).await?;
+        let query = format!("max_over_time((max by ({}) ({known}))[{span}:5m])", by.text());
+        let oldest = self.by(by, &query).await?;
         Ok(oldest.into_iter().map(|(value, most)| (value, age_of(most / unit.per_second(), span))).collect())
     }
 }
@@ -302,6 +432,47 @@ impl Looker<'_> {
 type Slo = Result<ProposedSlo, (String, String)>;
 
 impl Workload {
+    /// `model_name="llama", namespace="prod"`.
+    pub fn told_by(&self) -> String {
+        let pairs: Vec<String> = self.matches.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        pairs.join(", ")
+    }
+
+    /// Takes an SLO whose series lack the workload's label: by its job, where no other workload has that job.
+    fn take_by_job(
+        &mut self,
+        family: Family,
+        label: &str,
+        key: &str,
+        places: &Places,
+        of_jobs: &BTreeMap<String, Slo>,
+    ) {
+        let value = key.split(SEPARATOR).next().unwrap_or_default();
+        let jobs_of = |value: &str| -> BTreeSet<String> {
+            places.get(value).into_iter().flatten().filter_map(|place| place.get("job").cloned()).collect()
+        };
+        let mine: BTreeSet<String> = match self.matches.iter().find(|(name, _)| name == "job") {
+            Some((_, job)) => [job.clone()].into(),
+            None => jobs_of(value),
+        };
+        let shared = places.keys().any(|other| other != value && !jobs_of(other).is_disjoint(&mine));
+        match (mine.first(), mine.len(), shared) {
+            (Some(job), 1, false) => {
+                let Some(slo) = of_jobs.get(job) else { return };
+                if slo.is_ok() && !self.matches.iter().any(|(name, _)| name == "job") {
+                    self.matches.push(("job".into(), job.clone()));
+                }
+                self.take(slo.clone());
+            }
+            _ => self.take(Err((
+                family.as_str().to_owned(),
+                format!(
+                    "its series have no label {label}, and its job is not its own: a service of its own, matched by job"
+                ),
+            ))),
+        }
+    }
+
     /// Of several generations the first that is there is read.
     fn take(&mut self, slo: Slo) {
         let family = |key: &str| key.split("_p95_").next().unwrap_or_default().to_owned();
@@ -359,7 +530,16 @@ fn availability(total: f64, bad: f64, span: &str) -> Slo {
     }
     let share = (bad / total).clamp(0.0, 1.0);
     let kept = |objective: &&f64| share <= (100.0 - **objective) / 100.0 + 1e-9;
-    let objective = OBJECTIVES.iter().find(kept).unwrap_or(&OBJECTIVES[OBJECTIVES.len() - 1]);
+    let Some(objective) = OBJECTIVES.iter().find(kept) else {
+        let least = shown(OBJECTIVES[OBJECTIVES.len() - 1]);
+        let why = format!(
+            "{} % of about {total:.0} requests of the last {} failed, so not even {least} was kept: are these failures of the \
+             service, or of its clients?",
+            percent(share),
+            lately(span)
+        );
+        return Err((key, why));
+    };
     let because = format!("{} % of about {total:.0} requests of the last {} failed", percent(share), lately(span));
     Ok(ProposedSlo { key, value: shown(*objective), because })
 }
@@ -388,7 +568,12 @@ fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: TimeUnit, s
         true => (format!("{word}_p95_ms"), digits(seconds * 1000.0)),
         false => (format!("{word}_p95_s"), digits(seconds)),
     };
-    let because = format!("a bucket; {} % of the last {} were within it", percent(within / total), lately(span));
+    let near = if value.len() > 7 {
+        format!("about {}; ", shown(readable(value.parse().unwrap_or(bound))))
+    } else {
+        String::new()
+    };
+    let because = format!("{near}a bucket; {} % of the last {} were within it", percent(within / total), lately(span));
     Ok(ProposedSlo { key, value, because })
 }
 
@@ -411,6 +596,13 @@ fn digits(number: f64) -> String {
     format!("{}", if near { rounded } else { number })
 }
 
+/// A number with three digits that count.
+fn readable(number: f64) -> f64 {
+    let digits = 2 - number.abs().max(1e-9).log10().floor() as i32;
+    let scale = 10f64.powi(digits);
+    (number * scale).round() / scale
+}
+
 fn percent(share: f64) -> String {
     shown((share * 100_000.0).round() / 1000.0)
 }
@@ -423,7 +615,8 @@ mod tests {
     fn the_highest_objective_that_was_kept_is_written() {
         let of = |total, bad| availability(total, bad, "1d").expect("requests").value;
         assert_eq!([of(1e6, 0.0), of(1e6, 1000.0), of(1e6, 1001.0), of(1e6, 30_000.0)], ["99.9", "99.9", "99.5", "95"]);
-        assert_eq!(of(100.0, 50.0), "90", "a service that is down gets no objective that it cannot be told of");
+        let (_, why) = availability(100.0, 50.0, "1d").expect_err("an objective that is not kept is none");
+        assert!(why.contains("50 % of about 100 requests") && why.contains("not even 90 was kept"), "{why}");
         let (key, why) = availability(0.0, 0.0, "1h").expect_err("nothing");
         assert_eq!((key.as_str(), why.as_str()), ("availability", "no requests in the last hour"));
     }

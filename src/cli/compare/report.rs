@@ -117,6 +117,8 @@ pub struct Row {
     /// Why they differ.
     #[serde(flatten)]
     pub explained: Explained,
+    /// Nothing at all is recorded under its name.
+    pub nowhere: bool,
     /// What else is to be known.
     pub remarks: Vec<String>,
 }
@@ -148,7 +150,8 @@ pub fn json(at_s: i64, tolerance: f64, rows: &[Row]) -> String {
 /// For people: the numbers side by side, then why.
 pub fn text(rows: &[Row]) -> String {
     let mut table = Table::new(["slo", "figure", "theirs", "exact", "difference", "factor", ""]);
-    for row in rows {
+    let (nowhere, rows): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.nowhere);
+    for row in &rows {
         let mut head = (row.id.clone(), word(row.verdict).to_owned());
         for figure in row.figures.iter().filter(|figure| is_shown(figure, row)) {
             let (id, verdict) = std::mem::take(&mut head);
@@ -161,8 +164,21 @@ pub fn text(rows: &[Row]) -> String {
         true => terminal_size::terminal_size().map_or(LINE_MAX, |(width, _)| usize::from(width.0)),
         false => LINE_MAX,
     };
+    if rows.is_empty() {
+        out.clear();
+    }
+    let width = width.clamp(40, LINE_MAX);
     for row in rows.iter().filter(|row| row.verdict != Verdict::Agree || !row.remarks.is_empty()) {
-        out += &reasons(row, width.clamp(40, LINE_MAX));
+        out += &reasons(row, width);
+    }
+    if !nowhere.is_empty() {
+        let names: Vec<String> = nowhere.iter().map(|row| format!("{} ({})", row.id, row.foreign.name)).collect();
+        let head = match nowhere.len() {
+            1 => "1 SLO is recorded nowhere".to_owned(),
+            several => format!("{several} SLOs are recorded nowhere"),
+        };
+        out += &format!("\n{head}, as there is nothing under these names in the last 5 minutes:\n");
+        out += &paragraph("", "", &names.join(", "), width);
     }
     out
 }

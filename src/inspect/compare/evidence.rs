@@ -14,7 +14,7 @@ use super::gains::{Events, Gains, Walk};
 use super::recorded::{Foreign, Recorded, Tool};
 use crate::engine::Unit;
 use crate::prometheus::{Client, Fault, remote_read};
-use crate::query::promql::{Asked, Selectors, ask};
+use crate::query::promql::{Asked, Counts, Selectors, ask};
 use crate::spec::SloSpec;
 use crate::telemetry::compat::{self, window_name};
 
@@ -193,8 +193,16 @@ impl Case<'_> {
         if let Some(ratio) = every.ratio().filter(|_| counts.len() > both.len()) {
             let missing = counts.len() - both.len();
             let lost = Events { bad: every.bad - weighted.bad, total: every.total - weighted.total };
+            let silent = self.without_errors(&counts, &known, moments).await?;
+            let why = match silent {
+                0 => String::new(),
+                _ if silent == missing => {
+                    "; at none of them had the error query a series, so a division gives no ratio".into()
+                }
+                _ => format!("; at {silent} of them the error query had no series, so a division gives no ratio"),
+            };
             let evidence = format!(
-                "at {missing} of {} moments with traffic no 5-minute ratio was recorded; they hold {}",
+                "at {missing} of {} moments with traffic no 5-minute ratio was recorded{why}; they hold {}",
                 counts.len(),
                 events(lost)
             );
@@ -334,6 +342,22 @@ impl Case<'_> {
             walk.take(&history.span(after_ms - 1, until_ms)?);
         }
         Ok(walk.gains())
+    }
+
+    /// At how many of the moments with traffic and no ratio there was no series of errors either.
+    async fn without_errors(
+        &self,
+        counts: &BTreeMap<i64, Events>,
+        known: &BTreeMap<i64, f64>,
+        moments: Moments,
+    ) -> Result<usize, Fault> {
+        let source = self.spec.source.as_ref().map_err(|why| unasked(why.clone()))?;
+        let Some(selectors) = Selectors::of(source).map_err(unasked)? else { return Ok(0) };
+        if selectors.counts == Counts::Good {
+            return Ok(0);
+        }
+        let errors = self.grid(&format!("sum (rate({}[5m]))", selectors.part), moments).await?;
+        Ok(counts.keys().filter(|at| !known.contains_key(at) && !errors.contains_key(at)).count())
     }
 
     /// The one number an instant query gives.

@@ -41,7 +41,13 @@ pub struct Foreign {
     pub tool: Tool,
     /// Its `sloth_id`, or its `slo` of Pyrra.
     pub name: String,
+    /// The labels of one series, where it is grouped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<(String, String)>,
 }
+
+/// What was recorded under one name: each series with its newest value.
+pub type Rows = Vec<(RawSeries, f64)>;
 
 impl Foreign {
     /// The name of `spec` over there; `None` where it has none in Prometheus.
@@ -55,7 +61,7 @@ impl Foreign {
             }
             OriginFormat::SloGenerator => return None,
         };
-        Some(Foreign { tool, name })
+        Some(Foreign { tool, name, labels: Vec::new() })
     }
 
     /// Everything recorded under this name.
@@ -72,7 +78,8 @@ impl Foreign {
 
     /// One recorded series of Sloth's.
     pub fn sloth_series(&self, name: &str) -> String {
-        let of = vec![Matcher::new(MatchOp::Equal, "sloth_id", &self.name)];
+        let mut of = vec![Matcher::new(MatchOp::Equal, "sloth_id", &self.name)];
+        of.extend(self.labels.iter().map(|(name, value)| Matcher::new(MatchOp::Equal, name, value)));
         Selector { metric: name.to_owned(), matchers: of }.to_string()
     }
 }
@@ -96,18 +103,49 @@ pub struct Recorded {
     pub remarks: Vec<String>,
 }
 
-/// Reads it at `at_s`.
+/// Asks for everything under a name at `at_s`.
 ///
 /// # Errors
 /// When the query is not answered.
-pub async fn read(client: &Client, spec: &SloSpec, foreign: &Foreign, at_s: i64) -> Result<Recorded, Fault> {
+pub async fn rows(client: &Client, foreign: &Foreign, at_s: i64) -> Result<Rows, Fault> {
     let rows = client.query(&foreign.everything()?, at_s).await?.series;
+    let newest = |row: RawSeries| row.samples.iter().last().map(|(_, value)| value).map(|value| (row, value));
+    Ok(rows.into_iter().filter_map(newest).collect())
+}
+
+/// What they say of an SLO, or of the one series of it that `foreign` names.
+pub fn read(spec: &SloSpec, foreign: &Foreign, rows: &Rows) -> Recorded {
+    // What is recorded of the SLO as a whole, such as its objective, has no labels of a series.
+    let fits = |row: &RawSeries| foreign.labels.iter().all(|(name, value)| ["", value].contains(&row.label(name)));
     let rows: Vec<(&RawSeries, f64)> =
-        rows.iter().filter_map(|row| row.samples.iter().last().map(|(_, value)| (row, value))).collect();
-    Ok(match foreign.tool {
+        rows.iter().filter(|(row, _)| fits(row)).map(|(row, value)| (row, *value)).collect();
+    let mut found = match foreign.tool {
         Tool::Sloth => sloth(spec, &rows),
         Tool::Pyrra => pyrra(spec, &rows),
-    })
+    };
+    match found.ratio {
+        Some(ratio) if ratio > 1.0 => {
+            found.remarks.push("their error ratio is over 1: are the error and the total query swapped?".into());
+        }
+        Some(ratio) if ratio < 0.0 => {
+            found.remarks.push("their error ratio is negative: its errors are taken off the wrong way round".into());
+        }
+        _ => {}
+    }
+    found
+}
+
+/// Whether the error ratios that are recorded are told apart by labels of `by`.
+pub fn is_grouped(rows: &Rows, by: &[String]) -> bool {
+    let is_ratio = |row: &RawSeries| {
+        let name = row.label("__name__");
+        name.starts_with(compat::SLOTH_RATIO)
+            || name.contains(":burnrate")
+            || name.contains(":increase")
+            || name.contains(":sum")
+    };
+    let every = by.iter().any(|name| name == crate::engine::EVERY_LABEL);
+    rows.iter().any(|(row, _)| is_ratio(row) && (every || by.iter().any(|name| !row.label(name).is_empty())))
 }
 
 /// The one value under `name`.
@@ -256,6 +294,26 @@ fn stem(metric: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_told_by_its_labels_and_keeps_what_is_recorded_of_the_whole() {
+        let rows = rows(&[
+            ("slo:objective:ratio", &[], 0.999),
+            ("slo:sli_error:ratio_rate30d", &[("cluster", "a")], 0.25),
+            ("slo:sli_error:ratio_rate30d", &[("cluster", "b")], 0.5),
+            ("slo:sli_error:ratio_rate5m", &[("cluster", "b")], 1.5),
+        ]);
+        let of = |cluster: &str| {
+            let labels = vec![("cluster".to_owned(), cluster.to_owned())];
+            read(&ratio(), &Foreign { tool: Tool::Sloth, name: "x".into(), labels }, &rows)
+        };
+        assert_eq!((of("a").ratio, of("b").ratio, of("b").objective), (Some(0.25), Some(0.5), Some(0.999)));
+        assert!(is_grouped(&rows, &["cluster".into()]) && is_grouped(&rows, &["*".into()]));
+        assert!(!is_grouped(&rows, &["zone".into()]));
+        let over = of("b").shorter.first().map(|(_, ratio)| *ratio);
+        assert_eq!(over, Some(1.5));
+    }
+
     use crate::query::Samples;
 
     /// Name, labels, value.
@@ -289,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_selector_is_parsed_promql() {
-        let foreign = Foreign { tool: Tool::Sloth, name: "a\"b".into() };
+        let foreign = Foreign { tool: Tool::Sloth, name: "a\"b".into(), labels: Vec::new() };
         let text = foreign.everything().expect("printable");
         assert!(promql_parser::parser::parse(&text).is_ok(), "{text}");
         assert!(text.contains(r#"sloth_id="a\"b""#), "{text}");

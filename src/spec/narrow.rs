@@ -1,0 +1,71 @@
+//! An SLO narrowed to one of its series: every selector of its source gets the labels of that series.
+//!
+//! For questions about one child of a fan-out. What cannot be parsed again stays as it is.
+
+use super::model::{Generation, Part, SliSource, SloSpec};
+use super::selector;
+
+/// Stands for `[slice]` of a query while it is parsed.
+const SLICE: [&str; 3] = ["[slice]", "[7919s]", "[2h11m59s]"];
+
+fn narrowed(text: &str, labels: &[(String, String)]) -> String {
+    match selector::gauge(&text.replace(SLICE[0], SLICE[1])) {
+        Ok(mut expr) => {
+            selector::narrow(&mut expr, labels);
+            expr.to_string().replace(SLICE[2], SLICE[0])
+        }
+        Err(_) => text.to_string(),
+    }
+}
+
+fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
+    let on = |text: &String| narrowed(text, labels);
+    match of {
+        SliSource::Ratio { total, part } => SliSource::Ratio {
+            total: on(total),
+            part: match part {
+                Part::Bad(bad) => Part::Bad(on(bad)),
+                Part::Good(good) => Part::Good(on(good)),
+                Part::Beside(bad) => Part::Beside(on(bad)),
+            },
+        },
+        SliSource::Histogram { selector, threshold } => {
+            SliSource::Histogram { selector: on(selector), threshold: *threshold }
+        }
+        SliSource::Query { bad, total, why } => {
+            SliSource::Query { bad: on(bad), total: total.as_ref().map(on), why: why.clone() }
+        }
+        SliSource::Generations(all) => {
+            let one = |one: &Generation| Generation { name: one.name.clone(), source: source(&one.source, labels) };
+            SliSource::Generations(all.iter().map(one).collect())
+        }
+        SliSource::Gauge { .. } | SliSource::Queue { .. } => of.clone(),
+    }
+}
+
+impl SloSpec {
+    /// The same SLO of the series with these labels alone.
+    pub fn narrowed(&self, labels: &[(String, String)]) -> SloSpec {
+        let source = self.source.as_ref().map(|of| source(of, labels)).map_err(Clone::clone);
+        SloSpec { source, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::load_text;
+
+    #[test]
+    fn every_selector_of_a_source_gets_the_labels() {
+        let text = "name: a\nowner: t\nslo:\n  custom:\n    - {name: b, objective: 99, by: [job], events: {total: all_total, bad: \
+                    'all_total{code=\"5\"}'}}\n    - {name: c, objective: 99, by: ['*'], query: {bad: 'rate(x[slice])', total: \
+                    'rate(y[slice])'}}\n";
+        let loaded = load_text("a.yaml", text);
+        let of =
+            |id: &str| format!("{:?}", loaded.model.slo(id).expect(id).narrowed(&[("job".into(), "j".into())]).source);
+        let counted = of("a-b");
+        assert_eq!(counted.matches("job=").count(), 2, "{counted}");
+        let query = of("a-c");
+        assert!(query.contains("rate(x{job=\\\"j\\\"}[slice])") && query.contains("rate(y{job="), "{query}");
+    }
+}
