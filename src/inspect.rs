@@ -6,11 +6,13 @@
 //! - [`doctor`]: whether what it finds can be believed;
 //! - [`fit`]: whether an SLO can work there; [`dry_run`]: how the last weeks would have looked;
 //! - [`discover`]: the stacks that presets know, for first service files;
+//! - [`cutover`]: which routes of an Alertmanager match the alerts of an imported SLO before and after;
 //! - [`compare`]: what Sloth or Pyrra recorded beside exact counts, with measured causes of the difference.
 //!
 //! Deliberately absent: printing, exit codes and flags, which are the command's.
 
 pub mod compare;
+pub mod cutover;
 pub mod discover;
 pub mod doctor;
 pub mod dry_run;

@@ -24,6 +24,10 @@ pub struct ImportArgs {
     /// Form of the services
     #[arg(long, value_enum, default_value = "yaml")]
     format: Form,
+    /// An Alertmanager's configuration: says which of its routes, receivers and inhibitions match the alerts of today, and
+    /// which will match Slowburn's
+    #[arg(long, value_name = "FILE")]
+    alertmanager_config: Option<PathBuf>,
     #[command(flatten)]
     flags: ImportFlags,
 }
@@ -80,6 +84,15 @@ pub fn import(args: &ImportArgs) -> Exit {
             complain_of(&format!("{id}: {remark}\n"));
         }
     }
+    if let Some(path) = &args.alertmanager_config {
+        match cutover(path, &loaded) {
+            Ok(text) => complain_of(&text),
+            Err(text) => {
+                complain(&text);
+                return Exit::Usage;
+            }
+        }
+    }
     let read: BTreeSet<&String> = services.iter().flat_map(|service| &service.files).collect();
     let mut said = format!(
         "{} of {} from {}",
@@ -95,6 +108,32 @@ pub fn import(args: &ImportArgs) -> Exit {
     }
     complain(&said);
     if loaded.left_out.is_empty() { Exit::Ok } else { Exit::Findings }
+}
+
+/// Which alerts go elsewhere once Slowburn sends them.
+fn cutover(path: &Path, loaded: &spec::Loaded) -> Result<String, String> {
+    let config = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let found = crate::inspect::cutover::compare(&loaded.model.slos, &config)
+        .map_err(|what| format!("{}: {what}", path.display()))?;
+    let mut table = Table::new(["alert", "receivers today", "receivers after", "inhibitions"]);
+    for one in &found.moved {
+        let list = |names: &[String]| names.join(", ");
+        table.push([one.alert.clone(), list(&one.before), list(&one.after), list(&one.inhibitions)]);
+    }
+    let mut said = format!(
+        "{}: of {}, {} to other receivers or {} inhibited otherwise\n",
+        path.display(),
+        counted(found.alerts, "alert"),
+        if found.moved.len() == 1 { "1 goes".into() } else { format!("{} go", found.moved.len()) },
+        if found.moved.len() == 1 { "is" } else { "are" }
+    );
+    if !found.moved.is_empty() {
+        said += &table.print();
+    }
+    if !found.lost_routes.is_empty() {
+        said += &format!("routes that no alert reaches any more: {}\n", found.lost_routes.join(", "));
+    }
+    Ok(said)
 }
 
 /// What became of each SLO: loaded, and how its events are counted, or left out, and why.

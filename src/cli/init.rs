@@ -46,7 +46,7 @@ pub struct InitArgs {
 /// Looks, writes or prints, and says what was done and what comes next.
 pub async fn init(args: InitArgs) -> Exit {
     match found(&args).await {
-        Ok(found) => tell(&args, &found),
+        Ok((found, presets)) => tell(&args, &found, &presets),
         Err(text) => {
             complain(text.trim_end());
             Exit::Usage
@@ -54,7 +54,7 @@ pub async fn init(args: InitArgs) -> Exit {
     }
 }
 
-async fn found(args: &InitArgs) -> Result<Discovered, String> {
+async fn found(args: &InitArgs) -> Result<(Discovered, spec::Loaded), String> {
     let mut settings = wiring::settings(args.config.as_deref())?;
     settings.prometheus.url = Some(endpoint(&args.prometheus_url)?);
     let at_s = match &args.at {
@@ -72,14 +72,24 @@ async fn found(args: &InitArgs) -> Result<Discovered, String> {
     let client = Client::new(&wiring::client(&settings)?)?;
     let wanted = |name: &str| args.preset.is_empty() || args.preset.iter().any(|own| own == name);
     let presets = presets.all().filter(|preset| wanted(&preset.name));
-    crate::inspect::discover::discover(&client, presets, at_s)
+    let found = crate::inspect::discover::discover(&client, presets, at_s)
         .await
-        .map_err(|fault| format!("{}: {fault}", args.prometheus_url))
+        .map_err(|fault| format!("{}: {fault}", args.prometheus_url))?;
+    // Presets of one's own are needed again to check what is written with them.
+    let own = if args.presets.is_empty() { spec::Loaded::default() } else { spec::load(&args.presets) };
+    Ok((found, own))
 }
 
-fn tell(args: &InitArgs, found: &Discovered) -> Exit {
+fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
     for remark in &found.remarks {
         complain(remark);
+    }
+    for (job, metrics) in &found.strangers {
+        let why = match metrics.is_empty() {
+            true => "nothing there looks like requests".to_owned(),
+            false => format!("it has {}: write an sli: for each SLO, or a preset of your own", metrics.join(", ")),
+        };
+        complain(&format!("left: job {job:?}, whose metrics no preset knows ({why})"));
     }
     if found.workloads.is_empty() {
         complain(&format!(
@@ -107,13 +117,7 @@ fn tell(args: &InitArgs, found: &Discovered) -> Exit {
     let mut table = Table::new(["service", "preset", "match", "SLOs", "file"]);
     for (((name, _), workload), done) in services.iter().zip(&found.workloads).zip(&done) {
         let slos: Vec<&str> = workload.slos.iter().map(|slo| slo.key.as_str()).collect();
-        table.push([
-            name.clone(),
-            workload.preset.clone(),
-            format!("{}={:?}", workload.label, workload.value),
-            slos.join(", "),
-            done.clone(),
-        ]);
+        table.push([name.clone(), workload.preset.clone(), workload.told_by(), slos.join(", "), done.clone()]);
     }
     let next = match &args.out {
         None => format!("next: slowburn init --prometheus-url {} --out slo", args.prometheus_url),
@@ -124,22 +128,41 @@ fn tell(args: &InitArgs, found: &Discovered) -> Exit {
         ),
     };
     drop(write!(std::io::stderr().lock(), "{}", table.print()));
+    match checked(&services, presets) {
+        Some(said) => complain(&format!("check of what was made:\n{}", said.trim_end())),
+        None => complain("check of what was made: nothing to correct"),
+    }
     complain(&format!("{} from {}\n{next}", counted(services.len(), "service"), counted(found.presets, "preset")));
     Exit::Ok
 }
 
-/// Names for the services: the value that tells them apart, with the preset before it where that is not enough.
+/// Names for the services: the value that tells them apart, with the preset before it and its environment behind it where
+/// that is not enough. Which name a workload gets hangs on no order.
 fn named(found: &Discovered) -> impl Iterator<Item = (String, &Workload)> {
-    let mut taken = std::collections::BTreeSet::new();
-    found.workloads.iter().map(move |workload| {
-        let plain = name_of(&workload.value);
-        let long = name_of(&format!("{}-{}", workload.preset, workload.value));
-        let numbered = (2..).map(|n| format!("{long}-{n}"));
-        let mut names = [plain, long.clone()].into_iter().chain(numbered);
-        let name = names.find(|name| !name.is_empty() && !taken.contains(name)).expect("numbers never end");
-        taken.insert(name.clone());
-        (name, workload)
-    })
+    let plain = |workload: &Workload| name_of(&workload.matches[0].1);
+    let long = |workload: &Workload| name_of(&format!("{}-{}", workload.preset, workload.matches[0].1));
+    let whole = |workload: &Workload| {
+        let values: Vec<&str> = workload.matches.iter().map(|(_, value)| value.as_str()).collect();
+        name_of(&format!("{}-{}", workload.preset, values.join("-")))
+    };
+    let forms: [&dyn Fn(&Workload) -> String; 3] = [&plain, &long, &whole];
+    let mut names: Vec<String> = vec![String::new(); found.workloads.len()];
+    for form in forms {
+        let of: Vec<String> = found.workloads.iter().map(form).collect();
+        for (index, name) in of.iter().enumerate() {
+            let alone = of.iter().filter(|other| *other == name).count() == 1 && !names.contains(name);
+            if names[index].is_empty() && !name.is_empty() && alone {
+                names[index].clone_from(name);
+            }
+        }
+    }
+    for (index, workload) in found.workloads.iter().enumerate() {
+        if names[index].is_empty() {
+            let mut numbered = (2..).map(|n| format!("{}-{n}", whole(workload)));
+            names[index] = numbered.find(|name| !names.contains(name)).expect("numbers never end");
+        }
+    }
+    names.into_iter().zip(&found.workloads)
 }
 
 /// A service's name of a label's value.
@@ -157,13 +180,17 @@ fn text(args: &InitArgs, name: &str, workload: &Workload) -> String {
     // A JSON string is a YAML one.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = format!(
-        "# From slowburn init: what the preset {} found for {}={:?}.\n# Objectives and bounds are what was kept lately. Make \
+        "# From slowburn init: what the preset {} found for {}.\n# Objectives and bounds are what was kept lately. Make \
          them what users need.\nname: {name}\n",
-        workload.preset, workload.label, workload.value
+        workload.preset,
+        workload.told_by()
     );
     match &args.owner {
         Some(owner) => out += &format!("owner: {}\n", quoted(owner)),
-        None => out += &format!("owner: team-{name}  # who is told: put the team here\n"),
+        None => {
+            let team = if name.starts_with("team-") { name.to_owned() } else { format!("team-{name}") };
+            out += &format!("owner: {team}  # who is told: put the team here\n");
+        }
     }
     out += "slo:\n";
     for slo in &workload.slos {
@@ -172,12 +199,31 @@ fn text(args: &InitArgs, name: &str, workload: &Workload) -> String {
     for (key, reason) in &workload.left_out {
         out += &format!("  # {key}: {reason}\n");
     }
-    out + &format!(
-        "telemetry: {{preset: {}, match: {{{}: {}}}}}\n",
-        workload.preset,
-        workload.label,
-        quoted(&workload.value)
-    )
+    let matches: Vec<String> =
+        workload.matches.iter().map(|(name, value)| format!("{name}: {}", quoted(value))).collect();
+    out += &format!("telemetry: {{preset: {}, match: {{{}}}}}\n", workload.preset, matches.join(", "));
+    out + &GATE.replace("NAME", name)
+}
+
+/// The start of a policy, for those who let programs act. People and programs are named in identities.yaml.
+const GATE: &str = "\
+# What programs may do to it, once there is somebody to ask (docs/gate.md; people and programs: identities.yaml):
+# ---
+# service: NAME
+# allowed_actions:
+#   - {type: rollback, max_versions_back: 1, require_approval: true, approvers: [{team: NAME-oncall}]}
+#   - {type: scale, min_replicas: 2, max_replicas: 10}
+# logging: {audit: true}
+";
+
+/// What `check` finds in the files that were made, one after the other; `None` where there is nothing to correct.
+fn checked(services: &[(String, String)], presets: &spec::Loaded) -> Option<String> {
+    let own = presets.files.iter().map(|file| (file.path.clone(), file.text.clone()));
+    let files: Vec<(String, String)> =
+        services.iter().map(|(name, text)| (format!("{name}.yaml"), text.clone())).chain(own).collect();
+    let texts: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let loaded = spec::load_texts(&texts, &spec::Options::default());
+    (!loaded.problems.is_empty()).then(|| loaded.render(false))
 }
 
 /// Writes what is not there yet; says of each what became of it.
@@ -208,8 +254,7 @@ mod tests {
         let slo = |key: &str, value: &str| ProposedSlo { key: key.into(), value: value.into(), because: "so".into() };
         Workload {
             preset: preset.into(),
-            label: "model_name".into(),
-            value: value.into(),
+            matches: vec![("model_name".into(), value.into())],
             slos: vec![slo("availability", "99.9"), slo("latency_p95_s", "5")],
             left_out: vec![("ttfb_p95_ms".into(), "no events".into())],
         }
@@ -231,9 +276,30 @@ mod tests {
     fn services_have_names_that_are_names_and_are_told_apart() {
         let all = ["Meta/Llama 3", "meta-llama-3", "meta.llama.3", "'--'", "''"];
         let workloads = all.iter().map(|value| workload("vllm", value)).collect();
-        let found = Discovered { workloads, presets: 1, remarks: vec![] };
+        let found = Discovered { workloads, presets: 1, remarks: vec![], strangers: vec![] };
         let names: Vec<String> = named(&found).map(|(name, _)| name).collect();
-        assert_eq!(names, ["meta-llama-3", "vllm-meta-llama-3", "meta.llama.3", "vllm", "vllm-2"]);
+        assert_eq!(names, ["vllm-meta-llama-3-2", "vllm-meta-llama-3-3", "meta.llama.3", "vllm-2", "vllm-3"]);
+    }
+
+    #[test]
+    fn names_do_not_hang_on_the_order_and_say_the_environment_where_they_must() {
+        let mut prod = workload("vllm", "llama");
+        prod.matches.push(("namespace".into(), "prod".into()));
+        let mut test = workload("vllm", "llama");
+        test.matches.push(("namespace".into(), "test".into()));
+        let other = workload("istio", "llama");
+        let all = [prod, test, other];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let workloads = order.map(|index: usize| Workload {
+                preset: all[index].preset.clone(),
+                matches: all[index].matches.clone(),
+                slos: Vec::new(),
+                left_out: Vec::new(),
+            });
+            let found = Discovered { workloads: workloads.into(), ..Discovered::default() };
+            let names: std::collections::BTreeSet<String> = named(&found).map(|(name, _)| name).collect();
+            assert_eq!(names, ["istio-llama", "vllm-llama-prod", "vllm-llama-test"].map(str::to_owned).into());
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Origin {
     pub slo: String,
     /// The Kubernetes namespace, where the file names one.
     pub namespace: Option<String>,
+    /// What its alerts are called there.
+    pub alert: Option<String>,
     /// Labels that the tool puts on all series of the SLO, beside those that name it.
     pub labels: BTreeMap<String, String>,
 }
@@ -63,7 +65,8 @@ pub(crate) fn read(at: &At<'_>, report: &mut Report<'_>) -> Option<Origin> {
     let slo = fields.need(report, "slo", "availability").and_then(|at| at.spelled(report));
     let service = fields.get("service").and_then(|at| at.spelled(report));
     let namespace = fields.get("namespace").and_then(|at| at.spelled(report));
+    let alert = fields.get("alert").and_then(|at| at.spelled(report));
     let labels = fields.get("labels").map(|at| super::alerting::labels(&at, report)).unwrap_or_default();
     fields.finish(report);
-    Some(Origin { format: format?, service, slo: slo?, namespace, labels: labels.into_iter().collect() })
+    Some(Origin { format: format?, service, slo: slo?, namespace, alert, labels: labels.into_iter().collect() })
 }

@@ -124,9 +124,9 @@ pub(crate) fn resolve(tiers: &[Tier], budget: f64, window_s: i64, resolution: Ti
     Resolved { policy: Policy::Clauses { clauses, severity }, warnings }
 }
 
-/// The label `severity` of alerts whose file says `word`, where that is not what an alert of this SEV says anyway.
-pub(crate) fn own_word(word: &str, sev: Sev) -> Option<(String, String)> {
-    (word != sev.severity() && !word.contains("{{")).then(|| ("severity".to_string(), word.to_string()))
+/// The label `severity` of alerts whose file says `word`: routes match it as it is.
+pub(crate) fn own_word(word: &str) -> Option<(String, String)> {
+    (!word.contains("{{")).then(|| ("severity".to_string(), word.to_string()))
 }
 
 /// What a word for a severity stands for; `None` where it is not known.

@@ -324,6 +324,7 @@ impl Draft {
             }
         }
         fields.push(("slo", Node::text(&origin.slo, place)));
+        fields.extend(origin.alert.as_ref().map(|alert| ("alert", Node::text(alert, place))));
         if !origin.labels.is_empty() {
             fields.push(("labels", texts(&origin.labels, place)));
         }

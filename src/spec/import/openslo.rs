@@ -147,6 +147,7 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
                 format: OriginFormat::Openslo,
                 service: Some(service.it.clone()),
                 slo: object.name.it.clone(),
+                alert: None,
                 namespace: None,
                 labels: plain(&object.labels),
             },

@@ -73,6 +73,8 @@ pub(crate) fn read(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut 
         origin: Origin {
             format: OriginFormat::Pyrra,
             service: None,
+            alert: Some(alerting.name.clone().unwrap_or_else(|| "ErrorBudgetBurn".into()))
+                .filter(|_| alerting.burnrates),
             slo: metadata.name.map(|name| name.it).unwrap_or_default(),
             namespace: metadata.namespace,
             labels: carried
@@ -296,27 +298,18 @@ impl Alerting {
     fn extras(&self, cx: &Context<'_>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all: BTreeMap<AlertKind, AlertExtras> = BTreeMap::new();
         let usual = [Speed::Fast, Speed::Fast, Speed::Slow, Speed::Slow];
-        let tiers = self.severities.iter().zip(usual).filter_map(|(word, usual)| {
-            let word = &word.as_ref()?.it;
-            let (speed, sev) = alerts::urgency(word).unzip();
-            Some((speed.unwrap_or(usual), sev, word))
-        });
-        for (speed, sev, word) in tiers {
-            let (kind, usual) = match speed {
-                Speed::Fast => (AlertKind::FastBurn, 2),
-                Speed::Slow => (AlertKind::SlowBurn, 3),
-            };
-            let own = sev.or(Sev::new(usual)).and_then(|sev| alerts::own_word(word, sev));
+        for (word, usual) in self.severities.iter().zip(usual) {
+            let Some(At { it: word, .. }) = word else { continue };
+            let speed = alerts::urgency(word).map_or(usual, |(speed, _)| speed);
+            let kind = if speed == Speed::Fast { AlertKind::FastBurn } else { AlertKind::SlowBurn };
             // Of several words for one speed the first is that of the faster tier.
             let labels = &mut all.entry(kind).or_default().labels;
-            if let Some((label, word)) = own.filter(|_| labels.is_empty()) {
-                labels.insert(label, word);
+            if labels.is_empty() {
+                labels.extend(alerts::own_word(word));
             }
         }
         if let Some(word) = &self.absent_severity {
-            let sev = alerts::urgency(&word.it).map(|(_, sev)| sev).or(Sev::new(3));
-            let own = sev.and_then(|sev| alerts::own_word(&word.it, sev));
-            all.entry(AlertKind::DataMissing).or_default().labels.extend(own);
+            all.entry(AlertKind::DataMissing).or_default().labels.extend(alerts::own_word(&word.it));
         }
         if cx.alert_names {
             let burn = self.name.clone().unwrap_or_else(|| "ErrorBudgetBurn".into());

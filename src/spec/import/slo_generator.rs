@@ -165,6 +165,7 @@ pub(crate) fn read(
             format: OriginFormat::SloGenerator,
             service: of_label("service_name").map(|label| label.value.it.clone()),
             slo: own_name.it.clone(),
+            alert: None,
             namespace: None,
             labels: metadata
                 .labels

@@ -14,7 +14,6 @@ use super::shape::Reading;
 use super::template::Mark;
 use super::{Context, plugin};
 use crate::engine::alert::AlertKind;
-use crate::engine::severity::Sev;
 use crate::engine::{AlertExtras, Speed};
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::{Origin, OriginFormat};
@@ -166,6 +165,7 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
     let window = Window::Rolling(TimeSpan::from_seconds(service.catalog.period_s)?);
     let mut carried = labels.clone();
     let extras = alerting.extras(cx, &mut notes);
+    let alert_name = alerting.name.clone();
     carried.extend(alerting.labels.into_iter().filter(|label| label.name != "severity"));
     let mut on_alerts = labels::of_alerts(&carried, &mut notes);
     // What Sloth's rules put on every series, and so on every alert: routes and silences match it.
@@ -187,6 +187,7 @@ fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Repo
             format: service.format,
             service: Some(service.name.it.clone()),
             slo: name.it.clone(),
+            alert: alert_name,
             namespace: service.namespace.clone(),
             labels: series_labels(&labels),
         },
@@ -288,11 +289,8 @@ impl Alerting {
     /// What alerts of each kind carry: labels and annotations of one of the two alerts, and the words that routes match.
     fn extras(&self, cx: &Context<'_>, notes: &mut Vec<String>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all = BTreeMap::new();
-        let both = [
-            (AlertKind::FastBurn, "page", &self.page, Sev::new(2)),
-            (AlertKind::SlowBurn, "ticket", &self.ticket, Sev::new(3)),
-        ];
-        for (kind, word, alert, usual) in both {
+        let both = [(AlertKind::FastBurn, "page", &self.page), (AlertKind::SlowBurn, "ticket", &self.ticket)];
+        for (kind, word, alert) in both {
             if alert.disabled {
                 continue;
             }
@@ -300,8 +298,7 @@ impl Alerting {
             let mut labels = labels::of_alerts(&named, notes);
             let general = || self.labels.iter().find(|label| label.name == "severity").map(|label| &label.value);
             if let Some(said) = alert.severity().or_else(general) {
-                let sev = alerts::urgency(&said.it).map(|(_, sev)| sev).or(usual);
-                labels.extend(sev.and_then(|sev| alerts::own_word(&said.it, sev)));
+                labels.extend(alerts::own_word(&said.it));
             }
             labels.entry("sloth_severity".into()).or_insert_with(|| word.into());
             let annotations = labels::annotations(&alert.annotations, notes);

@@ -191,6 +191,7 @@ fn an_imported_slo_keeps_the_name_and_labels_of_its_file() {
     let labels: std::collections::BTreeMap<String, String> =
         labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let of = |format, service: &str, slo: &str| Origin {
+        alert: None,
         format,
         service: Some(service.to_owned()),
         slo: slo.to_owned(),
