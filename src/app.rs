@@ -147,9 +147,11 @@ pub async fn run(
     let read = options.identities.take();
     let options_of_gate = (auth.identities.clone(), options.external_url.clone());
     let settings = options.notify.clone();
+    // State of an earlier process wants its log; asked before this one makes its own.
+    let had_state = options.data_dir.as_ref().is_some_and(|dir| dir.join(crate::store::FILE).exists());
     let (mut daemon, views) = Daemon::new(options)?;
     let audit = match audit {
-        Some(audit) => open_log(audit, clock.clone()).await,
+        Some(audit) => open_log(audit::Options { expected: had_state, ..audit }, clock.clone()).await,
         None => None,
     };
     let gate_service = match (&audit, audit_dir) {
@@ -212,11 +214,13 @@ async fn open_gate(
     }
 }
 
-/// Opens the audit log. Where it cannot be opened the daemon runs on without: nothing is allowed then, but alerts go out.
+/// Opens the audit log. Where it cannot be opened the daemon runs on with one that refuses everything: nothing is allowed
+/// then but what a person does in an emergency, and alerts go out.
 async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
     if options.sinks.is_empty() {
         tracing::info!("audit checkpoints are kept beside the log only (audit.checkpoints sends them elsewhere)");
     }
+    let dir = options.dir.clone();
     match tokio::task::spawn_blocking(move || Log::open(options, clock)).await {
         Ok(Ok(log)) => {
             tracing::info!(origin = log.public_key().name(), records = log.checkpoint().size, "the audit log is open");
@@ -225,7 +229,7 @@ async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
         Ok(Err(error)) => {
             tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
             metrics::gauge!(crate::telemetry::names::AUDIT_WRITABLE).set(0.0);
-            None
+            Some(Log::refusing(dir, &error))
         }
         Err(error) => {
             tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");

@@ -8,6 +8,7 @@
 //! DIR/index.db                     what records are found by; can be made again from the records
 //! DIR/bodies/                      what decisions were made from, by digest
 //! DIR/lock                         held by the one process that writes
+//! DIR/../audit.head                what is remembered of the log outside of it
 //! ```
 //!
 //! [`Log::append`] answers when the record is on disk (`fdatasync`, shared by all who wait), or refuses: the gate turns a
@@ -23,7 +24,9 @@ mod hashes;
 pub mod index;
 pub mod key;
 mod log;
+pub mod memory;
 pub mod merkle;
+pub mod proof;
 pub mod record;
 mod segment;
 pub mod sink;
@@ -32,6 +35,7 @@ pub mod verify;
 pub use bodies::Bodies;
 pub use checkpoint::{Anchor, Checkpoint};
 pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, Waiting, prove};
+pub use memory::Doubt;
 pub use merkle::Hash;
 pub use record::{Kind, Record};
 

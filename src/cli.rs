@@ -114,6 +114,11 @@ enum Command {
         Exit codes: as of `slowburn ask`"
     )]
     Redeem(ask::RedeemArgs),
+    /// Give a permit back that will not be used
+    #[command(
+        after_help = "Example:\n  slowburn release prm_01JD\n\nExit codes: 0 released, 1 no such permit, or it was used; 5 the daemon does not answer"
+    )]
+    Release(ask::ReleaseArgs),
     /// Report that a permitted act is done, or was not done
     #[command(after_help = "Example:\n  slowburn outcome prm_01JD --note 'rolled back to v41'")]
     Outcome(ask::OutcomeArgs),
@@ -271,6 +276,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::import(&args),
         Command::Ask(args) => block_on(ask::ask(*args)),
         Command::Redeem(args) => block_on(ask::redeem(args)),
+        Command::Release(args) => block_on(ask::release(args)),
         Command::Outcome(args) => block_on(ask::outcome(args)),
         Command::Approve(args) => block_on(approve::approve(args)),
         Command::Approvals(args) => block_on(approve::approvals(args)),

@@ -121,6 +121,9 @@ pub struct Authentication {
     pub token_review: Option<TokenReview>,
     /// Most requests of one principal a minute. 1 to 100,000, default 600.
     pub requests_per_minute: u32,
+    /// Names, without ports, that the server is asked by. Addresses, `external_url`, the names of the server's
+    /// certificate and names that are of no public zone (`localhost`, `slowburn.ops.svc`) need not stand here.
+    pub hosts: Vec<String>,
 }
 
 /// How to ask the Kubernetes API server whose a token is.
@@ -149,7 +152,7 @@ pub struct ServerTls {
 
 impl Default for Authentication {
     fn default() -> Self {
-        Authentication { identities: None, token_review: None, requests_per_minute: 600 }
+        Authentication { identities: None, token_review: None, requests_per_minute: 600, hosts: Vec::new() }
     }
 }
 

@@ -39,6 +39,7 @@ pub mod signals;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod text;
 pub mod verdict;
 pub mod view;
 
@@ -50,7 +51,7 @@ pub use check::{Check, ClearBy, Decision, Effect};
 pub use decide::decide;
 pub use event::{Event, EventKind};
 pub use halt::{Halt, HaltScope};
-pub use identity::{Identities, Identity};
+pub use identity::{Identities, Identity, Right};
 pub use observed::{Change, Observed, Workload};
 pub use permit::{Permit, PermitState};
 pub use policy::Policy;

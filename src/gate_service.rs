@@ -17,8 +17,11 @@
 //! the request.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -29,6 +32,7 @@ use crate::engine::{Alert, Seconds, SloSnapshot};
 use crate::gate::event::{Event, EventKind};
 use crate::gate::policy::Policy;
 use crate::gate::{Digest, GateState, Identities};
+use crate::prometheus::workloads::Seen;
 
 mod alarm;
 mod answer;
@@ -101,6 +105,18 @@ pub struct Options {
     pub external_url: Option<String>,
 }
 
+/// What asks for what runs now.
+pub trait Observe: Send + Sync {
+    /// One workload of a service; `None`: it is not there. `Err`: nobody answers.
+    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: Seconds) -> Looking<'a>;
+}
+
+/// An answer on its way.
+pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<Option<Seen>, ()>> + Send + 'a>>;
+
+/// Longest wait for it. Who redeems a permit does not wait for a Prometheus that hangs.
+pub const LOOK_WITHIN: Duration = Duration::from_secs(2);
+
 /// The gate; clones are the same one.
 #[derive(Clone)]
 pub struct GateService(Arc<Inner>);
@@ -114,6 +130,7 @@ struct Inner {
     /// Counts what changed, for those who follow.
     changes: watch::Sender<u64>,
     external_url: Option<String>,
+    observer: RwLock<Option<Arc<dyn Observe>>>,
 }
 
 struct State {
@@ -142,7 +159,7 @@ impl GateService {
     /// The log cannot be read; for people.
     pub fn new(options: Options) -> Result<Self, String> {
         let Options { log, dir, clock, identities, external_url } = options;
-        let gate = read_state(&dir)?;
+        let gate = read_state(&log)?;
         let bodies = audit::bodies::Bodies::open(&dir, log.bodies_bytes_max())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
@@ -165,8 +182,37 @@ impl GateService {
             clock,
             changes,
             external_url,
+            observer: RwLock::default(),
         };
-        Ok(GateService(Arc::new(inner)))
+        let service = GateService(Arc::new(inner));
+        // Who there is may have changed while nothing ran.
+        service.lapse(&mut service.state());
+        Ok(service)
+    }
+
+    /// Asks this for what runs when a permit is redeemed.
+    pub fn observe_with(&self, observer: Arc<dyn Observe>) {
+        *self.0.observer.write().unwrap_or_else(PoisonError::into_inner) = Some(observer);
+    }
+
+    /// What the one workload of a permit is now. `None`: it is none that is looked at, or nobody answers in time; what the
+    /// last poll saw counts then, as long as it may.
+    async fn look_again(&self, id: &str) -> Option<(String, Option<Seen>)> {
+        let (service, resource) = {
+            let state = self.read();
+            let request = &state.gate.permit(id)?.request;
+            let watched = state.rules.workloads.get(&request.service)?;
+            watched.contains(&request.resource).then(|| (request.service.clone(), request.resource.clone()))?
+        };
+        let observer = self.0.observer.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let looked = tokio::time::timeout(LOOK_WITHIN, observer.look(&service, &resource, self.now())).await;
+        match looked {
+            Ok(Ok(seen)) => Some((resource, seen)),
+            Ok(Err(())) | Err(_) => {
+                warn!(permit = id, "what runs could not be looked at again");
+                None
+            }
+        }
     }
 
     /// To change it: whoever holds this holds up everybody else.
@@ -189,8 +235,8 @@ impl GateService {
         &self.0.log
     }
 
-    /// Other rules from now on. Each policy that is new is written down.
-    pub fn take_rules(&self, rules: Rules) {
+    /// Other rules from now on. Each policy that is new, and each that is gone, is written down with who asked for it.
+    pub fn take_rules(&self, rules: Rules, by: &str) {
         let mut state = self.state();
         let mut digests = BTreeMap::new();
         for (service, policy) in &rules.policies {
@@ -203,9 +249,20 @@ impl GateService {
                 state.policies_known.pop_first();
             }
             state.policies_known.insert(digest, Arc::clone(policy));
-            let load = record::policy_load(service, &digest, self.0.clock.now_ms());
+            // What it says is kept under its digest, as what decisions rest on is.
+            if let Err(error) = self.0.bodies.put(&serde_json::to_vec(policy.as_ref()).unwrap_or_default()) {
+                warn!(%error, service, "the text of a policy is not kept");
+            }
+            let load = record::policy_load(service, Some(&digest), by, self.0.clock.now_ms());
             if let Err(refused) = self.0.log.submit(load) {
                 error!(%refused, service, "a policy came into force and is not written down");
+            }
+        }
+        let gone: Vec<&String> = state.digests.keys().filter(|service| !digests.contains_key(*service)).collect();
+        for service in gone {
+            let load = record::policy_load(service, None, by, self.0.clock.now_ms());
+            if let Err(refused) = self.0.log.submit(load) {
+                error!(%refused, service, "a policy is not in force any more and that is not written down");
             }
         }
         (state.rules, state.digests) = (rules, digests);
@@ -216,9 +273,23 @@ impl GateService {
         self.state().rules.current = false;
     }
 
-    /// Other identities from now on.
-    pub fn take_identities(&self, identities: Identities) {
-        self.state().identities = identities;
+    /// Other identities from now on, on record with who asked for it. What was said by those who are not who they were
+    /// does not count any more.
+    pub fn take_identities(&self, identities: Identities, by: &str) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.identities, identities);
+        if let Some(load) = record::identities_load(&before, &state.identities, by, self.0.clock.now_ms())
+            && let Err(refused) = self.0.log.submit(load)
+        {
+            error!(%refused, "other identities came into force and are not written down");
+        }
+        self.lapse(&mut state);
+    }
+
+    /// Votes of people who are not whom a policy asks for any more.
+    fn lapse(&self, state: &mut State) {
+        let lapsed = state.gate.lapsed_votes(&state.identities, self.now());
+        self.note(state, &lapsed);
     }
 
     /// Alerts of the gate: acts that made things worse, until a person lifts the halt or it ends. `at` is the slice time
@@ -237,7 +308,7 @@ impl GateService {
         }
         let settled = self.0.log.settle().map_err(|refused| refused.to_string());
         let refusals = self.0.log.refusals();
-        match settled.and_then(|()| read_state(self.0.log.dir())) {
+        match settled.and_then(|()| read_state(&self.0.log)) {
             Ok(gate) => {
                 (state.gate, state.refusals_known) = (gate, refusals);
                 warn!(
@@ -279,17 +350,24 @@ impl GateService {
     }
 }
 
-/// The gate state that the log in `dir` makes.
-fn read_state(dir: &Path) -> Result<GateState, String> {
+/// The gate state that the log makes. Whatever in it is not as it was written is a doubt of the log from then on.
+fn read_state(log: &audit::Log) -> Result<GateState, String> {
     let mut gate = GateState::new();
+    if log.is_damaged() {
+        return Ok(gate);
+    }
     let mut failed = None;
-    audit::entries(dir, |entry| match record::event(entry.members.get("event")) {
+    let read = log.prove_whole(|glance| match record::event(glance.event) {
         Some(event) => gate.apply(&event),
-        None => failed = failed.take().or(record::unread(entry)),
-    })
-    .map_err(|error| format!("the audit log in {} cannot be read: {error}", dir.display()))?;
+        None => failed = failed.take().or_else(|| record::unread(glance)),
+    });
+    let dir = log.dir().display();
+    read.map_err(|error| format!("the audit log in {dir} cannot be read: {error}"))?;
+    for doubt in log.doubts() {
+        error!(%doubt, "the audit log cannot be proved whole: machines wait until a person has looked at it and runs `slowburn audit accept --reason ...`");
+    }
     match failed {
-        Some(what) => Err(format!("the audit log in {} holds {what}, which this version cannot read", dir.display())),
+        Some(what) => Err(format!("the audit log in {dir} holds {what}, which this version cannot read")),
         None => Ok(gate),
     }
 }

@@ -38,6 +38,9 @@ use crate::engine::alert::AlertMachine;
 use crate::engine::ledger::HourRecord;
 use crate::engine::{Labels, Ledger, Now, SeriesStatus, SliceDelta};
 
+/// Name of the state file in its directory.
+pub const FILE: &str = "state.db";
+
 /// Version of the tables; a file of a version that is not known is refused, never guessed at.
 const SCHEMA: i64 = 3;
 /// Slices stay in the journal this long, seconds: longer than the fine tier reaches.
@@ -180,7 +183,7 @@ impl Store {
     /// Opens or creates `DIR/state.db`. `definitions` gives, by SLO id, a digest of what its history depends on.
     pub fn open(dir: &Path, resolution_s: i64, definitions: HashMap<String, String>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError::Directory(dir.to_owned(), error))?;
-        let path = dir.join("state.db");
+        let path = dir.join(FILE);
         let failed = |error| StoreError::Database(path.clone(), error);
         let db = Connection::open(&path).map_err(failed)?;
         db.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed)?;

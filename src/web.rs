@@ -11,7 +11,8 @@
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
-//! | `POST /-/reload` | loads the rules again; loopback only |
+//! | `POST /-/reload` | loads the rules again |
+//! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
 //! Everything but `/metrics` and the stream is a pure function of the last snapshot: two replicas at the same slice
 //! answer the same bytes. Readers take an `Arc` from a watch channel and never hold up a tick. Every error is JSON
@@ -45,6 +46,7 @@ use crate::telemetry::names;
 mod api;
 mod audit;
 pub mod auth;
+mod connections;
 mod encoding;
 pub mod exposition;
 mod gate;
@@ -124,6 +126,8 @@ struct Shared {
     streams: Arc<Semaphore>,
     /// `/v1/slos` of the last snapshot that somebody asked for.
     fleet: std::sync::Mutex<encoding::Rendered>,
+    /// What readers of the audit log share.
+    audit: audit::Readers,
     stop: CancellationToken,
 }
 
@@ -139,6 +143,8 @@ impl std::ops::Deref for Site {
 pub fn router(app: App, stop: CancellationToken) -> Router {
     let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
+    let audit = audit::Readers::default();
+    let site = Site(Arc::new(Shared { app, streams, fleet: Default::default(), audit, stop }));
     let routes = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(api::healthz))
@@ -153,6 +159,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/decisions", post(gate::decide))
         .route("/v1/permits/{id}", get(gate::permit))
         .route("/v1/permits/{id}/redeem", post(gate::redeem))
+        .route("/v1/permits/{id}/release", post(gate::release))
         .route("/v1/permits/{id}/outcome", post(gate::outcome))
         .route("/v1/approvals", get(gate::approvals))
         .route("/v1/approvals/{id}", get(gate::approval).post(gate::vote))
@@ -164,11 +171,13 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/operators", get(gate::operators))
         .route("/v1/audit", get(audit::search))
         .route("/v1/audit/verify", get(audit::verify))
+        .route("/v1/audit/accept", post(audit::accept))
         .route("/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
-        .with_state(Site(Arc::new(Shared { app, streams, fleet: Default::default(), stop })))
-        .layer(from_fn_with_state(auth, auth::guard_reads));
+        .with_state(site.clone())
+        .layer(from_fn_with_state(auth, auth::guard_reads))
+        .layer(from_fn_with_state(site, guard::guard_site));
     layered(routes, &limits)
 }
 

@@ -1,6 +1,7 @@
 //! Who may come in, read again with the rules: identities and the server's certificate.
 //!
-//! Deliberately absent: half of it. Identities come into force together with the rules that name them, or neither does.
+//! Identities that can be read come into force whatever becomes of the rules: a credential that is revoked is revoked,
+//! and a policy that asks for people who are gone lets nothing through.
 
 use std::sync::Arc;
 
@@ -24,10 +25,8 @@ pub struct Access {
 
 impl Access {
     /// Reads identities and certificate again. A new certificate is in force at once: it does not depend on rules.
-    ///
-    /// # Errors
-    /// What cannot be used, for people.
-    pub fn read_again(&self) -> Result<Option<Identities>, Vec<String>> {
+    /// The identities, where they could be read, and what cannot be used, for people.
+    pub fn read_again(&self) -> (Option<Identities>, Vec<String>) {
         let mut faults = Vec::new();
         let identities = match self.read.as_ref().map(|read| read()) {
             Some(Ok(identities)) => Some(identities),
@@ -40,14 +39,14 @@ impl Access {
         if let Some(Err(fault)) = self.tls.as_ref().map(|tls| tls.reload()) {
             faults.push(format!("{fault}; the certificate of before stays in use"));
         }
-        if faults.is_empty() { Ok(identities) } else { Err(faults) }
+        (identities, faults)
     }
 
-    /// These identities from now on, for those who ask and for the gate.
-    pub fn take(&self, identities: Identities, gate_service: Option<&GateService>) {
+    /// These identities from now on, for those who ask and for the gate. `by` asked for it.
+    pub fn take(&self, identities: Identities, gate_service: Option<&GateService>, by: &str) {
+        self.authenticator.replace(identities.clone());
         if let Some(gate_service) = gate_service {
-            gate_service.take_identities(identities.clone());
+            gate_service.take_identities(identities, by);
         }
-        self.authenticator.replace(identities);
     }
 }

@@ -13,14 +13,13 @@ use tracing::{error, info, warn};
 use super::access::Access;
 use super::evaluation::Evaluator;
 use super::history::History;
-use super::rules::{Found, Reading, Rules, Sources, is_same};
+use super::rules::{Found, Outcome, Reading, Rules, Sources, is_same};
 use super::saved::{Saved, position_of};
 use super::survey_schedule::Surveys;
-use super::workloads::Workloads;
+use super::workloads::{Observer, Workloads};
 use super::{Options, StartError, heap};
 use crate::clock::Clock;
 use crate::engine::{Ledger, Pace, SeriesStatus, Snapshot};
-use crate::gate::Identities;
 use crate::gate_service::GateService;
 use crate::notify::Notifier;
 use crate::prometheus::backfill::Older;
@@ -175,7 +174,8 @@ impl Daemon {
     /// Lets a gate, where there is one, decide on the services of this daemon, and `access` follow each reload.
     pub fn guard(&mut self, gate_service: Option<GateService>, access: Access) {
         if let Some(gate_service) = &gate_service {
-            gate_service.take_rules(self.rules.gate.clone());
+            gate_service.take_rules(self.rules.gate.clone(), "start");
+            gate_service.observe_with(Observer::new(&self.client, &self.rules));
         }
         self.gate_service = gate_service;
         self.access = Some(Arc::new(access));
@@ -280,9 +280,15 @@ impl Daemon {
 
     /// Takes what reading the rules gave, and answers whoever asked.
     fn take(&mut self, found: Found, request: Option<Reload>) {
+        let by = request.as_ref().map_or("slowburn", |request| request.by.as_str()).to_owned();
+        let (found, identities) = found;
+        // Whatever becomes of the rules: a credential that is revoked is revoked.
+        if let (Some(access), Some(identities)) = (&self.access, identities) {
+            access.take(identities, self.gate_service.as_ref(), &by);
+        }
         let answer = match found {
-            Found::Good(rules, identities) => Ok(self.take_rules(*rules, identities)),
-            Found::Refused { rendered, problems } => {
+            Outcome::Good(rules) => Ok(self.take_rules(*rules, &by)),
+            Outcome::Refused { rendered, problems } => {
                 error!("rules were not reloaded: {rendered}");
                 self.gate_service.iter().for_each(GateService::rules_refused);
                 Err(problems)
@@ -294,10 +300,7 @@ impl Daemon {
         }
     }
 
-    fn take_rules(&mut self, rules: Rules, identities: Option<Identities>) -> Reloaded {
-        if let (Some(access), Some(identities)) = (&self.access, identities) {
-            access.take(identities, self.gate_service.as_ref());
-        }
+    fn take_rules(&mut self, rules: Rules, by: &str) -> Reloaded {
         super::corrections::log(&self.rules.slos, &rules.slos);
         let before = std::mem::replace(&mut self.rules, rules);
         let kept: BTreeSet<&str> = (before.slos.iter().map(|slo| slo.id.as_str()))
@@ -311,7 +314,8 @@ impl Daemon {
         self.saved.follow(&self.rules, &mut self.ledger, place);
         self.workloads.follow(&self.rules);
         if let Some(gate_service) = &self.gate_service {
-            gate_service.take_rules(self.rules.gate.clone());
+            gate_service.take_rules(self.rules.gate.clone(), by);
+            gate_service.observe_with(Observer::new(&self.client, &self.rules));
         }
         self.read_on(self.source.position());
         let reloaded = Reloaded {

@@ -18,7 +18,7 @@ use crate::gate_service;
 use crate::prometheus::workloads::{VERSION_LABEL, Wanted};
 use crate::query::Plan;
 use crate::query::plan::Survey;
-use crate::spec::{Loaded, Model};
+use crate::spec::{Loaded, Model, Severity};
 use crate::store;
 use crate::web::Reload;
 
@@ -128,15 +128,18 @@ pub struct Sources {
     pub survey: Survey,
 }
 
-/// What reading gave.
-pub enum Found {
-    /// Rules without an error, and identities where they are read with the rules.
-    Good(Box<Rules>, Option<Identities>),
+/// What reading gave: of the rules, and the identities where they could be read.
+pub type Found = (Outcome, Option<Identities>);
+
+/// What became of the rules.
+pub enum Outcome {
+    /// Rules without an error.
+    Good(Box<Rules>),
     /// They have errors, so the old ones stay in force.
     Refused {
         /// All of it, for the log.
         rendered: String,
-        /// One text for each problem.
+        /// One text for each error.
         problems: Vec<String>,
     },
 }
@@ -145,20 +148,22 @@ impl Sources {
     /// Reads everything. Takes as long as the files are many.
     pub fn read(mut self) -> Found {
         let loaded = (self.read)();
-        let access = self.access.as_ref().map_or(Ok(None), |access| access.read_again());
-        match (loaded.is_fatal(), access) {
-            (false, Ok(identities)) => {
+        let (identities, faults) = self.access.as_ref().map(|access| access.read_again()).unwrap_or_default();
+        let outcome = match loaded.is_fatal() || !faults.is_empty() {
+            false => {
                 let after = store::definitions(&loaded.model, self.resolution_s);
                 self.survey.retain(|id| is_same(&self.before, &after, id));
-                Found::Good(Box::new(Rules::new(loaded, &self.survey, self.resolution_s)), identities)
+                Outcome::Good(Box::new(Rules::new(loaded, &self.survey, self.resolution_s)))
             }
-            (_, access) => {
-                let faults = access.err().unwrap_or_default();
+            true => {
                 let rendered = format!("{}{}", loaded.render(false), faults.join("\n"));
-                let problems = loaded.problems.iter().map(|problem| problem.render(None, false));
-                Found::Refused { rendered, problems: problems.chain(faults).collect() }
+                // Warnings stand in the way of nothing.
+                let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
+                let problems = errors.map(|problem| problem.render(None, false)).chain(faults).collect();
+                Outcome::Refused { rendered, problems }
             }
-        }
+        };
+        (outcome, identities)
     }
 }
 
@@ -184,7 +189,7 @@ impl Reading {
     pub async fn done(&mut self) -> (Found, Option<Reload>) {
         let found = (&mut self.task).await.unwrap_or_else(|error| {
             let why = format!("the rules could not be read: {error}");
-            Found::Refused { rendered: why.clone(), problems: vec![why] }
+            (Outcome::Refused { rendered: why.clone(), problems: vec![why] }, None)
         });
         (found, self.request.take())
     }

@@ -4,6 +4,7 @@
 //! old when it comes, and never passes for what runs now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::rules::Rules;
+use crate::gate_service;
 use crate::prometheus::Client;
 use crate::prometheus::workloads::{self, Limits, Looked, Seen, Wanted};
 
@@ -97,5 +99,30 @@ impl Workloads {
                 self.seen.entry(service).or_default().insert(wanted.resource, seen);
             }
         }
+    }
+}
+
+/// Asks Prometheus for the one workload of a permit that is redeemed.
+pub struct Observer {
+    client: Client,
+    wanted: Vec<(String, Wanted)>,
+}
+
+impl Observer {
+    /// For the workloads that the rules want looked at.
+    pub fn new(client: &Client, rules: &Rules) -> Arc<Self> {
+        Arc::new(Observer { client: client.clone(), wanted: rules.workloads.clone() })
+    }
+}
+
+impl gate_service::Observe for Observer {
+    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: i64) -> gate_service::Looking<'a> {
+        Box::pin(async move {
+            let own = |(of, wanted): &&(String, Wanted)| of == service && wanted.resource == resource;
+            let Some((_, wanted)) = self.wanted.iter().find(own) else { return Err(()) };
+            let limits = Limits { concurrency: 4, deadline: Instant::now() + gate_service::LOOK_WITHIN, first: 0 };
+            let mut looked = workloads::look(&self.client, std::slice::from_ref(wanted), at_s, limits).await;
+            if looked.unanswered.is_empty() { Ok(looked.found.remove(wanted)) } else { Err(()) }
+        })
     }
 }

@@ -326,6 +326,14 @@ impl Index {
     }
 }
 
+/// The line of a record as it stands in the log in `dir`, read without an index. It is not checked; `audit verify` does.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn line(dir: &Path, place: &Place) -> io::Result<Vec<u8>> {
+    Segment::new(dir, place.file).line(place.begins, place.length)
+}
+
 /// Whether the index may stand in `dir`: it does already, or the log is this user's own. A file of somebody else's would
 /// be in the daemon's way.
 fn may_write(dir: &Path) -> bool {

@@ -12,9 +12,9 @@ mod writer;
 pub(super) use writer::STEP_MS;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +24,9 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpoint;
 use super::hashes::Hashes;
 use super::key::{KeyFault, PublicKey};
+use super::memory::Doubt;
 use super::merkle::{self, Hash};
+use super::proof::{self, Glance};
 use super::record::Record;
 use super::sink::Sink;
 use crate::clock::Clock;
@@ -48,6 +50,10 @@ pub struct Options {
     pub checkpoint_records: u64,
     /// A checkpoint is signed after this time when there is something new.
     pub checkpoint_every: Duration,
+    /// What remembers the log outside of its directory; `None`: nothing does.
+    pub memory_file: Option<PathBuf>,
+    /// There is state of an earlier process: its log has to be here.
+    pub expected: bool,
     /// Where checkpoints go besides the log's directory.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Most bytes of bodies that are kept beside the log, for whoever keeps some.
@@ -66,6 +72,8 @@ impl Options {
             answer_within: Duration::from_secs(5),
             checkpoint_records: 64,
             checkpoint_every: Duration::from_secs(60),
+            memory_file: None,
+            expected: false,
             sinks: Vec::new(),
             bodies_bytes_max: 1 << 30,
         }
@@ -89,6 +97,8 @@ pub enum Refused {
     Late,
     /// The log was closed.
     Closed,
+    /// The log cannot be opened; why.
+    Damaged(String),
 }
 
 impl Refused {
@@ -102,6 +112,7 @@ impl Refused {
             Refused::Disk(_) => "disk",
             Refused::Late => "late",
             Refused::Closed => "closed",
+            Refused::Damaged(_) => "damaged",
         }
     }
 }
@@ -117,6 +128,7 @@ impl std::fmt::Display for Refused {
             Refused::Disk(why) => f.write_str(why),
             Refused::Late => f.write_str("the disk did not answer in time"),
             Refused::Closed => f.write_str("it is closed"),
+            Refused::Damaged(why) => f.write_str(why),
         }
     }
 }
@@ -257,7 +269,51 @@ struct Shared {
     answer_within: Duration,
     bodies_bytes_max: u64,
     seen: Arc<Mutex<Seen>>,
+    doubts: Arc<Doubts>,
+    /// Records that there were before this process.
+    had: u64,
+    /// Something outside of the directory should remember the log, and did not when it was opened.
+    forgotten: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why the log cannot be proved whole. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
+/// there before is what shows it.
+#[derive(Debug, Default)]
+struct Doubts {
+    rows: Mutex<Vec<Doubt>>,
+    /// The log has not been read whole yet, and what is remembered of it may still have to show something.
+    unproved: AtomicBool,
+}
+
+impl Doubts {
+    fn rows(&self) -> MutexGuard<'_, Vec<Doubt>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, doubts: impl IntoIterator<Item = Doubt>) {
+        let mut rows = self.rows();
+        for doubt in doubts {
+            if !rows.contains(&doubt) {
+                rows.push(doubt);
+            }
+        }
+        metrics::gauge!(names::AUDIT_PROVED).set(if rows.is_empty() { 1.0 } else { 0.0 });
+    }
+
+    fn clear(&self) {
+        self.rows().clear();
+        metrics::gauge!(names::AUDIT_PROVED).set(1.0);
+    }
+
+    fn any(&self) -> bool {
+        !self.rows().is_empty()
+    }
+
+    /// Whether nothing is to be signed, remembered or sent elsewhere yet.
+    fn hold(&self) -> bool {
+        self.unproved.load(Ordering::Acquire) || self.any()
+    }
 }
 
 impl Log {
@@ -273,6 +329,7 @@ impl Log {
         let bodies_bytes_max = options.bodies_bytes_max;
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
         let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
+        let (doubts, had, forgotten) = (writer.doubts(), writer.had(), writer.is_forgotten());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
         Ok(Log(Arc::new(Shared {
@@ -284,8 +341,65 @@ impl Log {
             answer_within,
             bodies_bytes_max,
             seen,
+            doubts,
+            had,
+            forgotten,
             thread,
         })))
+    }
+
+    /// A log that cannot be opened, for whoever has to go on without: it refuses every record and says why.
+    pub fn refusing(dir: impl Into<PathBuf>, why: &OpenError) -> Self {
+        let dir = dir.into();
+        let public = match PublicKey::load(&dir.join("key.pub")) {
+            Ok(public) => public,
+            Err(_) => PublicKey::none(),
+        };
+        let (queue, _) = sync_channel(1);
+        let checkpoint = Checkpoint { origin: public.name().to_owned(), size: 0, root: Hash::of(b"") };
+        let refusing = Some(Refused::Damaged(why.to_string()));
+        let doubts = Arc::new(Doubts::default());
+        doubts.add([Doubt::Damaged(why.to_string())]);
+        Log(Arc::new(Shared {
+            dir,
+            public,
+            queue,
+            waiting: Arc::default(),
+            refusals: Arc::default(),
+            answer_within: Duration::from_secs(5),
+            bodies_bytes_max: 1 << 30,
+            seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing })),
+            doubts,
+            had: 0,
+            forgotten: false,
+            thread: Mutex::new(None),
+        }))
+    }
+
+    /// Reads the whole log: every record goes to `take`, and what does not fit comes to be a doubt.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn prove_whole(&self, take: impl FnMut(Glance<'_>)) -> std::io::Result<()> {
+        let doubts = proof::prove(&self.0.dir, &self.0.public, self.0.had, self.0.forgotten, take)?;
+        self.0.doubts.add(doubts);
+        self.0.doubts.unproved.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Why the log cannot be proved whole; nothing where it can.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.0.doubts.rows().clone()
+    }
+
+    /// Whether nothing speaks against it; cheap.
+    pub fn is_proved(&self) -> bool {
+        !self.0.doubts.any()
+    }
+
+    /// Whether it could not be opened: then nothing can be read of it, and nobody can accept it as it is.
+    pub fn is_damaged(&self) -> bool {
+        self.0.doubts.rows().iter().any(|doubt| matches!(doubt, Doubt::Damaged(_)))
     }
 
     /// Appends a record and waits until it is on disk.
@@ -316,7 +430,7 @@ impl Log {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         Err(refused(match error {
             TrySendError::Full(_) => Refused::Full,
-            TrySendError::Disconnected(_) => Refused::Closed,
+            TrySendError::Disconnected(_) => self.health().err().unwrap_or(Refused::Closed),
         }))
     }
 

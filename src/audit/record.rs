@@ -48,12 +48,16 @@ pub enum Kind {
     Revoked,
     /// What the change did to the service.
     Verdict,
-    /// A policy came into force.
+    /// A policy came into force, or is not in force any more.
     PolicyLoad,
+    /// Other people, robots or pipelines are known.
+    Identities,
     /// A lever was pulled or released.
     Halt,
     /// A person went past the gate.
     BreakGlass,
+    /// A person took a log that could not be proved whole as it is.
+    Accepted,
     /// Bytes that no answer stood on were dropped from the end.
     Gap,
     /// The clock went back.
@@ -77,8 +81,10 @@ impl Kind {
             Kind::Revoked => "revoked",
             Kind::Verdict => "verdict",
             Kind::PolicyLoad => "policy_load",
+            Kind::Identities => "identities",
             Kind::Halt => "halt",
             Kind::BreakGlass => "break_glass",
+            Kind::Accepted => "accepted",
             Kind::Gap => "gap",
             Kind::ClockStep => "clock_step",
             Kind::Boot => "boot",

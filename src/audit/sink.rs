@@ -5,8 +5,8 @@
 
 mod webhook;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +26,18 @@ pub trait Sink: Send + 'static {
     /// # Errors
     /// Why it could not, without secrets.
     fn publish(&mut self, note: &str) -> Result<(), String>;
+
+    /// The last of what it has taken, where it can be asked: what a start is held against.
+    ///
+    /// # Errors
+    /// It should be there, and cannot be read.
+    fn recall(&mut self) -> Result<Option<String>, String> {
+        Ok(None)
+    }
 }
+
+/// How much of the end of a file is read for its last notes, bytes.
+const RECALLED_BYTES: u64 = 64 * 1024;
 
 /// One line of JSON on stdout for each checkpoint: `{"checkpoint": NOTE}`.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +71,22 @@ impl Sink for NoteFile {
             file.sync_data()
         };
         write().map_err(|error: std::io::Error| format!("{}: {error}", self.0.display()))
+    }
+
+    fn recall(&mut self) -> Result<Option<String>, String> {
+        let read = || -> std::io::Result<Option<String>> {
+            let mut file = match File::open(&self.0) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(RECALLED_BYTES)))?;
+            let mut bytes = Vec::new();
+            file.take(RECALLED_BYTES).read_to_end(&mut bytes)?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        read().map_err(|error| format!("{}: {error}", self.0.display()))
     }
 }
 

@@ -23,6 +23,9 @@ pub struct ApproveArgs {
     /// Why
     #[arg(long)]
     reason: Option<String>,
+    /// The digest of what is approved, as `slowburn approvals ID` shows it: then nothing is asked
+    #[arg(long, value_name = "sha256:...", conflicts_with_all = ["reject", "revoke"])]
+    digest: Option<String>,
     #[command(flatten)]
     remote: RemoteArgs,
     /// Form of the output
@@ -42,9 +45,17 @@ async fn approved(args: &ApproveArgs) -> Result<Exit, Failure> {
         (_, true) => "revoke",
         _ => "approve",
     };
-    // A yes is to what is shown here, by its digest, and to nothing else.
+    // An approval is to what is shown here, by its digest, and to nothing else.
     let shown = remote.get(&format!("/v1/approvals/{}", args.id)).await?;
-    let digest = (verdict == "approve").then(|| shown["action"]["digest"].clone());
+    let digest = match (verdict, &args.digest) {
+        ("approve", Some(digest)) => Some(Value::from(digest.as_str())),
+        ("approve", None) => {
+            eprint!("{}", card(&shown));
+            asked(&shown)?;
+            Some(shown["action"]["digest"].clone())
+        }
+        _ => None,
+    };
     let body = json!({"verdict": verdict, "reason": args.reason, "action_digest": digest});
     let approval = remote.post(&format!("/v1/approvals/{}", args.id), &body).await?;
     print_out(&match args.format {
@@ -52,6 +63,26 @@ async fn approved(args: &ApproveArgs) -> Result<Exit, Failure> {
         Format::Text => card(&approval),
     });
     Ok(Exit::Ok)
+}
+
+/// The person at the terminal has seen the card and says so; without a terminal the digest has to be given.
+fn asked(shown: &Value) -> Result<(), Failure> {
+    use std::io::{BufRead as _, IsTerminal as _};
+    let refused = |text: String| Failure { exit: Exit::Usage, text };
+    if !std::io::stdin().is_terminal() {
+        let what = format!(
+            "nobody is asked here: give --digest {} to approve what is shown",
+            text(&shown["action"]["digest"])
+        );
+        return Err(refused(what));
+    }
+    eprint!("approve this? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(refused("not approved".into())),
+    }
 }
 
 /// Flags of `slowburn approvals`.
@@ -83,8 +114,9 @@ async fn listed(args: &ApprovalsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// A text as a terminal may show it: marks that hide or turn text are left out.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
+    crate::gate::text::plain(value.as_str().unwrap_or("-"))
 }
 
 fn table(answer: &Value) -> String {
@@ -106,11 +138,12 @@ fn table(answer: &Value) -> String {
 fn card(approval: &Value) -> String {
     let action = &approval["action"];
     let mut out = format!(
-        "{} {}: {} of {} for {}\n",
+        "{} {}: {} of {} of service {}, asked by {}\n",
         text(&approval["id"]),
         text(&approval["state"]),
         text(&action["type"]),
         text(&action["resource"]),
+        text(&action["service"]),
         text(&approval["asked_by"])
     );
     for (name, from, to) in [("version", "from_version", "to_version"), ("replicas", "from_replicas", "replicas")] {
@@ -121,8 +154,8 @@ fn card(approval: &Value) -> String {
     for (name, value) in approval["observed"].as_object().into_iter().flatten() {
         out += &format!("  observed {name}: {}\n", plain(value));
     }
-    if let Some(claim) = approval["claimed_reason"].as_str() {
-        out += &format!("  claimed by the requester: {claim}\n");
+    if approval["claimed_reason"].is_string() {
+        out += &format!("  claimed by the requester: {}\n", text(&approval["claimed_reason"]));
     }
     for reason in approval["covers"].as_array().into_iter().flatten() {
         out += &format!("  a yes covers: {}\n", text(reason));
@@ -130,13 +163,14 @@ fn card(approval: &Value) -> String {
     for vote in approval["votes"].as_array().into_iter().flatten() {
         out += &format!("  yes of {} at {}\n", text(&vote["by"]), text(&vote["at"]));
     }
+    out += &format!("  digest {}\n", text(&action["digest"]));
     out += &format!("  {} of {}, until {}\n", approval["have"], approval["need"], text(&approval["expires_at"]));
     out
 }
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(_) => text(value),
         Value::Null => "unknown".into(),
         other => other.to_string(),
     }

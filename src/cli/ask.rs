@@ -121,7 +121,7 @@ async fn asked(args: &AskArgs) -> Result<Exit, Failure> {
         return Ok(exit_of(&redeemed));
     }
     print(args.format, &answer);
-    Ok(exit_of(&answer))
+    Ok(if args.explain { exit_of_explained(&answer) } else { exit_of(&answer) })
 }
 
 /// Waits until people have answered; `false` is no yes in time.
@@ -140,11 +140,20 @@ async fn granted(remote: &Remote, id: &str, limit: Duration) -> Result<bool, Fai
 fn exit_of(answer: &Value) -> Exit {
     let blind = matches!(answer["data"]["state"].as_str(), Some("absent" | "stale"));
     match answer["decision"].as_str() {
-        Some("allow") => Exit::Ok,
+        // Only a permit is a yes: one to redeem, or the one that was redeemed.
+        Some("allow") if answer["permit"]["id"].is_string() => Exit::Ok,
         Some("needs_approval") => Exit::NeedsApproval,
         Some("deny") if blind => Exit::NoData,
         Some("deny") => Exit::Denied,
         _ => Exit::Unreachable,
+    }
+}
+
+/// What would be decided has no permit.
+fn exit_of_explained(answer: &Value) -> Exit {
+    match answer["decision"].as_str() {
+        Some("allow") => Exit::Ok,
+        _ => exit_of(answer),
     }
 }
 
@@ -215,6 +224,27 @@ async fn redeemed(args: &RedeemArgs) -> Result<Exit, Failure> {
     Ok(exit_of(&answer))
 }
 
+/// Flags of `slowburn release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// The permit that will not be used
+    permit: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// Gives a permit back, so that others need not wait until it expires.
+pub async fn release(args: ReleaseArgs) -> Exit {
+    ended(released(&args).await)
+}
+
+async fn released(args: &ReleaseArgs) -> Result<Exit, Failure> {
+    let remote = Remote::new(&args.remote)?;
+    remote.post(&format!("/v1/permits/{}/release", args.permit), &json!({})).await?;
+    print_out(&format!("released {}\n", args.permit));
+    Ok(Exit::Ok)
+}
+
 /// Flags of `slowburn outcome`.
 #[derive(Debug, Args)]
 pub struct OutcomeArgs {
@@ -249,11 +279,15 @@ mod tests {
 
     #[test]
     fn only_an_allow_is_exit_0() {
-        let exit = |decision: &str, data: &str| exit_of(&json!({"decision": decision, "data": {"state": data}}));
+        let exit = |decision: &str, data: &str| {
+            exit_of(&json!({"decision": decision, "data": {"state": data}, "permit": {"id": "prm_1"}}))
+        };
         assert_eq!(exit("allow", "fresh"), Exit::Ok);
         assert_eq!(exit("needs_approval", "partial"), Exit::NeedsApproval);
         assert_eq!(exit("deny", "fresh"), Exit::Denied);
         assert_eq!(exit("deny", "absent"), Exit::NoData);
+        let without = json!({"decision": "allow", "permit": null});
+        assert_eq!((exit_of(&without), exit_of_explained(&without)), (Exit::Unreachable, Exit::Ok));
         for strange in [json!({}), json!({"decision": "ALLOW"}), json!({"decision": true}), json!([])] {
             assert_eq!(exit_of(&strange), Exit::Unreachable, "{strange}");
         }

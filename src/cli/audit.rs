@@ -9,7 +9,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, complain, wiring};
+use serde_json::json;
+
+use super::approve::ended;
+use super::remote::{Failure, Remote, RemoteArgs};
+use super::{Exit, complain, print_out, wiring};
 
 /// `slowburn audit`.
 #[derive(Debug, Args)]
@@ -43,6 +47,13 @@ enum AuditCommand {
     #[command(after_help = "Example:\n  slowburn audit key --data-dir /var/lib/slowburn > slowburn.pub\n\n\
         Keep it where whoever may write the log cannot change it.")]
     Key(LogArgs),
+    /// Take a log that could not be proved whole as it is, so that machines need not wait any more
+    #[command(
+        after_help = "Examples:\n  slowburn audit accept --reason 'restored from the backup of 02:00, INC-7' --token-file ada.token\n\n\
+        Asks the running daemon. `slowburn audit verify` says what is wrong with the log; look first.\n\n\
+        Exit codes: 0 accepted, 2 refused, 5 the daemon does not answer"
+    )]
+    Accept(AcceptArgs),
     /// Print decisions for other tools
     #[command(
         after_help = "Examples:\n  slowburn audit export --data-dir /var/lib/slowburn --format opa > decisions.json\n  \
@@ -50,6 +61,24 @@ enum AuditCommand {
         slowburn audit export --data-dir /var/lib/slowburn --format records --service checkout"
     )]
     Export(find::ExportArgs),
+}
+
+/// Flags of `audit accept`.
+#[derive(Debug, Args)]
+struct AcceptArgs {
+    /// Why it may be taken as it is
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// Asks the daemon to go on with the log that it has.
+async fn accept(args: &AcceptArgs) -> Result<Exit, Failure> {
+    let answer = Remote::new(&args.remote)?.post("/v1/audit/accept", &json!({"reason": args.reason})).await?;
+    let doubts = answer["accepted"].as_array().into_iter().flatten().filter_map(|doubt| doubt.as_str());
+    print_out(&doubts.map(|doubt| format!("accepted: {doubt}\n")).collect::<String>());
+    Ok(Exit::Ok)
 }
 
 /// Which log.
@@ -93,6 +122,7 @@ pub fn audit(args: AuditArgs) -> Exit {
         AuditCommand::Show(args) => find::show(&args),
         AuditCommand::Verify(args) => prove::verify(&args),
         AuditCommand::Key(args) => prove::key(&args),
+        AuditCommand::Accept(args) => return super::block_on(async { ended(accept(&args).await) }),
         AuditCommand::Export(args) => find::export(&args),
     };
     outcome.unwrap_or_else(|(exit, text)| {

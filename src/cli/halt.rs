@@ -20,7 +20,7 @@ pub struct ScopeArgs {
     /// One service
     #[arg(long)]
     service: Option<String>,
-    /// One principal, e.g. ai-operator/orca-ops
+    /// One principal, or one name that somebody acts under, e.g. ai-operator/orca-ops
     #[arg(long)]
     actor: Option<String>,
     /// One action on every service
@@ -42,6 +42,9 @@ pub struct HaltArgs {
     /// People too; without it robots and pipelines
     #[arg(long)]
     people: bool,
+    /// The service or actor need not be known yet
+    #[arg(long)]
+    future: bool,
     #[command(flatten)]
     remote: RemoteArgs,
 }
@@ -59,7 +62,10 @@ async fn halted(args: &HaltArgs) -> Result<Exit, Failure> {
         ScopeArgs { action: Some(action), .. } => json!({"action": action}),
         _ => json!("global"),
     };
-    let body = json!({"scope": scope, "reason": args.reason, "for_s": args.lasts.as_secs(), "people": args.people});
+    let mut body = json!({"scope": scope, "reason": args.reason, "for_s": args.lasts.as_secs(), "people": args.people});
+    if args.future {
+        body["future"] = true.into();
+    }
     let halt = remote.post("/v1/halts", &body).await?;
     print_out(&format!("halted until {}: slowburn resume {}\n", text(&halt["until"]), text(&halt["id"])));
     Ok(Exit::Ok)

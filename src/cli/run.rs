@@ -232,7 +232,7 @@ async fn reload_on_hangup(handle: Handle) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        if handle.reload.send(web::Reload { answer }).await.is_err() {
+        if handle.reload.send(web::Reload { answer, by: "signal".into() }).await.is_err() {
             return;
         }
         drop(answered.await);

@@ -87,6 +87,7 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
         per_minute: auth.requests_per_minute,
         burst: auth.requests_per_minute.div_ceil(5).max(10),
         reads_open: settings.listen_anywhere,
+        hosts: auth.hosts.clone(),
     })
 }
 
@@ -201,6 +202,7 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
     let mut options = audit::Options::new(dir);
     options.origin = settings.audit.origin.clone();
     options.key_file = settings.audit.key_file.clone();
+    options.memory_file = settings.data_dir.as_ref().map(|dir| dir.join("audit.head"));
     options.segment_bytes = settings.audit.segment_bytes;
     options.bodies_bytes_max = settings.audit.bodies_bytes_max;
     for place in &settings.audit.checkpoints {

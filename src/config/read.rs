@@ -186,7 +186,18 @@ impl Reader<'_> {
         auth.token_review = fields.get("token_review").and_then(|at| self.token_review(&at, report));
         let most = fields.get("requests_per_minute").and_then(|at| at.whole(report, 1..=100_000));
         set(&mut auth.requests_per_minute, most.and_then(|n| u32::try_from(n).ok()));
+        auth.hosts = self.each(&mut fields, "hosts", report, Self::host);
         fields.finish(report);
+    }
+
+    fn host(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+        let text = at.text(report)?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        if text.is_empty() || text.len() > 253 || !text.chars().all(fits) {
+            report.error(at, Code::InvalidName, format!("{text:?} is no host name")).write("slowburn.monitoring");
+            return None;
+        }
+        Some(text.to_string())
     }
 
     fn token_review(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<TokenReview> {

@@ -3,10 +3,12 @@
 //! It covers the reasons that were there when it was asked for, never a denial. Who asked does not approve, nor does
 //! anybody on whose behalf was asked.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Digest;
-use super::principal::Approver;
+use super::principal::{Approver, person_of};
 use super::reason::ReasonCode;
 use super::request::Request;
 use crate::engine::Seconds;
@@ -58,10 +60,23 @@ pub struct Approval {
 pub struct Vote {
     /// Who.
     pub by: String,
+    /// The person behind that name; empty in records of before.
+    #[serde(default)]
+    pub person: String,
     /// When.
     pub at: Seconds,
     /// Why.
     pub reason: Option<String>,
+}
+
+impl Vote {
+    /// The person behind it.
+    pub fn person(&self) -> &str {
+        match self.person.is_empty() {
+            true => person_of(&self.by),
+            false => &self.person,
+        }
+    }
 }
 
 /// What became of an approval. Expiry is read from the times, whether or not somebody noted it.
@@ -118,7 +133,8 @@ impl Approval {
 
     /// How many distinct people said yes.
     pub fn have(&self) -> u32 {
-        u32::try_from(self.votes.len()).unwrap_or(u32::MAX)
+        let people: BTreeSet<&str> = self.votes.iter().map(Vote::person).collect();
+        u32::try_from(people.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -25,6 +25,7 @@ use super::action::{ActionClass, ActionKind};
 use super::answer::Answer;
 use super::canonical::Digest;
 use super::check::{Check, ClearBy, DataSummary, Decision, Effect};
+use super::identity::Right;
 use super::permit::Permit;
 use super::policy::{Action, AllowedAction, Policy};
 use super::principal::{ActorClass, Principal};
@@ -76,7 +77,7 @@ pub(super) fn decide_with(
     let nothing = Policy::new(&request.service);
     // A policy or a view of another service says nothing of this one.
     let own_policy = policy.filter(|policy| policy.service == request.service);
-    let own_view = view.filter(|view| view.service == request.service && !view.slos.is_empty());
+    let own_view = view.filter(|view| view.service == request.service);
     let mut checks = identity(request, principal, own_view.is_some(), own_policy.is_some());
     let ruling = own_policy.unwrap_or(&nothing);
     let row = ruling.allowed(request.action);
@@ -101,6 +102,7 @@ pub(super) fn decide_with(
             class: decision.class,
             request: Some(request),
             sub: &principal.sub,
+            acting: principal.actor(request.actor.as_deref()).unwrap_or(&principal.sub),
             actor: principal.class,
             policy: ruling,
             row,
@@ -111,11 +113,16 @@ pub(super) fn decide_with(
         };
         if own_policy.is_some() {
             checks.push(premise::allowed(&case));
+            checks.extend(premise::actor(&case));
         }
+        checks.extend(premise::resource(&case));
         checks.extend(case.checks());
         decision.data = data::summary(&case);
         decision.generation = view.observed.workload(&request.resource).and_then(|workload| workload.generation);
-        decision.approval = consent::consent(&case, principal, &decision, &mut checks);
+        // Whoever says it is somebody else is told nothing of what others asked for.
+        if checks.iter().all(|check| check.code != ReasonCode::ActorMismatch) {
+            decision.approval = consent::consent(&case, principal, &decision, &mut checks);
+        }
     }
     if request.break_glass {
         break_glass(request, principal, own_view.is_some(), &mut checks);
@@ -137,6 +144,8 @@ pub(super) struct Case<'a> {
     pub class: ActionClass,
     pub request: Option<&'a Request>,
     pub sub: &'a str,
+    /// The name it acts under.
+    pub acting: &'a str,
     pub actor: ActorClass,
     pub policy: &'a Policy,
     pub row: Option<&'a AllowedAction>,
@@ -184,8 +193,9 @@ fn natural_class(request: &Request, view: Option<&View>, now: Seconds) -> Action
         ActionKind::Rollback | ActionKind::Restart => ActionClass::Mitigate,
         ActionKind::Deploy | ActionKind::Config => ActionClass::Risk,
         ActionKind::Scale => {
-            let now_has =
-                view.and_then(|view| premise::seen(view, &request.resource, now)).and_then(|one| one.replicas);
+            // What somebody only said of it makes no cure of a risk.
+            let seen = view.and_then(|view| premise::seen(view, &request.resource, now)).filter(|one| !one.told);
+            let now_has = seen.and_then(|one| one.replicas);
             match now_has.zip(request.replicas) {
                 Some((has, wants)) if wants > has => ActionClass::Mitigate,
                 _ => ActionClass::Risk,
@@ -218,9 +228,9 @@ fn identity(request: &Request, principal: &Principal, known: bool, ruled: bool) 
 
 /// A person with a reason is let through against every check but who asks and for which service.
 fn break_glass(request: &Request, principal: &Principal, known: bool, checks: &mut Vec<Check>) {
-    let may = principal.class.is_human() && request.reason.is_some() && known;
+    let may = principal.class.is_human() && principal.has(Right::BreakGlass) && request.reason.is_some() && known;
     if !may || checks.iter().any(|check| check.code == ReasonCode::ActorMismatch) {
-        let what = "breaking the glass is for people, with a reason, for one service that exists";
+        let what = "break-glass access is for people with that right, with a reason, for one service that exists";
         let check = Check::new("break_glass", Effect::Deny, ReasonCode::BreakGlassRefused, what);
         checks.push(check.clear(ClearBy::Nothing));
         return;

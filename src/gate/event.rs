@@ -51,6 +51,18 @@ pub enum EventKind {
         reasons: Vec<ReasonCode>,
         /// The caller's key.
         idempotency_key: Option<String>,
+        /// Denied for what was asked, and not for when: many of these are a search for a hole.
+        #[serde(default)]
+        probe: bool,
+    },
+    /// A request came again with the key of an allow whose permit still lives, and got that permit back.
+    DecisionRepeated {
+        /// Id of the decision.
+        id: String,
+        /// Who asked.
+        sub: String,
+        /// The permit.
+        permit: String,
     },
     /// A permit was issued, with a broken glass too.
     PermitIssued {
@@ -98,6 +110,15 @@ pub enum EventKind {
         vote: Vote,
         /// Whether that was the last yes needed.
         granted: bool,
+    },
+    /// What a person said does not count any more: they are not who they were.
+    ApprovalVoteLapsed {
+        /// To what.
+        id: String,
+        /// Who.
+        by: String,
+        /// Why.
+        why: String,
     },
     /// A person said no.
     ApprovalRejected {
@@ -181,6 +202,7 @@ impl EventKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             EventKind::Decided { .. } => "decided",
+            EventKind::DecisionRepeated { .. } => "decision_repeated",
             EventKind::PermitIssued { .. } => "permit_issued",
             EventKind::PermitRedeemed { .. } => "permit_redeemed",
             EventKind::PermitRefused { .. } => "permit_refused",
@@ -188,6 +210,7 @@ impl EventKind {
             EventKind::PermitRevoked { .. } => "permit_revoked",
             EventKind::ApprovalAsked { .. } => "approval_asked",
             EventKind::ApprovalVoted { .. } => "approval_voted",
+            EventKind::ApprovalVoteLapsed { .. } => "approval_vote_lapsed",
             EventKind::ApprovalRejected { .. } => "approval_rejected",
             EventKind::ApprovalWithdrawn { .. } => "approval_withdrawn",
             EventKind::ApprovalExpired { .. } => "approval_expired",

@@ -19,7 +19,7 @@ pub enum HaltScope {
     Global,
     /// One service.
     Service(String),
-    /// One principal.
+    /// One principal, or one name that somebody acts under.
     Actor(String),
     /// One action, everywhere.
     Action(ActionKind),
@@ -46,13 +46,20 @@ pub struct Halt {
 }
 
 impl Halt {
-    /// Whether it stops `sub` of `class` from doing `action` to `service` at `now`. Where there is no action (signals),
-    /// halts of single actions do not count.
-    pub fn stops(&self, service: &str, action: Option<ActionKind>, sub: &str, class: ActorClass, now: Seconds) -> bool {
+    /// Whether it stops a principal of `class` that goes by `names` (its own, and the one it acts as) from doing `action`
+    /// to `service` at `now`. Where there is no action (signals), halts of single actions do not count.
+    pub fn stops(
+        &self,
+        service: &str,
+        action: Option<ActionKind>,
+        names: [&str; 2],
+        class: ActorClass,
+        now: Seconds,
+    ) -> bool {
         let meant = match &self.scope {
             HaltScope::Global => true,
             HaltScope::Service(halted) => halted == service,
-            HaltScope::Actor(halted) => halted == sub,
+            HaltScope::Actor(halted) => names.contains(&halted.as_str()),
             HaltScope::Action(halted) => Some(*halted) == action,
         };
         meant && self.actors.contains(&class) && now < self.until

@@ -3,9 +3,11 @@
 //!
 //! Deliberately absent: secrets. A token stands here as its SHA-256.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::principal::{ActorClass, Principal, Via};
+use super::principal::{ActorClass, Principal, Via, same_person};
 
 /// Everybody of `identities.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,12 @@ pub struct Identities {
 pub struct Identity {
     /// `@ada`, `ai-operator/orca-ops`.
     pub name: String,
+    /// The person behind it: two names of one person are one approval.
+    #[serde(default)]
+    pub person: Option<String>,
+    /// What it may do besides asking and answering; `None`: what its class may.
+    #[serde(default)]
+    pub rights: Option<BTreeSet<Right>>,
     /// Which of the three it is.
     pub class: ActorClass,
     /// Teams it belongs to; only a person's teams approve.
@@ -37,7 +45,62 @@ pub struct Identity {
     pub on_behalf_of: Vec<String>,
 }
 
+/// What somebody may do besides asking, answering and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Go past the checks in an emergency. People only.
+    BreakGlass,
+    /// Stop changes. People only.
+    Halt,
+    /// Lift halts. People only.
+    Resume,
+    /// Tell of changes. People and pipelines.
+    Changes,
+    /// Load rules again. People and pipelines.
+    Reload,
+    /// Take an audit log that cannot be proved whole as it is. People only.
+    AcceptLog,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Right; 6] =
+        [Right::BreakGlass, Right::Halt, Right::Resume, Right::Changes, Right::Reload, Right::AcceptLog];
+
+    /// As in the identities file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Right::BreakGlass => "break_glass",
+            Right::Halt => "halt",
+            Right::Resume => "resume",
+            Right::Changes => "changes",
+            Right::Reload => "reload",
+            Right::AcceptLog => "accept_log",
+        }
+    }
+}
+
 impl Identities {
+    /// The principal that an identity is, once `via` has proved it. On whose behalf it acts are those names and the
+    /// people behind them.
+    pub fn principal(&self, one: &Identity, via: Via) -> Principal {
+        let mut principal = one.principal(via);
+        let people = one.on_behalf_of.iter().filter_map(|name| self.like(name)?.person.clone());
+        principal.delegation.extend(people);
+        principal
+    }
+
+    /// Who has this name, with or without its `@`.
+    pub fn like(&self, name: &str) -> Option<&Identity> {
+        self.all.iter().find(|one| same_person(&one.name, name))
+    }
+
+    /// Whether this is a name that somebody acts under.
+    pub fn acts(&self, name: &str) -> bool {
+        self.all.iter().any(|one| one.name == name || one.may_act_as.iter().any(|own| own == name))
+    }
+
     /// Who has this name.
     pub fn named(&self, name: &str) -> Option<&Identity> {
         self.all.binary_search_by(|identity| identity.name.as_str().cmp(name)).ok().map(|found| &self.all[found])
@@ -64,6 +127,8 @@ impl Identity {
     pub fn principal(&self, via: Via) -> Principal {
         Principal {
             sub: self.name.clone(),
+            person: self.person.clone().unwrap_or_default(),
+            rights: self.rights.clone(),
             via,
             class: self.class,
             may_act_as: self.may_act_as.iter().cloned().collect(),

@@ -29,6 +29,12 @@ pub struct Workload {
     pub replicas: Option<u32>,
     /// Share of its capacity in use, ratio.
     pub utilization: Option<f64>,
+    /// How long after it was seen it is still held to be so, seconds; `None`: as long as nothing else is said.
+    #[serde(default)]
+    pub good_for_s: Option<i64>,
+    /// Nobody saw it: it is as people and pipelines said. That makes an answer stricter, never looser.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// A change that was seen.
@@ -52,6 +58,23 @@ pub struct Change {
     pub replicas: Option<u32>,
     /// Who made it, where that is known.
     pub by: Option<String>,
+}
+
+/// Each change of a version, oldest first, with whether it went back to a version that had run before: a rollback,
+/// whoever made it. `changes` are of one resource, oldest first.
+pub fn returns<'c>(changes: impl Iterator<Item = &'c Change>) -> impl Iterator<Item = (&'c Change, bool)> {
+    let mut seen: Vec<&str> = Vec::new();
+    changes.filter_map(move |change| {
+        let version = change.version.as_deref()?;
+        if let Some(from) = change.from_version.as_deref().filter(|from| !seen.contains(from)) {
+            seen.push(from);
+        }
+        let back = seen.contains(&version) && seen.last() != Some(&version);
+        if !seen.contains(&version) {
+            seen.push(version);
+        }
+        Some((change, back))
+    })
 }
 
 impl Observed {

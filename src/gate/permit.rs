@@ -63,6 +63,12 @@ pub struct Baseline {
     pub peers: Option<f64>,
     /// Generation of the resource.
     pub generation: Option<u64>,
+    /// Version that ran.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Replicas that there were.
+    #[serde(default)]
+    pub replicas: Option<u32>,
 }
 
 /// One SLO when a permit was redeemed.
@@ -91,6 +97,9 @@ pub enum PermitState {
         baseline: Baseline,
         /// When the caller said it was done.
         reported_at: Option<Seconds>,
+        /// The caller said that it was not done: a claim, held against what runs once the act would have settled.
+        #[serde(default)]
+        denied: bool,
     },
     /// The act was judged.
     Judged {

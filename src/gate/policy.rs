@@ -58,7 +58,10 @@ pub struct AllowedAction {
     pub action: Action,
     /// Whether a person must approve it.
     pub require_approval: bool,
-    /// Who may.
+    /// Who may do it; empty: everybody who is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<RateActor>,
+    /// Who may approve it.
     pub approvers: Vec<Approver>,
     /// How many distinct people must approve; at least 1.
     pub quorum: u32,
@@ -159,7 +162,7 @@ pub struct RateBudget {
     pub per_s: i64,
 }
 
-/// Whom a rate budget limits.
+/// Whom a rate budget limits, or an action is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateActor {
@@ -265,6 +268,7 @@ impl AllowedAction {
         AllowedAction {
             action,
             require_approval: false,
+            actors: Vec::new(),
             approvers: Vec::new(),
             quorum: 1,
             four_eyes: false,

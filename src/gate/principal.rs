@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::Right;
+
 /// What kind of actor somebody is. It follows from the credential, never from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +69,12 @@ impl Via {
 pub struct Principal {
     /// The name in the identities file: `@ada`, `ai-operator/orca-ops`.
     pub sub: String,
+    /// The person behind the name, where several names are one; empty: the name itself.
+    #[serde(default)]
+    pub person: String,
+    /// What a person may do besides asking and answering; `None`: everything.
+    #[serde(default)]
+    pub rights: Option<BTreeSet<Right>>,
     /// How that is known.
     pub via: Via,
     /// Human, robot or pipeline.
@@ -90,12 +98,33 @@ impl Principal {
         }
     }
 
+    /// The person behind it.
+    pub fn person(&self) -> &str {
+        if self.person.is_empty() { person_of(&self.sub) } else { &self.person }
+    }
+
+    /// Whether a name is of this person: its own, or that of the person behind it.
+    pub fn is_person(&self, name: &str) -> bool {
+        same_person(name, &self.sub) || person_of(name) == self.person()
+    }
+
+    /// Whether it may do this.
+    pub fn has(&self, right: Right) -> bool {
+        match &self.rights {
+            Some(rights) => rights.contains(&right),
+            None => match right {
+                Right::Changes => self.class != ActorClass::Robot,
+                _ => self.class.is_human(),
+            },
+        }
+    }
+
     /// Whether an approver of a policy means this principal. Only a person is ever one.
     pub fn is(&self, approver: &Approver) -> bool {
         self.class.is_human()
             && match approver {
                 Approver::Team(team) => self.teams.contains(team),
-                Approver::Person(person) => same_person(person, &self.sub),
+                Approver::Person(person) => self.is_person(person),
             }
     }
 }
@@ -121,5 +150,10 @@ impl std::fmt::Display for Approver {
 
 /// `@ada` and `ada` are the same person.
 pub fn same_person(a: &str, b: &str) -> bool {
-    a.strip_prefix('@').unwrap_or(a) == b.strip_prefix('@').unwrap_or(b)
+    person_of(a) == person_of(b)
+}
+
+/// The person that a name is of, where nothing else is said.
+pub fn person_of(name: &str) -> &str {
+    name.strip_prefix('@').unwrap_or(name)
 }

@@ -49,12 +49,19 @@ reason_codes! {
     /// The policy does not list the action.
     ActionNotAllowed = "action_not_allowed",
 
+    /// The policy does not let this actor do it.
+    ActorNotAllowed = "actor_not_allowed",
+    /// The resource is not one of the service.
+    ForeignResource = "foreign_resource",
+
     /// The newest policy files were refused; the ones before them are in force.
     PolicyInvalid = "policy_invalid",
     /// History is still being read after a start.
     NotWarm = "not_warm",
     /// The audit log cannot be written.
     AuditUnwritable = "audit_unwritable",
+    /// The audit log cannot be proved whole since the start.
+    LogInDoubt = "log_in_doubt",
     /// The clocks of Slowburn and Prometheus differ too much.
     ClockSkew = "clock_skew",
     /// A halt stops it.
@@ -148,6 +155,8 @@ reason_codes! {
     PermitExpired = "permit_expired",
     /// The permit was revoked.
     PermitRevoked = "permit_revoked",
+    /// Its holder gave the permit back.
+    Released = "released",
     /// The permit belongs to somebody else.
     PrincipalDiffers = "principal_differs",
     /// The action is not the one that was decided.
@@ -179,6 +188,8 @@ reason_codes! {
     UnknownHalt = "unknown_halt",
     /// Only a person sets or lifts a halt.
     HaltNeedsPerson = "halt_needs_person",
+    /// The person or pipeline has not the right to do this.
+    RightMissing = "right_missing",
     /// The time given is outside its bounds.
     TimeOutOfBounds = "time_out_of_bounds",
     /// The outcome is not that of a redeemed permit, or not of who redeemed it.

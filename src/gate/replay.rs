@@ -69,7 +69,7 @@ impl Inputs {
             principal: principal.clone(),
             policy: policy.cloned(),
             view: view.cloned(),
-            gate: gate.slice(&request.service, policy, &principal.sub, now),
+            gate: gate.slice(request, policy, &principal.sub, now),
             now,
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::action::ActionKind;
 use super::canonical::Digest;
 use super::reason::ReasonCode;
+use super::text::{is_plain, plain};
 
 /// Longest request, bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -91,7 +92,10 @@ impl Request {
             let what = format!("the request has {} bytes: at most {REQUEST_BYTES_MAX} are read", body.len());
             return Err(fault(ReasonCode::RequestTooLarge, what));
         }
-        let request: Request = serde_json::from_slice(body).map_err(|error| {
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(fault(ReasonCode::MalformedRequest, "the request is no object of JSON".into()));
+        }
+        let mut request: Request = serde_json::from_slice(body).map_err(|error| {
             let text = error.to_string();
             let code = match () {
                 () if text.starts_with("unknown field") => ReasonCode::UnknownField,
@@ -100,14 +104,23 @@ impl Request {
             };
             fault(code, format!("the request is not as it should be: {text}"))
         })?;
+        request.reason = request.reason.map(|reason| plain(&reason));
         request.check().map_err(|what| fault(ReasonCode::MalformedRequest, what))?;
         Ok(request)
     }
 
-    /// SHA-256 of the request in canonical form, without who asks and the idempotency key: what a permit and an approval
-    /// are bound to.
+    /// SHA-256 of the act in canonical form: what is done, to what, from where to where. What a permit and an approval
+    /// are bound to. The words around it (reason, incident, suspected change) are no part of it: whoever asks again in
+    /// other words asks for the same.
     pub fn digest(&self) -> Digest {
-        let act = Request { actor: None, idempotency_key: None, ..self.clone() };
+        let act = Request {
+            actor: None,
+            idempotency_key: None,
+            reason: None,
+            incident_id: None,
+            suspected_change: None,
+            ..self.clone()
+        };
         Digest::of(&act).expect("texts, numbers and flags have a JSON form")
     }
 
@@ -132,9 +145,6 @@ impl Request {
         if let Some(reason) = &self.reason {
             if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
                 return Err(format!("reason is empty or over {REASON_BYTES_MAX} bytes"));
-            }
-            if reason.chars().any(|c| c.is_control() && c != '\n') {
-                return Err("reason holds control characters".into());
             }
         }
         self.arguments()
@@ -179,6 +189,12 @@ fn name(member: &str, value: &str) -> Result<(), String> {
     }
     if value.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("{member} {value:?} holds blanks or control characters"));
+    }
+    if !is_plain(value) {
+        return Err(format!(
+            "{member} {:?} holds marks that hide or turn text, or letters in a second form",
+            plain(value)
+        ));
     }
     Ok(())
 }

@@ -91,6 +91,7 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &G
         class,
         request: None,
         sub: "",
+        acting: "",
         actor: ActorClass::Robot,
         policy,
         row: None,

@@ -22,15 +22,16 @@ use super::answer::Answer;
 use super::approval::{Approval, ApprovalState};
 use super::canonical::Digest;
 use super::event::{Event, EventKind};
-use super::halt::Halt;
+use super::halt::{HALT_MAX_S, Halt};
 use super::observed::Change;
 use super::permit::{Permit, PermitState};
 use super::policy::Policy;
 use super::principal::ActorClass;
+use super::request::Request;
 use super::verdict::{Outcome, TrustRecord, Verdict};
 use crate::engine::Seconds;
 
-pub use recording::Ids;
+pub use recording::{Ids, Repeat};
 pub use redeeming::Redemption;
 
 /// How long closed permits, closed approvals and decisions are remembered, seconds.
@@ -43,6 +44,8 @@ const ROWS_MAX: usize = 10_000;
 const CHANGES_MAX: usize = 200;
 /// Most verdicts of one service that are remembered.
 const VERDICTS_MAX: usize = 200;
+/// Most halts that are remembered.
+const HALTS_MAX: usize = 10_000;
 /// Most denials of one principal that are remembered.
 const DENIALS_MAX: usize = 100;
 
@@ -68,8 +71,8 @@ pub struct GateState {
     verdicts: BTreeMap<String, VecDeque<Verdict>>,
     /// By service, actor and action.
     trust: BTreeMap<String, BTreeMap<String, BTreeMap<ActionKind, TrustRecord>>>,
-    /// Times of denials by principal, oldest first.
-    denials: BTreeMap<String, VecDeque<Seconds>>,
+    /// Denied acts by principal, oldest first: those that waiting would not have cleared.
+    denials: BTreeMap<String, VecDeque<(Seconds, Digest)>>,
     /// Decisions by principal and idempotency key.
     decided: BTreeMap<String, BTreeMap<String, Decided>>,
     /// When live permits and open approvals run out.
@@ -106,6 +109,12 @@ pub struct Decided {
     pub action_digest: Digest,
     /// The answer.
     pub answer: Answer,
+    /// The permit that it gave.
+    #[serde(default)]
+    pub permit: Option<String>,
+    /// The permit was used: what the key stands for was begun, and is not begun again.
+    #[serde(default)]
+    pub used: bool,
 }
 
 /// Something that runs out, or is to be forgotten after a while.
@@ -196,10 +205,11 @@ impl GateState {
         })
     }
 
-    /// Denials of a principal since a moment.
-    pub fn denials_since(&self, sub: &str, since: Seconds) -> usize {
-        let times = self.denials.get(sub).into_iter().flatten();
-        times.rev().take_while(|at| **at >= since).count()
+    /// Different acts that a principal was denied since a moment: when each was denied last, newest first.
+    pub fn denials_since(&self, sub: &str, since: Seconds) -> Vec<Seconds> {
+        let rows = self.denials.get(sub).into_iter().flatten();
+        let mut acts = BTreeSet::new();
+        rows.rev().take_while(|(at, _)| *at >= since).filter(|(_, act)| acts.insert(*act)).map(|(at, _)| *at).collect()
     }
 
     /// What was decided for this idempotency key of this principal.
@@ -210,8 +220,11 @@ impl GateState {
     /// The part of the gate state that a decision on `service` for `sub` under `policy` reads: it decides the same. Under
     /// another policy too, but for rate budgets of more than [`SLICE_ACTS`] acts, or over a longer time. What no
     /// decision reads is left out: acts of others, and verdicts that say neither for nor against.
-    pub fn slice(&self, service: &str, policy: Option<&Policy>, sub: &str, now: Seconds) -> GateState {
-        let mut slice = GateState { halts: self.halts.clone(), ..GateState::default() };
+    pub fn slice(&self, request: &Request, policy: Option<&Policy>, sub: &str, now: Seconds) -> GateState {
+        let service = request.service.as_str();
+        let halts = self.halts.iter().filter(|(_, halt)| now < halt.until);
+        let halts = halts.map(|(id, halt)| (id.clone(), halt.clone())).collect();
+        let mut slice = GateState { halts, ..GateState::default() };
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         let related =
             |permit: &&Permit| permit.request.service == service || group.is_some() && permit.group.as_deref() == group;
@@ -236,6 +249,11 @@ impl GateState {
         let verdicts: VecDeque<Verdict> = self.verdicts_of(service).filter(tells).cloned().collect();
         slice.acts.extend((!acts.is_empty()).then(|| (one(service), acts)));
         slice.verdicts.extend((!verdicts.is_empty()).then(|| (one(service), verdicts)));
+        if let Some((key, decided)) =
+            request.idempotency_key.as_ref().and_then(|key| Some((key, self.decided(sub, key)?)))
+        {
+            slice.decided.entry(one(sub)).or_default().insert(key.clone(), decided.clone());
+        }
         slice.denials.extend(self.denials.get(sub).map(|rows| (one(sub), rows.clone())));
         slice
     }
@@ -255,7 +273,18 @@ impl GateState {
     pub fn apply(&mut self, event: &Event) {
         let at = event.at;
         match &event.kind {
-            EventKind::Decided { id, sub, actor, service, action, action_digest, answer, idempotency_key, .. } => {
+            EventKind::Decided {
+                id,
+                sub,
+                actor,
+                service,
+                action,
+                action_digest,
+                answer,
+                idempotency_key,
+                probe,
+                ..
+            } => {
                 let record = self.trust_of(service, actor, *action);
                 record.last_at = at;
                 match answer {
@@ -263,28 +292,43 @@ impl GateState {
                     Answer::NeedsApproval => record.asked += 1,
                     Answer::Deny => record.denied += 1,
                 }
-                if *answer == Answer::Deny {
-                    push(self.denials.entry(sub.clone()).or_default(), at, DENIALS_MAX);
+                if *answer == Answer::Deny && *probe {
+                    let rows = self.denials.entry(sub.clone()).or_default();
+                    rows.retain(|(_, act)| act != action_digest);
+                    push(rows, (at, *action_digest), DENIALS_MAX);
                 }
                 if let Some(key) = idempotency_key {
-                    let decided = Decided { id: id.clone(), at, action_digest: *action_digest, answer: *answer };
-                    self.decided.entry(sub.clone()).or_default().insert(key.clone(), decided);
+                    let keys = self.decided.entry(sub.clone()).or_default();
+                    let used = keys.get(key).is_some_and(|earlier| earlier.used);
+                    let decided = Decided {
+                        id: id.clone(),
+                        at,
+                        action_digest: *action_digest,
+                        answer: *answer,
+                        permit: None,
+                        used,
+                    };
+                    keys.insert(key.clone(), decided);
                     self.close(at, Row::Decided(sub.clone(), key.clone()));
                 }
             }
             EventKind::PermitIssued { permit } => self.issued(at, permit),
             EventKind::PermitRedeemed { id, baseline } => {
-                let state = PermitState::Redeemed { at, baseline: baseline.clone(), reported_at: None };
+                let state = PermitState::Redeemed { at, baseline: baseline.clone(), reported_at: None, denied: false };
                 if self.turn_permit(id, at, state)
                     && let Some(permit) = self.permits.get(id)
                 {
                     let (service, actor, action) =
                         (permit.request.service.clone(), permit.actor.clone(), permit.request.action);
+                    let keyed = permit.request.idempotency_key.as_deref();
+                    if let Some(decided) = keyed.and_then(|key| self.decided.get_mut(&permit.sub)?.get_mut(key)) {
+                        decided.used = true;
+                    }
                     self.trust_of(&service, &actor, action).acted += 1;
                 }
             }
             // It stays what it was.
-            EventKind::PermitRefused { .. } => {}
+            EventKind::PermitRefused { .. } | EventKind::DecisionRepeated { .. } => {}
             EventKind::PermitExpired { id } => drop(self.turn_permit(id, at, PermitState::Expired)),
             EventKind::PermitRevoked { id, reason } => {
                 self.turn_permit(id, at, PermitState::Revoked { at, code: *reason });
@@ -308,6 +352,14 @@ impl GateState {
                     }
                 }
             }
+            EventKind::ApprovalVoteLapsed { id, by, .. } => {
+                if let Some(approval) = self.approvals.get_mut(id) {
+                    approval.votes.retain(|vote| vote.by != *by);
+                    if approval.state == ApprovalState::Granted && approval.have() < approval.need {
+                        approval.state = ApprovalState::Pending;
+                    }
+                }
+            }
             EventKind::ApprovalRejected { id, by, reason } => {
                 self.turn_approval(id, at, ApprovalState::Rejected { by: by.clone(), reason: reason.clone() });
             }
@@ -323,8 +375,8 @@ impl GateState {
                 self.turn_approval(id, at, ApprovalState::Revoked { by: by.clone(), reason: reason.clone() });
             }
             EventKind::Halted { halt } => {
-                self.halts.retain(|_, halt| at < halt.until);
                 self.halts.insert(halt.id.clone(), halt.clone());
+                self.forget_halts(at);
             }
             EventKind::Resumed { id, .. } => drop(self.halts.remove(id)),
             EventKind::ChangeObserved { change } => {
@@ -340,11 +392,13 @@ impl GateState {
             }
             EventKind::OutcomeReported { permit, applied, .. } => {
                 if let Some(permit) = self.permits.get_mut(permit)
-                    && let PermitState::Redeemed { reported_at, .. } = &mut permit.state
+                    && let PermitState::Redeemed { reported_at, denied, .. } = &mut permit.state
                     && reported_at.is_none()
-                    && *applied
                 {
-                    *reported_at = Some(at);
+                    match applied {
+                        true => *reported_at = Some(at),
+                        false => *denied = true,
+                    }
                 }
             }
             EventKind::Judged { verdict } => self.judged(at, verdict),
@@ -369,6 +423,10 @@ impl GateState {
         push(acts, act, ROWS_MAX);
         while acts.front().is_some_and(|act| act.at < at - ACTS_KEPT_S) {
             acts.pop_front();
+        }
+        let keyed = permit.request.idempotency_key.as_deref();
+        if let Some(decided) = keyed.and_then(|key| self.decided.get_mut(&permit.sub)?.get_mut(key)) {
+            decided.permit = Some(permit.id.clone());
         }
         self.open_permits.entry(service).or_default().insert(permit.id.clone());
         self.ending.insert((permit.expires_at, Row::Permit(permit.id.clone())));
@@ -431,6 +489,16 @@ impl GateState {
         actors.entry(actor.to_string()).or_default().entry(action).or_default()
     }
 
+    /// Halts that ended are kept as long as any may last: a clock that went ahead and came back ends none. Beyond the
+    /// most that are kept, those that ended first go first.
+    fn forget_halts(&mut self, now: Seconds) {
+        self.halts.retain(|_, halt| now - HALT_MAX_S < halt.until);
+        while self.halts.len() > HALTS_MAX {
+            let ended = self.halts.values().min_by_key(|halt| halt.until).map(|halt| halt.id.clone());
+            ended.map(|id| self.halts.remove(&id));
+        }
+    }
+
     fn close(&mut self, at: Seconds, row: Row) {
         self.closed.push_back((at, row));
     }
@@ -455,9 +523,12 @@ impl GateState {
             match self.closed.pop_front() {
                 Some((_, Row::Permit(id))) => drop(self.permits.remove(&id)),
                 Some((_, Row::Approval(id))) => drop(self.approvals.remove(&id)),
-                Some((_, Row::Decided(sub, key))) => {
+                Some((at, Row::Decided(sub, key))) => {
                     if let Some(keys) = self.decided.get_mut(&sub) {
-                        keys.remove(&key);
+                        // Asked again since, it has a row of its own further on.
+                        if keys.get(&key).is_some_and(|decided| decided.at <= at) {
+                            keys.remove(&key);
+                        }
                         if keys.is_empty() {
                             self.decided.remove(&sub);
                         }

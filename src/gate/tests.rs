@@ -1,8 +1,10 @@
 //! Tests of the gate as a whole: every cell of its lattice, the threats it stands against, and history decided again.
 
 pub(crate) mod cases;
+mod claims;
 mod lattice;
 mod lessons;
+mod people;
 mod reasons;
 pub(crate) mod replay;
 pub(crate) mod stage;

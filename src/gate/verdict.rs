@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind};
+use super::observed::Change;
 use super::permit::{Baseline, BaselineSlo, Permit, PermitState};
 use super::view::{SloView, View};
 use crate::engine::{DataState, Seconds};
@@ -70,6 +71,9 @@ pub struct Verdict {
     pub message: String,
     /// Whether somebody should be told at once: it became worse.
     pub alert: bool,
+    /// The caller said that it was not done, and it was.
+    #[serde(default)]
+    pub contradicted: bool,
 }
 
 /// What one actor's acts came to, for one action on one service.
@@ -119,6 +123,8 @@ impl Baseline {
             slos: view.slos.iter().map(slo).collect(),
             peers: view.peers,
             generation: view.observed.workload(resource).and_then(|workload| workload.generation),
+            version: view.observed.workload(resource).and_then(|workload| workload.version.clone()),
+            replicas: view.observed.workload(resource).and_then(|workload| workload.replicas),
         }
     }
 }
@@ -142,34 +148,81 @@ impl Verdict {
             peers_after: None,
             message: message.into(),
             alert: outcome == Outcome::Worse,
+            contradicted: false,
         }
     }
 }
 
-/// The verdict on a redeemed permit, once its act has settled; `None` before.
-pub fn judge(permit: &Permit, view: &View, now: Seconds) -> Option<Verdict> {
-    let PermitState::Redeemed { at, baseline, reported_at } = &permit.state else { return None };
-    let acted = match reported_at {
-        Some(reported) => *reported,
+/// The verdict on a redeemed permit, once its act has settled; `None` before. `changes` are those of its resource since.
+pub fn judge<'c>(
+    permit: &Permit,
+    view: &View,
+    changes: impl Iterator<Item = &'c Change>,
+    now: Seconds,
+) -> Option<Verdict> {
+    let PermitState::Redeemed { at, baseline, reported_at, denied } = &permit.state else { return None };
+    let acted = match (reported_at, denied) {
+        (Some(reported), _) => *reported,
+        (None, true) => *at,
         // Nobody said that it is done. A new generation says when something was; else time does.
-        None => at + UNREPORTED_S,
+        (None, false) => at + UNREPORTED_S,
     };
     let settled = acted + permit.settle_s;
     if now < settled || view.at < settled {
         return None;
     }
-    if let Some(what) = not_applied(permit, baseline, view, acted) {
+    let seen = if *denied { done_after_all(permit, baseline, view, changes) } else { None };
+    if seen.is_none()
+        && let Some(what) = not_applied(permit, baseline, view, acted)
+    {
         return Some(Verdict::without(permit, Outcome::NotApplied, what, now));
     }
     let mut rows: Vec<Verdict> =
         baseline.slos.iter().filter_map(|before| compare(permit, before, baseline, view, now)).collect();
     // What burned before says whether it helped; any of them whether it harmed.
     rows.sort_by_key(|verdict| weight(verdict.outcome));
-    match rows.pop() {
-        Some(verdict) => Some(verdict),
-        None if now < settled + PATIENCE_S => None,
-        None => Some(Verdict::without(permit, Outcome::Inconclusive, "no data says what became of it", now)),
+    let verdict = match rows.pop() {
+        Some(verdict) => verdict,
+        None if now < settled + PATIENCE_S => return None,
+        None => Verdict::without(permit, Outcome::Inconclusive, "no data says what became of it", now),
+    };
+    match (denied, seen) {
+        (false, _) => Some(verdict),
+        (true, Some(seen)) => {
+            let message = format!("{}; the caller said that it was not done, and {seen}", verdict.message);
+            Some(Verdict { message, contradicted: true, ..verdict })
+        }
+        // Nothing shows whether it was done. That it became worse is not talked away; the rest is taken at its word.
+        (true, None) if verdict.outcome == Outcome::Worse => Some(verdict),
+        (true, None) => {
+            let what = "the caller says that it was not done, and nothing shows that it was";
+            Some(Verdict::without(permit, Outcome::NotApplied, what, now))
+        }
     }
+}
+
+/// What shows that an act was done of which the caller says that it was not.
+fn done_after_all<'c>(
+    permit: &Permit,
+    baseline: &Baseline,
+    view: &View,
+    mut changes: impl Iterator<Item = &'c Change>,
+) -> Option<String> {
+    let resource = &permit.request.resource;
+    if let Some(change) = changes.next() {
+        let to = change.version.as_deref().map_or(String::new(), |version| format!(" to {version}"));
+        return Some(format!("{resource} was seen to change{to}"));
+    }
+    let runs = view.observed.workload(resource)?;
+    let moved = |was: Option<String>, is: Option<String>| {
+        was.zip(is).filter(|(was, is)| was != is).map(|(was, is)| format!("{was} became {is}"))
+    };
+    let text = |n: u64| format!("generation {n}");
+    let count = |n: u32| format!("{n} replicas");
+    moved(baseline.generation.map(text), runs.generation.map(text))
+        .or_else(|| moved(baseline.version.clone(), runs.version.clone()))
+        .or_else(|| moved(baseline.replicas.map(count), runs.replicas.map(count)))
+        .map(|what| format!("of {resource} {what}"))
 }
 
 /// Harm counts more than help, help more than nothing, and what is known more than what is not.

@@ -30,6 +30,9 @@ pub struct View {
     pub history: Vec<VersionRecord>,
     /// What runs.
     pub observed: Observed,
+    /// The resources it says that it has; `None` where it does not say.
+    #[serde(default)]
+    pub resources: Option<Vec<String>>,
     /// How the gate itself stands.
     pub health: Health,
 }
@@ -136,13 +139,36 @@ pub struct Health {
     pub warm: bool,
     /// The audit log can be written.
     pub audit_writable: bool,
+    /// The audit log was proved whole: what is remembered from it is what was written.
+    #[serde(default = "yes")]
+    pub log_proved: bool,
     /// Prometheus's clock less ours, seconds; `None` where it is not known.
     pub clock_skew_s: Option<f64>,
     /// Some channel to approvers works.
     pub can_ask: bool,
 }
 
+/// Records of before have no word of it.
+fn yes() -> bool {
+    true
+}
+
 impl View {
+    /// A service of which nothing is known but what runs.
+    pub fn bare(service: &str, observed: Observed, health: Health) -> Self {
+        View {
+            service: service.to_owned(),
+            at: 0,
+            slos: Vec::new(),
+            upstreams: Vec::new(),
+            peers: None,
+            history: Vec::new(),
+            observed,
+            resources: None,
+            health,
+        }
+    }
+
     /// The SLO with this id.
     pub fn slo(&self, id: &str) -> Option<&SloView> {
         self.slos.iter().find(|slo| slo.id == id)

@@ -61,7 +61,8 @@ fn broken_glass(permit: &Permit, slos: &[SloSnapshot], at: Seconds) -> Option<Al
     let about = About { kind: AlertKind::BreakGlass, service: &request.service, permit: &permit.id };
     let (action, resource) = (request.action.as_str(), &request.resource);
     let summary = format!("{} goes past the checks of {}: {action} of {resource}", permit.sub, request.service);
-    let reason = request.reason.as_deref().unwrap_or("no reason");
+    // What chats take for mentions and links is shown as text.
+    let reason = request.reason.as_deref().unwrap_or("no reason").replace('<', "\u{2039}").replace('>', "\u{203a}");
     let description = format!("The reason that was given: {reason}. The audit log has the checks that did not hold.");
     about.alert(slos, None, summary, description, permit.issued_at.min(at))
 }

@@ -13,7 +13,7 @@ use crate::gate::halt::Halt;
 use crate::gate::permit::{Permit, PermitState};
 use crate::gate::request::Request;
 use crate::gate::state::Redemption;
-use crate::gate::state::{Decided, GateState, Ids};
+use crate::gate::state::{GateState, Ids};
 
 /// RFC 3339, UTC.
 pub fn moment(at: Seconds) -> String {
@@ -40,19 +40,13 @@ fn action(request: &Request, decision: Option<&Decision>) -> Value {
     action
 }
 
-/// The answer to a request for a decision. Written as JSON without a copy of its checks: many are asked for, and few read.
+/// The answer to a request for a decision, with what it left behind. Written as JSON without a copy of its checks: many
+/// are asked for, and few read.
 #[derive(Debug)]
-pub enum Answered {
-    /// Decided now.
-    Now(Box<Fresh>),
-    /// Decided before, for the same idempotency key.
-    Earlier(Value),
-}
-
-/// A decision with what it left behind.
-#[derive(Debug)]
-pub struct Fresh {
+pub struct Answered {
     decision: Decision,
+    /// The permit was given before, for the same idempotency key.
+    repeated: bool,
     id: Option<String>,
     action: Value,
     approval: Option<Value>,
@@ -88,55 +82,66 @@ impl Answered {
                 "url": known.zip(page).map(|(approval, page)| format!("{page}/#approval-{}", approval.id)),
             })
         });
-        Answered::Now(Box::new(Fresh {
+        Answered {
+            repeated: false,
             id: ids.map(|ids| ids.decision.clone()),
             action: action(request, Some(&decision)),
             approval,
             valid_until: permit.map(|permit| moment(permit.expires_at)),
-            permit: permit.map(|permit| {
-                json!({
-                    "id": permit.id, "expires_at": moment(permit.expires_at),
-                    "ttl_s": permit.expires_at - permit.issued_at, "break_glass": permit.break_glass,
-                })
-            }),
+            permit: permit.map(|permit| held(permit)),
             receipt: None,
             decision,
-        }))
+        }
+    }
+
+    /// A permit given again for its idempotency key, with the decision as it would be made now.
+    pub(super) fn again(decision: Decision, permit: &Permit, request: &Request) -> Self {
+        Answered {
+            repeated: true,
+            id: Some(permit.decision_id.clone()),
+            action: action(request, Some(&decision)),
+            approval: None,
+            valid_until: Some(moment(permit.expires_at)),
+            permit: Some(held(permit)),
+            receipt: None,
+            decision,
+        }
     }
 
     /// It is on record; the receipt goes with it.
     pub(super) fn on_record(&mut self, receipt: Option<Receipt>) {
-        if let Answered::Now(fresh) = self {
-            fresh.receipt = receipt;
-        }
+        self.receipt = receipt;
     }
 }
 
 impl Serialize for Answered {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let fresh = match self {
-            Answered::Now(fresh) => fresh,
-            Answered::Earlier(answer) => return answer.serialize(to),
-        };
-        let decision = &fresh.decision;
+        let decision = &self.decision;
         let mut map = to.serialize_map(None)?;
         map.serialize_entry("schema", "safe-to-act/v1")?;
-        map.serialize_entry("decision_id", &fresh.id)?;
+        map.serialize_entry("decision_id", &self.id)?;
         map.serialize_entry("decision", decision.answer.as_str())?;
-        // What an Argo Rollouts web metric reads: the word alone.
-        map.serialize_entry("argo", decision.answer.as_str())?;
+        // What an Argo Rollouts web metric reads: the word alone, and `allow` only beside a permit.
+        let argo = match (decision.answer, &self.permit) {
+            (Answer::Allow, None) => "would_allow",
+            (answer, _) => answer.as_str(),
+        };
+        map.serialize_entry("argo", argo)?;
+        if self.repeated {
+            map.serialize_entry("repeated", &true)?;
+        }
         map.serialize_entry("at", &moment(decision.at))?;
         map.serialize_entry("actor", &decision.actor)?;
-        map.serialize_entry("action", &fresh.action)?;
+        map.serialize_entry("action", &self.action)?;
         map.serialize_entry("reasons", &decision.reasons())?;
         map.serialize_entry("checks", &decision.checks)?;
         map.serialize_entry("data", &data(decision))?;
         map.serialize_entry("policy", &json!({"digest": decision.policy_digest}))?;
-        map.serialize_entry("approval", &fresh.approval)?;
-        map.serialize_entry("permit", &fresh.permit)?;
+        map.serialize_entry("approval", &self.approval)?;
+        map.serialize_entry("permit", &self.permit)?;
         map.serialize_entry("retry_after_s", &decision.retry_after_s)?;
-        map.serialize_entry("valid_until", &fresh.valid_until)?;
-        map.serialize_entry("audit", &fresh.receipt)?;
+        map.serialize_entry("valid_until", &self.valid_until)?;
+        map.serialize_entry("audit", &self.receipt)?;
         map.end()
     }
 }
@@ -148,19 +153,11 @@ fn data(decision: &Decision) -> Value {
     })
 }
 
-/// An earlier decision, given back for its idempotency key: with the permit or approval as it stands now.
-pub fn repeated(earlier: &Decided, gate: &GateState, request: &Request, now: Seconds) -> Value {
-    let permit = gate.open_permits().find(|permit| permit.decision_id == earlier.id);
-    let approval = gate.approvals().find(|approval| approval.decision_id == earlier.id);
+/// What the answer to a decision says of its permit.
+fn held(permit: &Permit) -> Value {
     json!({
-        "schema": "safe-to-act/v1", "decision_id": earlier.id, "repeated": true,
-        "decision": earlier.answer.as_str(), "argo": earlier.answer.as_str(), "at": moment(earlier.at),
-        "action": action(request, None), "reasons": [], "checks": [], "data": Value::Null,
-        "approval": approval.map(|approval| json!({"id": approval.id, "state": approval.state_at(now).as_str()})),
-        "permit": permit.filter(|permit| permit.is_live(now)).map(|permit| json!({
-            "id": permit.id, "expires_at": moment(permit.expires_at),
-        })),
-        "audit": Value::Null,
+        "id": permit.id, "expires_at": moment(permit.expires_at),
+        "ttl_s": permit.expires_at - permit.issued_at, "break_glass": permit.break_glass,
     })
 }
 

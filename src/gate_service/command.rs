@@ -19,7 +19,7 @@ use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
 use crate::gate::request::Request;
 use crate::gate::view::View;
-use crate::gate::{Digest, HaltScope, Policy};
+use crate::gate::{Digest, HaltScope, Policy, Right};
 use crate::telemetry::names;
 
 /// A yes, a no, or one of them taken back.
@@ -61,6 +61,9 @@ pub struct HaltOrder {
     /// People too; else robots and pipelines.
     #[serde(default)]
     pub people: bool,
+    /// Whom it names need not be known yet.
+    #[serde(default)]
+    pub future: bool,
 }
 
 /// A change that somebody made and tells of.
@@ -96,6 +99,7 @@ impl From<Refusal> for Blocked {
             ReasonCode::UnknownPermit | ReasonCode::UnknownApproval | ReasonCode::UnknownHalt => Blocked::Unknown(what),
             ReasonCode::PrincipalDiffers
             | ReasonCode::HaltNeedsPerson
+            | ReasonCode::RightMissing
             | ReasonCode::NotAPerson
             | ReasonCode::OwnRequest
             | ReasonCode::NotAnApprover => Blocked::Forbidden(what),
@@ -154,13 +158,22 @@ impl GateService {
     /// # Errors
     /// There is no such permit, or nothing can be written down. A refusal is an answer: deny.
     pub async fn redeem(&self, principal: &Principal, id: &str, presented: Option<Request>) -> Result<Value, Blocked> {
+        let looked = self.look_again(id).await;
         let (mut answer, queued) = {
             let mut state = self.state();
             let now = self.now();
             let permit = state.gate.permit(id).cloned().ok_or_else(|| unknown("permit", id))?;
             let presented = presented.unwrap_or_else(|| permit.request.clone());
             let service = &permit.request.service;
-            let (current, view) = (state.policy(service), self.view(&state, service, now));
+            let (current, mut view) = (state.policy(service), self.view(&state, service, now));
+            if let (Some((resource, seen)), Some(view)) = (looked, &mut view) {
+                let mut all = state.views.seen.get(service).cloned().unwrap_or_default();
+                match seen {
+                    Some(seen) => drop(all.insert(resource, seen)),
+                    None => drop(all.remove(&resource)),
+                }
+                view.observed = state.observed(service, Some(&all), now);
+            }
             let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
             let redemption =
                 state.gate.redeem(id, principal, &presented, pinned.as_deref(), current.as_deref(), view.as_ref(), now);
@@ -178,6 +191,21 @@ impl GateService {
         let receipt = queued.written().await?;
         answer["audit"] = serde_json::to_value(receipt).expect("a receipt is plain data");
         Ok(answer)
+    }
+
+    /// The holder gives an unused permit back, so that others need not wait until it expires.
+    ///
+    /// # Errors
+    /// See [`crate::gate::GateState::release`].
+    pub async fn release(&self, principal: &Principal, id: &str) -> Result<Value, Blocked> {
+        let queued = {
+            let mut state = self.state();
+            let event = state.gate.release(id, principal, self.now())?;
+            let context = Context { principal: Some(principal), ..Context::default() };
+            self.commit(&mut state, &[event], &context)?
+        };
+        let receipt = queued.written().await?;
+        Ok(json!({"permit": id, "released": true, "audit": receipt}))
     }
 
     /// The holder of a permit says that the act is done, or was not done.
@@ -241,6 +269,9 @@ impl GateService {
             let mut state = self.state();
             let now = self.now();
             let id = self.id(&state, "hlt")?;
+            if !order.future {
+                state.exists(&order.scope)?;
+            }
             let actors = if order.people { ActorClass::ALL.to_vec() } else { Vec::new() };
             let event = state.gate.halt(&id, order.scope, &actors, principal, &order.reason, order.for_s, now)?;
             let EventKind::Halted { halt } = &event.kind else {
@@ -253,6 +284,36 @@ impl GateService {
         };
         queued.written().await?;
         Ok(answer)
+    }
+
+    /// A person takes the log as it is, with what speaks against it: machines need not wait for that any more.
+    ///
+    /// # Errors
+    /// No person, no reason, no doubt, or a log that cannot be opened at all.
+    pub async fn accept_log(&self, principal: &Principal, reason: &str) -> Result<Value, Blocked> {
+        if !principal.class.is_human() {
+            return Err(Refusal::new(ReasonCode::NotAPerson, format!("{} is no person", principal.sub)).into());
+        }
+        if !principal.has(Right::AcceptLog) {
+            let what = format!("{} has not the right {:?}", principal.sub, Right::AcceptLog.as_str());
+            return Err(Refusal::new(ReasonCode::RightMissing, what).into());
+        }
+        if reason.trim().is_empty() {
+            return Err(Refusal::new(ReasonCode::ReasonMissing, "a reason is missing").into());
+        }
+        let doubts: Vec<String> = self.0.log.doubts().iter().map(ToString::to_string).collect();
+        if doubts.is_empty() {
+            return Err(Blocked::Conflict("nothing speaks against the audit log: there is nothing to accept".into()));
+        }
+        if self.0.log.is_damaged() {
+            let what = format!("{}; what cannot be opened cannot be accepted", doubts.join("; "));
+            return Err(Blocked::Conflict(what));
+        }
+        warn!(by = principal.sub, ?doubts, "the audit log is accepted as it is");
+        let record = record::accepted(principal, &doubts, reason.trim(), self.0.clock.now_ms());
+        let receipt = self.0.log.append(record).await.map_err(unwritten)?;
+        self.0.changes.send_modify(|count| *count += 1);
+        Ok(json!({"accepted": doubts, "audit": receipt}))
     }
 
     /// A person lifts a halt.
@@ -278,6 +339,10 @@ impl GateService {
     pub async fn post_change(&self, principal: &Principal, posted: Posted) -> Result<Value, Blocked> {
         if principal.class == ActorClass::Robot {
             return Err(Blocked::Forbidden("a robot does not tell of changes: people and pipelines do".into()));
+        }
+        if !principal.has(Right::Changes) {
+            let what = format!("{} has not the right {:?}", principal.sub, Right::Changes.as_str());
+            return Err(Refusal::new(ReasonCode::RightMissing, what).into());
         }
         let texts = [Some(&posted.resource), posted.from_version.as_ref(), posted.version.as_ref()];
         let unfit = |text: &&String| text.is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control);
@@ -387,14 +452,20 @@ impl GateService {
         self.0.external_url.as_deref()
     }
 
-    /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands.
+    /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands. A
+    /// service of which nothing is evaluated is one all the same: a person can act on it in an emergency.
     pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
-        let view = state.views.by_service.get(service)?;
-        Some(View {
-            observed: state.observed(service, state.views.seen.get(service), now),
-            health: state.health(service, self.is_writable(state)),
-            ..View::clone(view)
-        })
+        let observed = || state.observed(service, state.views.seen.get(service), now);
+        let health = state.health(service, self.is_writable(state), self.0.log.is_proved());
+        let resources = state.rules.workloads.get(service).map(|of| of.iter().cloned().collect());
+        match state.views.by_service.get(service) {
+            Some(view) => Some(View { observed: observed(), resources, health, ..View::clone(view) }),
+            None => state
+                .rules
+                .services
+                .contains(service)
+                .then(|| View { resources, ..View::bare(service, observed(), health) }),
+        }
     }
 }
 
@@ -406,6 +477,21 @@ impl GateService {
 }
 
 impl State {
+    /// A halt of what nobody knows would stop nothing, and be answered as if it did.
+    fn exists(&self, scope: &HaltScope) -> Result<(), Blocked> {
+        let (noun, name, known) = match scope {
+            HaltScope::Global | HaltScope::Action(_) => return Ok(()),
+            HaltScope::Service(service) => ("service", service, self.rules.services.contains(service)),
+            HaltScope::Actor(actor) => ("actor", actor, self.identities.acts(actor)),
+        };
+        match known {
+            true => Ok(()),
+            false => Err(Blocked::Unknown(format!(
+                "there is no {noun} {name:?}, so nothing would be halted; with future (--future) it holds for one to come"
+            ))),
+        }
+    }
+
     pub(super) fn policy(&self, service: &str) -> Option<Arc<Policy>> {
         self.rules.policies.get(service).cloned()
     }

@@ -4,30 +4,25 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::answer::{self, Answered};
+use super::answer::Answered;
 use super::command::Queued;
 use super::record::Context;
 use super::unwritten::Standing;
 use super::{Blocked, GateService, State, inputs};
 use crate::audit::Receipt;
+use crate::engine::Seconds;
 use crate::gate::Digest;
 use crate::gate::answer::Answer;
 use crate::gate::decide::decide_under;
+use crate::gate::event::{Event, EventKind};
+use crate::gate::permit::Permit;
 use crate::gate::principal::Principal;
 use crate::gate::request::Request;
-use crate::gate::state::Ids;
+use crate::gate::state::{Ids, Repeat};
 use crate::telemetry::names;
 
 /// Between two bodies that are made durable.
 const SYNC_PAUSE: Duration = Duration::from_millis(25);
-
-/// What asking for a decision came to.
-enum Made {
-    /// The answer that this key got before.
-    Earlier(Answered),
-    /// A new one.
-    Now(Box<Decided>),
-}
 
 /// A decision that is not written down yet.
 struct Decided {
@@ -45,11 +40,7 @@ impl GateService {
     /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
     pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
         let request = parse(body)?;
-        let made = match self.make(principal, &request)? {
-            Made::Earlier(answer) => return Ok(answer),
-            Made::Now(made) => made,
-        };
-        let Decided { mut answer, queued, bodies, keyed } = *made;
+        let Decided { mut answer, queued, bodies, keyed } = *self.make(principal, &request)?;
         let gate_service = self.clone();
         // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
         let written = tokio::spawn(async move {
@@ -65,21 +56,11 @@ impl GateService {
     }
 
     /// Decides under the lock and queues what is to be written; nobody may be told before that is done.
-    fn make(&self, principal: &Principal, request: &Request) -> Result<Made, Blocked> {
+    fn make(&self, principal: &Principal, request: &Request) -> Result<Box<Decided>, Blocked> {
         let mut state = self.state();
         let now = self.now();
-        if let Some(earlier) = state.gate.repeated(principal, request)? {
-            match self.0.unwritten.standing(&earlier.id) {
-                None => {
-                    return Ok(Made::Earlier(Answered::Earlier(answer::repeated(earlier, &state.gate, request, now))));
-                }
-                Some(Standing::Waits) => {
-                    let what = "what was decided for this idempotency key is not on record yet: ask again";
-                    return Err(Blocked::Unavailable(what.into()));
-                }
-                // Nobody was told anything but no: it is decided anew.
-                Some(Standing::Refused) => {}
-            }
+        if let Some(answer) = self.repeated(&mut state, principal, request, now)? {
+            return Ok(answer);
         }
         let ids = self.ids(&state)?;
         let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
@@ -121,7 +102,51 @@ impl GateService {
         }
         info!(decision = ids.decision, service = request.service, action = request.action.as_str(),
             sub = principal.sub, answer = verdict, reasons = ?codes, "decided");
-        Ok(Made::Now(Box::new(Decided { answer, queued, bodies, keyed })))
+        Ok(Box::new(Decided { answer, queued, bodies, keyed }))
+    }
+
+    /// The permit that this key got before, where it still lives and would be redeemed now. That it was given again is on
+    /// record too.
+    fn repeated(
+        &self,
+        state: &mut State,
+        principal: &Principal,
+        request: &Request,
+        now: Seconds,
+    ) -> Result<Option<Box<Decided>>, Blocked> {
+        let Some(key) = request.idempotency_key.as_deref() else { return Ok(None) };
+        let Some(decided) = state.gate.decided(&principal.sub, key) else { return Ok(None) };
+        match self.0.unwritten.standing(&decided.id) {
+            None => {}
+            Some(Standing::Waits) => {
+                let what = "what was decided for this idempotency key is not on record yet: ask again";
+                return Err(Blocked::Unavailable(what.into()));
+            }
+            // Nobody was told anything but no: it is decided anew.
+            Some(Standing::Refused) => return Ok(None),
+        }
+        let (policy, view) = (state.policy(&request.service), self.view(state, &request.service, now));
+        let pinned =
+            |permit: &Permit| permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
+        let repeat = state.gate.repeat(principal, request, pinned, policy.as_deref(), view.as_ref(), now)?;
+        let context = Context { principal: Some(principal), ..Context::default() };
+        match repeat {
+            Repeat::Anew(None) => Ok(None),
+            Repeat::Anew(Some(revoked)) => {
+                self.note(state, &[revoked]);
+                Ok(None)
+            }
+            Repeat::Permit(permit, decision) => {
+                let kind = EventKind::DecisionRepeated {
+                    id: permit.decision_id.clone(),
+                    sub: principal.sub.clone(),
+                    permit: permit.id.clone(),
+                };
+                let answer = Answered::again(*decision, &permit, request);
+                let queued = self.queue(state, &[Event { at: now, kind }], &context, false)?;
+                Ok(Some(Box::new(Decided { answer, queued, bodies: Vec::new(), keyed: None })))
+            }
+        }
     }
 
     /// Waits until the records, and what they name by digest, are on disk.

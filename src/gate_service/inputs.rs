@@ -47,7 +47,7 @@ pub(super) fn kept(
         "request": request, "principal": principal, "now": now, "observed": observed,
         "view": body(bytes(&view)), "policy_body": body(bytes(&policy)),
     });
-    let gate = serde_json::to_value(gate.slice(&request.service, policy, &principal.sub, now));
+    let gate = serde_json::to_value(gate.slice(request, policy, &principal.sub, now));
     let gate = gate.expect("the gate is plain data");
     let text = bytes(&gate);
     match text.len() <= INLINE_BYTES_MAX {

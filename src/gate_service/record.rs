@@ -5,12 +5,13 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::proof::Glance;
 use crate::audit::record::{Kind, Record};
 use crate::gate::approval::Approval;
 use crate::gate::check::Decision;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::request::Request;
-use crate::gate::{GateState, Principal};
+use crate::gate::{GateState, Identities, Principal};
 
 /// Who did it, and what is known beside the event.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +72,10 @@ pub fn record(event: &Event, gate: &GateState, context: &Context<'_>, time_ms: i
                 record.kind = Kind::BreakGlass;
             }
         }
+        EventKind::DecisionRepeated { id, permit, .. } => {
+            say_permit(&mut record, permit, gate);
+            record.decision = Some(json!({"id": id}));
+        }
         EventKind::PermitRedeemed { id, .. }
         | EventKind::PermitRefused { id, .. }
         | EventKind::PermitExpired { id }
@@ -80,6 +85,10 @@ pub fn record(event: &Event, gate: &GateState, context: &Context<'_>, time_ms: i
         EventKind::ApprovalVoted { id, vote, .. } => {
             say_approval_id(&mut record, id, gate);
             record.reason = vote.reason.clone();
+        }
+        EventKind::ApprovalVoteLapsed { id, why, .. } => {
+            say_approval_id(&mut record, id, gate);
+            record.reason = Some(why.clone());
         }
         EventKind::ApprovalRejected { id, reason, .. } | EventKind::ApprovalRevoked { id, reason, .. } => {
             say_approval_id(&mut record, id, gate);
@@ -114,34 +123,67 @@ pub fn record(event: &Event, gate: &GateState, context: &Context<'_>, time_ms: i
 }
 
 /// The event of a record; `None` for records that change nothing in the gate state.
-pub fn event(body: Option<&Value>) -> Option<Event> {
-    serde_json::from_value(body?.clone()).ok()
+pub fn event(body: Option<&[u8]>) -> Option<Event> {
+    serde_json::from_slice(body?).ok()
 }
 
 /// What a record holds that should have been an event and is none; `None` for records that are not of the gate state.
-pub fn unread(entry: &crate::audit::record::Entry) -> Option<String> {
-    let event = entry.members.get("event")?.as_object()?;
+pub fn unread(glance: Glance<'_>) -> Option<String> {
+    let event: Value = serde_json::from_slice(glance.event?).ok()?;
+    let event = event.as_object()?;
     (event.contains_key("at") && event.contains_key("kind"))
-        .then(|| format!("record {} with an unknown event", entry.seq))
+        .then(|| format!("record {} with an unknown event", glance.seq))
 }
 
-/// That a policy came into force.
-pub fn policy_load(service: &str, digest: &crate::gate::Digest, time_ms: i64) -> Record {
-    let mut record = Record::new(Kind::PolicyLoad, SELF, "policy_load", time_ms);
+/// That a policy came into force, or that a service has none any more.
+pub fn policy_load(service: &str, digest: Option<&crate::gate::Digest>, by: &str, time_ms: i64) -> Record {
+    let action = if digest.is_some() { "policy_load" } else { "policy_removed" };
+    let mut record = Record::new(Kind::PolicyLoad, by, action, time_ms);
     record.service = Some(service.to_owned());
     record.inputs = Some(json!({"policy": digest}));
+    record
+}
+
+/// Who there is from now on, as far as it is not as before: names, never what proves them.
+pub fn identities_load(before: &Identities, after: &Identities, by: &str, time_ms: i64) -> Option<Record> {
+    let names = |of: &Identities, other: &Identities, differs: bool| -> Vec<String> {
+        let is = |one: &&crate::gate::Identity| match other.named(&one.name) {
+            None => !differs,
+            Some(known) => differs && known != *one,
+        };
+        of.all.iter().filter(is).map(|one| one.name.clone()).collect()
+    };
+    let (added, removed, changed) =
+        (names(after, before, false), names(before, after, false), names(after, before, true));
+    if added.is_empty() && removed.is_empty() && changed.is_empty() {
+        return None;
+    }
+    let mut record = Record::new(Kind::Identities, by, "identities_load", time_ms);
+    let digest = crate::gate::Digest::of(after).ok();
+    record.event = Some(json!({"added": added, "removed": removed, "changed": changed, "identities": digest}));
+    Some(record)
+}
+
+/// That a person took the log as it is, with what speaks against it.
+pub fn accepted(principal: &Principal, doubts: &[String], reason: &str, time_ms: i64) -> Record {
+    let mut record = Record::new(Kind::Accepted, principal.sub.as_str(), "accept_log", time_ms);
+    record.principal =
+        Some(json!({"sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str()}));
+    record.reason = Some(reason.to_owned());
+    record.event = Some(json!({"doubts": doubts}));
     record
 }
 
 fn kind_of(kind: &EventKind) -> Kind {
     match kind {
         EventKind::Decided { .. } => Kind::Decision,
-        EventKind::PermitIssued { .. } => Kind::Permit,
+        EventKind::PermitIssued { .. } | EventKind::DecisionRepeated { .. } => Kind::Permit,
         EventKind::PermitRedeemed { .. } | EventKind::PermitRefused { .. } => Kind::Presented,
         EventKind::PermitExpired { .. } | EventKind::ApprovalExpired { .. } => Kind::Expired,
         EventKind::PermitRevoked { .. } | EventKind::ApprovalRevoked { .. } => Kind::Revoked,
         EventKind::ApprovalAsked { .. }
         | EventKind::ApprovalVoted { .. }
+        | EventKind::ApprovalVoteLapsed { .. }
         | EventKind::ApprovalRejected { .. }
         | EventKind::ApprovalWithdrawn { .. }
         | EventKind::ApprovalSuperseded { .. }

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use std::path::Path;
+
 use super::*;
 use crate::audit::{Kind, Log, Options as LogOptions, Record, Refused};
 use crate::engine::{Ledger, Snapshot};
@@ -63,4 +65,95 @@ async fn what_the_log_refused_is_forgotten_at_the_next_poll_and_nothing_is_allow
     gate_service.log().close();
     poll(&gate_service);
     assert!(!writable());
+}
+
+fn person() -> crate::gate::Principal {
+    crate::gate::Principal {
+        sub: "@ada".into(),
+        person: String::new(),
+        rights: None,
+        via: crate::gate::Via::Token,
+        class: crate::gate::ActorClass::Human,
+        may_act_as: BTreeSet::new(),
+        teams: BTreeSet::new(),
+        delegation: Vec::new(),
+    }
+}
+
+/// Rules of one service that has no policy.
+fn idle() -> Rules {
+    Rules { services: BTreeSet::from(["idle".to_owned()]), current: true, ..Rules::default() }
+}
+
+/// A log that cannot be opened keeps machines out, and no person in an emergency: not of a service without a policy either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_keeps_machines_out_and_no_person_in_an_emergency() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Log::open(LogOptions::new(folder.path()), Clock::wall()).expect("it opens").close();
+    std::fs::remove_file(folder.path().join("signing.key")).expect("it is there");
+    let error = Log::open(LogOptions::new(folder.path()), Clock::wall()).expect_err("another key");
+    let log = Log::refusing(folder.path(), &error);
+    let (identities, clock) = (Identities::default(), Clock::wall());
+    let dir = folder.path().to_owned();
+    let gate_service = GateService::new(Options { log, dir, clock, identities, external_url: None })
+        .expect("it is there all the same");
+    gate_service.take_rules(idle(), "test");
+    let body = |glass: bool| {
+        json!({"service": "idle", "action": "restart", "resource": "deployment/idle", "reason": "INC-7", "break_glass": glass})
+            .to_string()
+    };
+    let robot = crate::gate::Principal { class: crate::gate::ActorClass::Robot, sub: "orca".into(), ..person() };
+    let told = |answer: &Answered| serde_json::to_value(answer).expect("an answer is JSON");
+    let explained = told(&gate_service.explain(&robot, body(false).as_bytes()).expect("it is explained"));
+    assert_eq!(explained["decision"], "deny");
+    for code in ["log_in_doubt", "audit_unwritable", "no_policy"] {
+        assert!(explained.to_string().contains(code), "{code}: {explained:#}");
+    }
+    assert!(gate_service.decide(&person(), body(false).as_bytes()).await.is_err(), "nothing else is answered");
+    let emergency = told(&gate_service.decide(&person(), body(true).as_bytes()).await.expect("an answer"));
+    assert_eq!((&emergency["decision"], &emergency["audit"]), (&json!("allow"), &serde_json::Value::Null));
+    assert!(gate_service.accept_log(&person(), "let us go on").await.is_err(), "what cannot be opened is not accepted");
+}
+
+/// A start in doubt lets machines wait; a named person with a reason ends that, on record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_wait_until_a_person_has_accepted_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = || LogOptions {
+        memory_file: Some(folder.path().join("audit.head")),
+        expected: true,
+        ..LogOptions::new(folder.path().join("audit"))
+    };
+    let start = || {
+        let log = Log::open(options(), Clock::wall()).expect("it opens");
+        let dir = folder.path().join("audit");
+        let options = Options { log, dir, clock: Clock::wall(), identities: Identities::default(), external_url: None };
+        let gate_service = GateService::new(options).expect("it opens");
+        gate_service.take_rules(idle(), "test");
+        gate_service
+    };
+    let robot = crate::gate::Principal { class: crate::gate::ActorClass::Robot, sub: "orca".into(), ..person() };
+    let body = json!({"service": "idle", "action": "restart", "resource": "deployment/idle"}).to_string();
+    let waits = |gate_service: &GateService| {
+        let answer = gate_service.explain(&robot, body.as_bytes()).expect("it is explained");
+        serde_json::to_string(&answer).expect("JSON").contains("log_in_doubt")
+    };
+    // State of an earlier process, and no log of it.
+    let gate_service = start();
+    assert!(waits(&gate_service));
+    assert!(gate_service.accept_log(&robot, "please").await.is_err(), "a robot accepts nothing");
+    assert!(gate_service.accept_log(&person(), " ").await.is_err(), "without a reason nothing is accepted");
+    gate_service.log().close();
+    let gate_service = start();
+    assert!(waits(&gate_service), "a restart accepts nothing");
+    let accepted = gate_service.accept_log(&person(), "the disk was replaced").await.expect("she may");
+    assert!(accepted["accepted"].as_array().is_some_and(|doubts| !doubts.is_empty()), "{accepted}");
+    assert!(!waits(&gate_service));
+    gate_service.log().close();
+    let gate_service = start();
+    assert!(!waits(&gate_service), "it was accepted for good");
+    gate_service.log().close();
+    let text = std::fs::read_to_string(folder.path().join("audit/00000000000000000000.jsonl")).expect("there");
+    let record = text.lines().find(|line| line.contains("\"kind\":\"accepted\"")).expect("it is on record");
+    assert!(record.contains("@ada") && record.contains("the disk was replaced"), "{record}");
 }

@@ -9,6 +9,9 @@ use crate::gate::observed::{Change, Observed, Workload};
 use crate::gate::view::{Health, Scene, View};
 use crate::prometheus::workloads::Seen;
 
+/// Time until the next poll has looked, beyond two scrapes, seconds.
+const BETWEEN_POLLS_S: i64 = 60;
+
 /// What is known of all services at one poll.
 #[derive(Debug, Clone, Default)]
 pub struct Views {
@@ -49,6 +52,7 @@ impl State {
                 policy_current: false,
                 warm: false,
                 audit_writable: false,
+                log_proved: false,
                 clock_skew_s: None,
                 can_ask: false,
             };
@@ -77,6 +81,8 @@ impl State {
                 generation: None,
                 replicas: None,
                 utilization: None,
+                good_for_s: None,
+                told: true,
             });
             known.version = change.version.clone().or(known.version.take());
             known.generation = change.generation.or(known.generation.map(|before| before + 1));
@@ -96,6 +102,8 @@ impl State {
                 generation: seen.generation,
                 replicas: seen.replicas,
                 utilization: seen.utilization,
+                good_for_s: Some(2 * seen.every_s + BETWEEN_POLLS_S),
+                told: false,
             };
             workloads.insert(resource.clone(), workload);
         }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
-use crate::query::samples::RawSeries;
+use crate::query::samples::{RawSeries, Samples};
 
 /// Samples older than this say nothing of now, seconds.
 const RECENT_S: i64 = 300;
@@ -55,6 +55,8 @@ pub struct Seen {
     pub version: Option<String>,
     /// Share of its capacity in use, ratio.
     pub utilization: Option<f64>,
+    /// How often it is scraped, seconds: what was not seen for two of these is not there any more.
+    pub every_s: i64,
 }
 
 /// The series of one kind of workload.
@@ -134,7 +136,7 @@ pub async fn look(client: &Client, wanted: &[Wanted], at_s: i64, limits: Limits)
     let answers: Vec<_> = stream::iter(answers).buffered(limits.concurrency.max(1)).collect().await;
     for ((of, metric, chunk, expr), (_, answer)) in asked.into_iter().zip(answers) {
         match answer {
-            Ok(answer) => chunk.iter().for_each(|one| take(of, metric, one, &answer.series, &mut looked.found)),
+            Ok(answer) => chunk.iter().for_each(|one| take(of, metric, one, &answer.series, at_s, &mut looked.found)),
             Err(fault) => {
                 looked.faults.push((expr, fault));
                 looked.unanswered.extend(chunk.into_iter().cloned());
@@ -189,7 +191,14 @@ fn selector(metric: &str, kind: &str, wanted: &[&Wanted]) -> String {
     format!("{metric}{{{kind}=~\"{names}\"}}")
 }
 
-fn take(of: &Series, metric: &str, one: &Wanted, answer: &[RawSeries], found: &mut BTreeMap<Wanted, Seen>) {
+fn take(
+    of: &Series,
+    metric: &str,
+    one: &Wanted,
+    answer: &[RawSeries],
+    asked_s: i64,
+    found: &mut BTreeMap<Wanted, Seen>,
+) {
     let name = one.resource.split_once('/').map_or("", |(_, name)| name);
     let mine: Vec<&RawSeries> = answer
         .iter()
@@ -210,7 +219,13 @@ fn take(of: &Series, metric: &str, one: &Wanted, answer: &[RawSeries], found: &m
     else {
         return;
     };
+    // A series that ended is served for minutes after its last sample. Two scrapes without one are the end of it.
+    let every_ms = scraped_every_ms(&series.samples);
+    if asked_s * 1000 - at_ms > 2 * every_ms + 1000 {
+        return;
+    }
     let seen = found.entry(one.clone()).or_default();
+    seen.every_s = seen.every_s.max(every_ms.div_euclid(1000));
     seen.at_s = seen.at_s.max(at_ms.div_euclid(1000));
     let count = (value >= 0.0 && value.fract() == 0.0 && value <= 9e15).then_some(value);
     if metric == of.replicas {
@@ -223,10 +238,18 @@ fn take(of: &Series, metric: &str, one: &Wanted, answer: &[RawSeries], found: &m
     }
 }
 
+/// How often a series is scraped: the middle one of the times between its samples. Of a single sample it is not known,
+/// and taken to be half of the time that is looked at.
+fn scraped_every_ms(samples: &Samples) -> i64 {
+    let times: Vec<i64> = samples.iter().map(|(at, _)| at).collect();
+    let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).copied().unwrap_or(RECENT_S * 500)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::samples::Samples;
 
     fn wanted(namespace: Option<&str>) -> Wanted {
         Wanted {
@@ -247,7 +270,7 @@ mod tests {
 
     fn seen(one: &Wanted, metric: &str, answer: &[RawSeries]) -> Option<Seen> {
         let mut found = BTreeMap::new();
-        take(&KINDS[0], metric, one, answer, &mut found);
+        take(&KINDS[0], metric, one, answer, 31, &mut found);
         found.remove(one)
     }
 
@@ -257,6 +280,23 @@ mod tests {
             [series("shop", &[(1_000, 3.0), (31_000, 5.0)], &[]), series("shop", &[(11_000, 4.0)], &[("pod", "old")])];
         let found = seen(&wanted(None), KINDS[0].replicas, &answer).expect("it is there");
         assert_eq!((found.replicas, found.at_s), (Some(5), 31));
+    }
+
+    /// kube-state-metrics was gone: what it said last is served for minutes, and is not what runs now.
+    #[test]
+    fn a_series_that_ended_is_not_seen_any_more() {
+        let answer = [series("shop", &[(1_000, 6.0), (6_000, 6.0), (11_000, 6.0), (16_000, 6.0)], &[])];
+        for (asked_s, expected) in [(17, Some(6)), (25, Some(6)), (28, None), (60, None), (280, None)] {
+            let mut found = BTreeMap::new();
+            take(&KINDS[0], KINDS[0].replicas, &wanted(None), &answer, asked_s, &mut found);
+            let seen = found.remove(&wanted(None)).and_then(|seen| seen.replicas);
+            assert_eq!(seen, expected, "asked at {asked_s}");
+        }
+        // Of a single sample nobody knows when the next one is due.
+        let mut found = BTreeMap::new();
+        let single = [series("shop", &[(1_000, 6.0)], &[])];
+        take(&KINDS[0], KINDS[0].replicas, &wanted(None), &single, 200, &mut found);
+        assert!(found.contains_key(&wanted(None)));
     }
 
     #[test]

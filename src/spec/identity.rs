@@ -2,16 +2,18 @@
 //!
 //! Tokens never stand in it, only their SHA-256: `printf %s "$TOKEN" | sha256sum`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use super::files::FILE_BYTES_MAX;
 use super::problem::{Code, Place, Problem, Severity};
-use super::reader::{At, Fields, Report};
+use super::reader::{At, Fields, Report, nearest};
 use super::tree;
-use crate::gate::identity::{Identities, Identity};
-use crate::gate::principal::{ActorClass, same_person};
+use crate::gate::identity::{Identities, Identity, Right};
+use crate::gate::principal::{ActorClass, person_of, same_person};
+use crate::gate::text::{is_plain, skeleton};
 
 /// Most identities.
 const IDENTITIES_MAX: usize = 10_000;
@@ -19,6 +21,9 @@ const IDENTITIES_MAX: usize = 10_000;
 const ENTRIES_MAX: usize = 100;
 /// Longest name, bytes.
 const NAME_BYTES_MAX: usize = 253;
+
+/// SHA-256 of nothing: what the command for it gives where the variable is not set.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// What came of reading the file.
 #[derive(Debug, Clone)]
@@ -87,12 +92,14 @@ fn read(root: &At<'_>, report: &mut Report<'_>) -> Vec<Identity> {
         report.error(&at, Code::InvalidValue, format!("over {IDENTITIES_MAX} identities"));
         return Vec::new();
     }
-    let mut all: Vec<Identity> = Vec::new();
+    let (mut all, mut places): (Vec<Identity>, Vec<At<'_>>) = (Vec::new(), Vec::new());
     for item in items {
         let Some(identity) = read_one(&item, report) else { continue };
         check_against(&identity, &all, &item, report);
         all.push(identity);
+        places.push(item);
     }
+    check_together(&all, &places, report);
     all
 }
 
@@ -102,6 +109,9 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     let name = name_at.as_ref().and_then(|at| name_of(at, report));
     let classes = ActorClass::ALL.map(|class| (class.as_str(), class));
     let class = fields.need(report, "class", "human").and_then(|at| at.choice(report, &classes));
+    let person = fields.get("person").and_then(|at| name_of(&at, report)).map(|name| person_of(&name).to_owned());
+    let rights_at = fields.get("rights");
+    let rights = rights_at.as_ref().map(|at| rights(at, report));
     let teams = names(&mut fields, "teams", report);
     let hashes_at = fields.get("token_sha256");
     let token_sha256 = hashes_at.map(|at| hashes(&at, report)).unwrap_or_default();
@@ -112,6 +122,8 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     fields.finish(report);
     let identity = Identity {
         name: name?,
+        person,
+        rights,
         class: class?,
         teams,
         token_sha256,
@@ -120,6 +132,17 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
         may_act_as,
         on_behalf_of,
     };
+    if let (Some(at), false) = (&rights_at, identity.class.is_human()) {
+        let fits =
+            |right: &Right| matches!((right, identity.class), (Right::Changes | Right::Reload, ActorClass::Pipeline));
+        if let Some(right) = identity.rights.iter().flatten().find(|right| !fits(right)) {
+            let what = format!("a {} cannot have the right {}", identity.class.as_str(), right.as_str());
+            report.error(at, Code::InvalidValue, what).write("changes or reload for a pipeline, none for a robot");
+        }
+    }
+    if let (Some(_), false) = (&identity.person, identity.class.is_human()) {
+        report.error(at, Code::InvalidValue, "only a human has a person behind it").write("no person");
+    }
     if identity.token_sha256.is_empty() && identity.k8s_subjects.is_empty() && identity.mtls_names.is_empty() {
         let what = format!("{} has nothing to prove itself by, and can never ask", identity.name);
         report.warn(at, Code::MissingKey, what).write("token_sha256, k8s_subjects or mtls_names");
@@ -133,6 +156,9 @@ fn check_against(identity: &Identity, all: &[Identity], at: &At<'_>, report: &mu
         if same_person(&earlier.name, &identity.name) {
             let what = format!("{} and {} are the same name", earlier.name, identity.name);
             report.error(at, Code::DuplicateId, what).write("another name");
+        } else if skeleton(&earlier.name) == skeleton(&identity.name) {
+            let what = format!("{:?} looks like {:?}: one would be taken for the other", identity.name, earlier.name);
+            report.error(at, Code::DuplicateId, what).write("a name that cannot be mistaken");
         }
         let lists = [
             ("token_sha256", &earlier.token_sha256, &identity.token_sha256),
@@ -148,19 +174,58 @@ fn check_against(identity: &Identity, all: &[Identity], at: &At<'_>, report: &mu
     }
 }
 
+/// What only all of them together show: whom somebody acts as, and for whom.
+fn check_together(all: &[Identity], places: &[At<'_>], report: &mut Report<'_>) {
+    for (one, at) in all.iter().zip(places) {
+        for name in &one.may_act_as {
+            if let Some(other) =
+                all.iter().find(|other| skeleton(&other.name) == skeleton(name) && other.name != one.name)
+            {
+                let what = format!("{} would act as {}, who is somebody else", one.name, other.name);
+                report.error(at, Code::DuplicateId, what).write("may_act_as: names that nobody has");
+            }
+        }
+        for name in &one.on_behalf_of {
+            if !all.iter().any(|other| same_person(&other.name, name)) {
+                let known: Vec<&str> = all.iter().map(|other| other.name.as_str()).collect();
+                let what = format!("{} acts on behalf of {name}, who is nobody here", one.name);
+                report.error(at, Code::UnknownReference, what).instead =
+                    nearest(name, &known).map(|word| format!("on_behalf_of: [{word:?}]"));
+            }
+        }
+        // The person behind a name is told by that name too.
+        for other in
+            all.iter().filter(|other| other.name != one.name && one.person.is_some() && !other.class.is_human())
+        {
+            if one.person.as_deref() == Some(person_of(&other.name)) {
+                let what = format!("the person behind {} has the name of {}, which is none", one.name, other.name);
+                report.error(at, Code::InvalidValue, what).write("person: the name of a human");
+            }
+        }
+    }
+}
+
+fn rights(at: &At<'_>, report: &mut Report<'_>) -> BTreeSet<Right> {
+    let rights = Right::ALL.map(|right| (right.as_str(), right));
+    list(at, report).iter().filter_map(|item| item.choice(report, &rights)).collect()
+}
+
 fn name_of(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = at.text(report)?;
     let unfit = text.is_empty()
         || text.len() > NAME_BYTES_MAX
         || text == "slowburn"
         || text.contains('*')
-        || text.chars().any(|c| c.is_control() || c.is_whitespace());
+        || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        || !is_plain(text);
     if unfit {
         report
             .error(
                 at,
                 Code::InvalidName,
-                format!("{text:?} is no name: 1 to {NAME_BYTES_MAX} bytes without blanks or *"),
+                format!(
+                    "{text:?} is no name: 1 to {NAME_BYTES_MAX} bytes without blanks, * or marks that hide or turn text"
+                ),
             )
             .write("\"@ada\", or ai-operator/orca-ops");
         return None;
@@ -186,7 +251,11 @@ fn hashes(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for item in list(at, report) {
         let Some(text) = item.text(report) else { continue };
-        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        if text == EMPTY_SHA256 {
+            report
+                .error_at(item.node.place, "token_sha256", Code::InvalidValue, "this is the SHA-256 of no token at all")
+                .write("the output of: printf %s \"$TOKEN\" | sha256sum, with a TOKEN that is set");
+        } else if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
             found.push(text.to_string());
         } else {
             // What stands there may be the token itself: it is not shown.
@@ -218,12 +287,18 @@ mod tests {
     #[test]
     fn everybody_is_read() {
         let text = format!(
-            "identities:\n  - name: ai-operator/orca-ops\n    class: robot\n    k8s_subjects: [system:serviceaccount:ops:orca]\n    \
+            "identities:\n  - {{name: '@ada-admin', class: human, person: '@ada', rights: [halt]}}\n  - name: ai-operator/orca-ops\n    class: robot\n    k8s_subjects: [system:serviceaccount:ops:orca]\n    \
              may_act_as: [ai-operator/orca]\n    on_behalf_of: ['@ada']\n  - name: '@ada'\n    class: human\n    \
              teams: [checkout-oncall]\n    token_sha256: [{HASH}]\n"
         );
         let loaded = load_text("identities.yaml", &text);
-        assert_eq!(loaded.render(false), "");
+        assert!(loaded.render(false).contains("@ada-admin has nothing to prove itself by"));
+        let admin = loaded.identities.named("@ada-admin").expect("she is there");
+        assert_eq!(admin.person.as_deref(), Some("ada"));
+        assert_eq!(
+            admin.rights.as_ref().map(|rights| rights.iter().copied().collect::<Vec<_>>()),
+            Some(vec![Right::Halt])
+        );
         let ada = loaded.identities.named("@ada").expect("she is there");
         assert_eq!((ada.class, ada.teams.as_slice()), (ActorClass::Human, &["checkout-oncall".to_string()][..]));
         let orca = loaded.identities.by_k8s_subject("system:serviceaccount:ops:orca").expect("it is there");
@@ -245,6 +320,19 @@ mod tests {
                 two(&format!("name: a, token_sha256: [{HASH}]"), &format!("name: b, token_sha256: [{HASH}]")),
                 "share a credential",
             ),
+            (two("name: '@ada'", "name: '@аda'"), "looks like"),
+            (two("name: '@ada'", "name: '@Ada'"), "looks like"),
+            (two("name: ops", "name: 0ps"), "looks like"),
+            ("identities: [{name: \"@ada\\u200b\", class: human}]\n".into(), "hide or turn"),
+            ("identities: [{name: \"@ad\\u202ea\", class: human}]\n".into(), "hide or turn"),
+            (two("name: '@ada'", "name: orca, may_act_as: ['@ada']"), "who is somebody else"),
+            (two("name: '@ada'", "name: orca, may_act_as: [ada]"), "who is somebody else"),
+            (two("name: '@ada'", "name: orca, on_behalf_of: ['@adda']"), "who is nobody here"),
+            (row("rights: [everything]"), "everything"),
+            ("identities: [{name: a, class: robot, rights: [halt]}]\n".into(), "cannot have the right"),
+            ("identities: [{name: a, class: pipeline, rights: [break_glass]}]\n".into(), "cannot have the right"),
+            ("identities: [{name: a, class: robot, person: ada}]\n".into(), "only a human"),
+            (row(&format!("token_sha256: [{EMPTY_SHA256}]")), "of no token at all"),
             ("people: []\n".into(), "identities"),
             (String::new(), "empty"),
         ] {

@@ -218,7 +218,12 @@ fn read_check(at: &At<'_>, report: &mut Report<'_>) -> Option<(SafetyCheck, Plac
 
 fn read_logging(at: &At<'_>, report: &mut Report<'_>) -> Option<Logging> {
     let mut fields = at.map(report)?;
-    let audit = fields.get("audit").and_then(|at| at.flag(report)).unwrap_or(true);
+    let audit_at = fields.get("audit");
+    let audit = audit_at.as_ref().and_then(|at| at.flag(report)).unwrap_or(true);
+    if let (Some(at), false) = (&audit_at, audit) {
+        let what = "every decision is written down before it is answered: that cannot be switched off";
+        report.error(at, Code::InvalidValue, what).write("audit: true, or no such key");
+    }
     let incident_tag = fields.get("incident_tag").and_then(|at| short_text(&at, report));
     fields.finish(report);
     Some(Logging { audit, incident_tag })

@@ -118,6 +118,8 @@ table! {
     AUDIT_QUEUE_LENGTH: Gauge Count = "slowburn_audit_queue_length";
     /// Whether the audit log can be written (1) or refuses every record (0).
     AUDIT_WRITABLE: Gauge Count = "slowburn_audit_writable";
+    /// Whether the audit log was proved whole at the start (1), or machines wait until a person accepts it (0).
+    AUDIT_PROVED: Gauge Count = "slowburn_audit_proved";
     /// Unix time of the last signed checkpoint of the audit log.
     AUDIT_LAST_CHECKPOINT_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_audit_last_checkpoint_timestamp_seconds";
     /// Checkpoints handed to sinks outside the log, by sink (stdout, file, webhook) and outcome (delivered, failed).

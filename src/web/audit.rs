@@ -1,12 +1,17 @@
 //! The audit log over HTTP: search, one record with its proof, verification, the last checkpoint.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::api::Json;
 use super::auth::Caller;
@@ -53,7 +58,44 @@ impl Site {
     }
 }
 
-/// `GET /v1/audit`.
+/// What readers share, so that however many there are, few work at a time: a search is a query of SQLite, a
+/// verification reads the whole log. Whoever reads slowly holds a piece of it, and keeps nobody else from reading.
+#[derive(Clone)]
+pub struct Readers {
+    searches: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    verify: Arc<Semaphore>,
+}
+
+/// Searches, and pieces of answers, that are read from the disk at a time.
+const SEARCHES: usize = 2;
+/// Answers that are being sent at a time; further ones wait.
+const ANSWERS: usize = 32;
+/// Bytes of records that are read at a time, at least one record.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Longest wait for a turn.
+const TURN: Duration = Duration::from_secs(20);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Readers {
+            searches: Arc::new(Semaphore::new(SEARCHES)),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+            verify: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+/// Waits for a turn, but not for ever.
+async fn turn(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    let taken = tokio::time::timeout(TURN, Arc::clone(of).acquire_owned()).await;
+    taken.ok().and_then(Result::ok).ok_or_else(|| {
+        let hint = "Ask again later, or read the files with `slowburn audit list` on the server.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many read the audit log", hint)
+    })
+}
+
+/// `GET /v1/audit`. The answer is read and sent piece by piece.
 pub async fn search(State(site): State<Site>, Query(search): Query<Search>) -> Result<Response, Problem> {
     let dir = site.audit_dir()?;
     let query = index::Query {
@@ -67,18 +109,79 @@ pub async fn search(State(site): State<Site>, Query(search): Query<Search>) -> R
         until_ms: search.until.map(jiff::Timestamp::as_millisecond),
         limit: Some(search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as u64),
     };
-    let found = apart(move || -> Result<Vec<Map<String, Value>>, Problem> {
-        let index = Index::open(&dir, &mut |_, _| {}).map_err(unreadable)?;
-        let places = index.search(&query).map_err(unreadable)?;
-        places.iter().map(|place| index.read(place).map(|entry| entry.members).map_err(unreadable)).collect()
+    let readers = site.audit.clone();
+    let sending = turn(&readers.answers).await?;
+    let searching = turn(&readers.searches).await?;
+    let of = dir.clone();
+    let places = apart(move || -> Result<Vec<index::Place>, Problem> {
+        Index::open(&of, &mut |_, _| {}).map_err(unreadable)?.search(&query).map_err(unreadable)
     });
-    let records = found.await??;
-    Ok(Json(&json!({"records": records})).into_response())
+    let places = places.await??;
+    drop(searching);
+    let (pieces, sent) = mpsc::channel::<std::io::Result<Bytes>>(1);
+    tokio::spawn(async move {
+        send(dir, places, &readers.searches, &pieces).await;
+        drop(sending);
+    });
+    let body = Body::from_stream(futures_util::stream::unfold(sent, |mut sent| async move {
+        let piece = sent.recv().await?;
+        Some((piece, sent))
+    }));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Reads records as they stand and sends them, until all are sent or nobody takes them. A record that cannot be read
+/// cuts the answer off: half an answer is no JSON, and is not taken for a whole one.
+async fn send(
+    dir: PathBuf,
+    places: Vec<index::Place>,
+    searches: &Arc<Semaphore>,
+    pieces: &mpsc::Sender<std::io::Result<Bytes>>,
+) {
+    let mut left = places.into_iter().peekable();
+    let mut piece = b"{\"records\":[".to_vec();
+    let mut first = true;
+    while left.peek().is_some() {
+        let Ok(reading) = Arc::clone(searches).acquire_owned().await else { return };
+        let of = dir.clone();
+        let read = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+            while piece.len() < PIECE_BYTES
+                && let Some(place) = left.next()
+            {
+                if !std::mem::take(&mut first) {
+                    piece.push(b',');
+                }
+                piece.extend(index::line(&of, &place)?);
+            }
+            Ok((left, piece, first))
+        });
+        let read = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        drop(reading);
+        let full = match read {
+            Ok((rest, full, begun)) => {
+                (left, first) = (rest, begun);
+                full
+            }
+            Err(error) => {
+                tracing::error!(%error, "the audit log cannot be read");
+                drop(pieces.send(Err(error)).await);
+                return;
+            }
+        };
+        // A client that does not read is given up by its connection; then nobody receives.
+        if pieces.send(Ok(full.into())).await.is_err() {
+            return;
+        }
+        piece = Vec::new();
+    }
+    piece.extend_from_slice(b"]}\n");
+    drop(pieces.send(Ok(piece.into())).await);
 }
 
 /// `GET /v1/audit/{seq}`.
 pub async fn record(State(site): State<Site>, Path(seq): Path<u64>) -> Result<Response, Problem> {
     let dir = site.audit_dir()?;
+    let _reading = turn(&site.audit.searches).await?;
     let log = site.app.gate_service.as_ref().map(|gate_service| gate_service.log().clone());
     let found = apart(move || -> Result<Option<Value>, Problem> {
         let index = Index::open(&dir, &mut |_, _| {}).map_err(unreadable)?;
@@ -103,13 +206,37 @@ pub async fn verify(State(site): State<Site>, Caller(_): Caller) -> Result<Respo
     let gate_service = site.app.gate_service.as_ref();
     let key = gate_service.map(|gate_service| gate_service.log().public_key().clone());
     let Some(key) = key else { return Err(unreadable("there is no key").into_response()) };
+    let Ok(_alone) = Arc::clone(&site.audit.verify).try_acquire_owned() else {
+        let hint = "Wait for it, or run `slowburn audit verify` on the server.";
+        let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "a verification is under way", hint);
+        return Err(busy.into_response());
+    };
     let report = apart(move || verify::verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).map_err(unreadable));
     let report = report.await.and_then(|report| report).map_err(IntoResponse::into_response)?;
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     let mut answer = serde_json::to_value(&report).expect("a report is plain data");
-    answer["clean"] = faults.is_empty().into();
+    let doubts = gate_service.map(|gate_service| gate_service.log().doubts()).unwrap_or_default();
+    let doubts: Vec<String> = doubts.iter().map(ToString::to_string).collect();
+    answer["clean"] = (faults.is_empty() && doubts.is_empty()).into();
+    answer["doubts"] = doubts.into();
     answer["faults"] = faults.into();
     Ok(Json(&answer).into_response())
+}
+
+/// The body of `POST /v1/audit/accept`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accept {
+    reason: String,
+}
+
+/// `POST /v1/audit/accept`: a person takes a log that could not be proved whole as it is.
+pub async fn accept(State(site): State<Site>, Caller(principal): Caller, body: Bytes) -> Result<Response, Response> {
+    site.audit_dir().map_err(IntoResponse::into_response)?;
+    let accept: Accept = super::gate::read(&body).map_err(IntoResponse::into_response)?;
+    let Some(gate_service) = &site.app.gate_service else { return Err(unreadable("there is no gate").into_response()) };
+    let answer = gate_service.accept_log(&principal, &accept.reason).await;
+    answer.map(|answer| Json(&answer).into_response()).map_err(IntoResponse::into_response)
 }
 
 /// `GET /v1/audit/checkpoint`: the note as it was signed.

@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
 use super::tls::PeerNames;
-use super::{Problem, Site};
+use super::{Problem, Site, guard};
 use crate::clock::Clock;
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{Principal, Via};
@@ -41,6 +41,9 @@ type Digest = [u8; 32];
 
 /// Longest bearer token, bytes: Kubernetes' are about a thousand.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Of so many requests of one machine, one may be for an explanation.
+const EXPLAINS: u32 = 5;
 
 /// Why a request has no principal. One enum for log line, metric label and answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +81,11 @@ pub struct Authenticator {
     directory: RwLock<Arc<Directory>>,
     review: Option<TokenReview>,
     pace: Mutex<Pace>,
+    explains: Mutex<Pace>,
     clock: Clock,
     /// Whether those on other machines may read without a credential.
     reads_open: bool,
+    hosts: Vec<String>,
 }
 
 /// The identities with the hashes of their tokens.
@@ -102,12 +107,21 @@ pub struct Settings {
     pub burst: u32,
     /// Whether those on other machines may read without a credential.
     pub reads_open: bool,
+    /// Names that this server is asked by, besides those that nobody else can own.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Settings {
     /// Nobody is known; reads are open to whoever reaches the port.
     fn default() -> Self {
-        Settings { identities: Identities::default(), review: None, per_minute: 600, burst: 120, reads_open: true }
+        Settings {
+            identities: Identities::default(),
+            review: None,
+            per_minute: 600,
+            burst: 120,
+            reads_open: true,
+            hosts: Vec::new(),
+        }
     }
 }
 
@@ -145,8 +159,27 @@ impl Authenticator {
             review: settings.review,
             pace: Mutex::new(Pace::new(settings.per_minute, settings.burst)),
             clock,
+            explains: Mutex::new(Pace::new(settings.per_minute.div_ceil(EXPLAINS), settings.burst.div_ceil(2))),
             reads_open: settings.reads_open,
+            hosts: settings.hosts,
         }
+    }
+
+    /// Names that this server is asked by.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Takes one explanation of a machine from what it may ask for.
+    ///
+    /// # Errors
+    /// It asked too often: who looks for a hole with explanations is held as one who is denied.
+    pub fn explain(&self, principal: &Principal) -> Result<(), Fault> {
+        if principal.class.is_human() {
+            return Ok(());
+        }
+        let mut pace = self.explains.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        pace.take(&principal.sub, self.clock.now_ms()).map_err(Fault::TooFast)
     }
 
     /// Other identities from now on.
@@ -195,12 +228,12 @@ impl Authenticator {
         if let Some(token) = bearer(headers)? {
             let digest: Digest = Sha256::digest(token.as_bytes()).into();
             if let Some(identity) = directory.by_token(&digest) {
-                return Ok(identity.principal(Via::Token));
+                return Ok(directory.identities.principal(identity, Via::Token));
             }
             let Some(review) = &self.review else { return Err(Fault::Unknown) };
             let user = review.user_of(token, digest, self.clock.now_ms()).await?;
             let identity = directory.identities.by_k8s_subject(&user).ok_or(Fault::Unknown)?;
-            return Ok(identity.principal(Via::TokenReview));
+            return Ok(directory.identities.principal(identity, Via::TokenReview));
         }
         let names = peer.map_or(&[][..], |peer| &peer.0);
         if names.is_empty() {
@@ -212,7 +245,7 @@ impl Authenticator {
         if known.any(|other| other.name != first.name) {
             return Err(Fault::Unknown);
         }
-        Ok(first.principal(Via::Mtls))
+        Ok(directory.identities.principal(first, Via::Mtls))
     }
 }
 
@@ -291,14 +324,14 @@ impl FromRequestParts<Site> for Caller {
 }
 
 /// Paths that probes and scrapes ask for, which bring no credentials.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(super) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Layer: those on other machines read only with a credential, unless reads are open to all.
 pub async fn guard_reads(State(auth): State<Arc<Authenticator>>, request: Request, next: Next) -> Response {
     let local = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
-        .is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback());
+        .is_some_and(|ConnectInfo(peer)| guard::is_local(*peer, request.headers()));
     if local || auth.reads_open || OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }

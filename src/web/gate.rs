@@ -7,7 +7,7 @@
 //! Deliberately absent: deciding. What is asked goes to the gate_service as it came; what it answers is shown.
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,7 @@ impl FromRequestParts<Site> for Gate {
 
     async fn from_request_parts(_: &mut Parts, site: &Site) -> Result<Self, Problem> {
         site.app.gate_service.clone().map(Gate).ok_or_else(|| {
-            let hint = "Give it a data directory (--data-dir) for its audit log: no decision is made that cannot be written down.";
+            let hint = "It keeps no audit log (--data-dir), or could not make one: its log says which. No decision is made that cannot be written down.";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process decides nothing", hint)
         })
     }
@@ -66,32 +66,38 @@ pub struct DecisionQuery {
 }
 
 /// A body that is read strictly.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Blocked> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Blocked> {
+    // A struct can be read from an array, too: what stands where would be what nobody meant.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Blocked::Malformed("the request is no object of JSON".into()));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Blocked::Malformed(format!("the request is not as it should be: {error}")))
 }
 
 /// `POST /v1/decisions[?explain]`.
 pub async fn decide(
+    State(site): State<Site>,
     Caller(principal): Caller,
     Gate(gate_service): Gate,
     query: Result<Query<DecisionQuery>, QueryRejection>,
     body: Bytes,
-) -> Answered {
-    let Query(query) = query.map_err(|rejection| Blocked::Malformed(rejection.body_text()))?;
+) -> Result<Response, Response> {
+    let malformed = |what: String| Blocked::Malformed(what).into_response();
+    let Query(query) = query.map_err(|rejection| malformed(rejection.body_text()))?;
     let explain = match query.explain.as_deref() {
         None | Some("false" | "0") => false,
         Some("" | "true" | "1") => true,
-        Some(_) => {
-            let what = "explain takes no value, or true".to_owned();
-            return Err(Blocked::Malformed(what));
-        }
+        Some(_) => return Err(malformed("explain takes no value, or true".into())),
     };
     let answer = match explain {
-        true => gate_service.explain(&principal, &body),
+        true => {
+            site.app.auth.explain(&principal).map_err(IntoResponse::into_response)?;
+            gate_service.explain(&principal, &body)
+        }
         false => gate_service.decide(&principal, &body).await,
     };
-    answer.map(shown)
+    answer.map(shown).map_err(IntoResponse::into_response)
 }
 
 /// `GET /v1/permits/{id}`.
@@ -120,6 +126,11 @@ pub async fn redeem(
     };
     let answer = gate_service.redeem(&principal, &id, presented.request).await;
     answer.map(shown)
+}
+
+/// `POST /v1/permits/{id}/release`.
+pub async fn release(Caller(principal): Caller, Gate(gate_service): Gate, Path(id): Path<String>) -> Answered {
+    gate_service.release(&principal, &id).await.map(shown)
 }
 
 /// The body of `POST /v1/permits/{id}/outcome`.

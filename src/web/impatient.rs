@@ -1,9 +1,10 @@
-//! A connection that gives up on a reader who does not read. Hyper bounds how long a client takes to send, not how long
-//! it takes to receive: without this, a client that asks for a large answer and then sleeps holds its slot for ever.
+//! A connection that gives up on a client who does not read what it asked for, or begins a request and does not go on.
+//! Hyper bounds how long a client takes to receive not at all, and gives half a request as long as a connection may idle.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,17 +12,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes fail when none makes progress for `limit`.
+use super::connections::Phase;
+
+/// A stream whose writes fail when none makes progress for `limit`, and whose reads fail when a request that has begun
+/// is not there `begun_limit` later; the first one begins with the connection.
 pub struct Impatient {
     stream: TcpStream,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    begun_limit: Duration,
+    begun: Option<Pin<Box<Sleep>>>,
+    phase: Arc<Phase>,
 }
 
 impl Impatient {
     /// Wraps `stream`.
-    pub fn new(stream: TcpStream, limit: Duration) -> Self {
-        Impatient { stream, limit, stalled: None }
+    pub fn new(stream: TcpStream, limit: Duration, begun_limit: Duration, phase: Arc<Phase>) -> Self {
+        let begun = Some(Box::pin(sleep(begun_limit)));
+        Impatient { stream, limit, stalled: None, begun_limit, begun, phase }
+    }
+
+    /// Passes what was read on. Bytes while no request is being answered begin one; while one is, nothing is waited for.
+    fn judge_read(&mut self, cx: &mut Context<'_>, read: Poll<Result<()>>, bytes: usize) -> Poll<Result<()>> {
+        if !self.phase.waits() {
+            self.begun = None;
+            return read;
+        }
+        if read.is_ready() {
+            if bytes > 0 {
+                self.begun.get_or_insert_with(|| Box::pin(sleep(self.begun_limit)));
+            }
+            return read;
+        }
+        match self.begun.as_mut().map(|begun| begun.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the request does not come"))),
+            _ => Poll::Pending,
+        }
     }
 
     /// Passes `outcome` on; one that is pending starts the clock, one that is not stops it.
@@ -41,7 +67,10 @@ impl Impatient {
 
 impl AsyncRead for Impatient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        self.judge_read(cx, read, bytes)
     }
 }
 

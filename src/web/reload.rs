@@ -14,13 +14,15 @@ use tokio::sync::oneshot;
 use super::api::Json;
 use super::tls::PeerNames;
 use super::{Problem, Site, guard};
-use crate::gate::ActorClass;
+use crate::gate::{ActorClass, Right};
 
 /// A request to load the rules again, with where the answer goes.
 #[derive(Debug)]
 pub struct Reload {
     /// What is in force now, or every problem that kept the old rules in force.
     pub answer: oneshot::Sender<Result<Reloaded, Vec<String>>>,
+    /// Who asks: the name of an identity, or what stands for whoever may send the process a signal.
+    pub by: String,
 }
 
 /// The rules that came into force.
@@ -42,28 +44,30 @@ pub async fn reload(
     headers: HeaderMap,
     _body: Bytes,
 ) -> Result<Response, Response> {
-    let external_url = site.app.info.borrow().external_url.clone();
-    if site.app.auth.knows_anybody() {
+    let by = if site.app.auth.knows_anybody() {
         let names = names.as_ref().map(|Extension(names)| names);
         let principal = site.app.auth.principal(&headers, names).await.map_err(IntoResponse::into_response)?;
-        if principal.class == ActorClass::Robot {
-            let hint = "People and pipelines load rules; a robot does not change what it is held to.";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "robots load no rules", hint).into_response());
+        if principal.class == ActorClass::Robot || !principal.has(Right::Reload) {
+            let hint =
+                "People and pipelines with the right `reload` load rules; a robot does not change what it is held to.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "you load no rules", hint).into_response());
         }
+        principal.sub
     } else {
-        guard::may_change(peer, &headers, external_url.as_deref()).map_err(IntoResponse::into_response)?;
-    }
-    reload_rules(&site).await.map_err(IntoResponse::into_response)
+        guard::of_this_machine(peer, &headers).map_err(IntoResponse::into_response)?;
+        "local".to_owned()
+    };
+    reload_rules(&site, by).await.map_err(IntoResponse::into_response)
 }
 
-async fn reload_rules(site: &Site) -> Result<Response, Problem> {
+async fn reload_rules(site: &Site, by: String) -> Result<Response, Problem> {
     let unavailable = |error: &str, hint: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error, hint);
     let Some(owner) = &site.app.reload else {
         let hint = "Start it with `slowburn run --rules DIR` to load rules from files.";
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this process has no rules to reload", hint));
     };
     let (answer, answered) = oneshot::channel();
-    owner.try_send(Reload { answer }).map_err(|refused| match refused {
+    owner.try_send(Reload { answer, by }).map_err(|refused| match refused {
         TrySendError::Full(_) => unavailable("a reload is already under way", "Wait for it, then ask again."),
         TrySendError::Closed(_) => unavailable("the server is stopping", "Ask again when it is back."),
     })?;

@@ -13,27 +13,29 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::App;
+use super::connections::{Connections, Phase};
 use super::impatient::Impatient;
 use super::tls::{PeerNames, Tls};
-use crate::telemetry::names;
 
 /// What a client may take. Every field is a bound on something a stranger could otherwise grow without end.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Time to send a request's header. The same clock runs while a connection is idle, so it has to be longer than
-    /// the longest common scrape interval (60 s), or every scrape would open a new connection.
+    /// Time from the first byte of a request to the end of its header; of the first one, from the connection on.
+    pub header_timeout: Duration,
+    /// Time a connection may idle between requests: longer than the longest common scrape interval (60 s), or every
+    /// scrape would open a new connection.
     pub header_read_timeout: Duration,
     /// Time for a TLS handshake, where there is one.
     pub handshake_timeout: Duration,
@@ -47,8 +49,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Time a client may leave what was sent to it unread; longer closes its connection.
     pub write_timeout: Duration,
-    /// Connections at a time; further ones wait to be accepted.
+    /// Connections at a time; for further ones the one that waits longest for a request makes room.
     pub max_connections: usize,
+    /// The same from one address.
+    pub max_connections_of_peer: usize,
     /// Streams (`/v1/stream`) at a time; more is a 503.
     pub max_streams: usize,
     /// Time between two signs of life on a stream.
@@ -60,6 +64,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            header_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(5),
             max_headers: 64,
@@ -68,6 +73,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             max_connections: 512,
+            max_connections_of_peer: 256,
             max_streams: 64,
             heartbeat: Duration::from_secs(10),
             grace: Duration::from_secs(10),
@@ -96,14 +102,14 @@ pub(super) async fn serve_router(
         .header_read_timeout(limits.header_read_timeout)
         .max_headers(limits.max_headers)
         .max_buf_size(limits.max_header_bytes.max(8192));
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let seats = Connections::new(limits.max_connections, limits.max_connections_of_peer);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let (stream, peer, slot) = tokio::select! {
+        while connections.try_join_next().is_some() {}
+        let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &slots) => match accepted {
+            accepted = accept(&listener) => match accepted {
                 Ok(accepted) => accepted,
                 Err(fault) => {
                     warn!(%fault, "cannot accept connections; trying again in a second");
@@ -114,29 +120,42 @@ pub(super) async fn serve_router(
                 }
             },
         };
+        let seat = tokio::select! {
+            () = shutdown.cancelled() => break,
+            seat = seats.admit(peer.ip().to_canonical()) => seat,
+        };
+        let Some(seat) = seat else { continue };
         let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
-        let (write_timeout, handshake_timeout) = (limits.write_timeout, limits.handshake_timeout);
+        let handshake_timeout = limits.handshake_timeout;
+        let stream = Impatient::new(stream, limits.write_timeout, limits.header_timeout, Arc::clone(&seat.phase));
         connections.spawn(async move {
-            let open = Open::count(slot);
-            let stream = Impatient::new(stream, write_timeout);
-            let Some(acceptor) = acceptor else {
-                let service = service(router, peer, None);
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                ended(peer, watcher.watch(connection).await);
-                drop(open);
-                return;
-            };
-            match tokio::time::timeout(handshake_timeout, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let names = PeerNames::of(stream.get_ref().1.peer_certificates());
-                    let connection = builder.serve_connection(TokioIo::new(stream), service(router, peer, Some(names)));
+            let cut = seat.cut.clone();
+            let served = async {
+                let Some(acceptor) = acceptor else {
+                    let service = service(router, peer, None, Arc::clone(&seat.phase));
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
                     ended(peer, watcher.watch(connection).await);
+                    return;
+                };
+                match tokio::time::timeout(handshake_timeout, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => {
+                        let names = PeerNames::of(stream.get_ref().1.peer_certificates());
+                        let connection = builder.serve_connection(
+                            TokioIo::new(stream),
+                            service(router, peer, Some(names), Arc::clone(&seat.phase)),
+                        );
+                        ended(peer, watcher.watch(connection).await);
+                    }
+                    Ok(Err(fault)) => debug!(%peer, %fault, "no TLS"),
+                    Err(_) => debug!(%peer, "the TLS handshake took too long"),
                 }
-                Ok(Err(fault)) => debug!(%peer, %fault, "no TLS"),
-                Err(_) => debug!(%peer, "the TLS handshake took too long"),
+            };
+            tokio::select! {
+                () = served => {}
+                () = cut.cancelled() => debug!(%peer, "a connection without a request makes room"),
             }
-            drop(open);
+            drop(seat);
         });
     }
     drop(listener);
@@ -155,6 +174,7 @@ fn service(
     router: Router,
     peer: SocketAddr,
     names: Option<PeerNames>,
+    phase: Arc<Phase>,
 ) -> impl hyper::service::Service<
     hyper::Request<Incoming>,
     Response = axum::response::Response,
@@ -166,7 +186,17 @@ fn service(
         if let Some(names) = &names {
             request.extensions_mut().insert(names.clone());
         }
-        router.clone().oneshot(request.map(Body::new))
+        let (serving, answer) = (phase.serve(), router.clone().oneshot(request.map(Body::new)));
+        async move {
+            // Until the last of its body is sent it is being answered.
+            let answer = answer.await?;
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _still = &serving;
+                    frame
+                }))
+            }))
+        }
     })
 }
 
@@ -176,42 +206,20 @@ fn ended(peer: SocketAddr, outcome: Result<(), hyper::Error>) {
     }
 }
 
-/// Waits for a slot, then for a connection.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+/// Waits for a connection.
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Answers are written at once; waiting for more to send would only delay them.
                 stream.set_nodelay(true).ok();
-                return Ok((stream, peer, slot));
+                return Ok((stream, peer));
             }
             // The client gave up before it was accepted.
             Err(fault) if matches!(fault.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
             }
             Err(fault) => return Err(fault),
         }
-    }
-}
-
-/// A connection that holds its slot and is counted until it is dropped, even by a panic or an abort.
-struct Open {
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Open {
-    fn count(slot: OwnedSemaphorePermit) -> Self {
-        metrics::gauge!(names::HTTP_CONNECTIONS).increment(1.0);
-        Open { _slot: slot }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        metrics::gauge!(names::HTTP_CONNECTIONS).decrement(1.0);
     }
 }
 

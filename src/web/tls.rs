@@ -38,6 +38,8 @@ pub struct TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     config: RwLock<Arc<ServerConfig>>,
+    /// DNS names of the server's own certificate.
+    names: RwLock<Vec<String>>,
 }
 
 /// The DNS names and URIs (SPIFFE ids) of a certificate that a client proved to hold.
@@ -52,7 +54,8 @@ impl Tls {
     /// and holds nothing of the key.
     pub fn load(files: TlsFiles) -> Result<Self, String> {
         let config = RwLock::new(Arc::new(config_of(&files)?));
-        Ok(Tls { files, config })
+        let names = RwLock::new(own_names(&files));
+        Ok(Tls { files, config, names })
     }
 
     /// Reads the files again; with an error the old certificate stays in use.
@@ -62,7 +65,14 @@ impl Tls {
     pub fn reload(&self) -> Result<(), String> {
         let fresh = Arc::new(config_of(&self.files)?);
         *self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;
+        *self.names.write().unwrap_or_else(std::sync::PoisonError::into_inner) = own_names(&self.files);
         Ok(())
+    }
+
+    /// Whether the server's certificate is for this name.
+    pub fn has_name(&self, name: &str) -> bool {
+        let names = self.names.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// What the next handshake is made with.
@@ -108,6 +118,12 @@ fn config_of(files: &TlsFiles) -> Result<ServerConfig, String> {
     })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// DNS names of the first certificate of the file; a wildcard is no name.
+fn own_names(files: &TlsFiles) -> Vec<String> {
+    let Ok(chain) = certificates(&files.cert_file) else { return Vec::new() };
+    PeerNames::of(Some(&chain)).0.into_iter().filter(|name| !name.contains(['*', ':', '/'])).collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -162,7 +162,7 @@ async fn rules_that_change_while_history_is_read_lose_none_of_it() {
 
 fn reload(daemon: &mut Driven) -> Result<Reloaded, Vec<String>> {
     let (answer, mut answered) = tokio::sync::oneshot::channel();
-    daemon.daemon.reload(Reload { answer });
+    daemon.daemon.reload(Reload { answer, by: "test".into() });
     answered.try_recv().expect("it answers at once")
 }
 

@@ -260,7 +260,11 @@ async fn a_burn_after_a_deploy_is_rolled_back_with_a_yes_and_judged() {
     let body = json!({"verdict": "approve", "action_digest": other});
     let (status, _) = gate.post("@ada", &format!("/v1/approvals/{approval}"), &body).await;
     assert_eq!(status, 409, "a yes to another card");
+    // Without a terminal nobody is asked: what was seen is named.
     let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", "seen it"]);
+    assert!(exit == 2 && said.contains("--digest sha256:"), "{said}");
+    let digest = answer["action"]["digest"].as_str().expect("a digest").to_owned();
+    let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", "seen it", "--digest", &digest]);
     assert_eq!(exit, 0, "{said}");
     assert!(said.contains("claimed by the requester: slo_burn_rate_exceeded"), "{said}");
     // The act comes 4 min before the errors end, and is judged 5 min after it was reported.
@@ -411,7 +415,9 @@ async fn a_burn_that_an_upstream_shares_is_not_cured_without_a_yes() {
     // A person who knows better says yes to exactly that.
     let approval = answer["approval"]["id"].as_str().expect("an approval is asked for").to_owned();
     assert_eq!(answer["approval"]["covers"], json!(["not_correlated"]), "{answer:#}");
-    let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", "search is slow for another reason"]);
+    let digest = answer["action"]["digest"].as_str().expect("a digest").to_owned();
+    let why = "search is slow for another reason";
+    let (exit, said) = gate.cli("@ada", &["approve", &approval, "--reason", why, "--digest", &digest]);
     assert_eq!(exit, 0, "{said}");
     let (_, answer) = gate.post("ai-operator/orca-ops", "/v1/decisions", &rollback()).await;
     assert_eq!(answer["decision"], "allow", "{answer:#}");

@@ -67,7 +67,7 @@ impl Stage {
             write(&format!("rules/{service}.yaml"), slo);
             let policy = format!(
                 "service: {service}\nallowed_actions:\n  - {{type: deploy}}\n  - {{type: rollback, max_versions_back: 1, \
-                 require_approval: true, approvers: [{{team: oncall}}]}}\nsafety_checks: []\n"
+                 require_approval: true, approvers: [{{team: oncall}}]}}\nsafety_checks: []\none_change_at_a_time: false\n"
             );
             write(&format!("rules/{service}.policy.yaml"), policy);
         }
@@ -144,7 +144,7 @@ impl Stage {
     /// A request for a decision that says it has `length` bytes of body, and has these.
     pub fn raw(&self, who: &str, length: usize, body: &str) -> Vec<u8> {
         let head = format!(
-            "POST /v1/decisions HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\ncontent-length: {length}\r\n\r\n",
+            "POST /v1/decisions HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n",
             self.port,
             token(who)
         );

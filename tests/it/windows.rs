@@ -182,6 +182,6 @@ fn budget(snapshot: &Snapshot, place: usize) -> Value {
 
 async fn reload(driven: &mut Driven) {
     let (answer, answered) = oneshot::channel();
-    driven.daemon.reload(Reload { answer });
+    driven.daemon.reload(Reload { answer, by: "test".into() });
     answered.await.expect("an answer").expect("the rules are right");
 }

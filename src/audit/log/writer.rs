@@ -16,10 +16,11 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::recovery::{self, Head};
-use super::{Answer, OpenError, Options, Receipt, Refused, Request, Seen, refused};
+use super::{Answer, Doubts, OpenError, Options, Receipt, Refused, Request, Seen, refused};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::hashes::Hashes;
 use crate::audit::key::{PublicKey, SigningKey};
+use crate::audit::memory::{self, Doubt, Memory};
 use crate::audit::merkle::Hash;
 use crate::audit::record::{self, Kind, LINE_BYTES_MAX, Record, time_text};
 use crate::audit::segment::Segment;
@@ -31,6 +32,8 @@ use crate::telemetry::names;
 const GROUP_MAX: usize = 256;
 /// Records of one moment come in any order; only a clock that goes back further than this was set, milliseconds.
 pub(in crate::audit) const STEP_MS: i64 = 1_000;
+/// What would be undone by an older copy of the log: signed, and sent elsewhere, as soon as it is written.
+const SIGNED_AT_ONCE: [Kind; 5] = [Kind::Presented, Kind::Halt, Kind::Approval, Kind::BreakGlass, Kind::Accepted];
 /// How often the free space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
@@ -63,6 +66,14 @@ pub(super) struct Writer {
     waiting: Arc<AtomicUsize>,
     refusals: Arc<AtomicU64>,
     seen: Arc<Mutex<Seen>>,
+    doubts: Arc<Doubts>,
+    /// What remembers the log; `None` where nothing does.
+    memory: Option<Memory>,
+    /// Records that were there before.
+    had: u64,
+    forgotten: bool,
+    /// Something was written that has to be signed at once.
+    is_due: bool,
     /// Held while the process lives.
     _lock: File,
 }
@@ -91,6 +102,15 @@ impl Writer {
         let found = recovery::find(&dir, key.public())?;
         let path = dir.join("checkpoints");
         let checkpoints = OpenOptions::new().append(true).create(true).open(&path).map_err(file_error(&path))?;
+        let had = found.head.frontier.size();
+        let doubts = Arc::new(Doubts::default());
+        let memory =
+            options.memory_file.as_ref().map(|path| Memory::open(path).map_err(file_error(path))).transpose()?;
+        doubts.unproved.store(memory.is_some(), Ordering::Release);
+        let remembered = memory.as_ref().map(Memory::note).transpose().map_err(file_error(&dir))?.flatten();
+        let log = memory::Found { records: had, hashes: &found.hashes, key: key.public() };
+        doubts.add(doubted(&mut options, &log, remembered.as_deref()));
+        let forgotten = memory.is_some() && remembered.is_none() && had > 0;
         let publishers = std::mem::take(&mut options.sinks).into_iter().map(Publisher::start);
         let publishers = publishers.collect::<io::Result<Vec<_>>>().map_err(file_error(&dir))?;
         let origin: Arc<str> = key.public().name().into();
@@ -112,6 +132,11 @@ impl Writer {
             waiting,
             refusals: Arc::default(),
             seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing: None })),
+            doubts,
+            memory,
+            had,
+            forgotten,
+            is_due: false,
             _lock: lock,
         };
         writer.begin(&found.torn, found.last_kind.as_deref())?;
@@ -132,12 +157,26 @@ impl Writer {
             "version": env!("CARGO_PKG_VERSION"),
             "key": self.key.public().to_string(),
             "records": records,
+            "remembered": self.memory.is_some(),
             "stopped_in_order": records == 0 || last_kind == Some(Kind::Shutdown.as_str()),
         });
         first.push((Record::of_log(Kind::Boot, now_ms, event), None));
         self.commit(first).map_err(OpenError::Refused)?;
         self.sign();
         Ok(())
+    }
+
+    pub(super) fn doubts(&self) -> Arc<Doubts> {
+        Arc::clone(&self.doubts)
+    }
+
+    pub(super) fn had(&self) -> u64 {
+        self.had
+    }
+
+    /// Something outside should remember the log, and does not.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten
     }
 
     pub(super) fn seen(&self) -> Arc<Mutex<Seen>> {
@@ -167,7 +206,8 @@ impl Writer {
             }
             let unsigned = self.unsigned();
             let is_due = self.signed_at.elapsed() >= self.options.checkpoint_every;
-            if unsigned >= self.options.checkpoint_records || (unsigned > 0 && is_due) {
+            let asked = std::mem::take(&mut self.is_due);
+            if asked || unsigned >= self.options.checkpoint_records || (unsigned > 0 && is_due) {
                 self.sign();
             }
         }
@@ -230,6 +270,11 @@ impl Writer {
             if let Err(error) = self.hashes.append(&group.hashes) {
                 tracing::warn!(%error, "hashes of the audit log could not be stored; the next start makes them again");
             }
+            if group.kinds.contains(&Kind::Accepted) {
+                self.doubts.clear();
+            }
+            self.is_due |= group.kinds.iter().any(|kind| SIGNED_AT_ONCE.contains(kind));
+            self.remember();
             for kind in group.kinds {
                 metrics::counter!(names::AUDIT_RECORDS_TOTAL, "kind" => kind.as_str()).increment(1);
             }
@@ -244,6 +289,16 @@ impl Writer {
             reply.map(|reply| reply.send(answer));
         }
         written
+    }
+
+    /// Has what is on disk remembered, before anybody is answered. What is remembered while there is a doubt shows it.
+    fn remember(&mut self) {
+        let Some(memory) = self.memory.as_ref().filter(|_| !self.doubts.hold()) else { return };
+        let (size, root) = (self.head.frontier.size(), self.head.frontier.root());
+        let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root };
+        if let Err(error) = memory.remember(&checkpoint, &self.key) {
+            tracing::warn!(%error, "what the audit log has cannot be remembered outside of it");
+        }
     }
 
     /// Gives a record its place after those of the group.
@@ -321,10 +376,13 @@ impl Writer {
 
     /// Signs a checkpoint of what is on disk, and leaves it for the sinks.
     fn sign(&mut self) {
+        self.signed_at = Instant::now();
+        if self.doubts.hold() {
+            return;
+        }
         let (size, root) = (self.head.frontier.size(), self.head.frontier.root());
         let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root };
         let note = checkpoint.sign(&self.key);
-        self.signed_at = Instant::now();
         if let Err(error) = self.checkpoints.write_all(format!("{note}\n").as_bytes()) {
             tracing::warn!(%error, "a checkpoint of the audit log could not be kept beside it");
         }
@@ -342,7 +400,8 @@ impl Writer {
         let event = json!({"records": self.head.frontier.size()});
         drop(self.commit(vec![(Record::of_log(Kind::Shutdown, self.clock.now_ms(), event), None)]));
         self.sign();
-        let synced = self.hashes.sync().and_then(|()| self.checkpoints.sync_data());
+        let memory = self.memory.as_ref().map_or(Ok(()), Memory::sync);
+        let synced = memory.and_then(|()| self.hashes.sync()).and_then(|()| self.checkpoints.sync_data());
         if let Err(error) = synced {
             tracing::warn!(%error, "hashes and checkpoints of the audit log are not on disk yet");
         }
@@ -361,6 +420,24 @@ impl Writer {
             metrics::gauge!(names::AUDIT_DISK_USED_RATIO).set(used);
         }
     }
+}
+
+/// What is remembered of the log elsewhere, held against what is here.
+fn doubted(options: &mut Options, log: &memory::Found<'_>, remembered: Option<&str>) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    match remembered {
+        Some(note) => doubts.extend(log.against("audit.head", note)),
+        None if log.records == 0 && options.expected => doubts.push(Doubt::Gone),
+        None => {}
+    }
+    for sink in &mut options.sinks {
+        match sink.recall() {
+            Ok(Some(text)) => doubts.extend(log.against_sink(sink.name(), &text)),
+            Ok(None) => {}
+            Err(why) => doubts.push(Doubt::Forgotten(format!("by {} cannot be read: {why}", sink.name()))),
+        }
+    }
+    doubts
 }
 
 /// Takes the lock of the one writer.

@@ -124,7 +124,10 @@ fn receipts(text: &str, to: &mut BTreeMap<u64, Hash>) -> Result<(), String> {
         let leaf = receipt.get("leaf").and_then(Value::as_str).map(str::parse);
         match (receipt.get("seq").and_then(Value::as_u64), leaf) {
             (Some(seq), Some(Ok(leaf))) => drop(to.insert(seq, leaf)),
-            _ => return Err(format!("no receipt: {value}; it has a seq and a leaf of sha256:...")),
+            _ => {
+                let shown: String = value.to_string().chars().take(200).collect();
+                return Err(format!("no receipt: {shown}; it has a seq and a leaf of sha256:..."));
+            }
         }
     }
     Ok(())

@@ -36,6 +36,11 @@ fn headroom(case: &Case<'_>, slo: &SloView) -> Check {
         Check::new(id, refused, ReasonCode::BudgetExhausted, what)
             .clear(ClearBy::State)
             .flip(format!("allowed again when {} has budget left", slo.id))
+    } else if let Some((clause, burn)) = begins(case, slo) {
+        let (short, long) = (span(clause.short_s), span(clause.long_s));
+        let what = format!("{} burns {burn:.1} within {short}: the {long} that a page needs are not over yet", slo.id);
+        let flip = format!("allowed again at {short} burn < {}", trim(clause.factor));
+        Check::new(id, refused, ReasonCode::FastBurn, what).clear(ClearBy::State).flip(flip)
     } else if slo.state == SloState::SlowBurn {
         let what = format!("{} burns slowly", slo.id);
         Check::new(id, Effect::Warn, ReasonCode::SlowBurn, what).clear(ClearBy::State).flips(slower(slo, Speed::Slow))
@@ -47,6 +52,21 @@ fn headroom(case: &Case<'_>, slo: &SloView) -> Check {
         Check::holds(id, format!("{} has headroom", slo.id))
     };
     with_burns(check, slo).bound("no fast burn, budget left")
+}
+
+/// Fewest bad events that are a burn that begins, and no chance.
+const BEGINS_EVENTS: u64 = 10;
+
+/// A fast burn that has begun and does not page yet: the short window of a fast clause is over, by more than a few events,
+/// while the long one fills. To wait for the page would be to deploy into the first minute of an outage.
+fn begins<'a>(case: &Case<'_>, slo: &'a SloView) -> Option<(&'a ClauseView, f64)> {
+    let fast = slo.clauses.iter().filter(|clause| clause.speed == Speed::Fast && !clause.firing);
+    let over = fast.filter_map(|clause| {
+        let window = slo.window(clause.short_s)?;
+        let burn = window.burn.filter(|burn| *burn > clause.factor)?;
+        (case.speaks(slo) && window.bad >= BEGINS_EVENTS.max(case.policy.data.min_events)).then_some((clause, burn))
+    });
+    over.max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// Something to cure: a burn that is on now.
@@ -102,7 +122,7 @@ fn slower(slo: &SloView, speed: Speed) -> Option<String> {
         match wait {
             // A falling short window ends the alert at once; the long one is the slower of the two.
             Some(wait) => format!("{goal}, at this pace in {}", span((wait / 60.0).ceil() as i64 * 60)),
-            None => format!("{goal}, at this pace never"),
+            None => format!("{goal}; it does not fall yet"),
         }
     })
 }
@@ -141,7 +161,8 @@ fn claim(case: &Case<'_>) -> Option<Check> {
     }
     let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
     let what = format!("the ledger does not show {claimed}");
-    Some(Check::new("claim", effect, ReasonCode::ClaimRefuted, what).observed("claimed", claimed).clear(ClearBy::State))
+    let check = Check::new("claim", effect, ReasonCode::ClaimRefuted, what).observed("claimed", claimed);
+    Some(check.clear(ClearBy::State).flip("ask again without that reason, or in words of your own"))
 }
 
 /// `must_have_budget_left` and `must_not_burn_faster_than`. They are about room for a risk: a cure is only warned.

@@ -4,7 +4,7 @@ use super::Case;
 use crate::engine::{Seconds, SloState};
 use crate::gate::action::{ActionClass, ActionKind};
 use crate::gate::check::{Check, ClearBy, Effect, span};
-use crate::gate::observed::Change;
+use crate::gate::observed::{Change, returns};
 use crate::gate::reason::ReasonCode;
 use crate::gate::view::SloView;
 
@@ -38,8 +38,8 @@ fn uncorrelated(case: &Case<'_>, id: &'static str, what: String) -> Check {
     Check::new(id, effect, ReasonCode::NotCorrelated, what).clear(ClearBy::Approval)
 }
 
-/// The change that is held to be the cause: the one named, else the one that brought the version that is left, else the
-/// newest.
+/// The change that is held to be the cause: the one that brought the version that is left, or the one named, where
+/// the act undoes it too; else the newest.
 fn suspect<'a>(case: &Case<'a>) -> Option<&'a Change> {
     let request = case.request?;
     let of_resource = || case.gate.changes_of(case.service).rev().filter(|change| change.resource == request.resource);
@@ -49,6 +49,29 @@ fn suspect<'a>(case: &Case<'a>) -> Option<&'a Change> {
         (None, Some(from)) => brought(from),
         (None, None) => of_resource().next(),
     }
+}
+
+/// Why the change that the caller names is not taken for the cause: a name is a claim, and may only make it harder.
+fn misnamed(case: &Case<'_>, onset: Seconds) -> Option<String> {
+    let request = case.request?;
+    let named = request.suspected_change.as_deref()?;
+    let of_resource = || case.gate.changes_of(case.service).filter(|change| change.resource == request.resource);
+    let newest = of_resource().rev().find(|other| other.version.is_some() && other.at - BEFORE_S <= onset)?;
+    if newest.version.as_deref() != Some(named) {
+        let came = newest.version.as_deref().unwrap_or(&newest.resource);
+        return Some(format!("{named} is suspected, and {came} is what came last before the errors rose"));
+    }
+    // Going back from what came back already undoes nothing that the suspect brought.
+    let left = request.from_version.as_deref().filter(|left| *left != named);
+    let gone = request.action == ActionKind::Rollback && left.is_some_and(|left| is_return(case, left));
+    gone.then(|| format!("{named} is suspected, and does not run any more"))
+}
+
+/// Whether a version came back: it had run before the version that it followed.
+fn is_return(case: &Case<'_>, version: &str) -> bool {
+    let Some(request) = case.request else { return false };
+    let changes = case.gate.changes_of(case.service).filter(|change| change.resource == request.resource);
+    returns(changes).last().is_some_and(|(change, back)| back && change.version.as_deref() == Some(version))
 }
 
 /// Some burn began after the change, and not long after.
@@ -64,6 +87,9 @@ fn follows(case: &Case<'_>, onsets: impl Iterator<Item = Seconds> + Clone) -> Ch
     let Some(first) = onsets.clone().min() else {
         return uncorrelated(case, id, format!("it burns for longer than is known; {name} came at {}", change.at));
     };
+    if let Some(what) = misnamed(case, first) {
+        return uncorrelated(case, id, what).observed("onset", first);
+    }
     let check = match onsets.clone().find(after) {
         Some(onset) => {
             let lag = span((onset - change.at).max(0));

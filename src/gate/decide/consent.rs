@@ -27,7 +27,8 @@ pub(super) fn consent(
         let names: Vec<String> = from.iter().map(Approver::to_string).collect();
         let what = format!("{} needs the yes of {need} of {}", row.action.kind().as_str(), names.join(", "));
         let check = Check::new("approval", Effect::NeedsApproval, ReasonCode::ApprovalRequired, what);
-        checks.push(check.clear(ClearBy::Approval).bound(format!("{need} distinct people")));
+        let flip = format!("{need} of {} approve it", names.join(", "));
+        checks.push(check.clear(ClearBy::Approval).bound(format!("{need} distinct people")).flip(flip));
     }
     let asks = |check: &&Check| check.effect == Effect::NeedsApproval;
     let mut covers: Vec<ReasonCode> = checks.iter().filter(asks).map(|check| check.code).collect();

@@ -1,11 +1,12 @@
 //! The allow-list and its limits, and whether the caller's premise is what is observed.
 
+use super::standing::LOOK_BACK_S;
 use super::{Case, scale_limits};
 use crate::engine::Seconds;
 use crate::gate::action::ActionKind;
 use crate::gate::check::{Check, ClearBy, Effect};
-use crate::gate::observed::Workload;
-use crate::gate::policy::Action;
+use crate::gate::observed::{Workload, returns};
+use crate::gate::policy::{Action, RateActor};
 use crate::gate::reason::ReasonCode;
 use crate::gate::request::Request;
 use crate::gate::view::View;
@@ -15,7 +16,8 @@ const SEEN_MAX_S: i64 = 300;
 
 /// The workload, if it was seen lately.
 pub(super) fn seen<'v>(view: &'v View, resource: &str, now: Seconds) -> Option<&'v Workload> {
-    view.observed.workload(resource).filter(|workload| workload.seen_at >= now - SEEN_MAX_S)
+    let lately = |one: &&Workload| one.seen_at >= now - one.good_for_s.map_or(SEEN_MAX_S, |good| good.min(SEEN_MAX_S));
+    view.observed.workload(resource).filter(lately)
 }
 
 /// The allow-list.
@@ -28,6 +30,34 @@ pub(super) fn allowed(case: &Case<'_>) -> Check {
             Check::new("action", Effect::Deny, ReasonCode::ActionNotAllowed, what).clear(ClearBy::Policy)
         }
     }
+}
+
+/// Whether the policy lets this actor do it; nothing where it names none.
+pub(super) fn actor(case: &Case<'_>) -> Option<Check> {
+    let row = case.row.filter(|row| !row.actors.is_empty())?;
+    let means = |actor: &RateActor| match actor {
+        RateActor::Class(class) => *class == case.actor,
+        RateActor::Sub(name) => name == case.sub || name == case.acting,
+    };
+    let id = "action.actor";
+    if row.actors.iter().any(means) {
+        return Some(Check::holds(id, format!("the policy lets {} do it", case.acting)));
+    }
+    let what =
+        format!("the policy of {} lets others {}, not {}", case.service, row.action.kind().as_str(), case.acting);
+    Some(Check::new(id, Effect::Deny, ReasonCode::ActorNotAllowed, what).clear(ClearBy::Policy))
+}
+
+/// A service that says what runs it has no other resources.
+pub(super) fn resource(case: &Case<'_>) -> Option<Check> {
+    let (request, own) = (case.request?, case.view.resources.as_ref()?);
+    let id = "resource";
+    if own.contains(&request.resource) {
+        return Some(Check::holds(id, format!("{} is of {}", request.resource, case.service)));
+    }
+    let what = format!("{} is not one of the workloads of {}", request.resource, case.service);
+    let check = Check::new(id, Effect::Deny, ReasonCode::ForeignResource, what).clear(ClearBy::Request);
+    Some(check.flip(format!("ask for {}", own.join(" or "))))
 }
 
 /// Versions and replicas.
@@ -81,23 +111,48 @@ fn version(case: &Case<'_>, request: &Request, runs: Option<&str>, checks: &mut 
     }
 }
 
-/// How far back the target is, in the order in which versions were first seen to run.
+/// How far back the target is, in the order in which versions were first seen to run. A chain of rollbacks counts from
+/// where it began: the version before the first of those that were made lately.
 fn versions_back(case: &Case<'_>, request: &Request, from: &str, to: &str, most: u32) -> Check {
     let id = "limit.versions_back";
+    let of_resource = || case.gate.changes_of(case.service).filter(|change| change.resource == request.resource);
     let mut seen: Vec<&str> = Vec::new();
-    for change in case.gate.changes_of(case.service).filter(|change| change.resource == request.resource) {
+    for change in of_resource() {
         for version in [change.from_version.as_deref(), change.version.as_deref()].into_iter().flatten() {
             if !seen.contains(&version) {
                 seen.push(version);
             }
         }
     }
+    let mut began = from;
+    let (mut before, mut chain) = (None, None);
+    for (change, back) in returns(of_resource()) {
+        let left = change.from_version.as_deref().or(before);
+        chain = match (back && change.at > case.now - LOOK_BACK_S, chain) {
+            (true, Some(first)) => Some(first),
+            (true, None) => left,
+            (false, _) => None,
+        };
+        before = change.version.as_deref();
+    }
+    if let Some(first) = chain.filter(|_| before == Some(from)) {
+        began = first;
+    }
+    let from = began;
     let place = |version: &str| seen.iter().position(|seen| *seen == version);
     let Some((at, back_to)) = place(from).zip(place(to)) else {
         let unknown = if place(to).is_none() { to } else { from };
         let what = format!("{unknown} was never seen to run as {}", request.resource);
         let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
-        return Check::new(id, effect, ReasonCode::UnknownVersion, what).clear(ClearBy::Approval);
+        return Check::new(id, effect, ReasonCode::UnknownVersion, what).clear(ClearBy::Approval).flip(
+            match seen.last() {
+                Some(last) => format!("ask for a version that was seen to run, such as {last}; or a person approves"),
+                None => {
+                    "post the changes of this resource (/v1/changes), or name it in workloads; or a person approves"
+                        .into()
+                }
+            },
+        );
     };
     if back_to >= at {
         let what = format!("{to} is not earlier than {from}: that is a deploy");

@@ -5,7 +5,7 @@ use super::Case;
 use crate::engine::Seconds;
 use crate::gate::action::{ActionClass, ActionKind};
 use crate::gate::check::{Check, ClearBy, Effect, span};
-use crate::gate::observed::Change;
+use crate::gate::observed::{Change, returns};
 use crate::gate::permit::PermitState;
 use crate::gate::policy::RateActor;
 use crate::gate::reason::ReasonCode;
@@ -19,7 +19,7 @@ const SKEW_DENY_S: f64 = 30.0;
 pub(super) const LOOK_BACK_S: i64 = 4 * 3600;
 /// Acts without effect after which a person is asked.
 const NO_EFFECT_MAX: usize = 2;
-/// Denials within [`PROBING_S`] after which a robot is denied everything.
+/// Different acts denied within [`PROBING_S`] after which a machine is denied everything.
 const DENIALS_MAX: usize = 20;
 /// See [`DENIALS_MAX`], seconds.
 const PROBING_S: i64 = 600;
@@ -36,6 +36,7 @@ pub(super) fn standing(case: &Case<'_>, checks: &mut Vec<Check>) {
     checks.extend(flip_flop(case));
     checks.extend(effectiveness(case));
     checks.push(probing(case));
+    checks.extend(begun(case));
 }
 
 /// The gate itself.
@@ -44,7 +45,11 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
     if !health.policy_current {
         let what = "the newest policy files were refused: older ones are in force";
         let effect = case.by_actor(Effect::Deny, Effect::Warn);
-        checks.push(Check::new("gate.policy", effect, ReasonCode::PolicyInvalid, what).clear(ClearBy::Gate));
+        checks.push(
+            Check::new("gate.policy", effect, ReasonCode::PolicyInvalid, what)
+                .clear(ClearBy::Gate)
+                .flip("slowburn check names each problem with its file and line; mend it and reload"),
+        );
     }
     if !health.warm {
         let what = "history is still being read: burns and budgets are not known yet";
@@ -53,6 +58,12 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
     if !health.audit_writable {
         let what = "the audit log cannot be written, and nothing is allowed that is not on record";
         checks.push(Check::new("gate.audit", Effect::Deny, ReasonCode::AuditUnwritable, what).clear(ClearBy::Gate));
+    }
+    if !health.log_proved {
+        let what = "the audit log cannot be proved whole: halts, uses of permits and approvals may be missing";
+        let effect = case.by_actor(Effect::Deny, Effect::Warn);
+        let check = Check::new("gate.memory", effect, ReasonCode::LogInDoubt, what).clear(ClearBy::Person);
+        checks.push(check.flip("a person looks at it and runs slowburn audit accept"));
     }
     let skew = health.clock_skew_s.map(f64::abs);
     let (effect, what) = match skew {
@@ -74,7 +85,9 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
 }
 
 fn halted(case: &Case<'_>) -> Check {
-    let stops = |halt: &&crate::gate::Halt| halt.stops(case.service, case.action, case.sub, case.actor, case.now);
+    let stops = |halt: &&crate::gate::Halt| {
+        halt.stops(case.service, case.action, [case.sub, case.acting], case.actor, case.now)
+    };
     // The one that lasts longest says when it ends.
     match case.gate.halts(case.now).filter(stops).max_by_key(|halt| halt.until) {
         None => Check::holds("halt", "nothing is halted"),
@@ -146,16 +159,19 @@ fn in_flight(case: &Case<'_>) -> Check {
     }
 }
 
-/// After any change, of people too. A rollback does not wait for the change it undoes.
+/// After any change, of people too. A rollback does not wait for the change it undoes, unless that was a rollback
+/// itself: one step back follows another only after the time to look what the first came to.
 fn cooling_down(case: &Case<'_>) -> Check {
     let id = "cool_down";
     let undone = case.request.filter(|request| request.action == ActionKind::Rollback);
+    let of_resource = case
+        .gate
+        .changes_of(case.service)
+        .filter(|change| undone.is_some_and(|request| change.resource == request.resource));
+    let newest = returns(of_resource).last();
     let undoes = |change: &Change| {
-        undone.is_some_and(|request| {
-            change.resource == request.resource
-                && change.version.is_some()
-                && (change.version == request.from_version || change.version == request.suspected_change)
-        })
+        undone.is_some_and(|request| change.version.is_some() && change.version == request.from_version)
+            && newest.is_some_and(|(last, back)| last == change && !back)
     };
     let last = case.gate.changes_of(case.service).rev().find(|change| !undoes(change) && change.at <= case.now);
     let until = last.map(|change| (change, change.at + case.policy.cool_down_s));
@@ -250,16 +266,28 @@ fn effectiveness(case: &Case<'_>) -> Option<Check> {
     Some(check.observed("no_effect", no_effect as u64).observed("worse", worse as u64))
 }
 
-/// A robot that is denied again and again is looking for a hole.
+/// What an idempotency key stands for was begun already: a key is for one act.
+fn begun(case: &Case<'_>) -> Option<Check> {
+    let key = case.request.filter(|_| case.permit.is_none())?.idempotency_key.as_deref()?;
+    let decided = case.gate.decided(case.sub, key).filter(|decided| decided.used)?;
+    let what = format!("the permit of decision {} was used: the idempotency key {key} has had its act", decided.id);
+    let check = Check::new("idempotency", Effect::Deny, ReasonCode::PermitUsed, what).clear(ClearBy::Request);
+    Some(check.flip("ask for another act with another key"))
+}
+
+/// A machine that is denied one act after the other is looking for a hole. To ask for the same again, or while something
+/// only has to pass, is no search; nor is a cure for what burns, which is needed then.
 fn probing(case: &Case<'_>) -> Check {
-    let denials = case.gate.denials_since(case.sub, case.now - PROBING_S);
-    if denials < DENIALS_MAX || case.actor.is_human() {
-        return Check::holds("probing", format!("{denials} denials in {}", span(PROBING_S)));
-    }
-    let what = format!("{} was denied {denials} times in {}", case.sub, span(PROBING_S));
+    let acts = case.gate.denials_since(case.sub, case.now - PROBING_S);
+    let cures = case.class == ActionClass::Mitigate && case.view.slos.iter().any(|slo| slo.burns() && case.speaks(slo));
+    let end = acts.get(DENIALS_MAX - 1).map(|at| at + PROBING_S);
+    let (Some(end), false, false) = (end, case.actor.is_human(), cures) else {
+        return Check::holds("probing", format!("{} different acts denied in {}", acts.len(), span(PROBING_S)));
+    };
+    let what = format!("{} was denied {} different acts in {}", case.sub, acts.len(), span(PROBING_S));
     Check::new("probing", Effect::Deny, ReasonCode::Probing, what)
         .bound(format!("< {DENIALS_MAX}"))
         .clear(ClearBy::Time)
-        .at(case.now + PROBING_S)
-        .flip(format!("asks for nothing for {}", span(PROBING_S)))
+        .at(end)
+        .flip(format!("allowed again in {}", span(end - case.now)))
 }

@@ -70,7 +70,9 @@ fn the_digest_is_of_the_act_and_not_of_who_asks() {
         ("actor", json!("other"), true),
         ("idempotency_key", json!("again"), true),
         ("to_version", json!("v40"), false),
-        ("reason", json!("because"), false),
+        ("reason", json!("because"), true),
+        ("incident_id", json!("INC-8"), true),
+        ("suspected_change", json!("v40"), true),
         ("break_glass", json!(true), false),
         ("service", json!("search"), false),
     ] {

@@ -6,8 +6,10 @@ use crate::engine::Seconds;
 use crate::gate::approval::{Approval, ApprovalState, Vote};
 use crate::gate::canonical::Digest;
 use crate::gate::event::{Event, EventKind};
-use crate::gate::principal::{Principal, same_person};
+use crate::gate::identity::Identities;
+use crate::gate::principal::{Principal, Via};
 use crate::gate::reason::{ReasonCode, Refusal};
+use crate::gate::text::plain;
 
 impl GateState {
     /// A person says yes to what they were shown: `shown` is the digest on the card they saw.
@@ -26,10 +28,11 @@ impl GateState {
         let approval = self.open(id, now)?;
         may_answer(approval, by)?;
         same_digest(approval, shown)?;
-        if approval.votes.iter().any(|vote| same_person(&vote.by, &by.sub)) {
+        if approval.votes.iter().any(|vote| by.is_person(&vote.by) || by.is_person(vote.person())) {
             return Err(Refusal::new(ReasonCode::AlreadyApproved, format!("{} said yes already", by.sub)));
         }
-        let vote = Vote { by: by.sub.clone(), at: now, reason: reason.map(str::to_string) };
+        let person = by.person().to_owned();
+        let vote = Vote { by: by.sub.clone(), person, at: now, reason: reason.map(said) };
         let granted = approval.have() + 1 >= approval.need;
         Ok(at(now, EventKind::ApprovalVoted { id: id.to_string(), vote, granted }))
     }
@@ -72,6 +75,33 @@ impl GateState {
         Ok(at(now, EventKind::ApprovalRevoked { id: id.to_string(), by: by.sub.clone(), reason }))
     }
 
+    /// Approvals that rest on somebody who is not the one any more whom the policy asks for: what people said counts
+    /// while they still may say it. Those of approvals that a live permit rests on go too, and the permit with them.
+    pub fn lapsed_votes(&self, identities: &Identities, now: Seconds) -> Vec<Event> {
+        let rests = |approval: &&Approval| match &approval.state {
+            ApprovalState::Pending | ApprovalState::Granted => now < approval.expires_at,
+            ApprovalState::Consumed { permit } => self.permit(permit).is_some_and(|permit| permit.is_live(now)),
+            _ => false,
+        };
+        let mut events = Vec::new();
+        for approval in self.approvals().filter(rests) {
+            for vote in &approval.votes {
+                let who = identities.named(&vote.by).map(|one| identities.principal(one, Via::Local));
+                let why = match who {
+                    None => format!("{} is nobody any more", vote.by),
+                    Some(by) if !approval.from.iter().any(|approver| by.is(approver)) => {
+                        format!("{} is not whom the policy asks for any more", vote.by)
+                    }
+                    Some(by) if by.person() != vote.person() => format!("{} is another person now", vote.by),
+                    Some(_) => continue,
+                };
+                let kind = EventKind::ApprovalVoteLapsed { id: approval.id.clone(), by: vote.by.clone(), why };
+                events.push(at(now, kind));
+            }
+        }
+        events
+    }
+
     fn known(&self, id: &str) -> Result<&Approval, Refusal> {
         let unknown = || Refusal::new(ReasonCode::UnknownApproval, format!("there is no approval {id:?}"));
         self.approval(id).ok_or_else(unknown)
@@ -101,7 +131,7 @@ fn may_answer(approval: &Approval, by: &Principal) -> Result<(), Refusal> {
         return Err(Refusal::new(ReasonCode::NotAPerson, format!("{} is no person", by.sub)));
     }
     let mut involved = [&approval.sub, &approval.actor].into_iter().chain(&approval.delegation);
-    if involved.any(|name| same_person(name, &by.sub)) {
+    if involved.any(|name| by.is_person(name)) {
         return Err(Refusal::new(ReasonCode::OwnRequest, format!("{} asked for it, or was it asked for", by.sub)));
     }
     if !approval.from.iter().any(|approver| by.is(approver)) {
@@ -120,10 +150,15 @@ fn same_digest(approval: &Approval, shown: &Digest) -> Result<(), Refusal> {
     Err(Refusal::new(ReasonCode::DigestDiffers, what))
 }
 
-/// A reason that says something.
+/// A reason that says something, as it is stored: one plain line.
 pub(super) fn reasoned(reason: &str) -> Result<String, Refusal> {
-    match reason.trim() {
-        "" => Err(Refusal::new(ReasonCode::ReasonMissing, "a reason is missing")),
-        reason => Ok(reason.chars().take(crate::gate::request::REASON_BYTES_MAX).collect()),
+    match said(reason) {
+        reason if reason.is_empty() => Err(Refusal::new(ReasonCode::ReasonMissing, "a reason is missing")),
+        reason => Ok(reason),
     }
+}
+
+/// What somebody says, as it is stored.
+pub(super) fn said(text: &str) -> String {
+    plain(text).chars().take(crate::gate::request::REASON_BYTES_MAX).collect()
 }

@@ -7,6 +7,7 @@ use crate::engine::Seconds;
 use crate::gate::check::span;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::halt::{HALT_MAX_S, Halt, HaltScope};
+use crate::gate::identity::Right;
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
 
@@ -26,7 +27,7 @@ impl GateState {
         for_s: i64,
         now: Seconds,
     ) -> Result<Event, Refusal> {
-        person(by)?;
+        person(by, Right::Halt)?;
         let reason = reasoned(reason)?;
         if !(1..=HALT_MAX_S).contains(&for_s) {
             let what = format!("a halt lasts from 1s to {}: it always ends", span(HALT_MAX_S));
@@ -45,7 +46,7 @@ impl GateState {
     /// # Errors
     /// No person, no reason, or no halt of this id holds.
     pub fn resume(&self, id: &str, by: &Principal, reason: &str, now: Seconds) -> Result<Event, Refusal> {
-        person(by)?;
+        person(by, Right::Resume)?;
         let reason = reasoned(reason)?;
         if !self.halts(now).any(|halt| halt.id == id) {
             return Err(Refusal::new(ReasonCode::UnknownHalt, format!("no halt {id:?} holds")));
@@ -54,9 +55,14 @@ impl GateState {
     }
 }
 
-fn person(by: &Principal) -> Result<(), Refusal> {
-    match by.class.is_human() {
-        true => Ok(()),
-        false => Err(Refusal::new(ReasonCode::HaltNeedsPerson, format!("{} is no person", by.sub))),
+/// A person who may.
+fn person(by: &Principal, right: Right) -> Result<(), Refusal> {
+    match (by.class.is_human(), by.has(right)) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Refusal::new(ReasonCode::HaltNeedsPerson, format!("{} is no person", by.sub))),
+        (true, false) => {
+            let what = format!("{} has not the right {:?}", by.sub, right.as_str());
+            Err(Refusal::new(ReasonCode::RightMissing, what))
+        }
     }
 }

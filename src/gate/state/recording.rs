@@ -1,5 +1,7 @@
 //! What a decision leaves behind: a permit, a question to people, or the denial alone.
 
+use std::sync::Arc;
+
 use super::GateState;
 use crate::engine::Seconds;
 use crate::gate::answer::Answer;
@@ -11,6 +13,7 @@ use crate::gate::policy::{PERMIT_TTL_MAX_S, Policy};
 use crate::gate::principal::Principal;
 use crate::gate::reason::{ReasonCode, Refusal};
 use crate::gate::request::Request;
+use crate::gate::view::View;
 
 /// Fresh ids, each unlike every other one and not to be guessed: chance comes in as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +26,45 @@ pub struct Ids {
     pub approval: String,
 }
 
+/// What comes of an idempotency key that may have been used.
+#[derive(Debug)]
+pub enum Repeat {
+    /// Decide. The permit that was given for the key is taken back first, where it would not be redeemed any more.
+    Anew(Option<Event>),
+    /// Give this permit back, with the decision as it is made now.
+    Permit(Box<Permit>, Box<Decision>),
+}
+
 impl GateState {
-    /// What to do with an idempotency key before deciding: `None` = decide, `Some` = give this decision back.
+    /// What to do with an idempotency key before deciding. An allow is given back while its permit lives and would be
+    /// redeemed now; everything else is decided anew, for what stood against it may be gone. `revoked` has what to write
+    /// down first.
     ///
     /// # Errors
     /// The key was used for something else.
-    pub fn repeated(&self, principal: &Principal, request: &Request) -> Result<Option<&super::Decided>, Refusal> {
-        let Some(key) = request.idempotency_key.as_deref() else { return Ok(None) };
-        match self.decided(&principal.sub, key) {
-            Some(decided) if decided.action_digest != request.digest() => Err(Refusal::new(
-                ReasonCode::DigestDiffers,
-                format!("the idempotency key {key} was used for another request, decision {}", decided.id),
-            )),
-            decided => Ok(decided),
+    pub fn repeat(
+        &self,
+        principal: &Principal,
+        request: &Request,
+        pinned: impl Fn(&Permit) -> Option<Arc<Policy>>,
+        current: Option<&Policy>,
+        view: Option<&View>,
+        now: Seconds,
+    ) -> Result<Repeat, Refusal> {
+        let Some(key) = request.idempotency_key.as_deref() else { return Ok(Repeat::Anew(None)) };
+        let Some(decided) = self.decided(&principal.sub, key) else { return Ok(Repeat::Anew(None)) };
+        if decided.action_digest != request.digest() {
+            let what = format!("the idempotency key {key} was used for another request, decision {}", decided.id);
+            return Err(Refusal::new(ReasonCode::DigestDiffers, what));
+        }
+        let permit = decided.permit.as_deref().and_then(|id| self.permit(id));
+        let Some(permit) = permit.filter(|permit| permit.is_live(now)) else { return Ok(Repeat::Anew(None)) };
+        match self.second_look(permit, principal, pinned(permit).as_deref(), current, view, now) {
+            Ok(mut decisions) => Ok(Repeat::Permit(Box::new(permit.clone()), Box::new(decisions.swap_remove(0)))),
+            Err((refusal, _)) => {
+                let kind = EventKind::PermitRevoked { id: permit.id.clone(), reason: refusal.code };
+                Ok(Repeat::Anew(Some(at(now, kind))))
+            }
         }
     }
 
@@ -60,6 +89,7 @@ impl GateState {
             answer: decision.answer,
             reasons: decision.codes(),
             idempotency_key: request.idempotency_key.clone(),
+            probe: decision.probes(),
         }];
         match decision.answer {
             Answer::Allow => {
@@ -77,7 +107,8 @@ impl GateState {
         events.into_iter().map(|kind| Event { at, kind }).collect()
     }
 
-    /// A question to people, unless it is asked already. It takes the place of older ones about the same action.
+    /// A question to people, unless it is asked already. It takes the place of older ones about the same action
+    /// that nobody has answered; what was granted stays so.
     fn question(&self, ids: &Ids, request: &Request, principal: &Principal, decision: &Decision) -> Vec<EventKind> {
         let (Some(need), Some(policy_digest)) = (&decision.approval, decision.policy_digest) else { return Vec::new() };
         if need.id.is_some() {
@@ -103,6 +134,7 @@ impl GateState {
         };
         let older = self.open_approvals_of(&request.service).filter(|older| {
             older.sub == principal.sub
+                && older.state == ApprovalState::Pending
                 && older.request.action == request.action
                 && older.request.resource == request.resource
         });

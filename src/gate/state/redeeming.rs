@@ -85,6 +85,8 @@ impl GateState {
         let worse = live.filter_map(|permit| {
             let holder = Principal {
                 sub: permit.sub.clone(),
+                person: String::new(),
+                rights: None,
                 via: Via::Local,
                 class: permit.actor_class,
                 may_act_as: BTreeSet::from([permit.actor.clone()]),
@@ -108,8 +110,19 @@ impl GateState {
         permits.chain(approvals).map(|kind| at(now, kind)).collect()
     }
 
+    /// The holder gives a permit back that was not used: others need not wait until it expires.
+    ///
+    /// # Errors
+    /// There is no such permit, it is somebody else's, or it is not live.
+    pub fn release(&self, id: &str, principal: &Principal, now: Seconds) -> Result<Event, Refusal> {
+        let unknown = || Refusal::new(ReasonCode::UnknownPermit, format!("there is no permit {id:?}"));
+        let permit = self.permit(id).ok_or_else(unknown)?;
+        presentable(permit, principal, &permit.request, now)?;
+        Ok(at(now, EventKind::PermitRevoked { id: id.into(), reason: ReasonCode::Released }))
+    }
+
     /// The fence, and every check again under both policies. The decisions, the stricter first; or why not.
-    fn second_look(
+    pub(super) fn second_look(
         &self,
         permit: &Permit,
         principal: &Principal,

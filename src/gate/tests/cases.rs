@@ -260,7 +260,8 @@ fn a_past(dice: &mut Dice, who: &Principal) -> Vec<Event> {
 
 /// A decision that denied.
 pub fn denied(n: i64, who: &Principal) -> Event {
-    let request = request(ActionKind::Deploy);
+    // Each time something else: to ask for the same again is no search.
+    let request = Request { to_version: Some(format!("w{n}")), ..request(ActionKind::Deploy) };
     at(
         NOW - 300 + n,
         EventKind::Decided {
@@ -274,6 +275,7 @@ pub fn denied(n: i64, who: &Principal) -> Event {
             answer: Answer::Deny,
             reasons: Vec::new(),
             idempotency_key: None,
+            probe: true,
         },
     )
 }

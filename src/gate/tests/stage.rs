@@ -30,6 +30,8 @@ const BUDGET: f64 = 0.001;
 pub fn principal(sub: &str, class: ActorClass, teams: &[&str]) -> Principal {
     Principal {
         sub: sub.into(),
+        person: String::new(),
+        rights: None,
         via: Via::Token,
         class,
         may_act_as: BTreeSet::new(),
@@ -269,12 +271,16 @@ pub fn view(state: SloState, data: Data) -> View {
                 generation: Some(7),
                 replicas: Some(10),
                 utilization: Some(0.5),
+                good_for_s: None,
+                told: false,
             }],
         },
+        resources: None,
         health: Health {
             policy_current: true,
             warm: true,
             audit_writable: true,
+            log_proved: true,
             clock_skew_s: Some(0.2),
             can_ask: true,
         },

@@ -117,6 +117,28 @@ fn free_text_has_no_say() {
     }
 }
 
+/// Whoever is told to wait, and asks until it is over, looks for nothing.
+#[test]
+fn waiting_is_no_search() {
+    for (policy, event) in [
+        (Policy { freeze: vec![freeze(&MACHINES)], ..policy() }, None),
+        (policy(), Some(halt("hlt_1", HaltScope::Global, &MACHINES))),
+        (policy(), Some(issued(&permit("prm_other", &deployer(), &scale(11), NOW - 60)))),
+    ] {
+        let mut state = gate();
+        event.iter().for_each(|event| state.apply(event));
+        for n in 0..40 {
+            let request = Request { to_version: Some(format!("w{n}")), ..request(ActionKind::Deploy) };
+            let decision = ask(&mut state, n, &request, &orca(), &policy, &calm());
+            assert_eq!(
+                (decision.answer, decision.codes().contains(&ReasonCode::Probing)),
+                (Answer::Deny, false),
+                "{n}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_claim_is_held_against_the_ledger() {
     for claim in ["slo_burn_rate_exceeded", "slo_fast_burn", "error_budget_exhausted", "slo_breach"] {
@@ -128,14 +150,23 @@ fn a_claim_is_held_against_the_ledger() {
 
 #[test]
 fn asking_again_and_again_ends_in_silence() {
-    let mut gate = gate();
-    (0..19).for_each(|n| gate.apply(&denied(n, &orca())));
-    assert_eq!(verdict(&rollback(), &orca(), &policy(), &burning(), &gate).0, Answer::Allow);
-    gate.apply(&denied(19, &orca()));
-    let (answer, codes) = verdict(&rollback(), &orca(), &policy(), &burning(), &gate);
-    assert_eq!((answer, codes.contains(&ReasonCode::Probing)), (Answer::Deny, true));
-    // Others are not held up by it, nor are people.
-    assert_eq!(verdict(&rollback(), &deployer(), &policy(), &burning(), &gate).0, Answer::Allow);
+    let deploy = request(ActionKind::Deploy);
+    let asked = |state: &GateState| {
+        let (answer, codes) = verdict(&deploy, &orca(), &policy(), &calm(), state);
+        (answer, codes.contains(&ReasonCode::Probing))
+    };
+    let mut state = gate();
+    (0..19).for_each(|n| state.apply(&denied(n, &orca())));
+    assert_eq!(asked(&state), (Answer::Allow, false));
+    // The same again is no search, however often.
+    (0..200).for_each(|_| state.apply(&denied(18, &orca())));
+    assert_eq!(asked(&state), (Answer::Allow, false));
+    state.apply(&denied(19, &orca()));
+    assert_eq!(asked(&state), (Answer::Deny, true));
+    // What burns may be cured, and others are not held up by it, nor are people.
+    assert_eq!(verdict(&rollback(), &orca(), &policy(), &burning(), &state).0, Answer::Allow);
+    assert_eq!(verdict(&deploy, &deployer(), &policy(), &calm(), &state).0, Answer::Allow);
+    assert_eq!(verdict(&deploy, &dan(), &policy(), &calm(), &state).0, Answer::Allow);
 }
 
 #[test]
@@ -227,7 +258,7 @@ fn a_yes_is_to_one_request_only() {
         |request: &Request, who: &Principal, policy: &Policy, view: &View| verdict(request, who, policy, view, &gate).0;
     assert_eq!(ask(&rollback(), &orca(), &asking_policy(), &burning()), Answer::Allow);
     // Other arguments, another principal, another policy, another generation.
-    let other = Request { reason: Some("because".into()), ..rollback() };
+    let other = Request { resource: "deployment/checkout-worker".into(), ..rollback() };
     assert_eq!(ask(&other, &orca(), &asking_policy(), &burning()), Answer::NeedsApproval);
     assert_eq!(ask(&rollback(), &deployer(), &asking_policy(), &burning()), Answer::NeedsApproval);
     let policy = Policy { settle_s: 301, ..asking_policy() };

@@ -63,6 +63,7 @@ impl<'a> Scene<'a> {
             peers: self.peers.median(dependencies.iter().map(String::as_str).chain([service])),
             history: self.history(service, self.changes.get(service).map_or(&[], Vec::as_slice)),
             observed,
+            resources: None,
             health,
         })
     }

@@ -1,10 +1,10 @@
 //! `allowed_actions`: what may be done, how far it may go, and whose yes it needs.
 
 use super::{count, only_of, rows, share, short_text};
-use crate::gate::policy::{Action, AllowedAction};
+use crate::gate::policy::{Action, AllowedAction, RateActor};
 use crate::gate::principal::Approver;
 use crate::gate::principal::same_person;
-use crate::gate::{ActionClass, ActionKind};
+use crate::gate::{ActionClass, ActionKind, ActorClass};
 use crate::spec::problem::{Code, Place};
 use crate::spec::reader::{At, Fields, Report};
 use crate::spec::tree::Value;
@@ -47,6 +47,7 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Plac
     }
     let class = fields.get("class").and_then(|at| class(&at, report));
     let irreversible = irreversible(kind, &mut fields, report);
+    let actors = fields.get("actors").map(|at| actors(&at, report)).unwrap_or_default();
     let approvers_at = fields.get("approvers");
     let approvers = approvers_at.as_ref().map(|at| approvers(at, report)).unwrap_or_default();
     let mut asks = |key| {
@@ -78,8 +79,23 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Plac
     }
     fields.finish(report);
     let place = approvers_at.as_ref().map_or(at.node.place, |at| at.node.place);
-    let row = AllowedAction { action: action?, require_approval, approvers, quorum, four_eyes, class, irreversible };
+    let row =
+        AllowedAction { action: action?, require_approval, actors, approvers, quorum, four_eyes, class, irreversible };
     Some((row, place))
+}
+
+/// Who may do it: `human`, `robot`, `pipeline`, or a name.
+fn actors(at: &At<'_>, report: &mut Report<'_>) -> Vec<RateActor> {
+    let mut actors = Vec::new();
+    for item in rows(at, report) {
+        let Some(text) = short_text(&item, report) else { continue };
+        let class = ActorClass::ALL.into_iter().find(|class| class.as_str() == text);
+        actors.push(class.map_or(RateActor::Sub(text), RateActor::Class));
+    }
+    if actors.is_empty() {
+        report.error(at, Code::InvalidValue, "nobody is named, so nobody could do it").write("actors: [robot]");
+    }
+    actors
 }
 
 /// The limits of an action of this kind. Those of another kind are refused by name.

@@ -7,7 +7,7 @@ use super::PlacedPolicy;
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::policy::{AllowedAction, Policy, RateActor};
 use crate::gate::principal::Approver;
-use crate::gate::principal::same_person;
+use crate::gate::principal::{person_of, same_person};
 use crate::spec::model::Model;
 use crate::spec::problem::{Code, Place};
 use crate::spec::reader::{Report, nearest};
@@ -106,7 +106,7 @@ fn channel(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) 
             continue;
         }
         let able: BTreeSet<&str> =
-            people.all.iter().filter(|one| can_say_yes(one, &named)).map(|one| one.name.as_str()).collect();
+            people.all.iter().filter(|one| can_say_yes(one, &named)).map(person_behind).collect();
         let need = if row.four_eyes { row.quorum.max(2) } else { row.quorum };
         if able.len() < need as usize {
             let action = row.action.kind().as_str();
@@ -125,6 +125,7 @@ fn channel(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) 
                 .write("people with teams and credentials in identities.yaml (--identities, or auth.identities)");
         }
     }
+    for_whom(placed, people, report);
     for (budget, place) in placed.policy.rate_budgets.iter().zip(&placed.budgets) {
         if let Some(RateActor::Sub(name)) = &budget.actor
             && people.named(name).is_none()
@@ -136,6 +137,38 @@ fn channel(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) 
                 nearest(name, &known).map(|word| format!("actor: {word}"));
         }
     }
+}
+
+/// A machine whose senders are the only ones who could approve can never be approved.
+fn for_whom(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) {
+    for (row, place) in placed.policy.allowed_actions.iter().zip(&placed.approvers) {
+        let named = approvers(&placed.policy, row);
+        if !always_asks(row) || named.is_empty() {
+            continue;
+        }
+        let need = if row.four_eyes { row.quorum.max(2) } else { row.quorum } as usize;
+        let all: BTreeSet<&str> = people.all.iter().filter(|one| can_say_yes(one, &named)).map(person_behind).collect();
+        for machine in people.all.iter().filter(|one| !one.class.is_human() && !one.on_behalf_of.is_empty()) {
+            let senders: BTreeSet<&str> =
+                machine.on_behalf_of.iter().filter_map(|name| people.like(name)).map(person_behind).collect();
+            let left = all.difference(&senders).count();
+            if left < need && all.len() >= need {
+                let action = row.action.kind().as_str();
+                let what = format!(
+                    "{action} asked by {} needs {need} who did not send it, and {left} could approve it",
+                    machine.name
+                );
+                report
+                    .warn_at(*place, "allowed_actions", Code::UnknownReference, what)
+                    .write("more approvers, or another on_behalf_of");
+            }
+        }
+    }
+}
+
+/// The person behind an identity.
+fn person_behind(one: &Identity) -> &str {
+    one.person.as_deref().unwrap_or_else(|| person_of(&one.name))
 }
 
 /// A name that nobody has is most likely a slip.

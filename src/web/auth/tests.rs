@@ -13,6 +13,8 @@ use crate::gate::principal::ActorClass;
 fn identity(name: &str, class: ActorClass) -> Identity {
     Identity {
         name: name.into(),
+        person: None,
+        rights: None,
         class,
         teams: Vec::new(),
         token_sha256: Vec::new(),
@@ -44,7 +46,8 @@ pub(crate) fn everybody() -> Identities {
 }
 
 fn authenticator(review: Option<TokenReview>) -> Authenticator {
-    let settings = Settings { identities: everybody(), review, per_minute: 600, burst: 50, reads_open: false };
+    let settings =
+        Settings { identities: everybody(), review, per_minute: 600, burst: 50, reads_open: false, hosts: Vec::new() };
     Authenticator::new(settings, Clock::scaled(1_000_000, 0.0001))
 }
 

@@ -54,12 +54,15 @@ fn gate() -> Gate {
     };
     let policy =
         Policy { allowed_actions: vec![rollback, AllowedAction::new(Action::Deploy)], ..Policy::new("checkout") };
-    gate_service.take_rules(Rules {
-        policies: [("checkout".to_owned(), Arc::new(policy))].into(),
-        services: BTreeSet::from(["checkout".to_owned(), "search".to_owned()]),
-        workloads: BTreeMap::new(),
-        current: true,
-    });
+    gate_service.take_rules(
+        Rules {
+            policies: [("checkout".to_owned(), Arc::new(policy))].into(),
+            services: BTreeSet::from(["checkout".to_owned(), "search".to_owned()]),
+            workloads: BTreeMap::new(),
+            current: true,
+        },
+        "start",
+    );
     gate_service.poll(Poll {
         snapshot: &fixture::fleet(),
         ledger: &Ledger::new(30),
@@ -79,7 +82,11 @@ fn gate() -> Gate {
 impl Gate {
     async fn send(&self, from: &str, token: &str, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
         let peer: SocketAddr = from.parse().expect("an address");
-        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -132,6 +139,111 @@ async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() 
     }
     gate.log.close();
     assert_eq!(gate.log.checkpoint().size, 3, "nobody left a record: boot, one policy and shutdown are all");
+}
+
+/// A browser sends its user's certificate, or stands where nobody is asked for a credential, whatever page made it do so.
+/// Its headers say so, and then nothing is changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_borrows_a_credential() {
+    let gate = gate();
+    let bodies = [
+        ("/v1/halts", json!({"scope": "global", "reason": "x", "for_s": 60})),
+        ("/v1/decisions", rollback()),
+        ("/v1/approvals/apr_1", json!({"verdict": "approve"})),
+        ("/v1/permits/prm_1/redeem", json!({})),
+        ("/v1/changes", json!({"service": "checkout", "resource": "deployment/checkout", "version": "v1"})),
+        ("/v1/audit/accept", json!({"reason": "x"})),
+        ("/-/reload", json!({})),
+    ];
+    let pages: [&[(&str, &str)]; 6] = [
+        &[("host", "localhost"), ("content-type", "application/json"), ("origin", "https://evil.example")],
+        &[("host", "localhost"), ("content-type", "application/json"), ("sec-fetch-site", "cross-site")],
+        &[("host", "localhost"), ("content-type", "application/json"), ("origin", "null")],
+        &[("host", "rebound.evil.example"), ("content-type", "application/json")],
+        &[("host", "localhost"), ("content-type", "text/plain")],
+        &[("host", "localhost"), ("content-type", "application/x-www-form-urlencoded")],
+    ];
+    for (path, body) in &bodies {
+        for headers in pages {
+            let mut request = Request::builder().method(Method::POST).uri(*path);
+            for (name, value) in headers.iter().chain(&[("authorization", "Bearer ada-token")]) {
+                request = request.header(*name, *value);
+            }
+            let peer: SocketAddr = "127.0.0.1:40000".parse().expect("an address");
+            let body = Body::from(body.to_string());
+            let request = request.extension(ConnectInfo(peer)).body(body).expect("a request");
+            let status = gate.router.clone().oneshot(request).await.expect("routers answer").status();
+            let refused = status == StatusCode::FORBIDDEN || status == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            assert!(refused, "{path} {headers:?}: {status}");
+        }
+    }
+    // Nor does a page read through a name that it rebinds to this machine.
+    let request = Request::builder().uri("/v1/audit").header("host", "rebound.evil.example");
+    let peer: SocketAddr = "127.0.0.1:40000".parse().expect("an address");
+    let request = request.extension(ConnectInfo(peer)).body(Body::empty()).expect("a request");
+    let answer = gate.router.clone().oneshot(request).await.expect("routers answer");
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert!(gate.get("/v1/halts").await.1["halts"].as_array().is_some_and(Vec::is_empty));
+}
+
+/// What a struct has in order is no request either.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_is_no_request() {
+    let gate = gate();
+    for (path, body) in [
+        (
+            "/v1/decisions",
+            r#"["checkout","rollback","deployment/checkout","v42","v41",null,null,"x",null,null,null,false,null]"#,
+        ),
+        ("/v1/halts", r#"["global","x",60,true,false]"#),
+        ("/v1/changes", r#"["checkout","deployment/checkout",null,null,"v1",null,null]"#),
+        ("/v1/approvals/apr_1", r#"["reject","x",null]"#),
+        ("/v1/halts/h/resume", r#"["x"]"#),
+    ] {
+        let (status, answer) = gate.send("127.0.0.1:40000", ADA, Method::POST, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_of_what_nobody_knows_is_refused() {
+    let gate = gate();
+    let order = |scope: Value, future: bool| json!({"scope": scope, "reason": "x", "for_s": 60, "future": future});
+    for (scope, future, expected) in [
+        (json!({"service": "chekout"}), false, StatusCode::NOT_FOUND),
+        (json!({"service": "chekout"}), true, StatusCode::OK),
+        (json!({"service": "checkout"}), false, StatusCode::OK),
+        (json!({"actor": "ai-operator/orca"}), false, StatusCode::NOT_FOUND),
+        (json!({"actor": "ai-operator/orca-ops"}), false, StatusCode::OK),
+    ] {
+        let (status, answer) = gate.post(ADA, "/v1/halts", &order(scope.clone(), future)).await;
+        assert_eq!(status, expected, "{scope} {future}: {answer}");
+    }
+}
+
+/// With an idempotency key an allow is given back with its permit, with a record of its own; once that is used, never.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_no_way_to_an_allow_without_a_permit() {
+    let gate = gate();
+    let halt = json!({"scope": {"service": "checkout"}, "reason": "x", "for_s": 60, "people": true});
+    let mut deploy = json!({"service": "checkout", "action": "deploy", "resource": "deployment/checkout",
+        "to_version": "v43", "reason": "x", "idempotency_key": "k1", "break_glass": true});
+    let (_, first) = gate.post(ADA, "/v1/decisions", &deploy).await;
+    let (_, again) = gate.post(ADA, "/v1/decisions", &deploy).await;
+    assert_eq!((&first["argo"], &again["argo"], &again["repeated"]), (&json!("allow"), &json!("allow"), &json!(true)));
+    assert_eq!(first["permit"]["id"], again["permit"]["id"]);
+    assert_ne!(first["audit"]["seq"], again["audit"]["seq"], "that it was given again is on record");
+    let path = format!("/v1/permits/{}/redeem", first["permit"]["id"].as_str().expect("a permit"));
+    assert_eq!(gate.post(ADA, &path, &json!({})).await.1["decision"], "allow");
+    let (_, third) = gate.post(ADA, "/v1/decisions", &deploy).await;
+    assert!(third["permit"].is_null() || third["permit"]["id"] != first["permit"]["id"], "{third:#}");
+    assert!(third["decision"] != "allow" || third["permit"].is_object(), "{third:#}");
+    // An explanation is no allow for a machine that reads one word.
+    deploy["idempotency_key"] = "k2".into();
+    let (_, explained) = gate.post(ADA, "/v1/decisions?explain", &deploy).await;
+    assert_eq!((&explained["decision"], &explained["argo"]), (&json!("allow"), &json!("would_allow")));
+    let (status, answer) = gate.post(ADA, "/v1/halts", &halt).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,7 +424,10 @@ async fn the_glass_is_broken_by_people_only_loudly_and_even_when_the_disk_is_gon
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_gate_nothing_is_decided() {
     let stand = fixture::stand();
-    let request = Request::builder().uri("/v1/signals").extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4))));
+    let request = Request::builder()
+        .uri("/v1/signals")
+        .header("host", "localhost")
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4))));
     let request = request.body(Body::empty()).expect("a request");
     let router = router(stand.app.clone(), CancellationToken::new());
     let answer = router.oneshot(request).await.expect("routers answer");
@@ -325,12 +440,12 @@ async fn other_identities_hold_for_the_next_request() {
     assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::OK);
     let mut identities = everybody();
     identities.all.retain(|identity| identity.name != "ai-operator/orca-ops");
-    gate.access.take(identities, Some(&gate.gate_service));
+    gate.access.take(identities, Some(&gate.gate_service), "@ada");
     assert_eq!(gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::UNAUTHORIZED);
     // Without people nobody can be asked, and what needs their yes is refused.
     let mut identities = everybody();
     identities.all.retain(|identity| !identity.class.is_human());
-    gate.access.take(identities, Some(&gate.gate_service));
+    gate.access.take(identities, Some(&gate.gate_service), "@ada");
     let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
     assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
 }

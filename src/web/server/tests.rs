@@ -89,7 +89,13 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 fn short() -> Limits {
-    Limits { header_read_timeout: SHORT, request_timeout: SHORT, grace: SHORT, ..Limits::default() }
+    Limits {
+        header_timeout: SHORT,
+        header_read_timeout: SHORT,
+        request_timeout: SHORT,
+        grace: SHORT,
+        ..Limits::default()
+    }
 }
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -217,13 +223,13 @@ async fn a_panic_is_a_500_and_the_next_request_is_served() {
 }
 
 #[tokio::test]
-async fn a_connection_over_the_cap_waits_for_a_slot() {
+async fn a_connection_over_the_cap_waits_while_all_others_are_answered() {
     let served = serve_with(Limits { max_connections: 2, ..Limits::default() }).await;
     let mut held = [served.connect().await, served.connect().await];
     for stream in &mut held {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
-        read_until(stream, "here").await;
+        stream.write_all(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
     }
+    sleep(SHORT).await;
     let mut third = served.connect().await;
     third.write_all(GET).await.expect("the kernel accepts it");
     let mut byte = [0];
@@ -231,6 +237,38 @@ async fn a_connection_over_the_cap_waits_for_a_slot() {
     let [first, _second] = held;
     drop(first);
     assert!(read_until(&mut third, "here\n").await.starts_with("HTTP/1.1 200 "));
+}
+
+/// 600 connections that sent half a header, twice as many as one address may have: whoever comes is answered at once.
+#[tokio::test]
+async fn half_sent_headers_keep_nobody_out() {
+    let served = serve_with(Limits::default()).await;
+    let mut held = Vec::new();
+    for _ in 0..600 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: ").await.ok();
+        held.push(stream);
+    }
+    for _ in 0..20 {
+        let answer = timeout(Duration::from_secs(5), served.ask(GET)).await.expect("an answer at once");
+        assert!(answer.ends_with("here\n"), "{answer}");
+    }
+    drop(held);
+}
+
+/// The time for a header runs from its first byte; a connection that idles after an answer is not held to it.
+#[tokio::test]
+async fn a_header_that_has_begun_has_less_time_than_an_idle_connection() {
+    let served = serve_with(Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    assert_eq!(read_to_close(&mut served.connect().await).await, "", "nothing was ever sent");
+    let mut stream = served.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("open");
+        read_until(&mut stream, "here\n").await;
+        sleep(SHORT * 2).await;
+    }
+    stream.write_all(b"GET / HT").await.expect("it idles and is open");
+    assert_eq!(read_to_close(&mut stream).await, "");
 }
 
 #[tokio::test]

@@ -1,0 +1,160 @@
+//! What is remembered of the log outside of its directory: how many records it had, and their root, signed. Whoever cuts
+//! the log off, puts an older copy in its place or takes it away has to change this too, and what was sent elsewhere.
+//!
+//! A start that finds less than is remembered, or something else, cannot prove its log whole. It says so by a [`Doubt`];
+//! what follows from one is for the gate to say. Only [`super::Kind::Accepted`] ends it.
+//!
+//! Deliberately absent: trust in the file itself. It is read as a note that the log's own key has signed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::checkpoint::{Anchor, Checkpoint, NoteFault, notes};
+use super::hashes::Hashes;
+use super::key::{PublicKey, SigningKey};
+
+/// Room for one note, bytes. It is always written whole, within one sector of a disk.
+const NOTE_BYTES: usize = 512;
+
+/// Why a start cannot prove its log whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// There were more records.
+    Shorter {
+        /// What remembers them.
+        by: String,
+        /// How many.
+        size: u64,
+        /// How many there are.
+        records: u64,
+    },
+    /// There were other records.
+    Fork {
+        /// What remembers them.
+        by: String,
+        /// Up to which.
+        size: u64,
+    },
+    /// Another log was kept here.
+    OtherLog {
+        /// What remembers it.
+        by: String,
+        /// What it says.
+        what: String,
+    },
+    /// There is no log where there was one.
+    Gone,
+    /// The log was remembered, and is not any more.
+    Forgotten(String),
+    /// A record is not the one that was written.
+    Edited {
+        /// Its number.
+        seq: u64,
+        /// How it is known.
+        why: String,
+    },
+    /// The log cannot be opened at all.
+    Damaged(String),
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Doubt::Shorter { by, size, records } => {
+                write!(f, "truncated({by} {size} > {records}): the last {} records are gone", size - records)
+            }
+            Doubt::Fork { by, size } => write!(f, "fork@{size}: {by} has another history of the first {size} records"),
+            Doubt::OtherLog { by, what } => write!(f, "other_log({by}): {what}"),
+            Doubt::Gone => f.write_str("gone: there is state of an earlier process, and no audit log of it"),
+            Doubt::Forgotten(why) => write!(f, "forgotten: what was remembered of the log outside of it {why}"),
+            Doubt::Edited { seq, why } => write!(f, "edited@{seq}: {why}"),
+            Doubt::Damaged(why) => write!(f, "damaged: {why}"),
+        }
+    }
+}
+
+/// The file that remembers.
+#[derive(Debug)]
+pub(super) struct Memory(File);
+
+impl Memory {
+    /// Opens or makes it.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Memory(file))
+    }
+
+    /// What it says; `None` where it is new.
+    pub(super) fn note(&self) -> io::Result<Option<String>> {
+        let length = usize::try_from(self.0.metadata()?.len()).unwrap_or(usize::MAX).min(NOTE_BYTES);
+        if length == 0 {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        let text = String::from_utf8_lossy(&bytes).trim_end_matches([' ', '\0']).to_owned();
+        Ok(Some(text))
+    }
+
+    /// Remembers this. It outlives the process at once, and a power cut once it is [synced](Memory::sync).
+    pub(super) fn remember(&self, checkpoint: &Checkpoint, key: &SigningKey) -> io::Result<()> {
+        let mut note = checkpoint.sign(key).into_bytes();
+        note.resize(note.len().max(NOTE_BYTES), b' ');
+        self.0.write_all_at(&note, 0)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// What was found of a log, to be held against what is remembered.
+pub(super) struct Found<'a> {
+    pub(super) records: u64,
+    pub(super) hashes: &'a Hashes,
+    pub(super) key: &'a PublicKey,
+}
+
+impl Found<'_> {
+    /// Holds one note of `by` against the log.
+    pub(super) fn against(&self, by: &str, note: &str) -> Option<Doubt> {
+        let anchor = match Anchor::parse(note) {
+            Ok(anchor) => anchor,
+            Err(fault) => return Some(Doubt::Forgotten(format!("in {by} cannot be read: {fault}"))),
+        };
+        match anchor.check(self.key) {
+            Ok(()) => {}
+            Err(fault @ NoteFault::Signature) => {
+                return Some(Doubt::OtherLog { by: by.into(), what: fault.to_string() });
+            }
+            Err(fault) => {
+                let Checkpoint { origin, size, .. } = &anchor.checkpoint;
+                let what = format!("it remembers {size} records of the log {origin}, and {fault}");
+                return Some(Doubt::OtherLog { by: by.into(), what });
+            }
+        }
+        let Checkpoint { size, root, .. } = anchor.checkpoint;
+        if size > self.records {
+            return Some(Doubt::Shorter { by: by.into(), size, records: self.records });
+        }
+        let found = self.hashes.frontier(size).ok().map(|frontier| frontier.root());
+        (found != Some(root)).then(|| Doubt::Fork { by: by.into(), size })
+    }
+
+    /// Holds the newest note of a place outside against the log. Notes of other logs may stand beside ours; where none
+    /// is ours and this log is new, they are of the one that was here before.
+    pub(super) fn against_sink(&self, by: &str, text: &str) -> Option<Doubt> {
+        let all = notes(text);
+        let ours = |note: &&String| Anchor::parse(note).is_ok_and(|anchor| anchor.check(self.key).is_ok());
+        match all.iter().rev().find(ours) {
+            Some(note) => self.against(by, note),
+            None if self.records == 0 => all.last().and_then(|note| self.against(by, note)),
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! What is said may make an answer stricter, never looser; what is observed decides. And a key, a chain of steps or a
+//! name is no way round that.
+
+use std::sync::Arc;
+
+use super::stage::*;
+use crate::gate::observed::Change;
+use crate::gate::permit::{Baseline, PermitState};
+use crate::gate::state::Repeat;
+use crate::gate::{
+    ActionKind, Answer, Decision, EventKind, GateState, HaltScope, Outcome, Policy, ReasonCode, Request, View, decide,
+};
+
+fn keyed(action: ActionKind, key: &str) -> Request {
+    Request { idempotency_key: Some(key.into()), ..request(action) }
+}
+
+/// What the daemon does with a key: gives a permit back, or decides anew and records it.
+fn ask_keyed(gate: &mut GateState, n: u64, request: &Request, policy: &Policy, view: &View, now: i64) -> Decision {
+    let pinned = |_: &crate::gate::Permit| Some(Arc::new(policy.clone()));
+    match gate.repeat(&orca(), request, pinned, Some(policy), Some(view), now).expect("the same request") {
+        Repeat::Permit(permit, decision) => {
+            assert!(permit.is_live(now) && decision.answer == Answer::Allow);
+            *decision
+        }
+        Repeat::Anew(revoked) => {
+            revoked.iter().for_each(|event| gate.apply(event));
+            ask_at(gate, n, request, &orca(), policy, view, now)
+        }
+    }
+}
+
+// === Idempotency keys
+
+#[test]
+fn a_key_gives_an_allow_back_only_while_its_permit_lives() {
+    let (policy, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let mut state = gate();
+    state.apply(&change(DEPLOYED, "v41", "v42"));
+    let first = ask_keyed(&mut state, 1, &request, &policy, &calm(), NOW);
+    assert_eq!(first.answer, Answer::Allow, "{:?}", first.codes());
+    assert_eq!(ask_keyed(&mut state, 2, &request, &policy, &calm(), NOW + 5).answer, Answer::Allow);
+    assert!(state.permit("prm_2").is_none(), "one act, one permit");
+    // Used: the same key never again, whatever else holds; another key is another act.
+    let event = at(NOW + 10, EventKind::PermitRedeemed { id: "prm_1".into(), baseline: Baseline::default() });
+    state.apply(&event);
+    for now in [NOW + 11, NOW + 3600, NOW + 20 * 3600] {
+        let again = ask_keyed(&mut state, 3, &request, &policy, &View { at: now - 15, ..calm() }, now);
+        assert_eq!((again.answer, again.codes().contains(&ReasonCode::PermitUsed)), (Answer::Deny, true), "{now}");
+    }
+}
+
+#[test]
+fn a_key_gives_no_allow_back_that_would_not_be_redeemed_now() {
+    let (policy, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let halted = halt("hlt_1", HaltScope::Global, &MACHINES);
+    for (view, event) in
+        [(burning(), None), (view(crate::engine::SloState::Ok, Data::Stale), None), (calm(), Some(halted))]
+    {
+        let mut state = gate();
+        assert_eq!(ask_keyed(&mut state, 1, &request, &policy, &calm(), NOW).answer, Answer::Allow);
+        event.iter().for_each(|event| state.apply(event));
+        let again = ask_keyed(&mut state, 2, &request, &policy, &view, NOW + 5);
+        assert_eq!(again.answer, Answer::Deny, "{:?}", again.codes());
+        assert!(matches!(state.permit("prm_1").expect("it is remembered").state, PermitState::Revoked { .. }));
+    }
+}
+
+#[test]
+fn a_key_remembers_no_denial_and_no_question_whose_cause_is_gone() {
+    // A halt that is lifted.
+    let (ruling, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let mut state = gate();
+    state.apply(&halt("hlt_1", HaltScope::Global, &MACHINES));
+    assert_eq!(ask_keyed(&mut state, 1, &request, &ruling, &calm(), NOW).answer, Answer::Deny);
+    state.apply(&at(NOW, EventKind::Resumed { id: "hlt_1".into(), by: "@ada".into(), reason: "over".into() }));
+    assert_eq!(ask_keyed(&mut state, 2, &request, &ruling, &calm(), NOW + 1).answer, Answer::Allow);
+    // Approvals that came: asked again with the same key, they lead somewhere.
+    let (ruling, request) = (asking_policy(), keyed(ActionKind::Rollback, "fix-1"));
+    let mut state = gate();
+    let first = ask_keyed(&mut state, 1, &request, &ruling, &burning(), NOW);
+    assert_eq!(first.answer, Answer::NeedsApproval);
+    let second = ask_keyed(&mut state, 2, &request, &ruling, &burning(), NOW + 2);
+    let need = second.approval.expect("who is asked is said every time");
+    assert_eq!((need.id.as_deref(), need.need, need.have), (Some("apr_1"), 1, 0));
+    approve_all(&mut state, &[ada()], NOW + 3);
+    assert_eq!(ask_keyed(&mut state, 3, &request, &ruling, &burning(), NOW + 4).answer, Answer::Allow);
+}
+
+#[test]
+fn a_key_is_for_one_request_and_for_one_principal() {
+    let (policy, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let mut state = gate();
+    ask_keyed(&mut state, 1, &request, &policy, &calm(), NOW);
+    let other = Request { to_version: Some("v44".into()), ..request.clone() };
+    let nothing = |_: &crate::gate::Permit| None;
+    let refused =
+        state.repeat(&orca(), &other, nothing, Some(&policy), Some(&calm()), NOW).expect_err("another request");
+    assert_eq!(refused.code, ReasonCode::DigestDiffers);
+    let theirs =
+        state.repeat(&deployer(), &request, nothing, Some(&policy), Some(&calm()), NOW).expect("theirs is new");
+    assert!(matches!(theirs, Repeat::Anew(None)));
+}
+
+#[test]
+fn an_unused_permit_can_be_given_back_by_its_holder() {
+    let mut state = gate();
+    ask(&mut state, 1, &request(ActionKind::Deploy), &orca(), &policy(), &calm());
+    assert_eq!(state.release("prm_1", &deployer(), NOW).expect_err("not theirs").code, ReasonCode::PrincipalDiffers);
+    let event = state.release("prm_1", &orca(), NOW + 1).expect("its own");
+    state.apply(&event);
+    assert_eq!(state.release("prm_1", &orca(), NOW + 2).expect_err("once").code, ReasonCode::PermitRevoked);
+    assert_eq!(state.open_permits_of(SERVICE).count(), 0, "others need not wait");
+}
+
+// === What came of it
+
+/// A rollback of orca's that was redeemed a minute ago, on generation 7, in a fast burn.
+fn redeemed() -> GateState {
+    let mut state = gate();
+    ask_at(&mut state, 1, &request(ActionKind::Rollback), &orca(), &policy(), &burning(), NOW);
+    let baseline = Baseline::of(&burning(), RESOURCE);
+    state.apply(&at(NOW, EventKind::PermitRedeemed { id: "prm_1".into(), baseline }));
+    let events = state.outcome("prm_1", &orca(), false, Some("kubectl failed"), NOW + 5).expect("its own");
+    events.iter().for_each(|event| state.apply(event));
+    state
+}
+
+fn later(state: crate::engine::SloState, version: Option<&str>, generation: u64) -> View {
+    let mut view = View { at: NOW + 400, ..view(state, Data::Fresh) };
+    for slo in &mut view.slos {
+        slo.windows.iter_mut().for_each(|window| window.burn = window.burn.map(|burn| burn * 3.0));
+    }
+    let workload = &mut view.observed.workloads[0];
+    (workload.seen_at, workload.generation) = (NOW + 395, Some(generation));
+    workload.version = version.map(str::to_owned);
+    view
+}
+
+#[test]
+fn that_nothing_was_done_is_a_claim_and_frees_nothing() {
+    use crate::engine::SloState::FastBurn;
+    let mut state = redeemed();
+    // The way is not free, and there is no verdict, before the act would have settled.
+    let (burning, policy) = (burning(), policy());
+    let next =
+        decide(&scale(12), &orca(), Some(&policy), Some(&View { at: NOW + 20, ..burning.clone() }), &state, NOW + 30);
+    assert!(next.codes().contains(&ReasonCode::ChangeInFlight), "{:?}", next.codes());
+    assert_eq!(state.verdicts(&View { at: NOW + 100, ..burning }, NOW + 110), []);
+    assert!(state.outcome("prm_1", &orca(), true, None, NOW + 6).is_err(), "one outcome is reported");
+    // What runs is what ran: it is believed then.
+    let events = state.verdicts(&later(FastBurn, Some("v42"), 7), NOW + 405);
+    let [verdict] = events.as_slice() else { panic!("{events:?}") };
+    let EventKind::Judged { verdict } = &verdict.kind else { panic!("{verdict:?}") };
+    assert_eq!((verdict.outcome, verdict.contradicted), (Outcome::NotApplied, false));
+    // What runs contradicts it: judged as done, worse at that, and robots are halted.
+    for (version, generation) in [(Some("v41"), 8), (Some("v42"), 8), (None, 8)] {
+        let events = state.verdicts(&later(FastBurn, version, generation), NOW + 405);
+        let [judged, halted] = events.as_slice() else { panic!("{events:?}") };
+        let EventKind::Judged { verdict } = &judged.kind else { panic!("{judged:?}") };
+        assert_eq!((verdict.outcome, verdict.contradicted), (Outcome::Worse, true), "{}", verdict.message);
+        assert!(matches!(halted.kind, EventKind::Halted { .. }));
+    }
+    // A change that was seen and undone again contradicts it too.
+    state.apply(&change(NOW + 30, "v42", "v41"));
+    state.apply(&change(NOW + 60, "v41", "v42"));
+    let events = state.verdicts(&later(FastBurn, Some("v42"), 7), NOW + 405);
+    assert_eq!(events.len(), 2, "{events:?}");
+}
+
+/// Nothing shows what runs: that it became worse is not talked away.
+#[test]
+fn what_nobody_observes_is_not_excused_by_a_word() {
+    let state = redeemed();
+    let mut view = later(crate::engine::SloState::FastBurn, None, 7);
+    view.observed.workloads.clear();
+    let events = state.verdicts(&view, NOW + 405);
+    let EventKind::Judged { verdict } = &events[0].kind else { panic!("{events:?}") };
+    assert_eq!(verdict.outcome, Outcome::Worse);
+}
+
+// === Chains
+
+/// v42 came, was rolled back to v41, and v41 is to be rolled back to v40.
+fn after_one_step_back(seconds_ago: i64) -> (GateState, View) {
+    let mut state = gate();
+    let mut event = change(NOW - seconds_ago, "v42", "v41");
+    if let EventKind::ChangeObserved { change } = &mut event.kind {
+        change.by = Some("ai-operator/orca-ops".into());
+    }
+    state.apply(&event);
+    let mut view = burning();
+    view.observed.workloads[0].version = Some("v41".into());
+    view.history.push(crate::gate::view::VersionRecord { version: "v40".into(), ..view.history[0].clone() });
+    (state, view)
+}
+
+fn second_step(suspected: Option<&str>) -> Request {
+    Request {
+        from_version: Some("v41".into()),
+        to_version: Some("v40".into()),
+        suspected_change: suspected.map(str::to_owned),
+        ..request(ActionKind::Rollback)
+    }
+}
+
+#[test]
+fn steps_back_one_after_the_other_are_counted_from_where_they_began() {
+    for suspected in [None, Some("v42"), Some("v41"), Some("v40")] {
+        for ago in [9, 300, 1200] {
+            let (state, view) = after_one_step_back(ago);
+            let decision = decide(&second_step(suspected), &orca(), Some(&policy()), Some(&view), &state, NOW);
+            let codes = decision.codes();
+            assert!(codes.contains(&ReasonCode::TooManyVersionsBack), "{suspected:?} {ago}: {codes:?}");
+            assert_eq!(decision.answer, Answer::Deny);
+            // Its own step back is a change that it waits for.
+            assert_eq!(codes.contains(&ReasonCode::CoolingDown), ago < 600, "{suspected:?} {ago}: {codes:?}");
+        }
+    }
+    // Where the policy allows two, the cause still has to fit.
+    let mut policy = self::policy();
+    row(&mut policy, ActionKind::Rollback).action = crate::gate::policy::Action::Rollback { max_versions_back: 2 };
+    policy.cool_down_s = 0;
+    for suspected in [None, Some("v42"), Some("v41")] {
+        let (state, view) = after_one_step_back(300);
+        let decision = decide(&second_step(suspected), &orca(), Some(&policy), Some(&view), &state, NOW);
+        let codes = decision.codes();
+        assert!(codes.contains(&ReasonCode::NotCorrelated), "{suspected:?}: {codes:?}");
+        assert_eq!(decision.answer, Answer::NeedsApproval, "{codes:?}");
+    }
+    // A step back long ago is no part of the chain.
+    let long_ago = [
+        change(NOW - 2 * 86_400, "v40", "v41"),
+        change(NOW - 6 * 3600, "v41", "v42"),
+        change(NOW - 5 * 3600, "v42", "v41"),
+    ];
+    let (state, (_, view)) = (GateState::fold(&long_ago), after_one_step_back(9));
+    let decision = decide(&second_step(None), &orca(), Some(&self::policy()), Some(&view), &state, NOW);
+    assert!(!decision.codes().contains(&ReasonCode::TooManyVersionsBack), "{:?}", decision.codes());
+}
+
+#[test]
+fn the_suspect_is_what_came_last_before_the_errors_rose() {
+    let decide = |suspected: &str, state: &GateState| {
+        let request = Request { suspected_change: Some(suspected.into()), ..request(ActionKind::Rollback) };
+        decide(&request, &orca(), Some(&policy()), Some(&burning()), state, NOW)
+    };
+    let state = gate();
+    assert_eq!(decide("v42", &state).answer, Answer::Allow);
+    for named in ["v41", "v40", "v99"] {
+        let decision = decide(named, &state);
+        assert_eq!(decision.answer, Answer::NeedsApproval, "{named}");
+        assert!(decision.codes().contains(&ReasonCode::NotCorrelated), "{named}");
+    }
+    // v43 came after the errors rose; blaming it does not make them its doing.
+    let mut state = gate();
+    let mut late = change(NOW - 700, "v42", "v43");
+    let EventKind::ChangeObserved { change: Change { by, .. } } = &mut late.kind else { panic!("a change") };
+    *by = None;
+    state.apply(&late);
+    assert!(decide("v43", &state).codes().contains(&ReasonCode::NotCorrelated));
+}
+
+// === Halts and the clock
+
+#[test]
+fn a_clock_that_went_ahead_and_came_back_ends_no_halt() {
+    let mut state = GateState::new();
+    state.apply(&halt("long", HaltScope::Global, &MACHINES));
+    // An hour ahead somebody sets a short one; then the clock is set right.
+    let event = state.halt("short", HaltScope::Global, &[], &ada(), "test", 60, NOW + 7200).expect("a halt");
+    state.apply(&event);
+    let stops = decide(&request(ActionKind::Deploy), &orca(), Some(&policy()), Some(&calm()), &state, NOW);
+    assert!(stops.codes().contains(&ReasonCode::Halted));
+    assert!(state.halts(NOW).any(|halt| halt.id == "long"), "it was set until {}", NOW + 3600);
+}
