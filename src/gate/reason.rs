@@ -56,7 +56,7 @@ reason_codes! {
 
     /// The newest policy files were refused; the ones before them are in force.
     PolicyInvalid = "policy_invalid",
-    /// History is still being read after a start.
+    /// History of this service is still being read after a start.
     NotWarm = "not_warm",
     /// The audit log cannot be written.
     AuditUnwritable = "audit_unwritable",
