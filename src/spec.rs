@@ -28,7 +28,7 @@ mod preset;
 mod problem;
 mod promise;
 pub(crate) mod reader;
-mod selector;
+pub(crate) mod selector;
 mod service;
 mod sli;
 mod telemetry;

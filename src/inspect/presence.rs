@@ -161,7 +161,8 @@ impl Wanted {
     async fn ask(self, client: &Client, at_s: i64) -> Result<Found, Fault> {
         let mut names = self.by.clone();
         names.extend(self.le.map(|_| "le".to_owned()));
-        let by = if names.is_empty() { String::new() } else { format!(" by ({})", names.join(", ")) };
+        let by =
+            if names.is_empty() { String::new() } else { format!(" by ({})", crate::query::promql::names(&names)) };
         let answer = client.query(&format!("count{by} ({})", self.selector), at_s).await?;
         let rows = answer.series.iter().map(|series| {
             let count = series.samples.iter().last().map_or(0.0, |(_, value)| value);

@@ -9,6 +9,8 @@ use promql_parser::label::{MatchOp, Matcher, Matchers};
 use promql_parser::parser::{Expr, VectorSelector, parse};
 use regex::Regex;
 
+use crate::spec::selector::is_metric_name;
+
 /// Longest expression that is parsed, bytes. The parser recurses, so length and depth are bounded before it runs.
 pub const EXPR_BYTES_MAX: usize = 16 * 1024;
 /// Deepest bracket nesting that is parsed; the parser overflows its stack somewhere past 5,000.
@@ -128,7 +130,13 @@ impl Selector {
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.to_ast())
+        if is_metric_name(&self.metric) {
+            return write!(f, "{}", self.to_ast());
+        }
+        let quoted = self.metric.replace('\\', "\\\\").replace('"', "\\\"");
+        let matchers = Matchers::new(self.matchers.clone()).to_string();
+        let comma = if matchers.is_empty() { "" } else { "," };
+        write!(f, "{{\"{quoted}\"{comma}{matchers}}}")
     }
 }
 
@@ -174,6 +182,9 @@ mod tests {
             r#"http_requests_total{code=~"5..",service="a\"b\\c"}"#,
             r#"m{a!="x",b!~"y.*|z{2}"}"#,
             r#"vllm:request_success_total{model_name="llama-3"}"#,
+            r#"{"gen_ai.server.request.count",job="aigw","http.response.status_code"=~"5.."}"#,
+            r#"{"größe in \"MB\""}"#,
+            r#"{__name__="a.b",c="d"}"#,
         ] {
             let selector = Selector::parse(text).expect(text);
             assert_eq!(Selector::parse(&selector.to_promql().expect(text)).as_ref(), Ok(&selector));

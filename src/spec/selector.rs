@@ -26,6 +26,8 @@ const BYTES_MAX: usize = 16 * 1024;
 const DEPTH_MAX: usize = 100;
 /// Most operators: each may be one level of the parsed tree.
 const OPERATORS_MAX: usize = 500;
+/// Longest metric name, bytes.
+const NAME_BYTES_MAX: usize = 256;
 
 fn fault(what: impl Into<String>, selector: Option<String>) -> SelectorFault {
     SelectorFault { what: what.into(), selector, advice: None, part: None }
@@ -74,6 +76,9 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
     parser::parse(text).map_err(|error| {
         let first: String = error.lines().next().unwrap_or_default().chars().take(200).collect();
         let what = format!("not PromQL: {first}");
+        if let Some(quoted) = quoted_name(text) {
+            return fault("a metric name with dots is quoted, and stands inside the braces", Some(quoted));
+        }
         match text.contains('=') && !text.contains(['"', '\'', '`']) {
             true => advised(what, "label values in quotes, such as job=\"checkout\""),
             false => fault(what, None),
@@ -182,27 +187,65 @@ pub(crate) fn selector(text: &str) -> Result<VectorSelector, SelectorFault> {
     }
 }
 
-/// Moves `{__name__="m"}` in front of the braces; there must be one metric name, and a plain one.
+/// There must be one metric name. A plain one is moved in front of the braces; any other, as Prometheus has them from 3.0
+/// on (`{"http.server.request.count"}`), stands as a matcher, which prints to what every server reads.
 fn name_first(found: &mut VectorSelector) -> Result<(), SelectorFault> {
-    if found.name.is_none() {
-        let names = found.matchers.find_matchers("__name__");
-        let [Matcher { op: MatchOp::Equal, value, .. }] = names.as_slice() else {
-            return Err(fault(
-                "a selector must name one metric",
-                Some(format!("http_requests_total{{{}}}", found.matchers)).filter(|_| names.is_empty()),
-            ));
-        };
-        found.name = Some(value.clone());
-        found.matchers.matchers.retain(|matcher| matcher.name != "__name__");
+    let name = match &found.name {
+        Some(name) => name.clone(),
+        None => {
+            let names = found.matchers.find_matchers("__name__");
+            let [Matcher { op: MatchOp::Equal, value, .. }] = names.as_slice() else {
+                return Err(fault(
+                    "a selector must name one metric",
+                    Some(format!("http_requests_total{{{}}}", found.matchers)).filter(|_| names.is_empty()),
+                ));
+            };
+            value.clone()
+        }
+    };
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(fault("a metric name has up to 256 bytes and no control characters", None));
     }
-    let plain = found.name.as_deref().is_some_and(|name| {
-        let mut chars = name.chars();
-        chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_' || c == ':')
-            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-    });
-    match plain {
-        true => Ok(()),
-        false => Err(fault("the metric name must be of letters, digits, `_` and `:`", None)),
+    name_metric(found, &name);
+    Ok(())
+}
+
+/// Lets a selector name this metric.
+pub(crate) fn name_metric(selector: &mut VectorSelector, metric: &str) {
+    selector.matchers.matchers.retain(|matcher| matcher.name != "__name__");
+    selector.name = is_metric_name(metric).then(|| metric.to_owned());
+    if selector.name.is_none() {
+        selector.matchers.matchers.push(Matcher::new(MatchOp::Equal, "__name__", metric));
+    }
+}
+
+/// The metric that a selector of [`selector`] names.
+pub(crate) fn metric_of(selector: &VectorSelector) -> &str {
+    let named = || selector.matchers.matchers.iter().find(|matcher| matcher.name == "__name__");
+    selector.name.as_deref().or_else(|| named().map(|matcher| matcher.value.as_str())).unwrap_or_default()
+}
+
+/// Whether a metric name may stand in front of the braces; others are quoted inside them.
+pub(crate) fn is_metric_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_' || c == ':')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+}
+
+/// The quoted form of a selector that begins with a name with dots, such as `http.server.requests{job="a"}`: from 3.0 on
+/// Prometheus has such names, and PromQL wants them in quotes.
+fn quoted_name(text: &str) -> Option<String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !(c.is_alphanumeric() || "_:.-/".contains(c))).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let begins = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    if !begins || !name.contains('.') || name.ends_with('.') {
+        return None;
+    }
+    match rest.trim().strip_prefix('{') {
+        None if rest.trim().is_empty() => Some(format!("{{\"{name}\"}}")),
+        None => None,
+        Some(matchers) => Some(format!("{{\"{name}\", {}", matchers.trim_start())),
     }
 }
 
@@ -352,7 +395,15 @@ impl TimeUnit {
     }
 }
 
-/// Whether `name` can be a label name (Prometheus data model); `__` in front is reserved.
+/// Whether `name` can be a label name of a Prometheus from 3.0 on: any text; `__` in front is reserved.
+pub(crate) fn is_any_label_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with("__")
+        && !name.chars().any(|c| c.is_control() || c == '"')
+}
+
+/// Whether `name` can be a label name everywhere; `__` in front is reserved.
 pub(crate) fn is_label_name(name: &str) -> bool {
     let mut chars = name.chars();
     name.len() <= 128
@@ -374,6 +425,20 @@ mod tests {
         assert_eq!(read(" m { a = 'x' } ").as_deref(), Ok("m{a=\"x\"}"));
         assert_eq!(read("{__name__=\"m\",a=\"x\"}").as_deref(), Ok("m{a=\"x\"}"));
         assert_eq!(read("vllm:e2e_request_latency_seconds").as_deref(), Ok("vllm:e2e_request_latency_seconds"));
+    }
+
+    #[test]
+    fn names_of_prometheus_three_are_read_in_quotes_and_printed_for_every_server() {
+        let text = r#"{"gen_ai.server.request.count", job="aigw", "http.response.status_code"=~"5.."}"#;
+        let printed = read(text).expect("it is PromQL");
+        assert!(printed.contains(r#"__name__="gen_ai.server.request.count""#), "{printed}");
+        assert!(printed.contains(r#""http.response.status_code"=~"5..""#), "{printed}");
+        assert_eq!(selector(text).as_ref().map(metric_of), Ok("gen_ai.server.request.count"));
+        assert_eq!(read(r#"{"plain_total",a="b"}"#).as_deref(), Ok(r#"plain_total{a="b"}"#));
+        let advice = |text: &str| selector(text).expect_err(text).selector;
+        assert_eq!(advice(r#"a.b.count{job="x"}"#).as_deref(), Some(r#"{"a.b.count", job="x"}"#));
+        assert_eq!(advice("a.b.count").as_deref(), Some(r#"{"a.b.count"}"#));
+        assert_eq!(advice("1.5 + "), None);
     }
 
     #[test]

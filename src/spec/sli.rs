@@ -25,10 +25,10 @@ pub(crate) fn label_names(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<St
     let mut names: Vec<String> = Vec::new();
     for item in at.list(report)? {
         let Some(name) = item.text(report) else { continue };
-        if !selector::is_label_name(name) {
+        if !selector::is_any_label_name(name) {
             report
                 .error(&item, Code::InvalidName, format!("{name:?} is no label name"))
-                .write("letters, digits and `_`, not starting with a digit or `__`");
+                .write("up to 128 bytes without quotes and control characters, not starting with `__`");
         } else if names.iter().any(|earlier| earlier == name) {
             report.error(&item, Code::DuplicateKey, format!("the label {name:?} is listed twice")).write("one of them");
         } else {
@@ -209,7 +209,7 @@ fn from_histogram(
         }
     }
     let found = histogram_selector(at, report)?;
-    let name = found.name.as_deref().unwrap_or_default();
+    let name = selector::metric_of(&found);
     let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
     let threshold = convert(bound?, indicator.unit()?, unit);
     match fields.get("waiting") {
@@ -227,11 +227,11 @@ pub(crate) fn histogram_selector(
     report: &mut Report<'_>,
 ) -> Option<promql_parser::parser::VectorSelector> {
     let found = read_selector(at, report)?;
-    let name = found.name.as_deref().unwrap_or_default();
+    let name = selector::metric_of(&found);
     let has_le = !found.matchers.find_matchers("le").is_empty();
     if let Some(base) = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).or(name.strip_suffix("_sum")) {
         let mut plain = found.clone();
-        plain.name = Some(base.to_string());
+        selector::name_metric(&mut plain, base);
         plain.matchers.matchers.retain(|matcher| matcher.name != "le");
         report
             .error(at, Code::InvalidSli, "a histogram is named by its base name, without _bucket, _count or _sum")

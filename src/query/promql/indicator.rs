@@ -94,7 +94,7 @@ impl Selectors {
 
 /// ` by (a, b)`, or nothing.
 fn grouped(by: &[String]) -> String {
-    if by.is_empty() { String::new() } else { format!(" by ({})", by.join(", ")) }
+    if by.is_empty() { String::new() } else { format!(" by ({})", super::names(by)) }
 }
 
 /// `source` over `window` (`5m`), by the labels `by`; `function` is `rate` or `increase`.

@@ -46,7 +46,7 @@ pub fn raw(selector: &str, window_s: i64) -> String {
 /// Increments over one slice of `slice_s` seconds, summed by the server without extrapolation: rises, and for what fell
 /// or was born the value itself, if its target was there before.
 pub fn increments(selector: &str, keep: &[String], slice_s: i64) -> String {
-    let (m, keep) = (selector, keep.join(", "));
+    let (m, keep) = (selector, super::names(keep));
     format!(
         "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
     )
@@ -55,7 +55,7 @@ pub fn increments(selector: &str, keep: &[String], slice_s: i64) -> String {
 /// Increases over `window_ms` milliseconds, summed: extrapolated by the server, so only for history and looks back.
 pub fn increases(selector: &str, keep: &[String], window_ms: i64) -> String {
     let window = if window_ms % 1000 == 0 { format!("{}s", window_ms / 1000) } else { format!("{window_ms}ms") };
-    format!("sum by ({}) (increase({selector}[{window}]))", keep.join(", "))
+    format!("sum by ({}) (increase({selector}[{window}]))", super::names(keep))
 }
 
 /// What only MetricsQL answers.
@@ -66,7 +66,7 @@ pub const POINTS_OF_A_MINUTE: &str = "count_over_time(vector(1)[1m:1m])";
 
 /// How many series there are now, by the labels `keep`.
 pub fn count(expr: &str, keep: &[String]) -> String {
-    let by = if keep.is_empty() { String::new() } else { format!(" by ({})", keep.join(", ")) };
+    let by = if keep.is_empty() { String::new() } else { format!(" by ({})", super::names(keep)) };
     format!("count{by} ({expr})")
 }
 
