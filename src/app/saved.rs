@@ -58,7 +58,8 @@ pub struct Tick<'a> {
 /// What of a status a restart needs: its state, since when, and which clauses fire. The rest is computed again.
 fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
     let firing = |status: &SeriesStatus| status.clauses.iter().map(|clause| clause.firing).collect::<Vec<_>>();
-    a.labels == b.labels && a.state == b.state && a.since == b.since && firing(a) == firing(b)
+    let said = |status: &SeriesStatus| (status.state, status.since, status.page);
+    a.labels == b.labels && said(a) == said(b) && firing(a) == firing(b)
 }
 
 impl Saved {

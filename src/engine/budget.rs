@@ -65,6 +65,12 @@ impl Budget {
         Some(seconds).filter(|seconds| self.resets_at.is_none_or(|reset| at as f64 + seconds < reset as f64))
     }
 
+    /// Events a second, of the slices so far that are known.
+    pub fn mean_per_s(&self, resolution_s: i64) -> Option<f64> {
+        let known_s = self.so_far.sum.known as i64 * resolution_s;
+        (known_s > 0).then(|| self.so_far.total as f64 / known_s as f64)
+    }
+
     /// Share of the slices so far that are known.
     pub fn coverage(&self) -> f64 {
         (self.so_far.sum.known as f64 / self.so_far.sum.slices.max(1) as f64).clamp(0.0, 1.0)

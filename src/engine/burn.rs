@@ -12,21 +12,27 @@
 //! ratio: six hours of an incident are not thirty days of it.
 //!
 //! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
+//!
+//! A state is `FastBurn` while the page fires (`page`), which is longer than its clauses do.
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use super::budget::Budgets;
 use super::chance;
+use super::clustering::{self, Slots};
 use super::exclusion::Cuts;
 use super::ledger::{BadBounds, SeriesLedger};
-use super::slo::{BurnClause, Slo, Speed, Unit};
+use super::page::{MEMORY_S, Moment, Page};
+use super::slo::{BurnClause, Slo, Speed, Unit, Weigh};
 use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
 use super::window::{Reading, Window};
 use super::{Labels, Seconds};
 
 /// Relative difference below which two burn rates are the same.
 const SAME: f64 = 1e-9;
+/// Where budgets are weighed, the part of its factor by which a clause's windows must burn by their own rate.
+const OWN_SHARE: f64 = 0.4;
 /// How far the beginning of a state is looked for, seconds: what the fine tier of any daemon reaches.
 const SINCE_REACH_S: i64 = 6 * 3600;
 
@@ -45,12 +51,17 @@ pub fn evaluate(
         _ => Seconds::MIN,
     };
     let cuts = cuts_of(slo, labels, at);
-    let reading = Reading { slo, series, labels, cuts: &cuts, read_from };
+    let mut reading = Reading { slo, series, labels, cuts: &cuts, read_from, mean_per_s: None };
     let windows = Windows::of(&reading, at);
     let budgets = Budgets::read(&reading, at);
+    if slo.weigh == Weigh::Budget {
+        reading.mean_per_s = budgets.main.mean_per_s(series.resolution_s());
+    }
+    let reading = reading;
     let blind = matches!(data.state, DataState::Stale | DataState::Absent);
     let clauses: Vec<ClauseStatus> =
-        slo.burn.iter().map(|clause| clause_status(slo, clause, &windows, blind, previous)).collect();
+        slo.burn.iter().map(|clause| clause_status(&reading, clause, at, &windows, blind, previous)).collect();
+    let page = page_of(&reading, at, blind, &clauses, previous);
     // A period of the calendar may just have begun: then the windows of the clauses are longer.
     let every = || windows.0.iter().chain([&budgets.main.so_far]);
     let nothing_known = budgets.main.so_far.sum.known == 0
@@ -59,14 +70,20 @@ pub fn evaluate(
     let state = match previous.map(|previous| previous.state) {
         Some(held) if burns(held) && (blind || nothing_known) => held,
         _ if blind || nothing_known => SloState::Unknown,
-        _ => state_of(clauses.iter().map(|clause| (clause.speed, clause.firing)), budgets.least()),
+        _ => {
+            let slow = clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
+            state_of(page.is_some_and(|page| page.fires()), slow, budgets.least())
+        }
     };
     let burn = clauses.first().and_then(|clause| clause.burn_long);
     SeriesStatus {
         labels: labels.clone(),
         at,
         state,
-        since: since(&reading, at, state, blind, previous),
+        since: match page.filter(|page| page.fires() && state == SloState::FastBurn) {
+            Some(page) => Some(page.since).filter(|since| *since > at - SINCE_REACH_S),
+            None => since(&reading, at, state, blind, previous),
+        },
         data,
         budget_remaining: budgets.main.remaining,
         exhaustion_s: budgets.main.exhaustion_s(burn, at),
@@ -74,6 +91,7 @@ pub fn evaluate(
         coverage: budgets.main.coverage(),
         windows: windows.of_clauses(),
         clauses,
+        page,
         budgets: budgets.statuses(&reading, burn, at),
     }
 }
@@ -83,7 +101,7 @@ pub fn add_bounds(slo: &Slo, series: &SeriesLedger, ends: [&SeriesLedger; 2], st
     let (labels, at) = (status.labels.clone(), status.at);
     let cuts = cuts_of(slo, &labels, at);
     let read = |series| {
-        let reading = Reading { slo, series, labels: &labels, cuts: &cuts, read_from: Seconds::MIN };
+        let reading = Reading { slo, series, labels: &labels, cuts: &cuts, read_from: Seconds::MIN, mean_per_s: None };
         let Budgets { main, more } = Budgets::read(&reading, at);
         let periods: Vec<Window> = std::iter::once(main).chain(more).map(|budget| budget.so_far).collect();
         (Windows::of(&reading, at).0, periods)
@@ -137,14 +155,15 @@ impl Windows {
 }
 
 fn clause_status(
-    slo: &Slo,
+    reading: &Reading<'_>,
     clause: &BurnClause,
+    at: Seconds,
     windows: &Windows,
     blind: bool,
     previous: Option<&SeriesStatus>,
 ) -> ClauseStatus {
     let (long, short) = (windows.get(clause.long_s), windows.get(clause.short_s));
-    let (over, chance) = verdict(slo, clause, &long, &short);
+    let (over, chance) = verdict(reading, clause, at, &long, &short);
     // A window of which no slice is known says nothing, even while the source answers again. One of which none counts
     // says that nothing burns.
     let held = blind || [long, short].iter().any(|window| window.is_dark() || window.unread);
@@ -163,18 +182,42 @@ fn clause_status(
 }
 
 /// Whether both windows are over the factor and not by chance; and the chance, where it had to be asked for.
-fn verdict(slo: &Slo, clause: &BurnClause, long: &Window, short: &Window) -> (bool, Option<f64>) {
-    let over = |window: &Window| window.burn.is_some_and(|burn| burn > clause.factor * (1.0 + SAME));
-    if !over(short) || !over(long) {
+fn verdict(
+    reading: &Reading<'_>,
+    clause: &BurnClause,
+    at: Seconds,
+    long: &Window,
+    short: &Window,
+) -> (bool, Option<f64>) {
+    if !is_over(reading, clause, short) || !is_over(reading, clause, long) {
         return (false, None);
     }
-    match slo.confidence.filter(|_| slo.unit != Unit::RatioSlices) {
+    let slo = reading.slo;
+    match confidence(slo, clause.speed) {
         None => (true, None),
         Some(confidence) => {
-            let chance = chance::tail(long.bad, long.total, slo.budget());
+            let counts = (long.total, long.bad);
+            let chance = match slo.unit {
+                Unit::Events => clustered(reading.series, at, long.length_s, counts, slo.budget(), confidence),
+                _ => chance::tail(long.bad, long.total, slo.budget()),
+            };
             (chance <= confidence, Some(chance))
         }
     }
+}
+
+/// The chance of so many bad events, which may come in clusters.
+fn clustered(
+    series: &SeriesLedger,
+    at: Seconds,
+    length_s: i64,
+    counts: (u64, u64),
+    budget: f64,
+    confidence: f64,
+) -> f64 {
+    let steps = |from: Seconds, to: Seconds, step_s: i64| series.steps(from, to, step_s).collect();
+    let slots = Slots { resolution_s: series.resolution_s(), slices_from: series.slices_begin(), steps: &steps };
+    clustering::chance(&slots, at, length_s, counts, budget, confidence)
 }
 
 /// Whether `previous` had this clause firing.
@@ -186,12 +229,100 @@ fn fired(clause: &BurnClause, previous: Option<&SeriesStatus>) -> bool {
     })
 }
 
-fn state_of(clauses: impl Iterator<Item = (Speed, bool)>, budget_remaining: Option<f64>) -> SloState {
-    let fastest =
-        clauses.filter(|(_, firing)| *firing).map(|(speed, _)| speed).min_by_key(|speed| *speed != Speed::Fast);
+/// The page, stepped through the slices since `previous`, or through the last six hours.
+fn page_of(
+    reading: &Reading<'_>,
+    at: Seconds,
+    blind: bool,
+    clauses: &[ClauseStatus],
+    previous: Option<&SeriesStatus>,
+) -> Option<Page> {
+    let before = previous.filter(|previous| previous.at <= at && previous.at > at - MEMORY_S);
+    let page = before.and_then(|previous| previous.page);
+    if blind {
+        return page;
+    }
+    let slice_s = reading.series.slice_s();
+    let fast = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Fast);
+    let Some(factor) = fast().map(|clause| clause.factor).reduce(f64::min) else { return None };
+    let fires_now = clauses.iter().any(|clause| clause.speed == Speed::Fast && clause.firing);
+    let from = before.map_or(at - MEMORY_S, seen_until);
+    if page.is_none() && !fires_now && (from >= at - slice_s || !may_have_fired(reading, at, from)) {
+        return None;
+    }
+    // What does not count by somebody's decision ends a page: there will be no news of it.
+    if reading.window(at, slice_s).sum.slices == 0 {
+        return page.map(|page| Page { ended_at: page.ended_at.or(Some(at)), ..page });
+    }
+    let over = |at: Seconds| fast().any(|clause| fires_at(reading, clause, at, None));
+    let counts = |to: Seconds, length_s: i64| {
+        let window = reading.window(to, length_s);
+        (window.total, window.bad)
+    };
+    // Steps are on the grid of slices that ends at `at`, so that they are the same whenever the last evaluation was.
+    let steps = ((at - from) + slice_s - 1) / slice_s;
+    (0..steps).rev().fold(page, |page, back| {
+        let now = at - back * slice_s;
+        let over_since = |since: Seconds| fast().any(|clause| fires_at(reading, clause, now, Some(since)));
+        let budget = reading.slo.budget();
+        let over = if back == 0 { fires_now } else { over(now) };
+        Page::step(page, &Moment { at: now, slice_s, budget, factor, over, over_since: &over_since, counts: &counts })
+    })
+}
+
+/// Up to where `previous` saw what there was: what was said without data was not seen.
+fn seen_until(previous: &SeriesStatus) -> Seconds {
+    match previous.data.state {
+        DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),
+        DataState::Fresh | DataState::Partial => previous.at,
+    }
+}
+
+/// Whether a clause fires at `at` by the counts; with `since`, also with what came after that alone in its short window.
+fn fires_at(reading: &Reading<'_>, clause: &BurnClause, at: Seconds, since: Option<Seconds>) -> bool {
+    let short = reading.window(at, clause.short_s);
+    if !is_over(reading, clause, &short) {
+        return false;
+    }
+    let long = reading.window(at, clause.long_s);
+    let anew =
+        || since.is_none_or(|since| is_over(reading, clause, &reading.window(at, clause.short_s.min(at - since))));
+    verdict(reading, clause, at, &long, &short).0 && anew()
+}
+
+/// Whether a fast clause may have fired between `from` and `at`: all that was bad since, at the burn of its short window.
+fn may_have_fired(reading: &Reading<'_>, at: Seconds, from: Seconds) -> bool {
+    let fast = reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Fast);
+    let longest_s = fast.map(|clause| clause.long_s.max(clause.short_s)).max().unwrap_or(0);
+    let all = reading.window(at, at - from.max(at - MEMORY_S) + longest_s);
+    let confident = |slo: &Slo| confidence(slo, Speed::Fast).unwrap_or(0.5);
+    // A clause fires on a part of these, so all of them are no less unlikely where it did.
+    all.bad > 0 && (all.bad > 1 || reading.slo.budget() <= confident(reading.slo))
+}
+
+/// Whether a window burns faster than a clause allows, as the SLO weighs it.
+fn is_over(reading: &Reading<'_>, clause: &BurnClause, window: &Window) -> bool {
+    let allowed = clause.factor * (1.0 + SAME);
+    let rate = |least: f64| window.burn.is_some_and(|burn| burn > least);
+    match reading.mean_per_s {
+        None => rate(allowed),
+        // A share of the budget that users hardly notice is no burn either: few of very many.
+        Some(mean) => {
+            let may_be_bad = reading.slo.budget() * mean * window.length_s as f64;
+            rate(OWN_SHARE * allowed) && window.bad as f64 > allowed * may_be_bad
+        }
+    }
+}
+
+/// The chance guard of clauses of this speed, where there is one.
+fn confidence(slo: &Slo, speed: Speed) -> Option<f64> {
+    slo.confidence.filter(|_| slo.unit != Unit::RatioSlices).map(|confidence| confidence.of(speed))
+}
+
+fn state_of(pages: bool, burns_slowly: bool, budget_remaining: Option<f64>) -> SloState {
     match budget_remaining {
-        _ if fastest == Some(Speed::Fast) => SloState::FastBurn,
-        _ if fastest == Some(Speed::Slow) => SloState::SlowBurn,
+        _ if pages => SloState::FastBurn,
+        _ if burns_slowly => SloState::SlowBurn,
         Some(left) if left <= 0.0 => SloState::Exhausted,
         _ => SloState::Ok,
     }
@@ -226,11 +357,7 @@ fn since(
     }
     let (step_s, slice_s) = (reading.series.slice_s(), reading.series.resolution_s());
     let known_from = reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * slice_s);
-    // What was said without data was not seen.
-    let seen_until = previous.map_or(Seconds::MIN, |previous| match previous.data.state {
-        DataState::Stale | DataState::Absent => previous.data.newest.unwrap_or(Seconds::MIN).min(previous.at),
-        DataState::Fresh | DataState::Partial => previous.at,
-    });
+    let seen_until = previous.map_or(Seconds::MIN, seen_until);
     let mut onset = at;
     loop {
         let before = onset - step_s;
@@ -254,9 +381,7 @@ fn burns(state: SloState) -> bool {
 
 /// The state the counts alone gave at `at`.
 fn state_at(reading: &Reading<'_>, at: Seconds) -> SloState {
-    let clauses = reading.slo.burn.iter().map(|clause| {
-        let (long, short) = (reading.window(at, clause.long_s), reading.window(at, clause.short_s));
-        (clause.speed, verdict(reading.slo, clause, &long, &short).0)
-    });
-    state_of(clauses, Budgets::read(reading, at).least())
+    let fires =
+        |speed| reading.slo.burn.iter().any(|clause| clause.speed == speed && fires_at(reading, clause, at, None));
+    state_of(fires(Speed::Fast), fires(Speed::Slow), Budgets::read(reading, at).least())
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Labels, Slo};
 
+pub use evidence::Test as Evidence;
 pub use hours::HourRecord;
 pub use interval::{BadBounds, End};
 pub use series::SeriesLedger;

@@ -67,6 +67,38 @@ pub enum Speed {
     Slow,
 }
 
+/// How unlikely by chance a burn must be, in 0..=0.5. Where events are few a smaller number is fewer false alarms and more
+/// that is missed; `docs/numbers.md` has the table.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// Of fast clauses.
+    pub page: f64,
+    /// Of slow ones: a false ticket costs less than a missed leak.
+    pub ticket: f64,
+}
+
+impl Confidence {
+    /// That of a clause of this speed.
+    pub fn of(self, speed: Speed) -> f64 {
+        match speed {
+            Speed::Fast => self.page,
+            Speed::Slow => self.ticket,
+        }
+    }
+}
+
+/// Whose share of bad events makes a burn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weigh {
+    /// The rate that a user meets: bad of all in the window.
+    #[default]
+    Rate,
+    /// The share of the budget that goes: bad of what the window would have at the mean traffic of the SLO's own window.
+    /// The quiet hours of a day count little then, and the busy ones more.
+    Budget,
+}
+
 /// One multi-window burn-rate condition (SRE Workbook, ch. 5): fires while both windows burn faster than `factor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BurnClause {
@@ -121,9 +153,12 @@ pub struct Slo {
     pub resolution_s: Option<i64>,
     /// Burn clauses, fast ones first.
     pub burn: Vec<BurnClause>,
-    /// Chance guard: a clause fires only if `P(Binomial(n, budget) >= k) <= confidence` over its long window.
-    /// `None` switches the guard off.
-    pub confidence: Option<f64>,
+    /// Chance guard: a clause fires only if so many bad events in its long window are at most this likely by chance, at a
+    /// rate that just spends the budget. `None` switches the guard off.
+    pub confidence: Option<Confidence>,
+    /// What a burn is measured by.
+    #[serde(default)]
+    pub weigh: Weigh,
     /// Severity rules, first match wins.
     pub severity: Vec<SeverityRule>,
     /// Labels the SLO fans out to; empty = one series.

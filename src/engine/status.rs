@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Seconds;
 use super::labels::Labels;
 use super::ledger::BadBounds;
+use super::page::Page;
 use super::period::BudgetReset;
 use super::slo::Speed;
 
@@ -206,6 +207,9 @@ pub struct SeriesStatus {
     pub windows: Vec<WindowStatus>,
     /// Every clause.
     pub clauses: Vec<ClauseStatus>,
+    /// The page: firing, or ended within the last six hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Page>,
     /// Every window with its budget, the main one first; empty where there is only one rolling window, whose budget was
     /// never reset: then the fields above say all.
     #[serde(default)]
@@ -213,6 +217,11 @@ pub struct SeriesStatus {
 }
 
 impl SeriesStatus {
+    /// Whether it pages: a fast clause fires, or one did and the incident has not ended.
+    pub fn pages(&self) -> bool {
+        self.page.is_some_and(|page| page.fires())
+    }
+
     /// What is left of the budget of which least is. An SLO over several windows
     /// promises all of them.
     pub fn least_budget(&self) -> Option<f64> {

@@ -15,6 +15,8 @@ pub(super) struct Reading<'a> {
     pub cuts: &'a Cuts,
     /// Windows that begin before this have not been read whole.
     pub read_from: Seconds,
+    /// Mean traffic of the SLO's window, events a second, where its burns are weighed by the budget.
+    pub mean_per_s: Option<f64>,
 }
 
 impl Reading<'_> {

@@ -103,7 +103,7 @@ pub fn fit(spec: &SloSpec, found: &[Found], looked: Option<&Looked>, resolution_
 
 /// A clause that cannot fire at this traffic: even if everything failed it could be chance.
 fn never(slo: &Slo, clause: &crate::engine::BurnClause, looked: &Looked) -> Option<String> {
-    let confidence = slo.confidence.filter(|_| slo.unit != Unit::RatioSlices)?;
+    let confidence = slo.confidence.filter(|_| slo.unit != Unit::RatioSlices)?.of(clause.speed);
     let days = Some(looked.days).filter(|days| *days > 0.0)?;
     let in_long = looked.total as f64 / days * clause.long_s as f64 / DAY_S;
     let events = in_long.floor() as u64;

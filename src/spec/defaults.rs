@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use crate::engine::Speed;
 use crate::engine::severity::SeverityRule;
+use crate::engine::{Confidence, Speed};
 
 use super::alerting;
 use super::burn::Clause;
@@ -25,7 +25,7 @@ pub struct Defaults {
     /// Percent of slices that must be good, for SLIs that count slices.
     pub objective_of_slices: f64,
     /// Chance guard.
-    pub confidence: f64,
+    pub confidence: Confidence,
     /// Most children of a fan-out with rows of their own.
     pub series_max: u32,
     /// Labels that name one scraped target.
@@ -50,7 +50,11 @@ fn read() -> Option<Defaults> {
     let mut span = |key| fields.get(key).and_then(|at| at.duration(report));
     let (window, resolution) = (span("window"), span("resolution"));
     let mut number = |key| fields.get(key).and_then(|at| at.number(report));
-    let (objective_of_slices, confidence) = (number("objective_of_slices"), number("confidence"));
+    let objective_of_slices = number("objective_of_slices");
+    let mut levels = fields.get("confidence")?.map(report)?;
+    let mut level = |key| levels.get(key).and_then(|at| at.number(report));
+    let (page, ticket) = (level("page"), level("ticket"));
+    levels.finish(report);
     let series_max = fields.get("series_max").and_then(|at| at.whole(report, 1..=1_000));
     let labels = fields.get("target_labels").and_then(|at| at.list(report)).unwrap_or_default();
     let target_labels = labels.iter().filter_map(|at| at.text(report)).map(str::to_string).collect();
@@ -61,7 +65,7 @@ fn read() -> Option<Defaults> {
         window: window?,
         resolution: resolution?,
         objective_of_slices: objective_of_slices?,
-        confidence: confidence?,
+        confidence: Confidence { page: page?, ticket: ticket? },
         series_max: u32::try_from(series_max?).ok()?,
         target_labels,
         severity,
@@ -80,7 +84,7 @@ mod tests {
         assert_eq!(defaults.window.to_string(), "30d");
         assert_eq!(defaults.resolution.to_string(), "30s");
         assert_eq!(defaults.objective_of_slices, 99.0);
-        assert_eq!(defaults.confidence, 0.001);
+        assert_eq!(defaults.confidence, Confidence { page: 0.003, ticket: 0.1 });
         assert_eq!(defaults.series_max, 100);
         assert_eq!(defaults.target_labels, ["job", "instance"]);
         let clauses: Vec<_> = defaults.clauses.iter().map(|(speed, clause)| (*speed, clause.text.as_str())).collect();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::engine::alert::AlertKind;
 use crate::engine::ledger::RESOLUTIONS_S;
 use crate::engine::severity::SeverityRule;
-use crate::engine::{AlertExtras, EVERY_LABEL, Period, Slo, Terms, Unit};
+use crate::engine::{self, AlertExtras, EVERY_LABEL, Period, Slo, Terms, Unit, Weigh};
 
 use super::alerting::{self, PlacedClause};
 use super::burn::shown;
@@ -57,6 +57,7 @@ struct Common<'a> {
     /// Where it differs from the daemon's.
     resolution: Option<(TimeSpan, At<'a>)>,
     confidence: Confidence,
+    weigh: Weigh,
     by: Vec<String>,
     series_max: Option<u32>,
     clauses: Option<Vec<PlacedClause<'a>>>,
@@ -74,7 +75,8 @@ struct Common<'a> {
 enum Confidence {
     Default,
     Off,
-    At(f64),
+    /// Of pages and of tickets, where they are said.
+    At(Option<f64>, Option<f64>),
 }
 
 fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Report<'_>) -> Common<'a> {
@@ -82,6 +84,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let windows = window::windows(fields, report);
     let resolution = fields.get("resolution").and_then(|at| Some((resolution(&at, service.resolution, report)?, at)));
     let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
+    let weigh = fields.get("weigh").and_then(|at| weigh(&at, report)).unwrap_or_default();
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let series_max = fields.get("series_max").and_then(|at| series_max(&at, &by, report));
     let clauses = fields.get("alert_policies").map(|at| alerting::policies(&at, report));
@@ -104,6 +107,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
         windows,
         resolution: resolution.filter(|(own, _)| *own != service.resolution),
         confidence,
+        weigh,
         by,
         series_max,
         clauses,
@@ -195,14 +199,35 @@ fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
         Value::Bool(false) => return Confidence::Off,
         _ => {}
     }
-    match at.number(report) {
-        Some(number) if number > 0.0 && number <= 0.5 => Confidence::At(number),
-        Some(_) => {
-            let what = "confidence is the chance of a false alarm that you accept: over 0, at most 0.5";
-            report.error(at, Code::InvalidValue, what).write("confidence: 0.001, or off");
-            Confidence::Default
+    if !matches!(at.node.value, Value::Map(_)) {
+        return level(at, report).map_or(Confidence::Default, |page| Confidence::At(Some(page), None));
+    }
+    let Some(mut fields) = at.map(report) else { return Confidence::Default };
+    let mut of = |key| fields.get(key).and_then(|at| level(&at, report));
+    let (page, ticket) = (of("page"), of("ticket"));
+    fields.finish(report);
+    Confidence::At(page, ticket)
+}
+
+fn level(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
+    let number = at.number(report)?;
+    if number > 0.0 && number <= 0.5 {
+        return Some(number);
+    }
+    let what = "confidence is the chance of a false alarm that you accept: over 0, at most 0.5";
+    report.error(at, Code::InvalidValue, what).write("confidence: 0.001, or off");
+    None
+}
+
+fn weigh(at: &At<'_>, report: &mut Report<'_>) -> Option<Weigh> {
+    match at.text(report)? {
+        "rate" => Some(Weigh::Rate),
+        "budget" => Some(Weigh::Budget),
+        _ => {
+            let what = "weigh says what a burn is measured by: the rate of bad events, or the budget that goes";
+            report.error(at, Code::InvalidValue, what).write("weigh: rate, or weigh: budget");
+            None
         }
-        None => Confidence::Default,
     }
 }
 
@@ -330,8 +355,14 @@ impl Parts<'_> {
             confidence: match self.said.confidence {
                 Confidence::Default => Some(service.defaults.confidence),
                 Confidence::Off => None,
-                Confidence::At(number) => Some(number),
+                Confidence::At(page, ticket) => {
+                    let page = page.unwrap_or(service.defaults.confidence.page);
+                    // Who accepts more false pages accepts as many false tickets.
+                    let ticket = ticket.unwrap_or(service.defaults.confidence.ticket.max(page));
+                    Some(engine::Confidence { page, ticket })
+                }
             },
+            weigh: self.said.weigh,
             severity: (self.said.severity.iter().chain(&service.severity).chain(&service.defaults.severity))
                 .cloned()
                 .collect(),

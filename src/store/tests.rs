@@ -24,6 +24,7 @@ fn slo(id: &str, unit: Unit) -> Slo {
         unit,
         burn: Vec::new(),
         confidence: None,
+        weigh: Default::default(),
         severity: Vec::new(),
         by: Vec::new(),
         series_max: 100,
@@ -214,6 +215,7 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
         coverage: 0.0,
         windows: Vec::new(),
         clauses: Vec::new(),
+        page: None,
         budgets: Vec::new(),
     }
 }

@@ -55,7 +55,8 @@ fn slo(service: &str, name: &str, objective: f64, unit: Unit, by: &[&str]) -> Sl
         terms: Default::default(),
         unit,
         burn: CLAUSES.iter().map(clause).collect(),
-        confidence: Some(0.001),
+        confidence: Some(crate::engine::Confidence { page: 1e-3, ticket: 0.03 }),
+        weigh: Default::default(),
         severity: Vec::new(),
         by: by.iter().map(|&name| name.to_owned()).collect(),
         series_max: 100,
@@ -121,6 +122,7 @@ fn series(slo: &Slo, labels: &[(&str, &str)], state: SloState, burn: (f64, f64),
         coverage: 0.998,
         windows: lengths.iter().map(|&length| window(length, burn_of(length))).collect(),
         clauses: slo.burn.iter().map(clause).collect(),
+        page: None,
         budgets: Vec::new(),
     }
 }

@@ -23,6 +23,7 @@ fn slo(id: &str) -> Arc<Slo> {
         unit: Unit::Events,
         burn: vec![],
         confidence: None,
+        weigh: Default::default(),
         severity: vec![],
         by: vec![],
         series_max: 100,
@@ -66,6 +67,7 @@ fn series(at: Seconds, state: SloState, short: f64, long: f64) -> SeriesStatus {
             chance: None,
             firing: short > 2.14 && long > 2.14,
         }],
+        page: None,
         budgets: vec![],
     }
 }

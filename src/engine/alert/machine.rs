@@ -9,8 +9,10 @@ use crate::engine::severity::{Condition, severity_of};
 use crate::engine::status::{DataReason, DataState};
 use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState, Speed};
 
-/// How long a series may be without data before that is an alert of its own, seconds.
+/// How long a series may be without data before that is an alert of its own, seconds; with breaks, all in all.
 pub const DATA_MISSING_AFTER_S: i64 = 120;
+/// How long data must have been back for an outage of it to be over, seconds.
+pub const DATA_BACK_AFTER_S: i64 = 300;
 /// How long a resolved alert is kept (and sent), seconds.
 pub const RESOLVED_KEPT_S: i64 = 15 * 60;
 
@@ -91,7 +93,19 @@ struct SeriesAlerts {
     series: Labels,
     /// Firing ones, one per kind at most, and those resolved lately.
     alerts: Vec<Alert>,
-    no_data_since: Option<Seconds>,
+    #[serde(default)]
+    outage: Option<Outage>,
+}
+
+/// Data that is missing, or was until lately: one outage however it flickers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Outage {
+    /// How long it was missing, breaks left out, seconds.
+    missing_s: i64,
+    /// The newest evaluation.
+    at: Seconds,
+    /// Since when it has been back.
+    back_since: Option<Seconds>,
 }
 
 impl From<Vec<SeriesAlerts>> for AlertMachine {
@@ -203,7 +217,7 @@ impl AlertMachine {
         let mut transitions = Vec::new();
         for entry in self.series.values_mut().flat_map(BTreeMap::values_mut) {
             if !keep(&entry.slo_id, &entry.series) {
-                entry.no_data_since = None;
+                entry.outage = None;
                 for kind in AlertKind::ALL {
                     entry.resolve(kind, ResolveReason::Removed, at, &mut transitions);
                 }
@@ -268,10 +282,10 @@ impl<'a> Step<'a> {
         if self.slo.mute.contains(&kind) {
             return None;
         }
-        let fires = |speed| self.status.clauses.iter().any(|clause| clause.speed == speed && clause.firing);
+        let burns_slowly = || self.status.clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
         match kind {
-            AlertKind::FastBurn => fires(Speed::Fast).then_some(FireReason::Burning),
-            AlertKind::SlowBurn => fires(Speed::Slow).then_some(FireReason::Burning),
+            AlertKind::FastBurn => self.status.pages().then_some(FireReason::Burning),
+            AlertKind::SlowBurn => burns_slowly().then_some(FireReason::Burning),
             AlertKind::Budget => {
                 let left = self.status.least_budget()?;
                 let low = self.slo.severity.iter().any(|rule| {
@@ -338,9 +352,23 @@ impl<'a> Step<'a> {
     }
 }
 
+impl Outage {
+    /// What becomes of it with the next evaluation; `None` when there is none, or it is over.
+    fn step(outage: Option<Outage>, missing: bool, at: Seconds) -> Option<Outage> {
+        let Some(outage) = outage else {
+            return missing.then_some(Outage { missing_s: 0, at, back_since: None });
+        };
+        let went_on = missing && outage.back_since.is_none();
+        let missing_s = outage.missing_s + if went_on { at - outage.at } else { 0 };
+        let back_since = if missing { None } else { outage.back_since.or(Some(at)) };
+        let is_over = back_since.is_some_and(|since| at - since >= DATA_BACK_AFTER_S);
+        (!is_over).then_some(Outage { missing_s, at, back_since })
+    }
+}
+
 impl SeriesAlerts {
     fn is_empty(&self) -> bool {
-        self.alerts.is_empty() && self.no_data_since.is_none()
+        self.alerts.is_empty() && self.outage.is_none()
     }
 
     fn prune(&mut self, at: Seconds) {
@@ -383,18 +411,22 @@ impl SeriesAlerts {
 
     fn judge_data(&mut self, step: &Step, transitions: &mut Vec<Transition>) {
         let kind = AlertKind::DataMissing;
-        let muted = step.slo.mute.contains(&kind);
-        if muted || !step.no_data() || matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling) {
-            self.no_data_since = None;
+        let expected = matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling);
+        if step.slo.mute.contains(&kind) || step.no_data() && expected {
+            self.outage = None;
+        } else {
+            self.outage = Outage::step(self.outage, step.no_data(), step.at);
+        }
+        let Some(outage) = self.outage else {
             self.resolve(kind, ResolveReason::ConditionEnded, step.at, transitions);
             return;
-        }
-        let since = *self.no_data_since.get_or_insert(step.at);
+        };
         let said_by = step.missing_said.then_some(kind);
-        if self.alerts.iter().any(|alert| alert.held) {
-            self.fire(kind, FireReason::NoDataWhileFiring, said_by, step, transitions);
-        } else if step.at - since >= DATA_MISSING_AFTER_S && !step.whole_blind || self.firing(kind).is_some() {
-            self.fire(kind, FireReason::NoData, said_by, step, transitions);
+        let is_due = outage.missing_s >= DATA_MISSING_AFTER_S && step.no_data();
+        let held = self.alerts.iter().any(|alert| alert.held);
+        if step.no_data() && self.firing(kind).is_some() || is_due && (held || !step.whole_blind) {
+            let reason = if held { FireReason::NoDataWhileFiring } else { FireReason::NoData };
+            self.fire(kind, reason, said_by, step, transitions);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::text::{duration, factor, percent};
 use super::*;
+use crate::engine::Page;
 use crate::engine::burn::tests::slo as plain_slo;
 use crate::engine::severity::{Condition, SeverityRule};
 use crate::engine::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
@@ -85,6 +86,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             clause(Speed::Fast, 3600, 14.4, if says.fast { 43.21 } else { 0.5 }, says.fast),
             clause(Speed::Slow, 86_400, 3.0, if says.slow { 5.0 } else { 0.5 }, says.slow),
         ],
+        page: says.fast.then_some(Page { since: at, ended_at: None, from: at, hot_at: at, over_at: at, lull_s: 0 }),
         budgets: Vec::new(),
     }
 }
@@ -227,10 +229,12 @@ fn no_data_holds_what_fires_and_raises_data_missing_beside_it() {
         &slo(),
         &[
             (0, FAST, "fast_burn SEV-2 +0"),
-            (30, FAST.blind(), "data_missing SEV-3 +30 | fast_burn SEV-2 +0 held:source_unreachable"),
-            (86_400, CALM.blind(), "data_missing SEV-3 +30 | fast_burn SEV-2 +0 held:source_unreachable"),
-            (86_430, FAST, "data_missing SEV-3 +30 resolved +86430 | fast_burn SEV-2 +0"),
-            (86_460, CALM, "data_missing SEV-3 +30 resolved +86430 | fast_burn SEV-2 +0 resolved +86460"),
+            (30, FAST.blind(), "fast_burn SEV-2 +0 held:source_unreachable"),
+            (150, CALM.blind(), "data_missing SEV-3 +150 | fast_burn SEV-2 +0 held:source_unreachable"),
+            (86_400, CALM.blind(), "data_missing SEV-3 +150 | fast_burn SEV-2 +0 held:source_unreachable"),
+            (86_430, FAST, "data_missing SEV-3 +150 | fast_burn SEV-2 +0"),
+            (86_460, CALM, "data_missing SEV-3 +150 | fast_burn SEV-2 +0 resolved +86460"),
+            (86_730, CALM, "data_missing SEV-3 +150 resolved +86730 | fast_burn SEV-2 +0 resolved +86460"),
         ],
     );
     use TransitionKind::{Fired, Held, Judged, Resolved};
@@ -239,8 +243,8 @@ fn no_data_holds_what_fires_and_raises_data_missing_beside_it() {
         (AlertKind::FastBurn, Held(DataReason::SourceUnreachable)),
         (AlertKind::DataMissing, Fired(FireReason::NoDataWhileFiring)),
         (AlertKind::FastBurn, Judged),
-        (AlertKind::DataMissing, Resolved(ResolveReason::ConditionEnded)),
         (AlertKind::FastBurn, Resolved(ResolveReason::ConditionEnded)),
+        (AlertKind::DataMissing, Resolved(ResolveReason::ConditionEnded)),
     ];
     assert_eq!(changes(&transitions), expected);
     let fast = book.get("checkout-availability", &Labels::new(), AlertKind::FastBurn).expect("kept");
@@ -255,15 +259,38 @@ fn data_missing_waits_two_minutes_where_nothing_fires() {
             (0, CALM.blind(), ""),
             (90, CALM.blind(), ""),
             (120, CALM.blind(), "data_missing SEV-3 +120"),
-            (150, CALM, "data_missing SEV-3 +120 resolved +150"),
-            (180, CALM.blind(), "data_missing SEV-3 +120 resolved +150"),
-            (270, CALM, "data_missing SEV-3 +120 resolved +150"),
-            (300, CALM.blind(), "data_missing SEV-3 +120 resolved +150"),
-            (390, CALM.blind(), "data_missing SEV-3 +120 resolved +150"),
+            (150, CALM, "data_missing SEV-3 +120"),
+            (450, CALM, "data_missing SEV-3 +120 resolved +450"),
+            (480, CALM.blind(), "data_missing SEV-3 +120 resolved +450"),
+            (570, CALM, "data_missing SEV-3 +120 resolved +450"),
+            (900, CALM, "data_missing SEV-3 +120 resolved +450"),
         ],
     );
     assert_eq!(transitions.len(), 2);
     assert_eq!(transitions[0].change, TransitionKind::Fired(FireReason::NoData));
+}
+
+#[test]
+fn data_that_flickers_is_missing_once() {
+    let (mut book, mut transitions) = (AlertMachine::new(), Vec::new());
+    // A minute with, a minute without, for two hours; then it stays.
+    for after in (0..9000).step_by(30) {
+        let says = if after < 7200 && after / 60 % 2 == 0 { CALM.blind() } else { CALM };
+        transitions.extend(book.step(&slo(), &status(says, T0 + after), T0 + after));
+    }
+    let told: Vec<(Seconds, TransitionKind)> =
+        transitions.iter().map(|transition| (transition.at - T0, transition.change)).collect();
+    let ended = TransitionKind::Resolved(ResolveReason::ConditionEnded);
+    assert_eq!(told, [(390, TransitionKind::Fired(FireReason::NoData)), (7440, ended)]);
+}
+
+#[test]
+fn a_gap_now_and_then_is_no_outage_of_data() {
+    let mut book = AlertMachine::new();
+    for after in (0..36_000).step_by(30) {
+        let says = if after % 600 < 60 { CALM.blind() } else { CALM };
+        assert_eq!(book.step(&slo(), &status(says, T0 + after), T0 + after), [], "+{after}");
+    }
 }
 
 #[test]
@@ -320,8 +347,8 @@ fn a_deeper_budget_level_resolves_the_old_severity_and_fires_the_new() {
         &[
             (0, left(0.3), ""),
             (30, left(0.2), "budget SEV-4 +30"),
-            (60, left(0.2).blind(), "budget SEV-4 +30 held:source_unreachable | data_missing SEV-3 +60"),
-            (90, left(0.05), "budget SEV-2 +90 | budget SEV-4 +30 resolved +90 | data_missing SEV-3 +60 resolved +90"),
+            (60, left(0.2).blind(), "budget SEV-4 +30 held:source_unreachable"),
+            (90, left(0.05), "budget SEV-2 +90 | budget SEV-4 +30 resolved +90"),
             (1200, left(0.05), "budget SEV-2 +90"),
             (1230, FAST, "budget SEV-2 +90 resolved +1230 | fast_burn SEV-1 +1230"),
         ],
@@ -551,7 +578,8 @@ mod fanned_out {
             (0, blind, &[("x", blind), ("y", blind)], &[]),
             (150, blind, &[("x", blind), ("y", blind)], &["data_missing of all"]),
             // One is still blind when the others are back: that is its own news.
-            (300, CALM, &[("x", CALM), ("y", blind)], &["data_missing of y"]),
+            (300, CALM, &[("x", CALM), ("y", blind)], &["data_missing of all", "data_missing of y"]),
+            (600, CALM, &[("x", CALM), ("y", blind)], &["data_missing of y"]),
         ]);
     }
 
@@ -560,7 +588,8 @@ mod fanned_out {
         let blind = FAST.blind();
         check(&[
             (0, FAST, &[("x", FAST), ("y", CALM)], &["fast_burn of x"]),
-            (30, blind, &[("x", blind), ("y", CALM.blind())], &["data_missing of x", "fast_burn of x"]),
+            (30, blind, &[("x", blind), ("y", CALM.blind())], &["fast_burn of x"]),
+            (150, blind, &[("x", blind), ("y", CALM.blind())], &["data_missing of x", "fast_burn of x"]),
         ]);
     }
 }

@@ -52,6 +52,11 @@ fn worst(status: &SeriesStatus, kind: AlertKind) -> Option<&ClauseStatus> {
     status.clauses.iter().find(|clause| clause.speed == speed && clause.firing)
 }
 
+/// It fires on although no clause does: the incident is not known to be over.
+fn lives_on(status: &SeriesStatus, kind: AlertKind) -> bool {
+    kind == AlertKind::FastBurn && status.pages() && worst(status, kind).is_none()
+}
+
 /// `checkout-availability`, with its series labels where it has any.
 fn subject(slo: &Slo, status: &SeriesStatus) -> String {
     if status.labels.is_empty() { slo.id.clone() } else { format!("{}{}", slo.id, status.labels) }
@@ -77,6 +82,9 @@ fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
                     duration(*short_s as f64),
                     factor(*allowed)
                 )
+            }
+            _ if lives_on(status, kind) => {
+                format!("{subject} burnt its error budget faster than allowed, and is not known to have recovered")
             }
             _ => format!("{subject} burns its error budget faster than allowed"),
         },

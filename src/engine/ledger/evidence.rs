@@ -48,7 +48,7 @@ impl Verdict {
 
 /// The test of one promise: at most `share` of the events may be slow.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Test {
+pub struct Test {
     /// In millionths, so that 1 of 20 is exactly 5 % and not over it.
     share: u64,
     /// What each slow event, and each other, adds to the logarithm of a ratio.
@@ -94,7 +94,7 @@ impl Test {
     }
 
     /// What a span says by itself; `None` of one without events.
-    pub fn verdict(&self, total: u64, slow: u64) -> Option<Verdict> {
+    pub(super) fn verdict(&self, total: u64, slow: u64) -> Option<Verdict> {
         let said = || match () {
             () if self.is_broken(total, slow) => Verdict::Bad,
             () if self.is_kept(total, slow) => Verdict::Good,

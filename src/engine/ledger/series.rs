@@ -363,6 +363,25 @@ impl SeriesLedger {
         tiled(&self.mid, MID_S, resolution_s, begins, start, end, slices)
     }
 
+    /// Events and bad ones in steps of `step_s` seconds, on their grid, from the one that `from` is in to the last that
+    /// ends by `to`. Those of which nothing is known have none.
+    pub fn steps(&self, from: Seconds, to: Seconds, step_s: i64) -> impl Iterator<Item = (u64, u64)> {
+        let steps = from.max(self.oldest_s(to)).div_euclid(step_s)..to.div_euclid(step_s);
+        steps.map(move |step| {
+            let sum = self.sum(step * step_s, (step + 1) * step_s);
+            (sum.total, sum.bad)
+        })
+    }
+
+    fn oldest_s(&self, else_at: Seconds) -> Seconds {
+        self.oldest().unwrap_or(else_at)
+    }
+
+    /// From here on it knows each slice.
+    pub fn slices_begin(&self) -> Seconds {
+        self.slices_from()
+    }
+
     /// Seconds in a slice, as it is read and kept.
     pub fn resolution_s(&self) -> i64 {
         self.resolution_s

@@ -22,6 +22,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             unit: Unit::Events,
             burn: vec![],
             confidence: None,
+            weigh: Default::default(),
             severity: vec![],
             by: by.iter().map(|&b| b.to_owned()).collect(),
             series_max: 100,

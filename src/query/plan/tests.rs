@@ -16,6 +16,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             unit: Unit::Events,
             burn: vec![],
             confidence: None,
+            weigh: Default::default(),
             severity: vec![],
             by: vec![],
             series_max: 100,

@@ -75,6 +75,7 @@ fn scalar_form<'a>(
         windows: Vec::new(),
         resolution: None,
         confidence: Confidence::Default,
+        weigh: Default::default(),
         by: Vec::new(),
         series_max: None,
         clauses: None,

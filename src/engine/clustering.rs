@@ -1,0 +1,159 @@
+//! Whether bad events come one by one or in clusters, and the chance guard where they come in clusters.
+//!
+//! A binomial guard takes events to be independent. Retries, batches and broken pods make bad ones come together, and
+//! then four of them say as little as one. So before a clause fires on events, their dispersion is asked: the variance of
+//! the bad events of a 5-minute slot over their mean, 1 where they are independent.
+//!
+//! - *Robust*. An incident must not count as the way a service usually fails: counts are cut at four times the median of
+//!   those that are not 0 (12 at least), and neighbours that reach the cut are left out as one incident.
+//! - *Where it is above 1.5* a burn has to be more than chance in one of two ways: by its events, a large cluster (2.5
+//!   times the dispersion F) counted as one (`tail(k / 2.5 F, n / 2.5 F)`); or by its moments, the slices in which anything was bad.
+//!   The first finds an outage, the second what is bad again and again.
+//!
+//! Fewer than four bad slots say nothing of it; what is known is drawn towards 1 by the weight of three slots.
+
+use super::Seconds;
+use super::chance;
+
+/// Dispersion up to which events pass for independent.
+const INDEPENDENT: f64 = 1.5;
+/// The largest cluster that is usual, in dispersions: of clusters of geometric size one in a hundred is larger.
+const LARGEST: f64 = 2.5;
+/// Bad slots of five minutes from which the last three days say enough; with fewer the hours of a month are asked.
+const ENOUGH: usize = 8;
+/// Bad slots below which nothing is known.
+const FEWEST: usize = 4;
+/// The newest seconds are what is being judged, not how a service usually fails.
+const JUDGED_S: i64 = 3600;
+const MID_S: i64 = 300;
+const HOUR_S: i64 = 3600;
+const DAY_S: i64 = 86_400;
+
+/// What is known of a series, in steps.
+pub struct Slots<'a> {
+    /// Length of a slice, seconds.
+    pub resolution_s: i64,
+    /// From here on each slice is known.
+    pub slices_from: Seconds,
+    /// Events and bad ones of each step: `(from, to, step_s)`.
+    pub steps: &'a dyn Fn(Seconds, Seconds, i64) -> Vec<(u64, u64)>,
+}
+
+/// The chance of at least `bad` of `total` events in `length_s` seconds before `at`, were the share of bad ones `budget`.
+/// What is over `confidence` anyway is not looked at more closely.
+pub fn chance(
+    slots: &Slots<'_>,
+    at: Seconds,
+    length_s: i64,
+    (total, bad): (u64, u64),
+    budget: f64,
+    confidence: f64,
+) -> f64 {
+    let plain = chance::tail(bad, total, budget);
+    if plain > confidence {
+        return plain;
+    }
+    let dispersion = slots.dispersion_before(at - JUDGED_S);
+    if dispersion < INDEPENDENT {
+        return plain;
+    }
+    let part = |count: u64| (count as f64 / (LARGEST * dispersion)).round() as u64;
+    let by_events = chance::tail(part(bad), part(total).max(part(bad)), budget);
+    let (moments, bad_moments) = slots.moments(at, length_s);
+    let each = total as f64 / moments.max(1) as f64;
+    let by_moments = chance::tail(bad_moments, moments, 1.0 - (1.0 - budget).powf(each));
+    by_events.min(by_moments)
+}
+
+impl Slots<'_> {
+    /// Slots with events in them, and those with bad ones: slices where they are known, 5 minutes before.
+    fn moments(&self, at: Seconds, length_s: i64) -> (u64, u64) {
+        let from = at - length_s;
+        let step_s = if from >= self.slices_from { self.resolution_s } else { MID_S };
+        let counts = (self.steps)(from, at, step_s);
+        let some = counts.iter().filter(|(total, _)| *total > 0);
+        some.fold((0, 0), |(all, bad), (_, of)| (all + 1, bad + u64::from(*of > 0)))
+    }
+
+    fn dispersion_before(&self, at: Seconds) -> f64 {
+        let mids = (self.steps)(at - 3 * DAY_S, at, MID_S);
+        if mids.iter().filter(|(_, bad)| *bad > 0).count() >= ENOUGH {
+            return dispersion(mids);
+        }
+        dispersion((self.steps)(at - 30 * DAY_S, at, HOUR_S))
+    }
+}
+
+/// Variance over mean of the bad events of slots, each beside what its events would have at the mean share.
+fn dispersion(mut slots: Vec<(u64, u64)>) -> f64 {
+    let mut some: Vec<u64> = slots.iter().map(|(_, bad)| *bad).filter(|bad| *bad > 0).collect();
+    if some.len() < FEWEST {
+        return 1.0;
+    }
+    some.sort_unstable();
+    let cut = (4 * some[some.len() / 2]).max(12);
+    let reaches = |slot: Option<&(u64, u64)>| slot.is_some_and(|(_, bad)| *bad >= cut);
+    let incident: Vec<bool> = (0..slots.len())
+        .map(|i| reaches(slots.get(i)) && (reaches(slots.get(i + 1)) || i > 0 && reaches(slots.get(i - 1))))
+        .collect();
+    let mut keep = incident.iter().map(|incident| !incident);
+    slots.retain(|(total, _)| keep.next().unwrap_or(true) && *total > 0);
+    slots.iter_mut().for_each(|(_, bad)| *bad = (*bad).min(cut));
+    let sum = slots.iter().fold((0.0, 0.0), |sum, (total, bad)| (sum.0 + *total as f64, sum.1 + *bad as f64));
+    if sum.1 == 0.0 {
+        return 1.0;
+    }
+    let share = sum.1 / sum.0;
+    let squares = slots.iter().map(|(total, bad)| {
+        let mean = share * *total as f64;
+        (*bad as f64 - mean).powi(2) / mean
+    });
+    let raw = squares.sum::<f64>() / (slots.len().max(2) - 1) as f64;
+    let weight = some.len() as f64;
+    ((raw * weight + 3.0) / (weight + 3.0)).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(count: usize, at: impl Fn(usize) -> u64) -> Vec<(u64, u64)> {
+        (0..count).map(|i| (50, at(i))).collect()
+    }
+
+    #[test]
+    fn clusters_are_seen_and_incidents_are_not_taken_for_them() {
+        assert_eq!(dispersion(slots(800, |i| u64::from(i % 400 == 0))), 1.0, "two bad slots say nothing");
+        let singles = dispersion(slots(800, |i| u64::from(i % 40 == 0)));
+        assert!((1.0..1.1).contains(&singles), "{singles}");
+        let fours = dispersion(slots(800, |i| 4 * u64::from(i % 100 == 0)));
+        assert!((2.9..4.1).contains(&fours), "{fours}");
+        let incident = |i: usize| if (300..306).contains(&i) { 50 } else { u64::from(i % 40 == 0) };
+        assert!(dispersion(slots(800, incident)) < INDEPENDENT, "half an hour of an outage");
+    }
+
+    #[test]
+    fn a_cluster_says_as_little_as_one_error_and_many_moments_say_much() {
+        let hour = 3600;
+        let asked = |usual: u64, bad: &dyn Fn(i64) -> u64| {
+            // Ten requests a minute; every hundredth 5 minutes of the past had `usual` bad ones.
+            let slice = |at: i64| match at {
+                at if at < 100 * hour => (5, if at % 30_000 == 0 { usual } else { 0 }),
+                at => (5, bad(at / 30)),
+            };
+            let steps = |from: i64, to: i64, step_s: i64| {
+                let sum = |step: i64| (step * step_s..(step + 1) * step_s).step_by(30).map(slice);
+                let add = |sum: (u64, u64), slice: (u64, u64)| (sum.0 + slice.0, sum.1 + slice.1);
+                (from.max(0) / step_s..to / step_s).map(|step| sum(step).fold((0, 0), add)).collect::<Vec<_>>()
+            };
+            let slots = Slots { resolution_s: 30, slices_from: 95 * hour, steps: &steps };
+            let total = steps(100 * hour, 101 * hour, hour)[0];
+            chance(&slots, 101 * hour, hour, total, 1e-3, 1e-3)
+        };
+        let burst = |slice: i64| if slice == 12_050 { 5 } else { 0 };
+        let spread = |slice: i64| u64::from(slice % 20 == 0);
+        assert!(asked(0, &burst) < 1e-3 && asked(0, &spread) < 1e-3);
+        assert!(asked(5, &burst) > 1e-3, "one cluster of five where clusters of five are usual");
+        assert!(asked(5, &spread) < 1e-3, "six moments of an hour");
+    }
+}
