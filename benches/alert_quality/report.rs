@@ -1,0 +1,434 @@
+//! The rows, how they compare, and the bounds that the headline is held to.
+
+use std::fmt::Write as _;
+
+use crate::random::Random;
+use crate::scenario::{DAY, FAULTS, PROMISED, Scenario, Service, Shape, Truth, page_worthy, sample, ticket_worthy};
+use crate::score::{Outcome, bootstrap, median, outcome};
+use crate::twin::{self, CALM, Judging, Policy};
+
+/// How much is run.
+pub struct Size {
+    runs: usize,
+    months: usize,
+    rates: &'static [f64],
+    objectives: &'static [f64],
+}
+
+pub const QUICK: Size = Size { runs: 16, months: 2, rates: &[10.0, 100.0], objectives: &[99.9] };
+pub const FULL: Size =
+    Size { runs: 60, months: 10, rates: &[1.0, 10.0, 100.0, 1000.0], objectives: &[99.0, 99.5, 99.9] };
+
+/// The levels of the guard: pages, tickets.
+const LEVELS: (f64, f64) = (0.003, 0.1);
+
+/// A scenario at a rate and an objective, lived through by each policy.
+struct Cell {
+    scenario: Scenario,
+    service: Service,
+    of: Vec<(Policy, Vec<Outcome>)>,
+}
+
+pub struct Report {
+    seed: u64,
+    runs: usize,
+    months: usize,
+    cells: Vec<Cell>,
+    sections: Vec<String>,
+    bounds: Vec<(String, f64, f64)>,
+}
+
+fn share(of: &[Outcome], is: impl Fn(&Outcome) -> bool) -> f64 {
+    100.0 * of.iter().filter(|outcome| is(outcome)).count() as f64 / of.len().max(1) as f64
+}
+
+fn mean(of: &[Outcome], value: impl Fn(&Outcome) -> f64) -> f64 {
+    of.iter().map(value).sum::<f64>() / of.len().max(1) as f64
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.1}"))
+}
+
+impl Cell {
+    fn run(seed: u64, runs: usize, scenario: Scenario, service: Service) -> Cell {
+        let truth = scenario.truth(&service, CALM, service.budget() * service.background);
+        let worthy = page_worthy(&truth, &service);
+        let mut of: Vec<(Policy, Vec<Outcome>)> = Policy::ALL.map(|policy| (policy, Vec::new())).into();
+        for run in 0..runs {
+            let name = scenario.name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+            let parts = [seed, run as u64, name, service.rpm.to_bits(), service.objective.to_bits()];
+            let slices = sample(&truth, &service, &mut Random::of(&parts));
+            let signals = twin::events(&Policy::ALL, &slices, &service, LEVELS);
+            for ((_, outcomes), signals) in of.iter_mut().zip(signals) {
+                outcomes.push(outcome(&signals.page, &truth, &worthy, 3 * DAY));
+            }
+        }
+        Cell { scenario, service, of }
+    }
+
+    fn of(&self, policy: Policy) -> &[Outcome] {
+        self.of.iter().find(|(of, _)| *of == policy).map_or(&[], |(_, outcomes)| outcomes)
+    }
+
+    /// Ours against the Workbook: below 0 worse, above better, by intervals of paired differences.
+    fn verdict(&self) -> (i32, &'static str) {
+        let pairs = || self.of(Policy::Ours).iter().zip(self.of(Policy::Workbook));
+        let mut random = Random::of(&[1]);
+        let mut differs = |value: &dyn Fn(&Outcome) -> f64| {
+            let differences: Vec<f64> = pairs().map(|(ours, theirs)| value(ours) - value(theirs)).collect();
+            bootstrap(&differences, &mut random)
+        };
+        let missed = differs(&|outcome| f64::from(u8::from(outcome.delay_min.is_none())));
+        let episodes = differs(&|outcome| outcome.episodes.max(1.0));
+        let safe = differs(&|outcome| outcome.wrongly_safe_min);
+        let wrong = differs(&|outcome| outcome.false_pages);
+        let both = || pairs().filter_map(|(ours, theirs)| Some((ours.delay_min?, theirs.delay_min?)));
+        let late = median(both().map(|(ours, theirs)| ours - theirs)).unwrap_or(0.0);
+        match () {
+            () if missed.low > 0.0 => (-2, "misses more"),
+            () if late > 0.5 => (-1, "later"),
+            () if wrong.low > 0.0 || episodes.low > 0.0 || safe.low > 1.0 => (-1, "more pages"),
+            () if missed.high < 0.0 => (1, "misses less"),
+            () if wrong.high < 0.0 => (1, "fewer false pages"),
+            () if episodes.high < 0.0 || safe.high < 0.0 => (1, "fewer pages an incident"),
+            () => (0, "tie"),
+        }
+    }
+
+    fn row(&self) -> String {
+        let of = |policy| {
+            let of = self.of(policy);
+            let delay = shown(median(of.iter().filter_map(|outcome| outcome.delay_min)));
+            let reset = shown(median(of.iter().filter_map(|outcome| outcome.reset_min)));
+            let found = share(of, |outcome| outcome.delay_min.is_some());
+            let (pages, safe) = (mean(of, |outcome| outcome.episodes), mean(of, |outcome| outcome.wrongly_safe_min));
+            format!("{found:.0} % | {delay} | {pages:.2} | {reset} | {safe:.0}")
+        };
+        let Service { rpm, objective, .. } = self.service;
+        let (ours, theirs) = (of(Policy::Ours), of(Policy::Workbook));
+        format!("| {} | {rpm} | {objective} | {ours} | {theirs} | {} |", self.scenario.name, self.verdict().1)
+    }
+}
+
+impl Report {
+    pub fn made(seed: u64, size: &Size) -> Self {
+        let mut cells = Vec::new();
+        for &objective in size.objectives {
+            for &rpm in size.rates {
+                let service = Service { rpm, objective, background: 0.5, cluster: 1.0 };
+                let faults = FAULTS.iter().filter(|scenario| !scenario.name.contains("ticket"));
+                cells.extend(faults.map(|scenario| Cell::run(seed, size.runs, *scenario, service)));
+            }
+        }
+        cells.sort_by_key(|cell| cell.verdict().0);
+        let mut report =
+            Report { seed, runs: size.runs, months: size.months, cells, sections: Vec::new(), bounds: Vec::new() };
+        report.calm();
+        report.levels();
+        report.slices();
+        report.headline();
+        report
+    }
+
+    fn bound(&mut self, name: impl Into<String>, value: f64, at_most: f64) {
+        self.bounds.push((name.into(), value, at_most));
+    }
+
+    /// False pages of months without a fault.
+    fn calm(&mut self) {
+        let mut text = String::from(
+            "## False pages in 30 days without a fault, objective 99.9\n\n| requests a minute | bad, of the budget | clusters of | ",
+        );
+        text += &Policy::ALL.map(Policy::name).join(" | ");
+        text += " | tickets, Slowburn | Workbook |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+        for (rpm, background, cluster) in [
+            (1.0, 0.5, 1.0),
+            (1.0, 1.0, 1.0),
+            (10.0, 0.5, 1.0),
+            (10.0, 1.0, 1.0),
+            (100.0, 0.5, 1.0),
+            (1.0, 0.5, 4.0),
+            (10.0, 0.5, 4.0),
+            (100.0, 0.5, 4.0),
+        ] {
+            let service = Service { rpm, objective: 99.9, background, cluster };
+            let (pages, tickets) = self.months_of(&service);
+            let row: Vec<String> = pages.iter().map(|pages| format!("{pages:.2}")).collect();
+            let _ = writeln!(
+                text,
+                "| {rpm} | {background} | {cluster} | {} | {:.2} | {:.2} |",
+                row.join(" | "),
+                tickets[0],
+                tickets[1]
+            );
+            match (rpm as u64, background < 1.0, cluster > 1.0) {
+                (10, true, true) => self.bound("false pages of clustered errors at 10 a minute", pages[0], 1.0),
+                (1, true, false) => self.bound("false pages at 1 a minute", pages[0], 0.5),
+                (_, true, false) => self.bound(format!("false pages at {rpm} a minute"), pages[0], 0.0),
+                _ => {}
+            }
+        }
+        self.sections.push(text);
+    }
+
+    fn months_of(&self, service: &Service) -> (Vec<f64>, Vec<f64>) {
+        let calm = Scenario { name: "calm", shape: Shape::Calm };
+        let truth = calm.truth(service, 33 * DAY, service.budget() * service.background);
+        let (mut pages, mut tickets) = (vec![0.0; 6], vec![0.0; 6]);
+        for month in 0..self.months {
+            let parts = [
+                self.seed,
+                month as u64,
+                77,
+                service.rpm.to_bits(),
+                service.background.to_bits(),
+                service.cluster as u64,
+            ];
+            let slices = sample(&truth, service, &mut Random::of(&parts));
+            for (nth, of) in twin::events(&Policy::ALL, &slices, service, LEVELS).iter().enumerate() {
+                let count = |fires: &[bool]| outcome(fires, &truth, &[], 3 * DAY).false_pages / self.months as f64;
+                pages[nth] += count(&of.page);
+                tickets[nth] += count(&of.ticket);
+            }
+        }
+        (pages, tickets)
+    }
+
+    /// What each level of the guard costs and buys at one request a minute.
+    fn levels(&mut self) {
+        let mut text = String::from(
+            "## The level of the guard at 1 request a minute, objective 99.9\n\n| confidence | incidents missed | false pages in 30 days | at exactly the budget |\n|---|---|---|---|\n",
+        );
+        let service = |background| Service { rpm: 1.0, objective: 99.9, background, cluster: 1.0 };
+        for level in [0.0003, 0.001, 0.003, 0.01, 0.03] {
+            let (mut missed, mut incidents) = (0.0, 0.0);
+            for run in 0..self.runs * 5 {
+                let mut random = Random::of(&[self.seed, run as u64, 4242]);
+                let minutes = [10, 30, 60, 120, 240, 480][random.below(6)];
+                let times = [10.0, 20.0, 50.0, 200.0, 1000.0][random.below(5)];
+                let scenario = Scenario { name: "any", shape: Shape::Times(times, 2 * minutes) };
+                let truth = scenario.truth(&service(0.5), CALM, 0.0005);
+                let worthy = page_worthy(&truth, &service(0.5));
+                if worthy.contains(&true) {
+                    let slices = sample(&truth, &service(0.5), &mut random);
+                    let fires = &twin::events(&[Policy::Ours], &slices, &service(0.5), (level, 0.03))[0].page;
+                    incidents += 1.0;
+                    missed += f64::from(u8::from(outcome(fires, &truth, &worthy, 3 * DAY).delay_min.is_none()));
+                }
+            }
+            let calm = |background: f64| {
+                let truth = Scenario { name: "calm", shape: Shape::Calm }.truth(
+                    &service(background),
+                    33 * DAY,
+                    0.001 * background,
+                );
+                let pages = (0..self.months).map(|month| {
+                    let slices = sample(&truth, &service(background), &mut Random::of(&[self.seed, month as u64, 78]));
+                    let fires = &twin::events(&[Policy::Ours], &slices, &service(background), (level, 0.03))[0].page;
+                    outcome(fires, &truth, &[], 3 * DAY).false_pages
+                });
+                pages.sum::<f64>() / self.months as f64
+            };
+            let missed = 100.0 * missed / incidents;
+            let _ = writeln!(text, "| {level} | {missed:.1} % | {:.2} | {:.2} |", calm(0.5), calm(1.0));
+            if level == LEVELS.0 {
+                self.bound("incidents missed at 1 a minute, %", missed, 18.0);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\nIncidents of 10 min to 8 h at 10 to 1000 times the budget that are worth a page. {}",
+            self.leak()
+        );
+        self.sections.push(text);
+    }
+
+    fn leak(&mut self) -> String {
+        let service = Service { rpm: 1.0, objective: 99.9, background: 0.5, cluster: 1.0 };
+        let leak = FAULTS[5];
+        let truth = leak.truth(&service, 10 * DAY, 0.0005);
+        let worthy = ticket_worthy(&truth, &service);
+        let found = (0..self.runs).filter(|run| {
+            let slices = sample(&truth, &service, &mut Random::of(&[self.seed, *run as u64, 199]));
+            let of = &twin::events(&[Policy::Ours], &slices, &service, LEVELS)[0];
+            truth.fault.clone().any(|slice| of.ticket[slice] || of.page[slice])
+        });
+        let share = 100.0 * found.count() as f64 / self.runs as f64;
+        self.bound("leaks of 2x at 1 a minute without a ticket, %", 100.0 - share, 20.0);
+        let of = worthy.iter().filter(|worthy| **worthy).count() / 120;
+        format!("A leak of 2x for 3 days (worth a ticket for {of} h) is ticketed in {share:.0} % of the cases.")
+    }
+
+    /// p95: false pages at each slow share, and what is found.
+    fn slices(&mut self) {
+        let mut text = String::from(
+            "## p95 slices, promise 5 % slow, 99 % of slices\n\n| requests a minute | slow share | pages in 30 days, Slowburn | slices bad | a sample of 20, as before |\n|---|---|---|---|---|\n",
+        );
+        for rpm in [1.0, 5.0, 10.0, 100.0, 1000.0] {
+            for slow in [0.02, 0.025, 0.03, 0.04] {
+                let service = Service { rpm, objective: 99.0, background: slow, cluster: 1.0 };
+                let truth = Scenario { name: "calm", shape: Shape::Calm }.truth(&service, 31 * DAY, slow);
+                let (mut pages, mut before, mut bad) = (0.0, 0.0, 0.0);
+                let months = if rpm >= 1000.0 { self.months.div_ceil(4) } else { self.months };
+                for month in 0..months {
+                    let parts = [self.seed, month as u64, 55, rpm.to_bits(), slow.to_bits()];
+                    let slices = sample(&truth, &service, &mut Random::of(&parts));
+                    let count =
+                        |signals: &twin::Signals| outcome(&signals.page, &truth, &[], DAY).false_pages / months as f64;
+                    let (ours, judged) = twin::judged(Judging::Evidence, &slices, &service);
+                    pages += count(&ours);
+                    bad += judged.iter().filter(|bad| **bad).count() as f64 / judged.len() as f64 / months as f64;
+                    before += count(&twin::judged(Judging::Share, &slices, &service).0);
+                }
+                let _ = writeln!(
+                    text,
+                    "| {rpm} | {:.1} % | {pages:.2} | {:.2} % | {before:.0} |",
+                    slow * 100.0,
+                    bad * 100.0
+                );
+                match slow {
+                    slow if slow <= 0.03 => self.bound(format!("pages at {slow} slow, {rpm} a minute"), pages, 0.5),
+                    _ if rpm >= 10.0 => self.bound(format!("pages at {slow} slow, {rpm} a minute"), pages, 1.0),
+                    _ => {}
+                }
+            }
+        }
+        text += "\n| requests a minute | fault | found | median, min | over again, min | a sample of 20: median |\n|---|---|---|---|---|---|\n";
+        for (rpm, slow, minutes, bounds) in [
+            (1.0, 0.2, 120, Some((80.0, 120.0))),
+            (1.0, 0.2, 60, None),
+            (1.0, 0.1, 120, None),
+            (1.0, 1.0, 60, None),
+            (5.0, 0.1, 60, None),
+            (5.0, 0.2, 120, None),
+            (5.0, 1.0, 30, Some((100.0, 10.0))),
+            (10.0, 0.1, 60, Some((95.0, 20.0))),
+            (10.0, 1.0, 30, Some((100.0, 10.0))),
+            (100.0, 0.1, 60, Some((95.0, 20.0))),
+            (100.0, 1.0, 30, Some((100.0, 10.0))),
+            (1000.0, 0.1, 60, Some((95.0, 20.0))),
+        ] {
+            let service = Service { rpm, objective: 99.0, background: 0.01, cluster: 1.0 };
+            let fault = Scenario { name: "slow", shape: Shape::Fault(slow, 2 * minutes) };
+            let truth: Truth = fault.truth(&service, DAY / 2, PROMISED / 5.0);
+            let (mut ours, mut before) = (Vec::new(), Vec::new());
+            for run in 0..self.runs * 2 {
+                let parts = [self.seed, run as u64, 56, rpm.to_bits(), slow.to_bits(), minutes as u64];
+                let slices = sample(&truth, &service, &mut Random::of(&parts));
+                let worthy = vec![false; slices.len()];
+                ours.push(outcome(&twin::judged(Judging::Evidence, &slices, &service).0.page, &truth, &worthy, 0));
+                before.push(outcome(&twin::judged(Judging::Share, &slices, &service).0.page, &truth, &worthy, 0));
+            }
+            let found = share(&ours, |outcome| outcome.delay_min.is_some());
+            let delay = |of: &[Outcome]| median(of.iter().filter_map(|outcome| outcome.delay_min));
+            let reset = median(ours.iter().filter_map(|outcome| outcome.reset_min));
+            let name = format!("{:.0} % slow for {minutes} min", slow * 100.0);
+            let _ = writeln!(
+                text,
+                "| {rpm} | {name} | {found:.0} % | {} | {} | {} |",
+                shown(delay(&ours)),
+                shown(reset),
+                shown(delay(&before))
+            );
+            if let Some((least, latest)) = bounds {
+                self.bound(format!("{name} at {rpm} a minute not found, %"), 100.0 - found, 100.0 - least);
+                self.bound(format!("{name} at {rpm} a minute, median min"), delay(&ours).unwrap_or(f64::MAX), latest);
+            }
+        }
+        self.sections.push(text);
+    }
+
+    fn headline(&mut self) {
+        let mut bounds = Vec::new();
+        for cell in self.cells.iter().filter(|cell| cell.service.objective == 99.9 && cell.service.rpm >= 10.0) {
+            let of = cell.of(Policy::Ours);
+            let rpm = cell.service.rpm;
+            let reset = || median(of.iter().filter_map(|outcome| outcome.reset_min)).unwrap_or(f64::MAX);
+            let name = |what: &str| format!("{}: {what}, at {rpm} a minute", cell.scenario.name);
+            match cell.scenario.name {
+                "total outage 30 min" => {
+                    bounds.push((name("reset, min"), reset(), if rpm >= 100.0 { 16.0 } else { 20.0 }))
+                }
+                "20x for 2 h" if rpm >= 100.0 => bounds.push((name("pages"), mean(of, |of| of.episodes), 1.05)),
+                "hourly blips 20 % for 2 min, 24 h" => {
+                    bounds.push((name("pages"), mean(of, |of| of.episodes), 2.0));
+                    if rpm >= 100.0 {
+                        bounds.push((name("wrongly safe, min"), mean(of, |of| of.wrongly_safe_min), 30.0));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let worse = self.cells.iter().filter(|cell| cell.service.rpm >= 10.0 && cell.verdict().0 < 0).count();
+        bounds.push(("cells from 10 a minute worse than the Workbook".into(), worse as f64, 0.0));
+        self.bounds.extend(bounds);
+    }
+
+    pub fn missed_bounds(&self) -> Vec<String> {
+        let missed = self.bounds.iter().filter(|(_, value, most)| value > most);
+        missed.map(|(name, value, most)| format!("{name}: {value:.2}, wanted at most {most}")).collect()
+    }
+
+    pub fn text(&self) -> String {
+        let count = |is: &dyn Fn(i32) -> bool| self.cells.iter().filter(|cell| is(cell.verdict().0)).count();
+        let mut text = format!(
+            "Made by `cargo bench --bench alert_quality -- --write`, seed {}: {} paired runs a cell, {} months a calm row.\n\n",
+            self.seed, self.runs, self.months
+        );
+        let _ = writeln!(
+            text,
+            "Against the SRE Workbook: better in {} of {} cells, tied in {}, worse in {}.\n",
+            count(&|v| v > 0),
+            self.cells.len(),
+            count(&|v| v == 0),
+            count(&|v| v < 0)
+        );
+        text += "## What was wanted\n\n| what | reached | at most | |\n|---|---|---|---|\n";
+        for (name, value, most) in &self.bounds {
+            let _ = writeln!(
+                text,
+                "| {name} | {value:.2} | {most} | {} |",
+                if value > most { "**missed**" } else { "met" }
+            );
+        }
+        text += "\n";
+        for section in &self.sections {
+            text += section;
+            text += "\n";
+        }
+        text += "## Faults, worst cells first\n\nFound, median delay (min), pages an incident, median reset (min), minutes worth a page in which none fired.\n\n| fault | requests a minute | objective | Slowburn: found | delay | pages | reset | safe | Workbook: found | delay | pages | reset | safe | |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+        for cell in &self.cells {
+            text += &cell.row();
+            text += "\n";
+        }
+        text += "\n## The others, all faults from 10 requests a minute on\n\n| policy | found | pages an incident | median reset, min | false pages a fault |\n|---|---|---|---|---|\n";
+        for policy in Policy::ALL {
+            let of: Vec<Outcome> = self
+                .cells
+                .iter()
+                .filter(|cell| cell.service.rpm >= 10.0)
+                .flat_map(|cell| cell.of(policy).to_vec())
+                .collect();
+            let reset = shown(median(of.iter().filter_map(|outcome| outcome.reset_min)));
+            let found = share(&of, |outcome| outcome.delay_min.is_some());
+            let _ = writeln!(
+                text,
+                "| {} | {found:.1} % | {:.2} | {reset} | {:.2} |",
+                policy.name(),
+                mean(&of, |of| of.episodes),
+                mean(&of, |of| of.false_pages)
+            );
+        }
+        text
+    }
+
+    /// Puts the tables between the marks of a document.
+    pub fn write(&self, path: &str) -> std::io::Result<()> {
+        const MARKS: [&str; 2] = ["<!-- tables -->\n", "<!-- end of tables -->"];
+        let old = std::fs::read_to_string(path)?;
+        let parts = old.split_once(MARKS[0]).and_then(|(head, rest)| Some((head, rest.split_once(MARKS[1])?.1)));
+        let Some((head, tail)) = parts else { return Err(std::io::Error::other("it has no marks for the tables")) };
+        std::fs::write(path, format!("{head}{}\n{}\n{}{tail}", MARKS[0], self.text(), MARKS[1]))
+    }
+}
