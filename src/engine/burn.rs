@@ -82,7 +82,7 @@ pub fn evaluate(
         state,
         since: match page.filter(|page| page.fires() && state == SloState::FastBurn) {
             Some(page) => Some(page.since).filter(|since| *since > at - SINCE_REACH_S),
-            None => since(&reading, at, state, blind, previous),
+            None => since(&reading, at, state, blind, previous, page.and_then(|page| page.ended_at)),
         },
         data,
         budget_remaining: budgets.main.remaining,
@@ -244,7 +244,7 @@ fn page_of(
     }
     let slice_s = reading.series.slice_s();
     let fast = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Fast);
-    let Some(factor) = fast().map(|clause| clause.factor).reduce(f64::min) else { return None };
+    let factor = fast().map(|clause| clause.factor).reduce(f64::min)?;
     let fires_now = clauses.iter().any(|clause| clause.speed == Speed::Fast && clause.firing);
     let from = before.map_or(at - MEMORY_S, seen_until);
     if page.is_none() && !fires_now && (from >= at - slice_s || !may_have_fired(reading, at, from)) {
@@ -337,6 +337,7 @@ fn since(
     state: SloState,
     blind: bool,
     previous: Option<&SeriesStatus>,
+    page_ended: Option<Seconds>,
 ) -> Option<Seconds> {
     if state == SloState::Unknown {
         return None;
@@ -368,7 +369,9 @@ fn since(
         if before < oldest.max(known_from) {
             return (onset > oldest && burns(state)).then_some(onset);
         }
-        if state_at(reading, before) != state {
+        // Up to its end there was the page; after it a clause that still holds the incident does not page.
+        let ended = page_ended.is_some_and(|end| before < end);
+        if ended || state_at(reading, before, page_ended.is_none()) != state {
             return Some(onset);
         }
         onset = before;
@@ -380,8 +383,8 @@ fn burns(state: SloState) -> bool {
 }
 
 /// The state the counts alone gave at `at`.
-fn state_at(reading: &Reading<'_>, at: Seconds) -> SloState {
+fn state_at(reading: &Reading<'_>, at: Seconds, may_page: bool) -> SloState {
     let fires =
         |speed| reading.slo.burn.iter().any(|clause| clause.speed == speed && fires_at(reading, clause, at, None));
-    state_of(fires(Speed::Fast), fires(Speed::Slow), Budgets::read(reading, at).least())
+    state_of(may_page && fires(Speed::Fast), fires(Speed::Slow), Budgets::read(reading, at).least())
 }

@@ -19,6 +19,8 @@ use super::chance;
 const INDEPENDENT: f64 = 1.5;
 /// The largest cluster that is usual, in dispersions: of clusters of geometric size one in a hundred is larger.
 const LARGEST: f64 = 2.5;
+/// Bad events that the budget allows a window, from which clusters even out; and a long incident is not taken for one.
+const MANY: f64 = 30.0;
 /// Bad slots of five minutes from which the last three days say enough; with fewer the hours of a month are asked.
 const ENOUGH: usize = 8;
 /// Bad slots below which nothing is known.
@@ -50,7 +52,7 @@ pub fn chance(
     confidence: f64,
 ) -> f64 {
     let plain = chance::tail(bad, total, budget);
-    if plain > confidence {
+    if plain > confidence || budget * total as f64 >= MANY {
         return plain;
     }
     let dispersion = slots.dispersion_before(at - JUDGED_S);
@@ -138,7 +140,7 @@ mod tests {
         let asked = |usual: u64, bad: &dyn Fn(i64) -> u64| {
             // Ten requests a minute; every hundredth 5 minutes of the past had `usual` bad ones.
             let slice = |at: i64| match at {
-                at if at < 100 * hour => (5, if at % 30_000 == 0 { usual } else { 0 }),
+                at if at < 100 * hour => (5, if at.rem_euclid(30_000) == 0 { usual } else { 0 }),
                 at => (5, bad(at / 30)),
             };
             let steps = |from: i64, to: i64, step_s: i64| {

@@ -266,7 +266,8 @@ fn the_table_of_the_default_clauses_holds() {
 fn the_guard_delays_the_slowest_clause_by_three_deviations() {
     // At a factor of 1 the clause and the null of the guard are the same ratio: a burn also has to stand out of the noise
     // of its long window, 3.1 standard deviations for a confidence of 0.001.
-    let slo = slo(99.9);
+    let level = crate::engine::Confidence { page: 1e-3, ticket: 1e-3 };
+    let slo = Slo { confidence: Some(level), ..slo(99.9) };
     let mut ledger = background(&slo, 3 * DAY + 600, 0);
     let (e, windows_events) = (2_000_u64, 8640.0 * 1e6);
     let extra = 3.09 * f64::sqrt(windows_events * 0.001) / e as f64;

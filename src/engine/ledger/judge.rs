@@ -31,6 +31,7 @@ use crate::engine::Unit;
 const LOOK_BACK_S: i64 = 3600;
 
 /// How slices are judged.
+#[expect(clippy::large_enum_variant, reason = "one lives on the stack while a read is applied")]
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     /// Not at all.
