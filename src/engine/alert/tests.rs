@@ -507,6 +507,36 @@ fn labels_of_the_slo_are_on_every_alert_and_replace_none_of_its_own() {
     assert_eq!((alert.get("routing_key"), alert.get("severity")), (Some("pay"), Some("critical")));
 }
 
+#[test]
+fn what_one_kind_of_alert_carries_is_on_that_kind_alone() {
+    let pairs = |all: &[(&str, &str)]| all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let extras = crate::engine::AlertExtras {
+        name: Some("CheckoutDown".into()),
+        labels: pairs(&[("severity", "pageteam"), ("routing_key", "pay"), ("tier", "own"), ("slo", "never")]),
+        annotations: pairs(&[("runbook", "https://page.example")]),
+    };
+    let slo = Slo {
+        labels: pairs(&[("tier", "all")]),
+        annotations: pairs(&[("runbook", "https://all.example")]),
+        alerts: [(AlertKind::FastBurn, extras)].into(),
+        ..slo()
+    };
+    let of = |says, expected| {
+        let (book, _) = check(&slo, &[(0, says, expected)]);
+        let alert = book.active()[0].clone();
+        let label = |name: &str| alert.labels.get(name).unwrap_or_default().to_owned();
+        let labels = ["alertname", "severity", "sev", "routing_key", "tier", "slo"].map(label).join(" ");
+        (labels, alert.annotations["runbook"].clone())
+    };
+    let name = slo.name.clone();
+    let (labels, runbook) = of(FAST, "fast_burn SEV-2 +0");
+    assert_eq!(labels, format!("CheckoutDown pageteam SEV-2 pay own {name}"));
+    assert_eq!(runbook, "https://page.example");
+    let (labels, runbook) = of(SLOW, "slow_burn SEV-3 +0");
+    assert_eq!(labels, format!("SLOSlowBurn warning SEV-3  all {name}"));
+    assert_eq!(runbook, "https://all.example");
+}
+
 mod fanned_out {
     use super::*;
 
