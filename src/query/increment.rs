@@ -27,21 +27,21 @@ use crate::engine::{Labels, SliceDelta};
 use super::fanout::Fanout;
 use super::fetch::{Plan, Role, Sli};
 use super::samples::{RawSeries, key_of};
-use accrual::Accrual;
+use accumulator::Accumulator;
 use cursors::{Feed, Kind, Raw};
-use place::{Place, Tracks};
+use delta::{Walk, fell_far};
+use pair::CounterPair;
+use series_match::{Matched, SeriesMatch};
 use target::Target;
-use track::Track;
-use walk::{Walk, fell_far};
 
 pub use cursors::{Cursors, Starts};
 
-mod accrual;
+mod accumulator;
 mod cursors;
-mod place;
+mod delta;
+mod pair;
+mod series_match;
 mod target;
-mod track;
-mod walk;
 
 /// Without a known scrape interval a raw series is live this long after a sample, milliseconds.
 const LIVE_MS: i64 = 60_000;
@@ -107,7 +107,7 @@ pub struct Tracker {
     raws: Vec<Raw>,
     raw_ids: HashMap<u128, u32>,
     /// What each label set is, found once: filled as series are seen, emptied when ids move.
-    places: HashMap<u128, Place>,
+    matches: HashMap<u128, SeriesMatch>,
     targets: Vec<Target>,
     target_ids: HashMap<u128, u32>,
     series: Vec<Series>,
@@ -162,12 +162,12 @@ impl Tracker {
         counters: impl IntoIterator<Item = &'a RawSeries>,
     ) -> BTreeMap<u128, Labels> {
         let mut new = BTreeMap::new();
-        for track in self.tracks(plan, counters).tracks {
-            let raw = &self.raws[track.id as usize];
+        for pair in self.pairs(plan, counters).pairs {
+            let raw = &self.raws[pair.id as usize];
             if self.targets[raw.target as usize].first_ms.is_none()
                 && let Some(series) = raw.series().next()
             {
-                let (key, labels) = place::target_of(plan, self.series[series as usize].sli, track.whole);
+                let (key, labels) = series_match::target_of(plan, self.series[series as usize].sli, pair.whole);
                 new.insert(key, labels);
             }
         }
@@ -184,15 +184,15 @@ impl Tracker {
         oldest_ms: i64,
         asked_ms: i64,
     ) -> Option<i64> {
-        let tracks = self.tracks(plan, counters).tracks;
-        let gap = |track: Track<'_>| {
-            let raw = &self.raws[track.id as usize];
+        let pairs = self.pairs(plan, counters).pairs;
+        let gap = |pair: CounterPair<'_>| {
+            let raw = &self.raws[pair.id as usize];
             let last_ms = raw.last.map(|last| last.at_ms).filter(|&at| at > oldest_ms && at < asked_ms)?;
             let every_ms = self.targets[raw.target as usize].interval_ms()?;
-            let next = track.points(i64::MAX).find(|point| point.at_ms > last_ms && point.count.is_some())?;
+            let next = pair.points(i64::MAX).find(|point| point.at_ms > last_ms && point.count.is_some())?;
             (2 * (next.at_ms - last_ms) > 3 * every_ms).then_some(last_ms)
         };
-        tracks.into_iter().filter_map(gap).min()
+        pairs.into_iter().filter_map(gap).min()
     }
 
     /// Whether older history will be joined on. Where it will not, starts are not remembered: pods that come and go would
@@ -206,15 +206,15 @@ impl Tracker {
 
     /// Takes one read of counters.
     pub fn read(&mut self, plan: &Plan, read: &Read<'_>) -> Harvest {
-        let Tracks { tracks, without_bucket } = self.tracks(plan, read.counters);
-        let scrapes = self.scrape_times(&tracks, read.until_ms);
-        let restarts = self.restart_times(&tracks, read.until_ms);
-        let pairs = self.pair_limits(plan, &tracks, read.until_ms);
+        let Matched { pairs, without_bucket } = self.pairs(plan, read.counters);
+        let scrapes = self.scrape_times(&pairs, read.until_ms);
+        let restarts = self.restart_times(&pairs, read.until_ms);
+        let waits = self.pair_limits(plan, &pairs, read.until_ms);
         let mut harvest = Harvest::default();
-        let mut accruals: BTreeMap<u32, Accrual> = BTreeMap::new();
+        let mut accumulators: BTreeMap<u32, Accumulator> = BTreeMap::new();
         let resolution_ms = self.resolution_ms;
-        for track in &tracks {
-            let raw = &self.raws[track.id as usize];
+        for pair in &pairs {
+            let raw = &self.raws[pair.id as usize];
             let feeds = raw.feeds.as_deref().unwrap_or(&[]);
             let target = raw.target;
             let since = |feed: &Feed| self.since_ms.get(&self.series[feed.series as usize].sli).copied();
@@ -228,21 +228,22 @@ impl Tracker {
                 harvest: &mut harvest,
                 start_ms: None,
             };
-            let pair_of = |feed: &Feed| pairs.get(&(feed.series, target));
-            let limits = feeds.iter().filter_map(pair_of);
-            let until_ms = limits.map(|pair| pair.limit_ms).min().map_or(read.until_ms, |at| at.min(read.until_ms));
+            let wait_of = |feed: &Feed| waits.get(&(feed.series, target));
+            let limits = feeds.iter().filter_map(wait_of);
+            let until_ms = limits.map(|wait| wait.limit_ms).min().map_or(read.until_ms, |at| at.min(read.until_ms));
             let sli_of = |feed: &Feed| self.series[feed.series as usize].sli;
             // What a child cannot say of its events its whole cannot say either.
             let widowed: Vec<usize> =
-                feeds.iter().filter(|feed| pair_of(feed).is_some_and(|pair| pair.widowed)).map(sli_of).collect();
+                feeds.iter().filter(|feed| wait_of(feed).is_some_and(|wait| wait.widowed)).map(sli_of).collect();
             let mut last = raw.last;
-            walk.walk(track, until_ms, &mut last, |gain| {
+            walk.walk(pair, until_ms, &mut last, |gain| {
                 for feed in feeds {
-                    let accrual = accruals.entry(feed.series).or_insert_with(|| Accrual::new(resolution_ms));
+                    let accumulator =
+                        accumulators.entry(feed.series).or_insert_with(|| Accumulator::new(resolution_ms));
                     match () {
-                        () if widowed.contains(&sli_of(feed)) => accrual.fault(DataReason::NoBucket),
-                        () if raw.kind == Kind::Own => accrual.book(feed.role, &gain),
-                        () => accrual.book_of(&gain, good(feed.role, gain.events)),
+                        () if widowed.contains(&sli_of(feed)) => accumulator.fault(DataReason::NoBucket),
+                        () if raw.kind == Kind::Own => accumulator.book(feed.role, &gain),
+                        () => accumulator.book_of(&gain, good(feed.role, gain.events)),
                     }
                     if let Some(child) = feed.child.filter(|_| raw.kind != Kind::Own || feed.role == Role::Total) {
                         self.fanout.note(sli_of(feed), child, gain.events.whole, gain.at_ms);
@@ -251,29 +252,29 @@ impl Tracker {
             });
             if let Some(start_ms) = walk.start_ms.filter(|_| !self.forgets_starts) {
                 let keys =
-                    [Some(track.whole), track.part, track.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
+                    [Some(pair.whole), pair.part, pair.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
                 self.starts.extend(keys.map(|key| (key, start_ms)));
             }
-            let seen_ms = track.points(read.until_ms).last().map(|point| point.at_ms);
-            let raw = &mut self.raws[track.id as usize];
+            let seen_ms = pair.points(read.until_ms).last().map(|point| point.at_ms);
+            let raw = &mut self.raws[pair.id as usize];
             raw.last = last;
             raw.seen_ms = raw.seen_ms.max(seen_ms);
         }
         for series in without_bucket {
-            accruals.entry(series).or_insert_with(|| Accrual::new(resolution_ms)).fault(DataReason::NoBucket);
+            accumulators.entry(series).or_insert_with(|| Accumulator::new(resolution_ms)).fault(DataReason::NoBucket);
         }
-        self.note_targets(&tracks, &scrapes, &restarts);
-        self.settle(plan, accruals, &mut harvest);
+        self.note_targets(&pairs, &scrapes, &restarts);
+        self.settle(plan, accumulators, &mut harvest);
         harvest
     }
 
-    fn settle(&mut self, plan: &Plan, accruals: BTreeMap<u32, Accrual>, harvest: &mut Harvest) {
-        for (id, accrual) in accruals {
+    fn settle(&mut self, plan: &Plan, accumulators: BTreeMap<u32, Accumulator>, harvest: &mut Harvest) {
+        for (id, accumulator) in accumulators {
             let series = &mut self.series[id as usize];
-            series.newest_ms = series.newest_ms.max(accrual.newest_ms());
+            series.newest_ms = series.newest_ms.max(accumulator.newest_ms());
             let Sli { good_part, queue, .. } = plan.slis[series.sli];
-            let marks = if queue.is_some() { accrual.marks() } else { Vec::new() };
-            let (deltas, fault) = accrual.settle(good_part, &mut series.residual);
+            let marks = if queue.is_some() { accumulator.marks() } else { Vec::new() };
+            let (deltas, fault) = accumulator.settle(good_part, &mut series.residual);
             let (sli, labels) = (series.sli, series.labels.clone());
             harvest.series.push(SeriesHarvest { sli, labels, deltas, fault, marks });
         }
@@ -304,7 +305,7 @@ impl Tracker {
         let mut flags = keep.iter();
         self.raws.retain(|_| *flags.next().expect("one flag per raw series"));
         self.raw_ids = self.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
-        self.places.clear();
+        self.matches.clear();
 
         let used: BTreeSet<u32> = self.raws.iter().map(|raw| raw.target).collect();
         let moved: HashMap<u32, u32> = used.iter().copied().zip(0..).collect();
@@ -346,7 +347,7 @@ impl Tracker {
             }
         }
         // Found again, with their new rows, when they are seen next.
-        self.places.clear();
+        self.matches.clear();
     }
 
     /// Whether a series is followed.
@@ -423,13 +424,13 @@ impl Tracker {
     }
 
     /// Every moment a target was scraped at in this read, by target.
-    fn scrape_times(&self, tracks: &[Track<'_>], until_ms: i64) -> HashMap<u32, Vec<i64>> {
+    fn scrape_times(&self, pairs: &[CounterPair<'_>], until_ms: i64) -> HashMap<u32, Vec<i64>> {
         let mut times: HashMap<u32, Vec<i64>> = HashMap::new();
-        for track in tracks {
-            let of = times.entry(self.raws[track.id as usize].target).or_default();
+        for pair in pairs {
+            let of = times.entry(self.raws[pair.id as usize].target).or_default();
             // Siblings share their scrapes: most series add nothing new.
             let (mut known, before) = (0, of.len());
-            for (at, _) in track.whole.samples.iter().take_while(|&(at, _)| at <= until_ms) {
+            for (at, _) in pair.whole.samples.iter().take_while(|&(at, _)| at <= until_ms) {
                 while known < before && of[known] < at {
                     known += 1;
                 }
@@ -446,12 +447,12 @@ impl Tracker {
     }
 
     /// Moments at which some series of a target fell so far that its process must have restarted.
-    fn restart_times(&self, tracks: &[Track<'_>], until_ms: i64) -> BTreeSet<(u32, i64)> {
+    fn restart_times(&self, pairs: &[CounterPair<'_>], until_ms: i64) -> BTreeSet<(u32, i64)> {
         let mut restarts = BTreeSet::new();
-        for track in tracks {
-            let raw = &self.raws[track.id as usize];
+        for pair in pairs {
+            let raw = &self.raws[pair.id as usize];
             let mut last = raw.last.map(|last| (last.at_ms, last.count));
-            for point in track.points(until_ms) {
+            for point in pair.points(until_ms) {
                 let Some(count) = point.count else { continue };
                 match last {
                     Some((was, _)) if point.at_ms <= was => continue,
@@ -468,17 +469,17 @@ impl Tracker {
 
     /// Where total and part are different metrics: how far they may be walked, to the newest moment of a target that
     /// both have been seen at.
-    fn pair_limits(&self, plan: &Plan, tracks: &[Track<'_>], until_ms: i64) -> HashMap<(u32, u32), Pair> {
+    fn pair_limits(&self, plan: &Plan, pairs: &[CounterPair<'_>], until_ms: i64) -> HashMap<(u32, u32), PairLimit> {
         let mut newest: HashMap<(u32, u32), (Option<i64>, Option<i64>)> = HashMap::new();
         let mut newest_part: HashMap<u32, i64> = HashMap::new();
-        for track in tracks {
-            let raw = &self.raws[track.id as usize];
+        for pair in pairs {
+            let raw = &self.raws[pair.id as usize];
             for &Feed { series, role, .. } in raw.feeds.as_deref().unwrap_or(&[]) {
                 let sli = &plan.slis[self.series[series as usize].sli];
                 if sli.histogram || !sli.paired {
                     continue;
                 }
-                let Some(last) = track.points(until_ms).last().map(|point| point.at_ms) else { continue };
+                let Some(last) = pair.points(until_ms).last().map(|point| point.at_ms) else { continue };
                 let entry = newest.entry((series, raw.target)).or_default();
                 let side = if role == Role::Total { &mut entry.0 } else { &mut entry.1 };
                 *side = Some(side.map_or(last, |at| at.max(last)));
@@ -495,14 +496,14 @@ impl Tracker {
                 _ => i64::MAX,
             };
             let alone = |total| newest_part.get(&series).is_none_or(|&part| total - part > PAIR_WAIT_MS);
-            ((series, target), Pair { limit_ms, widowed: sli.good_part && total.is_some_and(alone) })
+            ((series, target), PairLimit { limit_ms, widowed: sli.good_part && total.is_some_and(alone) })
         };
         newest.iter().map(limit_of).collect()
     }
 
     fn note_targets(
         &mut self,
-        tracks: &[Track<'_>],
+        pairs: &[CounterPair<'_>],
         scrapes: &HashMap<u32, Vec<i64>>,
         restarts: &BTreeSet<(u32, i64)>,
     ) {
@@ -513,8 +514,8 @@ impl Tracker {
             let target = &mut self.targets[id as usize];
             target.restarted_ms = target.restarted_ms.max(Some(at));
         }
-        for track in tracks {
-            let raw = &self.raws[track.id as usize];
+        for pair in pairs {
+            let raw = &self.raws[pair.id as usize];
             let interval = self.targets[raw.target as usize].interval_ms();
             for series in raw.series() {
                 self.series[series as usize].interval_ms = interval;
@@ -524,7 +525,7 @@ impl Tracker {
 }
 
 /// How many of these events of a histogram are good to the series that plays `role`.
-fn good(role: Role, events: track::Count) -> f64 {
+fn good(role: Role, events: pair::Count) -> f64 {
     match role {
         Role::Upper => events.good,
         Role::Lower => events.lower,
@@ -534,7 +535,7 @@ fn good(role: Role, events: track::Count) -> f64 {
 
 /// Whether the moments of a total and its part can be matched.
 #[derive(Debug, Clone, Copy)]
-struct Pair {
+struct PairLimit {
     limit_ms: i64,
     /// There is a total but no good part: nothing may be said (it would read as "all bad").
     widowed: bool,

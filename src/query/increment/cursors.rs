@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tracker;
+use super::pair::Count;
 use super::target::Target;
-use super::track::Count;
 use crate::engine::Labels;
 use crate::query::fanout::{Fanout, SavedFanout};
 use crate::query::fetch::{Plan, Role};
 use crate::query::samples::{RawSeries, Samples, key_of};
 
-/// Where one track was read to.
+/// Where one pair was read to.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
     pub key: u128,

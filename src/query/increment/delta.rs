@@ -1,20 +1,20 @@
-//! One track walked from where its cursor stands: each count against the one before it.
+//! One pair walked from where its cursor stands: each count against the one before it.
 
 use std::collections::BTreeSet;
 
 use super::Harvest;
 use super::cursors::Last;
+use super::pair::{Count, CounterPair};
 use super::target::Target;
-use super::track::{Count, Track};
 
 /// A gap this many scrape intervals long is a hole, not a late scrape.
 const HOLE_INTERVALS: f64 = 2.5;
 /// A series silent this long while its target was scraped was gone (Prometheus' own staleness), milliseconds.
 const GONE_MS: i64 = 300_000;
 
-/// What a track gained between two samples.
+/// What a pair gained between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Gain {
+pub(super) struct CounterDelta {
     /// Time of the older sample; `None` when the series counts from nothing.
     pub from_ms: Option<i64>,
     /// Time of the newer sample, where the gain is booked.
@@ -53,36 +53,43 @@ enum Change {
 }
 
 impl Walk<'_> {
-    pub fn walk(&mut self, track: &Track<'_>, until_ms: i64, last: &mut Option<Last>, mut book: impl FnMut(Gain)) {
+    pub fn walk(
+        &mut self,
+        pair: &CounterPair<'_>,
+        until_ms: i64,
+        last: &mut Option<Last>,
+        mut book: impl FnMut(CounterDelta),
+    ) {
         let interval = self.target.interval_with(self.scrapes);
-        for point in track.points(until_ms) {
+        for point in pair.points(until_ms) {
             let at_ms = point.at_ms;
             // What an SLI did before it was read this way is not counted this way.
             if last.map_or(at_ms < self.since_ms, |last| at_ms <= last.at_ms) {
                 continue;
             }
             self.harvest.samples += 1;
-            let none = Gain { from_ms: None, at_ms, events: Count::default(), hole: false, not_a_number: false };
+            let none =
+                CounterDelta { from_ms: None, at_ms, events: Count::default(), hole: false, not_a_number: false };
             let Some(count) = point.count else {
-                book(Gain { not_a_number: true, ..none });
+                book(CounterDelta { not_a_number: true, ..none });
                 continue;
             };
             let Some(before) = *last else {
                 let born = self.started || self.scraped_before(at_ms);
                 self.start_ms = (!born).then_some(at_ms);
-                book(Gain { events: if born { count } else { Count::default() }, ..none });
+                book(CounterDelta { events: if born { count } else { Count::default() }, ..none });
                 *last = Some(Last { at_ms, count });
                 continue;
             };
             if self.is_new_process(before.at_ms, at_ms) {
-                book(Gain { events: count, ..none });
+                book(CounterDelta { events: count, ..none });
                 *last = Some(Last { at_ms, count });
                 continue;
             }
             let apart = at_ms - before.at_ms;
             let hole = interval.is_some_and(|every| apart as f64 > HOLE_INTERVALS * every as f64);
             let (events, stands) = self.gained(at_ms, before.count, count);
-            book(Gain { from_ms: Some(before.at_ms), events, hole, ..none });
+            book(CounterDelta { from_ms: Some(before.at_ms), events, hole, ..none });
             *last = Some(Last { at_ms, count: stands });
         }
     }

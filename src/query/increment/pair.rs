@@ -28,7 +28,7 @@ pub(super) struct Count {
     pub good: f64,
 }
 
-/// One moment of a track.
+/// One moment of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
     pub at_ms: i64,
@@ -38,7 +38,7 @@ pub(super) struct Point {
 
 /// Samples to walk with one cursor.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Track<'a> {
+pub(super) struct CounterPair<'a> {
     /// Index of its cursor.
     pub id: u32,
     pub whole: &'a RawSeries,
@@ -54,7 +54,7 @@ fn value_at(samples: &mut Peekable<Iter<'_, (i64, f64)>>, at_ms: i64) -> Option<
     samples.next_if(|&&(at, _)| at == at_ms).map(|&(_, value)| value)
 }
 
-impl<'a> Track<'a> {
+impl<'a> CounterPair<'a> {
     /// Its moments up to `until_ms`, in time order.
     pub fn points(&self, until_ms: i64) -> impl Iterator<Item = Point> + use<'a> {
         let [mut parts, mut lowers] =

@@ -4,8 +4,8 @@ use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
 use super::Mark;
-use super::track::Count;
-use super::walk::Gain;
+use super::delta::CounterDelta;
+use super::pair::Count;
 use crate::query::fetch::Role;
 
 /// Slices that one read may span: a day of 10-second slices, three and a half of 30-second ones. Of a longer hole only
@@ -32,7 +32,7 @@ struct Cell {
 }
 
 #[derive(Debug)]
-pub(super) struct Accrual {
+pub(super) struct Accumulator {
     resolution_ms: i64,
     base: i64,
     cells: std::collections::VecDeque<Cell>,
@@ -41,9 +41,9 @@ pub(super) struct Accrual {
     fault: Option<DataReason>,
 }
 
-impl Accrual {
+impl Accumulator {
     pub fn new(resolution_ms: i64) -> Self {
-        Accrual {
+        Accumulator {
             resolution_ms,
             base: 0,
             cells: std::collections::VecDeque::new(),
@@ -64,7 +64,7 @@ impl Accrual {
     }
 
     /// Books one gain of a series by itself.
-    pub fn book(&mut self, role: Role, gain: &Gain) {
+    pub fn book(&mut self, role: Role, gain: &CounterDelta) {
         match role {
             Role::Total => self.book_total(gain),
             _ => self.book_part(role, gain),
@@ -72,12 +72,12 @@ impl Accrual {
     }
 
     /// Books one gain of the count of a histogram, `good` events of which are good.
-    pub fn book_of(&mut self, gain: &Gain, good: f64) {
+    pub fn book_of(&mut self, gain: &CounterDelta, good: f64) {
         self.book_total(gain);
-        self.book_part(Role::Good, &Gain { events: Count { whole: good, ..Count::default() }, ..*gain });
+        self.book_part(Role::Good, &CounterDelta { events: Count { whole: good, ..Count::default() }, ..*gain });
     }
 
-    fn book_total(&mut self, gain: &Gain) {
+    fn book_total(&mut self, gain: &CounterDelta) {
         if gain.not_a_number {
             return self.fault(DataReason::NotANumber);
         }
@@ -92,7 +92,7 @@ impl Accrual {
         self.cover(at, gain);
     }
 
-    fn book_part(&mut self, role: Role, gain: &Gain) {
+    fn book_part(&mut self, role: Role, gain: &CounterDelta) {
         if gain.not_a_number {
             return self.fault(DataReason::NotANumber);
         }
@@ -100,7 +100,7 @@ impl Accrual {
         self.cell(gain.at_ms.div_euclid(self.resolution_ms)).part += gain.events.whole;
     }
 
-    fn cover(&mut self, at: i64, gain: &Gain) {
+    fn cover(&mut self, at: i64, gain: &CounterDelta) {
         let Some(from_ms) = gain.from_ms else { return };
         let from = from_ms.div_euclid(self.resolution_ms).max(at - SPAN_MAX);
         for slice in from..=at {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::cursors::{Feed, Kind, Raw};
+use super::pair::CounterPair;
 use super::target::Target;
-use super::track::Track;
 use super::{Series, Tracker};
 use crate::engine::Labels;
 use crate::engine::ledger::End;
@@ -14,11 +14,11 @@ use crate::query::fetch::{BetweenKey, Plan, Role};
 use crate::query::samples::{RawSeries, key_of, key_of_pairs};
 
 /// Label sets remembered beyond four for each cursor.
-const PLACES_SPARE: usize = 10_000;
+const MATCHES_SPARE: usize = 10_000;
 
 /// Found once per label set, then remembered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
+pub(super) struct SeriesMatch {
     /// The cursor of the series by itself.
     own: Option<u32>,
     /// The histogram whose count or bucket it is.
@@ -33,45 +33,45 @@ pub(super) struct Place {
     below: Box<[BetweenKey]>,
 }
 
-/// An answer sorted into tracks.
-pub(super) struct Tracks<'a> {
-    pub tracks: Vec<Track<'a>>,
+/// An answer sorted into pairs.
+pub(super) struct Matched<'a> {
+    pub pairs: Vec<CounterPair<'a>>,
     /// Series of histograms whose count came without the bucket at their threshold.
     pub without_bucket: BTreeSet<u32>,
 }
 
 impl Tracker {
-    pub(super) fn tracks<'a>(&mut self, plan: &Plan, counters: impl IntoIterator<Item = &'a RawSeries>) -> Tracks<'a> {
+    pub(super) fn pairs<'a>(&mut self, plan: &Plan, counters: impl IntoIterator<Item = &'a RawSeries>) -> Matched<'a> {
         // Label sets that nothing counts have no cursor to forget them by.
-        if self.places.len() > 4 * self.raws.len() + PLACES_SPARE {
-            self.places.clear();
+        if self.matches.len() > 4 * self.raws.len() + MATCHES_SPARE {
+            self.matches.clear();
         }
         let counters: Vec<&RawSeries> = counters.into_iter().collect();
         self.meet(plan, &counters);
-        let mut tracks = Vec::new();
+        let mut pairs = Vec::new();
         let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();
         let (mut buckets, mut above) = (Vec::new(), Vec::new());
         let mut below: HashMap<(u128, BetweenKey), &RawSeries> = HashMap::new();
         for raw in counters {
             let key = key_of(&raw.labels);
-            if !self.places.contains_key(&key) {
-                let place = self.find_place(plan, raw, key);
-                self.places.insert(key, place);
+            if !self.matches.contains_key(&key) {
+                let found = self.find_match(plan, raw, key);
+                self.matches.insert(key, found);
             }
-            let place = &self.places[&key];
-            tracks.extend(place.own.map(|id| Track { id, whole: raw, part: None, lower: None, share: None }));
-            let Some(histogram) = place.histogram else { continue };
-            buckets.extend(place.bucket.map(|id| (histogram, id, raw)));
-            above.extend(place.above.iter().map(|&(id, between)| (histogram, id, between, raw)));
-            below.extend(place.below.iter().map(|&between| ((histogram, between), raw)));
-            if place.bucket.is_none() && place.above.is_empty() && place.below.is_empty() {
+            let found = &self.matches[&key];
+            pairs.extend(found.own.map(|id| CounterPair { id, whole: raw, part: None, lower: None, share: None }));
+            let Some(histogram) = found.histogram else { continue };
+            buckets.extend(found.bucket.map(|id| (histogram, id, raw)));
+            above.extend(found.above.iter().map(|&(id, between)| (histogram, id, between, raw)));
+            below.extend(found.below.iter().map(|&between| ((histogram, between), raw)));
+            if found.bucket.is_none() && found.above.is_empty() && found.below.is_empty() {
                 counts.insert(histogram, (key, raw));
             }
         }
         let mut with_bucket: BTreeSet<u32> = BTreeSet::new();
         for (histogram, id, bucket) in buckets {
             if let Some(&(_, count)) = counts.get(&histogram) {
-                tracks.push(Track { id, whole: count, part: Some(bucket), lower: None, share: None });
+                pairs.push(CounterPair { id, whole: count, part: Some(bucket), lower: None, share: None });
                 with_bucket.extend(self.raws[id as usize].series());
             }
         }
@@ -80,12 +80,12 @@ impl Tracker {
             let smallest = f64::from_bits(between[0]) == f64::NEG_INFINITY;
             if let Some(&(_, count)) = counts.get(&histogram).filter(|_| smallest || lower.is_some()) {
                 let share = Some(f64::from_bits(between[2]));
-                tracks.push(Track { id, whole: count, part: Some(upper), lower, share });
+                pairs.push(CounterPair { id, whole: count, part: Some(upper), lower, share });
                 with_bucket.extend(self.raws[id as usize].series());
             }
         }
         let mut without_bucket: BTreeSet<u32> =
-            counts.values().flat_map(|(key, _)| self.places[key].count_of.iter().copied()).collect();
+            counts.values().flat_map(|(key, _)| self.matches[key].count_of.iter().copied()).collect();
         without_bucket.retain(|series| !with_bucket.contains(series));
         // What a child lacks its whole lacks, too.
         let whole = |&series: &u32| {
@@ -94,22 +94,22 @@ impl Tracker {
         };
         let wholes: Vec<u32> = without_bucket.iter().filter_map(whole).collect();
         without_bucket.extend(wholes);
-        Tracks { tracks, without_bucket }
+        Matched { pairs, without_bucket }
     }
 
-    fn find_place(&mut self, plan: &Plan, raw: &RawSeries, key: u128) -> Place {
+    fn find_match(&mut self, plan: &Plan, raw: &RawSeries, key: u128) -> SeriesMatch {
         let uses = plan.uses_of(&raw.labels);
         let (paired, own): (Vec<_>, Vec<_>) = uses.into_iter().partition(|&(sli, _)| plan.slis[sli].histogram);
-        let mut place = Place::default();
+        let mut found = SeriesMatch::default();
         if !own.is_empty() {
-            place.own = Some(self.cursor(plan, raw, key, &own, Kind::Own));
+            found.own = Some(self.cursor(plan, raw, key, &own, Kind::Own));
         }
         if !paired.is_empty() {
-            place.histogram = Some(histogram_of(raw));
+            found.histogram = Some(histogram_of(raw));
         }
         let (counts, buckets): (Vec<_>, Vec<_>) = paired.into_iter().partition(|&(_, role)| role == Role::Total);
         let counted = self.feeds(plan, raw, &counts);
-        place.count_of = counted.iter().map(|feed| feed.series).collect();
+        found.count_of = counted.iter().map(|feed| feed.series).collect();
         let mut at_threshold = Vec::new();
         let mut above: BTreeMap<BetweenKey, Vec<(usize, Role)>> = BTreeMap::new();
         let mut below = BTreeSet::new();
@@ -121,15 +121,15 @@ impl Tracker {
             }
         }
         if !at_threshold.is_empty() {
-            place.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &at_threshold, Kind::Pair));
+            found.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &at_threshold, Kind::Pair));
         }
         let cursors = above.into_iter().map(|(between, uses)| {
             let key = between_key(raw, between);
             (self.cursor(plan, raw, key, &uses, Kind::Between), between)
         });
-        place.above = cursors.collect();
-        place.below = below.into_iter().collect();
-        place
+        found.above = cursors.collect();
+        found.below = below.into_iter().collect();
+        found
     }
 
     /// The series that these uses of a raw series are booked to.
@@ -156,7 +156,7 @@ impl Tracker {
             return;
         }
         let mut met = Vec::new();
-        for raw in counters.iter().filter(|raw| !self.places.contains_key(&key_of(&raw.labels))) {
+        for raw in counters.iter().filter(|raw| !self.matches.contains_key(&key_of(&raw.labels))) {
             let uses = plan.uses_of(&raw.labels).into_iter();
             for (sli, _) in uses.filter(|&(sli, role)| role == Role::Total && !plan.slis[sli].by.is_empty()) {
                 let child = plan.series_labels(sli, &raw.labels);
