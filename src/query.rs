@@ -20,6 +20,6 @@ pub mod selector;
 
 pub use fanout::Fanout;
 pub use fetch::{Fetch, Plan, Role};
-pub use increment::{Harvest, Tracker};
+pub use increment::{ReadDeltas, Tracker};
 pub use samples::{RawSeries, Samples};
 pub use selector::Selector;

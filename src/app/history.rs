@@ -14,7 +14,6 @@ use crate::engine::{Ledger, Slo};
 use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
-use crate::query::increment::SeriesHarvest;
 use crate::query::plan::Survey;
 use crate::spec::Model;
 use crate::store::SeriesKey;
@@ -123,6 +122,7 @@ impl History {
             slos: model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect(),
             options: ground.options.clone(),
             starts: ground.source.starts(),
+            jobs: ground.source.jobs().clone(),
             way: self.way,
             scrape_s,
             raw_series,
@@ -378,9 +378,9 @@ pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>]) -> Vec<Se
             }
         }
     }
-    for SeriesHarvest { sli, labels, deltas, .. } in older.joined {
-        ledger.series_mut(&order[sli], &labels).apply(&deltas);
-        changed.push(SeriesKey { slo_id: order[sli].id.clone(), labels });
+    for joined in older.joined {
+        joined.apply_to(ledger.series_mut(&order[joined.sli], &joined.labels));
+        changed.push(SeriesKey { slo_id: order[joined.sli].id.clone(), labels: joined.labels });
     }
     changed.sort();
     changed.dedup();

@@ -282,9 +282,9 @@ fn book(
     mut counted: impl FnMut(&Slo, &[SliceDelta]),
 ) -> Vec<(SeriesKey, Vec<SliceDelta>)> {
     let mut booked = Vec::with_capacity(poll.series.len());
-    for harvest in poll.series.iter().filter(|harvest| !harvest.deltas.is_empty()) {
+    for harvest in poll.series.iter().filter(|harvest| !harvest.is_empty()) {
         let slo = &rules.slos[harvest.sli];
-        let applied = ledger.series_mut(slo, &harvest.labels).apply(&harvest.deltas);
+        let applied = harvest.apply_to(ledger.series_mut(slo, &harvest.labels));
         if applied.dropped > 0 {
             warn!(slo = slo.id, dropped = applied.dropped, "events older than the ledger reaches were left out");
         }
@@ -297,7 +297,8 @@ fn book(
             counted(slo, &harvest.deltas);
         }
         let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };
-        booked.push((key, harvest.deltas.clone()));
+        // What was taken back is in no addition: such a series is written anew.
+        booked.push((key, if harvest.rewrites() { Vec::new() } else { harvest.deltas.clone() }));
     }
     booked
 }

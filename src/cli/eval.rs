@@ -109,7 +109,7 @@ pub(super) async fn evaluate_at(
         return Err(unanswered(fault));
     }
     for harvest in &poll.series {
-        ledger.series_mut(&slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
+        harvest.apply_to(ledger.series_mut(&slos[harvest.sli], &harvest.labels));
     }
     let longest_s = slos.iter().map(|slo| slo.longest_s()).max();
     let (raw_series, scrape_s) = source.extent();
@@ -121,6 +121,7 @@ pub(super) async fn evaluate_at(
         options,
         fanout: source.fanout().clone(),
         starts: source.starts(),
+        jobs: source.jobs().clone(),
         way,
         scrape_s,
         raw_series,

@@ -12,6 +12,7 @@ mod interval;
 mod judge;
 mod series;
 mod tier;
+mod undo;
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,13 @@ pub enum DataReason {
     Sentinel,
     /// Bad events outnumber total events: the two selectors do not belong together.
     BadAboveTotal,
+    /// A counter falls again and again while its process goes on: several processes answer under one address, or several
+    /// writers write one series.
+    CounterFlickers,
+    /// A counter without a target label falls: it was summed over several processes, and what one takes with it is lost.
+    CounterSummed,
+    /// The buckets of the histogram are not cumulative.
+    NotCumulative,
     /// The clocks of Slowburn and Prometheus differ too much.
     ClockSkew,
     /// History is still being read.
@@ -257,6 +264,9 @@ impl DataReason {
             DataReason::Frozen => "frozen",
             DataReason::Sentinel => "sentinel",
             DataReason::BadAboveTotal => "bad_above_total",
+            DataReason::CounterFlickers => "counter_flickers",
+            DataReason::CounterSummed => "counter_summed",
+            DataReason::NotCumulative => "not_cumulative",
             DataReason::ClockSkew => "clock_skew",
             DataReason::Filling => "filling",
             DataReason::SourceUnplanned => "source_unplanned",

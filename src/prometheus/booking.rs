@@ -11,9 +11,9 @@ use super::options::SourceOptions;
 use super::span::{Answered, Span, first_slice};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest};
-use crate::query::increment::{Cursors, Liveness, Read, SeriesHarvest, Starts};
+use crate::query::increment::{Cursors, Liveness, Read, SeriesDeltas, Starts};
 use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
-use crate::query::{Fanout, Harvest, Plan, RawSeries, Tracker};
+use crate::query::{Fanout, Plan, RawSeries, ReadDeltas, Tracker};
 
 /// An answer is asked for again from this far back at most, seconds.
 const REREAD_MAX_S: i64 = 1800;
@@ -133,7 +133,8 @@ impl Booking {
 
     /// Forgets what was silent for a day at `at_s`, of SLIs that were `heard`.
     pub fn forget_silent(&mut self, at_s: i64, heard: impl Fn(usize) -> bool) {
-        self.tracker.forget_silent(at_s * 1000, &heard);
+        let longest_s = self.plan.slis.iter().map(|sli| sli.longest_s).max().unwrap_or(0);
+        self.tracker.forget_silent(at_s * 1000, longest_s * 1000, &heard);
         let oldest = (at_s - FORGET_S).div_euclid(self.options.resolution_s);
         self.grid.forget_silent(oldest, &heard);
         self.queues.forget_silent(oldest, &heard);
@@ -195,16 +196,21 @@ impl Booking {
         harvests
     }
 
-    /// Targets in an answer that were never seen before: their labels, by key.
-    pub fn new_targets(&mut self, answered: &Answered) -> BTreeMap<u128, Labels> {
-        self.tracker.new_targets(&self.plan, answered.counters())
+    /// Labels of the targets in an answer of which more must be known before it can be booked.
+    pub fn doubtful(&mut self, answered: &Answered) -> BTreeSet<Labels> {
+        self.tracker.doubtful(&self.plan, answered.counters())
     }
 
-    /// Takes the answers of one step, each of the group beside it, up to `at_s`. `started` are new targets that began since
-    /// their group was last read.
-    pub fn book(&mut self, read: Vec<(Answered, &Group)>, started: &BTreeSet<u128>, at_s: i64) -> Harvest {
+    /// Jobs of the targets that were seen.
+    pub fn jobs(&self) -> &BTreeSet<String> {
+        self.tracker.jobs()
+    }
+
+    /// Takes the answers of one step, each of the group beside it, up to `at_s`. `witnesses` say more of targets
+    /// that are doubtful.
+    pub fn book(&mut self, read: Vec<(Answered, &Group)>, witnesses: &[RawSeries], at_s: i64) -> ReadDeltas {
         let mut counters: Vec<RawSeries> = Vec::new();
-        let mut booked: Vec<SeriesHarvest> = Vec::new();
+        let mut booked: Vec<SeriesDeltas> = Vec::new();
         for (answered, group) in read {
             if group.on_grid() {
                 booked.extend(self.book_grid(&answered, group));
@@ -216,12 +222,12 @@ impl Booking {
             }
             counters.extend(answered.series.into_iter().flat_map(|(_, series)| series));
         }
-        let mut harvest = self.read(&counters, started, at_s * 1000);
+        let mut harvest = self.read(&counters, witnesses, at_s * 1000);
         booked.append(&mut harvest.series);
-        Harvest { series: booked, ..harvest }
+        ReadDeltas { series: booked, ..harvest }
     }
 
-    fn book_grid(&mut self, answered: &Answered, group: &Group) -> Vec<SeriesHarvest> {
+    fn book_grid(&mut self, answered: &Answered, group: &Group) -> Vec<SeriesDeltas> {
         let (span, resolution_s) = (answered.span, self.options.resolution_s);
         let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
         let mut booked = Vec::new();
@@ -247,27 +253,29 @@ impl Booking {
         booked
     }
 
-    /// Takes counters that were read beside the polls, up to `until_s`, of all that these groups answer for.
+    /// Takes counters that were read beside the polls, from `from_s` on and up to `until_s`, of all that these groups
+    /// answer for.
     pub fn take_history<'a>(
         &mut self,
         groups: impl Iterator<Item = &'a Group>,
         counters: &[RawSeries],
-        until_s: i64,
-    ) -> Harvest {
+        witnesses: &[RawSeries],
+        (from_s, until_s): (i64, i64),
+    ) -> ReadDeltas {
         for &sli in groups.flat_map(|group| &group.slis) {
-            self.tracker.begin(sli, i64::MIN);
+            self.tracker.begin(sli, from_s * 1000);
         }
-        self.read(counters, &BTreeSet::new(), until_s * 1000)
+        self.read(counters, witnesses, until_s * 1000)
     }
 
-    fn read(&mut self, counters: &[RawSeries], started: &BTreeSet<u128>, until_ms: i64) -> Harvest {
-        let mut harvest = self.tracker.read(&self.plan, &Read { counters, started, until_ms });
+    fn read(&mut self, counters: &[RawSeries], witnesses: &[RawSeries], until_ms: i64) -> ReadDeltas {
+        let mut harvest = self.tracker.read(&self.plan, &Read { counters, witnesses, until_ms });
         harvest.series = harvest.series.into_iter().map(|series| self.counted(series)).collect();
         harvest
     }
 
     /// What reading counters found, as far as it can be booked: of queues it waits for who waits.
-    fn counted(&mut self, harvest: SeriesHarvest) -> SeriesHarvest {
+    fn counted(&mut self, harvest: SeriesDeltas) -> SeriesDeltas {
         match self.plan.slis[harvest.sli].queue {
             Some(_) => self.queues.take_counts(harvest),
             None => harvest,
@@ -276,7 +284,7 @@ impl Booking {
 
     /// Decides on slices of queues as far as both of their sources have been read: `read_s` says of an SLI how far its
     /// counters were, and how far its gauge, seconds.
-    pub fn settle_queues(&mut self, read_s: impl Fn(usize) -> Option<(i64, i64)>) -> Vec<SeriesHarvest> {
+    pub fn settle_queues(&mut self, read_s: impl Fn(usize) -> Option<(i64, i64)>) -> Vec<SeriesDeltas> {
         if self.queues.is_empty() {
             return Vec::new();
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::engine::Labels;
 use crate::engine::status::{DataHealth, DataReason, DataState};
-use crate::query::increment::SeriesHarvest;
+use crate::query::increment::SeriesDeltas;
 
 /// No sample for this long means absent (Prometheus' own lookback), seconds.
 const ABSENT_AFTER_S: i64 = 300;
@@ -59,7 +59,7 @@ impl Watch {
     }
 
     /// Notes the faults that a read found, and those that it found gone.
-    pub fn note_faults(&mut self, series: &[SeriesHarvest]) {
+    pub fn note_faults(&mut self, series: &[SeriesDeltas]) {
         for series in series {
             let key = (series.sli, series.labels.clone());
             match series.fault {

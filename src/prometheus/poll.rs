@@ -1,15 +1,17 @@
 //! What one poll brought.
 
+use std::collections::BTreeMap;
+
 use super::fault::Fault;
 use crate::engine::status::DataReason;
-use crate::query::Harvest;
-use crate::query::increment::SeriesHarvest;
+use crate::query::ReadDeltas;
+use crate::query::increment::{Reason, SeriesDeltas};
 
 /// One poll's result.
 #[derive(Debug, Default)]
 pub struct Poll {
     /// What each series gained.
-    pub series: Vec<SeriesHarvest>,
+    pub series: Vec<SeriesDeltas>,
     /// Requests sent.
     pub requests: usize,
     /// Those of them that were answered.
@@ -22,10 +24,12 @@ pub struct Poll {
     pub faults: Vec<(String, Fault)>,
     /// Requests whose answers were not wholly good, with why.
     pub doubts: Vec<(String, DataReason)>,
-    /// Counter falls taken for restarts, and for glitches.
+    /// Counter falls taken for restarts, and those that nothing explains.
     pub resets: u64,
     /// See `resets`.
     pub glitches: u64,
+    /// What became of first samples.
+    pub reasons: BTreeMap<Reason, u64>,
 }
 
 /// What came of a poll as a whole. What came of one request is the business of the SLOs that need it.
@@ -71,13 +75,19 @@ impl Poll {
         self.doubts.extend(other.doubts);
         self.resets += other.resets;
         self.glitches += other.glitches;
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
     }
 
     /// Takes what reading counters found.
-    pub(super) fn take(&mut self, harvest: Harvest) {
+    pub(super) fn take(&mut self, harvest: ReadDeltas) {
         self.series.extend(harvest.series);
         self.resets += harvest.resets;
         self.glitches += harvest.glitches;
+        for (reason, count) in harvest.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Deliberately absent: what to ask (`groups`), and what an answer counts (`booking`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 use super::answer::Answer;
 use super::client::Client;
@@ -16,8 +17,12 @@ use super::span::{Answered, Query, Span};
 use crate::clock::Clock;
 use crate::engine::Labels;
 use crate::engine::status::DataReason;
+use crate::query::RawSeries;
 use crate::query::fetch::Ask;
-use crate::query::{RawSeries, Selector};
+use crate::query::promql::request;
+
+/// Witnesses are read from so much before, seconds: two scrapes of a minute and a little.
+const WITNESS_BEFORE_S: i64 = 150;
 
 /// Whoever asks.
 #[derive(Debug)]
@@ -129,25 +134,30 @@ impl Reader {
         collected
     }
 
-    /// Of targets that were never seen before, by their labels and how far their group had been read: those that started
-    /// since. What they count is news. Without an answer none is said to have: a lifetime total is never taken for news.
-    pub async fn started(&self, new: BTreeMap<u128, (Labels, i64)>, at_s: i64, deadline: Instant) -> BTreeSet<u128> {
-        let mut jobs: Vec<String> =
-            new.values().filter_map(|(labels, _)| labels.get("job").map(str::to_owned)).collect();
-        jobs.sort();
-        jobs.dedup();
-        let selector = Selector { metric: "process_start_time_seconds".into(), matchers: Vec::new() };
-        let (false, Ok(expr)) =
-            (jobs.is_empty(), selector.with_values("job", &jobs).and_then(|selector| selector.to_promql()))
-        else {
-            return BTreeSet::new();
-        };
-        let Ok(Ok(answer)) = timeout_at(deadline, self.client.query(&expr, at_s)).await else { return BTreeSet::new() };
-        let started = |(key, (labels, previous_s)): (u128, (Labels, i64))| {
-            let same = |series: &&RawSeries| labels.iter().all(|(name, value)| series.label(name) == value);
-            let (_, start_s) = answer.series.iter().find(same)?.samples.iter().next_back()?;
-            (start_s > previous_s as f64).then_some(key)
-        };
-        new.into_iter().filter_map(started).collect()
+    /// The witnesses of doubtful targets between two moments: when they were scraped, and when their processes began.
+    /// Without an answer less is known, and less is booked: a lifetime total is never taken for news.
+    pub async fn witnesses(
+        &self,
+        targets: &BTreeSet<Labels>,
+        from_s: i64,
+        to_s: i64,
+        deadline: Instant,
+        poll: &mut Poll,
+    ) -> Vec<RawSeries> {
+        let window_s = to_s - from_s + WITNESS_BEFORE_S;
+        let Some(text) = request::raw_witnesses(targets, window_s) else { return Vec::new() };
+        poll.requests += 1;
+        let answer = timeout_at(deadline, self.client.query(&text, to_s)).await.unwrap_or(Err(Fault::Timeout));
+        match answer {
+            Ok(answer) => {
+                poll.samples += answer.samples();
+                poll.bytes += answer.bytes;
+                answer.series
+            }
+            Err(fault) => {
+                debug!(%fault, "witnesses of new series could not be read");
+                Vec::new()
+            }
+        }
     }
 }

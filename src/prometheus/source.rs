@@ -31,7 +31,7 @@ use crate::engine::{Labels, SliceDelta};
 use crate::query::fetch::Ask;
 use crate::query::grid;
 use crate::query::increment::Starts;
-use crate::query::{Fanout, Harvest, Plan, RawSeries};
+use crate::query::{Fanout, Plan, RawSeries, ReadDeltas};
 
 /// After a longer read that brought nothing none is made for this long, seconds.
 const REREAD_PAUSE_S: i64 = 300;
@@ -181,14 +181,26 @@ impl Source {
         (answered.max(self.booking.raw_series()), scrape_s)
     }
 
-    /// Takes counters that were read beside the polls, up to `until_s`; the polls go on from there.
-    pub(super) fn take_history(&mut self, counters: &[RawSeries], until_s: i64) -> Harvest {
+    /// Jobs of the targets that were seen: history is read with their witnesses.
+    pub fn jobs(&self) -> &BTreeSet<String> {
+        self.booking.jobs()
+    }
+
+    /// Takes counters that were read beside the polls, from `from_s` on and up to `until_s`; the polls go on from there.
+    pub(super) fn take_history(
+        &mut self,
+        counters: &[RawSeries],
+        witnesses: &[RawSeries],
+        (from_s, until_s): (i64, i64),
+    ) -> ReadDeltas {
         let of_counters = |group: &&mut Group| group.ask == Ask::Counter;
         for group in self.groups.iter_mut().filter(of_counters) {
             (group.read_s, group.answered_s) = (Some(until_s), Some(until_s));
         }
         let groups = self.groups.iter().filter(|group| group.ask == Ask::Counter);
-        self.booking.take_history(groups, counters, until_s)
+        let found = self.booking.take_history(groups, counters, witnesses, (from_s, until_s));
+        self.watch.note_faults(&found.series);
+        found
     }
 
     /// Reads everything new up to `at_s` (a multiple of the resolution). A long gap is caught up in steps, oldest
@@ -321,13 +333,13 @@ impl Source {
         deadline: Instant,
         poll: &mut Poll,
     ) -> Vec<(usize, usize)> {
-        let mut new: BTreeMap<u128, (Labels, i64)> = BTreeMap::new();
+        let mut doubtful: BTreeSet<Labels> = BTreeSet::new();
         let mut outgrown: Vec<(usize, usize)> = Vec::new();
         for answered in &read {
             let group = self.groups.get_mut(answered.span.group);
-            if let (false, Some(previous_s), Some(_)) = (group.on_grid(), group.read_s, group.answered_s) {
-                let targets = self.booking.new_targets(answered);
-                new.extend(targets.into_iter().map(|(key, labels)| (key, (labels, previous_s))));
+            // What a first read finds sets starts.
+            if !group.on_grid() && group.answered_s.is_some() {
+                doubtful.extend(self.booking.doubtful(answered));
             }
             let largest = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
             if largest > self.options.raw_series_max {
@@ -335,10 +347,11 @@ impl Source {
             }
             group.note(answered);
         }
-        let newest_s = read.iter().map(|answered| answered.span.to_s).max().unwrap_or(at_s);
-        let started = self.reader.started(new, newest_s, deadline).await;
+        let from_s = read.iter().map(|answered| answered.span.begins_s()).min().unwrap_or(at_s);
+        let to_s = read.iter().map(|answered| answered.span.to_s).max().unwrap_or(at_s);
+        let witnesses = self.reader.witnesses(&doubtful, from_s, to_s, deadline, poll).await;
         let read = read.into_iter().map(|answered| (self.groups.get(answered.span.group), answered));
-        let harvest = self.booking.book(read.map(|(group, answered)| (answered, group)).collect(), &started, at_s);
+        let harvest = self.booking.book(read.map(|(group, answered)| (answered, group)).collect(), &witnesses, at_s);
         self.watch.note_faults(&harvest.series);
         poll.take(harvest);
         outgrown

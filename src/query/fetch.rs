@@ -172,6 +172,8 @@ pub struct Sli {
     pub told: BTreeMap<String, BTreeSet<String>>,
     /// Labels naming a scraped target.
     pub target_labels: Vec<String>,
+    /// The longest window it is judged over, seconds.
+    pub longest_s: i64,
     /// Total and part come in different requests, so a moment counts only when both have been seen.
     pub paired: bool,
     /// The part is good events (histograms): without its series nothing can be said.

@@ -14,7 +14,7 @@ use crate::spec::model::Bound;
 
 use super::fanout::{Fanout, Met, child_key};
 use super::fetch::{Fetch, Plan, Role};
-use super::increment::SeriesHarvest;
+use super::increment::SeriesDeltas;
 use super::samples::RawSeries;
 
 mod book;
@@ -128,9 +128,9 @@ pub struct Cell {
 
 impl GridHarvest {
     /// All of it, for a ledger that holds none of these slices.
-    pub fn whole(self) -> SeriesHarvest {
+    pub fn whole(self) -> SeriesDeltas {
         let deltas = self.slices.into_iter().map(|(slice, cell)| cell.delta(slice)).collect();
-        SeriesHarvest { sli: self.sli, labels: self.labels, deltas, fault: self.fault, marks: Vec::new() }
+        SeriesDeltas { sli: self.sli, labels: self.labels, deltas, fault: self.fault, ..SeriesDeltas::default() }
     }
 }
 

@@ -1,18 +1,27 @@
 //! Raw samples in, exact increments out.
 //!
-//! For each raw series the tracker keeps the last `(time, value)` and books what the counter really gained:
+//! For each raw series the tracker keeps the last `(time, value)` and books what the counter really gained. **Nothing is
+//! booked that the target could not have counted since it was last seen**: what cannot be decided is a named doubt, never
+//! a number. The rules, each with its evidence ([`Reason`] has one name for each outcome):
 //!
-//! - a rise is the difference, booked at the newer sample's time;
-//! - a fall is a restart of the process: the new value is what it counted since. A fall of less than an eighth is a
-//!   glitch (two replicas behind one name answer in turn): nothing is booked until the old value is passed again,
-//!   unless another series of the same target restarted at the same moment;
-//! - the count of a histogram and its bucket (or the two on both sides of a threshold) are walked as one, at the moments
-//!   all have;
-//! - a hole is bridged by the difference across it, booked at its end; the slices inside are marked partial;
-//! - a series' first sample counts from 0 when other series of its target were scraped before it while its SLI was
-//!   being read (the first 5xx of a pod), or when the target itself started since the last read. Otherwise it only sets
-//!   the start: the lifetime total of a counter is not news;
-//! - what is negative, no number or too large to count by ones is not taken: the next count bridges it.
+//! - *A rise* is the difference, booked at the newer sample's time. A hole is bridged by the difference across it, booked
+//!   at its end; the slices inside are marked partial.
+//! - *A first sample* is a lifetime total and no news, unless its process (or the counter itself) began since the scrape
+//!   before, or it was scraped together with older series of its target, was not there the time before, and what it
+//!   holds can have been gained since (`births`).
+//! - *Another name*: a series that begins where one with the same labels but for some has ended goes on from it.
+//! - *A return*: the last value of a silent series is kept as long as the longest window; it goes on from there.
+//! - *A fall* is a restart where the process says that it began anew, where the target was away, or where most of its
+//!   counters fell to what a new process can have. Else the counter waits, and is booked across when it comes back
+//!   (`delta`, `doubt`).
+//! - *Falls again and again* without a new process are a flicker: nothing of such a series is known.
+//! - The count of a histogram and its bucket (or the two on both sides of a threshold) are walked as one, at the moments
+//!   all have.
+//! - What is negative, no number or too large to count by ones is not taken: the next count bridges it.
+//!
+//! What can have been gained is judged by the pace of the same total on the same target (`pace`, `evidence`). All of it
+//! depends on samples up to the moment in question (a birth may wait for the next), never on how a history is cut into
+//! reads: who reads it at once and who lives through it book the same.
 //!
 //! Why not `increase()`: asked each minute over a minute it never sees the step between two windows and counts the next
 //! one twice. `tests/it/exactness.rs` measures it.
@@ -21,48 +30,91 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::engine::ledger::{Applied, SeriesLedger};
 use crate::engine::status::DataReason;
 use crate::engine::{Labels, SliceDelta};
 
 use super::fanout::Fanout;
 use super::fetch::{Plan, Role, Sli};
 use super::samples::{RawSeries, key_of};
-use accumulator::Accumulator;
-use cursors::{Feed, Kind, Raw};
-use delta::{Walk, fell_far};
-use pair::CounterPair;
+use accumulator::{Accumulator, Settled};
+use births::{Birth, Waits};
+use cursors::{Asleep, Feed, Kind, Raw};
+use delta::{CounterDelta, Deltas, FirstSample};
+use doubt::{Doubt, Uncountable};
+use evidence::Evidence;
+use pace::Pace;
+use pair::{Count, CounterPair};
 use series_match::{Matched, SeriesMatch};
 use target::Target;
 
 pub use cursors::{Cursors, Starts};
+pub use evidence::{PROCESS_START, UP};
+pub use reason::Reason;
+pub use trace::{Traced, Tracing};
 
 mod accumulator;
+mod births;
 mod cursors;
 mod delta;
+mod doubt;
+mod evidence;
+mod pace;
 mod pair;
+mod reason;
 mod series_match;
 mod target;
+mod trace;
 
 /// Without a known scrape interval a raw series is live this long after a sample, milliseconds.
 const LIVE_MS: i64 = 60_000;
 /// A total waits this long for its part before it is booked without it, milliseconds.
 const PAIR_WAIT_MS: i64 = 60_000;
-/// What was silent this long is forgotten, milliseconds.
+/// What was silent this long sleeps: of it only the last value is kept, milliseconds.
 const FORGET_MS: i64 = 86_400_000;
+/// Where several processes answer in turn the time before it showed is not trusted either, milliseconds.
+const DISTRUSTED_MS: i64 = 3_600_000;
 
 /// What one read gave one series of one SLI.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeriesHarvest {
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeriesDeltas {
     /// Index into `Plan::slis`.
     pub sli: usize,
     /// Series labels (`by`).
     pub labels: Labels,
     /// Changes in slice order.
     pub deltas: Vec<SliceDelta>,
+    /// Slices `[from, to)` of which nothing is known after all, whatever was booked before; they come first.
+    pub void: Option<(i64, i64)>,
+    /// A slice that was booked before, and how many events of it were not bad after all.
+    pub correction: Option<(i64, u64)>,
     /// A fault found in its data.
     pub fault: Option<DataReason>,
     /// Where its total was there; of queues only.
     pub marks: Vec<Mark>,
+}
+
+impl SeriesDeltas {
+    /// Books them.
+    pub fn apply_to(&self, series: &mut SeriesLedger) -> Applied {
+        if let Some((from, to)) = self.void {
+            series.void(from, to);
+        }
+        if let Some((slice, bad)) = self.correction {
+            series.take_back(slice, bad);
+        }
+        series.apply(&self.deltas)
+    }
+
+    /// Whether they change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.deltas.is_empty() && self.void.is_none() && self.correction.is_none()
+    }
+
+    /// Whether they change what was booked before, and not only add to it.
+    pub fn rewrites(&self) -> bool {
+        self.void.is_some() || self.correction.is_some()
+    }
 }
 
 /// A slice that samples of a total tell of.
@@ -78,15 +130,17 @@ pub struct Mark {
 
 /// What one read gave.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Harvest {
+pub struct ReadDeltas {
     /// Per series, in (SLI, labels) order.
-    pub series: Vec<SeriesHarvest>,
+    pub series: Vec<SeriesDeltas>,
     /// New samples walked.
     pub samples: u64,
     /// Falls taken for restarts.
     pub resets: u64,
-    /// Falls taken for glitches.
+    /// Falls that nothing explains.
     pub glitches: u64,
+    /// First samples and doubtful values, by what became of them.
+    pub reasons: BTreeMap<Reason, u64>,
 }
 
 /// The liveness of one series: what its data state is made of.
@@ -112,23 +166,42 @@ pub struct Tracker {
     target_ids: HashMap<u128, u32>,
     series: Vec<Series>,
     series_ids: HashMap<(usize, Labels), u32>,
+    /// How fast the total of an SLI grows on a target.
+    paces: Vec<Pace>,
+    /// Of each pace, its SLI and target.
+    pace_of: Vec<(usize, u32)>,
+    pace_ids: HashMap<(usize, u32), u32>,
+    /// First samples that wait to be placed.
+    births: Vec<Birth>,
+    /// What is doubtful about counters, by cursor.
+    doubts: HashMap<u32, Doubt>,
+    /// Series that flicker, until when; by series.
+    uncountable: BTreeMap<u32, Vec<Uncountable>>,
+    /// Jobs of all targets: by them their witnesses are asked for.
+    jobs: BTreeSet<String>,
+    /// The last values of silent series.
+    asleep: HashMap<u128, Asleep>,
     /// Which children have rows.
     fanout: Fanout,
     /// Since when each SLI is read, milliseconds; an SLI that is not named was read from the very start.
     since_ms: HashMap<usize, i64>,
     /// Raw series whose first sample only set their start, and its time: where older history is joined on.
     starts: HashMap<u128, i64>,
-    /// No history will be joined on: starts are not remembered.
-    forgets_starts: bool,
+    /// Older history will be joined on.
+    joining: bool,
+    /// What is written down of every change, while somebody asks.
+    tracing: Option<Tracing>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Series {
     sli: usize,
     labels: Labels,
     newest_ms: Option<i64>,
     /// Fractions of events not booked yet, (total, bad).
     residual: (f64, f64),
+    /// The newest slice with bad events of a histogram, and how many: its bucket may have been read too early.
+    newest_bad: (i64, u64),
     interval_ms: Option<i64>,
 }
 
@@ -137,8 +210,8 @@ struct Series {
 pub struct Read<'a> {
     /// Raw series of counters.
     pub counters: &'a [RawSeries],
-    /// Targets (see [`Tracker::new_targets`]) that started since their request was last read.
-    pub started: &'a BTreeSet<u128>,
+    /// Series of [`UP`] and [`PROCESS_START`] of their targets; needed where [`Tracker::doubtful`] names some.
+    pub witnesses: &'a [RawSeries],
     /// Only samples up to here are taken, milliseconds, inclusive.
     pub until_ms: i64,
 }
@@ -146,7 +219,7 @@ pub struct Read<'a> {
 impl Tracker {
     /// A tracker that has seen nothing. `resolution_s` is the slice length, seconds.
     pub fn new(resolution_s: i64) -> Self {
-        Tracker { resolution_ms: resolution_s * 1000, ..Tracker::default() }
+        Tracker { resolution_ms: resolution_s * 1000, joining: true, ..Tracker::default() }
     }
 
     /// An SLI is read from `from_ms` on; nothing changes for one that was read before. What its targets showed earlier
@@ -155,23 +228,35 @@ impl Tracker {
         self.since_ms.entry(sli).or_insert(from_ms);
     }
 
-    /// Targets of these series that were never seen before: the caller may ask when they started.
-    pub fn new_targets<'a>(
-        &mut self,
-        plan: &Plan,
-        counters: impl IntoIterator<Item = &'a RawSeries>,
-    ) -> BTreeMap<u128, Labels> {
-        let mut new = BTreeMap::new();
-        for pair in self.pairs(plan, counters).pairs {
-            let raw = &self.raws[pair.id as usize];
-            if self.targets[raw.target as usize].first_ms.is_none()
-                && let Some(series) = raw.series().next()
+    /// Labels of the targets in these answers of which more must be known: some of their series are new, or fell. The
+    /// caller asks for their witnesses before it lets them be read.
+    pub fn doubtful<'a>(&mut self, plan: &Plan, counters: impl IntoIterator<Item = &'a RawSeries>) -> BTreeSet<Labels> {
+        let pairs = self.pairs(plan, counters).pairs;
+        let mut doubtful = BTreeSet::new();
+        for pair in pairs {
+            let newest = self.newest_of(pair.id);
+            let fell = |(at_ms, count): (i64, Count)| {
+                let mut before = count.whole;
+                pair.points(i64::MAX).filter(|point| point.at_ms > at_ms).filter_map(|point| point.count).any(|now| {
+                    let fell = now.whole < before;
+                    before = now.whole;
+                    fell
+                })
+            };
+            if newest.is_none_or(fell)
+                && let Some(series) = self.raws[pair.id as usize].series().next()
             {
-                let (key, labels) = series_match::target_of(plan, self.series[series as usize].sli, pair.whole);
-                new.insert(key, labels);
+                doubtful.insert(series_match::target_of(plan, self.series[series as usize].sli, pair.whole).1);
             }
         }
-        new
+        doubtful
+    }
+
+    /// The newest sample of a cursor.
+    fn newest_of(&self, id: u32) -> Option<(i64, Count)> {
+        let last = self.raws[id as usize].last?;
+        let low = self.doubts.get(&id).and_then(|doubt| doubt.low);
+        Some((last.at_ms, low.map_or(last.count, |low| low.newest)))
     }
 
     /// Where an answer must be read again from, milliseconds: some of its series have counts that were not in earlier
@@ -195,90 +280,152 @@ impl Tracker {
         pairs.into_iter().filter_map(gap).min()
     }
 
-    /// Whether older history will be joined on. Where it will not, starts are not remembered: pods that come and go would
-    /// leave one each.
-    pub fn expect_history(&mut self, expected: bool) {
-        self.forgets_starts = !expected;
-        if !expected {
-            self.starts = HashMap::new();
-        }
-    }
-
     /// Takes one read of counters.
-    pub fn read(&mut self, plan: &Plan, read: &Read<'_>) -> Harvest {
+    pub fn read(&mut self, plan: &Plan, read: &Read<'_>) -> ReadDeltas {
         let Matched { pairs, without_bucket } = self.pairs(plan, read.counters);
-        let scrapes = self.scrape_times(&pairs, read.until_ms);
-        let restarts = self.restart_times(&pairs, read.until_ms);
+        let evidence = self.evidence(plan, &pairs, read.witnesses, read.until_ms);
         let waits = self.pair_limits(plan, &pairs, read.until_ms);
-        let mut harvest = Harvest::default();
+        let mut found = ReadDeltas::default();
         let mut accumulators: BTreeMap<u32, Accumulator> = BTreeMap::new();
-        let resolution_ms = self.resolution_ms;
+        let (mut births, mut walked) = (Vec::new(), Vec::new());
+        if let Some(tracing) = &mut self.tracing {
+            tracing.meet(&pairs, &self.raws);
+        }
         for pair in &pairs {
-            let raw = &self.raws[pair.id as usize];
-            let feeds = raw.feeds.as_deref().unwrap_or(&[]);
-            let target = raw.target;
-            let since = |feed: &Feed| self.since_ms.get(&self.series[feed.series as usize].sli).copied();
-            let mut walk = Walk {
-                target: &self.targets[target as usize],
-                target_id: target,
-                scrapes: scrapes.get(&target).map_or(&[], Vec::as_slice),
-                restarts: &restarts,
-                since_ms: feeds.iter().map(|feed| since(feed).unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN),
-                started: read.started.contains(&self.targets[target as usize].key),
-                harvest: &mut harvest,
-                start_ms: None,
-            };
-            let wait_of = |feed: &Feed| waits.get(&(feed.series, target));
-            let limits = feeds.iter().filter_map(wait_of);
-            let until_ms = limits.map(|wait| wait.limit_ms).min().map_or(read.until_ms, |at| at.min(read.until_ms));
-            let sli_of = |feed: &Feed| self.series[feed.series as usize].sli;
-            // What a child cannot say of its events its whole cannot say either.
-            let widowed: Vec<usize> =
-                feeds.iter().filter(|feed| wait_of(feed).is_some_and(|wait| wait.widowed)).map(sli_of).collect();
-            let mut last = raw.last;
-            walk.walk(pair, until_ms, &mut last, |gain| {
-                for feed in feeds {
-                    let accumulator =
-                        accumulators.entry(feed.series).or_insert_with(|| Accumulator::new(resolution_ms));
-                    match () {
-                        () if widowed.contains(&sli_of(feed)) => accumulator.fault(DataReason::NoBucket),
-                        () if raw.kind == Kind::Own => accumulator.book(feed.role, &gain),
-                        () => accumulator.book_of(&gain, good(feed.role, gain.events)),
-                    }
-                    if let Some(child) = feed.child.filter(|_| raw.kind != Kind::Own || feed.role == Role::Total) {
-                        self.fanout.note(sli_of(feed), child, gain.events.whole, gain.at_ms);
-                    }
-                }
-            });
-            if let Some(start_ms) = walk.start_ms.filter(|_| !self.forgets_starts) {
-                let keys =
-                    [Some(pair.whole), pair.part, pair.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
-                self.starts.extend(keys.map(|key| (key, start_ms)));
-            }
-            let seen_ms = pair.points(read.until_ms).last().map(|point| point.at_ms);
-            let raw = &mut self.raws[pair.id as usize];
-            raw.last = last;
-            raw.seen_ms = raw.seen_ms.max(seen_ms);
+            self.walk(pair, &evidence, &waits, read.until_ms, &mut walked, &mut accumulators, &mut births, &mut found);
         }
+        self.place_births(&evidence, births, read.until_ms, &mut accumulators, &mut found);
         for series in without_bucket {
-            accumulators.entry(series).or_insert_with(|| Accumulator::new(resolution_ms)).fault(DataReason::NoBucket);
+            accumulator(series, self.resolution_ms, &mut accumulators).fault(DataReason::NoBucket);
         }
-        self.note_targets(&pairs, &scrapes, &restarts);
-        self.settle(plan, accumulators, &mut harvest);
-        harvest
+        self.note_targets(&pairs, &evidence);
+        self.settle(plan, accumulators, read.until_ms, &mut found);
+        found
     }
 
-    fn settle(&mut self, plan: &Plan, accumulators: BTreeMap<u32, Accumulator>, harvest: &mut Harvest) {
+    /// Walks one pair from where its cursor stands.
+    #[allow(clippy::too_many_arguments)]
+    fn walk(
+        &mut self,
+        pair: &CounterPair<'_>,
+        evidence: &Evidence,
+        waits: &HashMap<(u32, u32), PairLimit>,
+        until_ms: i64,
+        walked: &mut Vec<CounterDelta>,
+        accumulators: &mut BTreeMap<u32, Accumulator>,
+        births: &mut Vec<Birth>,
+        found: &mut ReadDeltas,
+    ) {
+        let doubt = self.doubts.remove(&pair.id).unwrap_or_default();
+        let raw = &self.raws[pair.id as usize];
+        let feeds = raw.feeds.as_deref().unwrap_or(&[]);
+        let since = |feed: &Feed| self.since_ms.get(&self.series[feed.series as usize].sli).copied();
+        let since_ms = feeds.iter().map(|feed| since(feed).unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
+        let wait_of = |feed: &Feed| waits.get(&(feed.series, raw.target));
+        let limit_ms = feeds.iter().filter_map(wait_of).map(|wait| wait.limit_ms).min();
+        let sli_of = |feed: &Feed| self.series[feed.series as usize].sli;
+        // What a child cannot say of its events its whole cannot say either.
+        let widowed: Vec<usize> =
+            feeds.iter().filter(|feed| wait_of(feed).is_some_and(|wait| wait.widowed)).map(sli_of).collect();
+        let last = raw.last;
+        let mut deltas =
+            Deltas { tracker: self, evidence, raw, since_ms, last, doubt, first: None, flickers: Vec::new(), found };
+        walked.clear();
+        deltas.walk(pair, limit_ms.map_or(until_ms, |at| at.min(until_ms)), |delta| walked.push(delta));
+        let Deltas { last, doubt, first, flickers, .. } = deltas;
+        for delta in &*walked {
+            let there = |feed: &&Feed| !widowed.contains(&sli_of(feed));
+            book(
+                &mut self.fanout,
+                &self.series,
+                self.resolution_ms,
+                raw.kind,
+                feeds.iter().filter(there),
+                delta,
+                accumulators,
+            );
+            for feed in feeds.iter().filter(|feed| !there(feed)) {
+                accumulator(feed.series, self.resolution_ms, accumulators).fault(DataReason::NoBucket);
+            }
+            if let Some(tracing) = &mut self.tracing {
+                tracing.note(raw.key, pair, delta);
+            }
+        }
+        if let Some(FirstSample { at_ms, count, start_ms }) = first {
+            let raws = [Some(pair.whole), pair.part, pair.lower].into_iter().flatten();
+            births.push(Birth {
+                key: raw.key,
+                at_ms,
+                count,
+                since_ms,
+                start_ms,
+                waits: Waits::Nothing,
+                raws: raws.map(|raw| key_of(&raw.labels)).collect(),
+            });
+        }
+        let nameless = self.targets[raw.target as usize].nameless;
+        for (since_ms, at_ms) in flickers {
+            let reason = if nameless { DataReason::CounterSummed } else { DataReason::CounterFlickers };
+            for feed in feeds {
+                distrust(self.uncountable.entry(feed.series).or_default(), since_ms, at_ms, reason);
+            }
+        }
+        if !doubt.is_over(last.map_or(until_ms, |last| last.at_ms)) {
+            self.doubts.insert(pair.id, doubt);
+        }
+        let seen_ms = pair.points(until_ms).last().map(|point| point.at_ms);
+        let raw = &mut self.raws[pair.id as usize];
+        raw.last = last;
+        raw.seen_ms = raw.seen_ms.max(seen_ms);
+    }
+
+    fn settle(
+        &mut self,
+        plan: &Plan,
+        mut accumulators: BTreeMap<u32, Accumulator>,
+        until_ms: i64,
+        found: &mut ReadDeltas,
+    ) {
+        // What was booked of a series before it showed that it flickers is taken back though it says nothing now.
+        for (&id, spans) in &self.uncountable {
+            if spans.iter().any(|span| !span.said) {
+                accumulator(id, self.resolution_ms, &mut accumulators);
+            }
+        }
+        let slice_of = |at_ms: i64| at_ms.div_euclid(self.resolution_ms);
         for (id, accumulator) in accumulators {
             let series = &mut self.series[id as usize];
             series.newest_ms = series.newest_ms.max(accumulator.newest_ms());
-            let Sli { good_part, queue, .. } = plan.slis[series.sli];
-            let marks = if queue.is_some() { accumulator.marks() } else { Vec::new() };
-            let (deltas, fault) = accumulator.settle(good_part, &mut series.residual);
+            let Sli { good_part, histogram, queue, .. } = plan.slis[series.sli];
+            let mut marks = if queue.is_some() { accumulator.marks() } else { Vec::new() };
+            let Settled { mut deltas, mut fault, correction } = accumulator.settle(good_part, histogram, series);
+            let mut void = None;
+            if let Some(spans) = self.uncountable.get_mut(&id) {
+                let new = spans.iter().filter(|span| !span.said).map(|span| slice_of(span.since_ms));
+                void = new.min().map(|from| (from, slice_of(until_ms) + 1));
+                for span in &mut *spans {
+                    let (from, to) = (slice_of(span.since_ms), slice_of(span.until_ms));
+                    deltas.retain(|delta| !(from..=to).contains(&delta.slice));
+                    marks.retain(|mark| !(from..=to).contains(&mark.slice));
+                    span.said = true;
+                    if span.until_ms >= until_ms.min(series.newest_ms.unwrap_or(until_ms)) {
+                        fault = Some(span.reason);
+                    }
+                }
+                if let Some((_, to)) = &mut void {
+                    // What comes after the last of them is known again, and is booked below.
+                    *to = spans.iter().map(|span| slice_of(span.until_ms) + 1).max().map_or(*to, |end| end.min(*to));
+                }
+            }
             let (sli, labels) = (series.sli, series.labels.clone());
-            harvest.series.push(SeriesHarvest { sli, labels, deltas, fault, marks });
+            found.series.push(SeriesDeltas { sli, labels, deltas, void, correction, fault, marks });
         }
-        harvest.series.sort_by(|a, b| (a.sli, &a.labels).cmp(&(b.sli, &b.labels)));
+        let old_ms = until_ms.saturating_sub(2 * DISTRUSTED_MS);
+        self.uncountable.retain(|_, spans| {
+            spans.retain(|span| span.until_ms >= old_ms);
+            !spans.is_empty()
+        });
+        found.series.sort_by(|a, b| (a.sli, &a.labels).cmp(&(b.sli, &b.labels)));
     }
 
     /// Forgets the raw series that feed any of these SLIs: they are counted in another way from now on.
@@ -289,19 +436,44 @@ impl Tracker {
     }
 
     /// Forgets what has been silent for a day, so that pods and children that come and go cost nothing: of SLIs that were
-    /// `heard`, for of the others nobody knows.
-    pub fn forget_silent(&mut self, now_ms: i64, heard: impl Fn(usize) -> bool) {
+    /// `heard`, for of the others nobody knows. The last value of a raw series is kept for `kept_ms`: it may come back.
+    pub fn forget_silent(&mut self, now_ms: i64, kept_ms: i64, heard: impl Fn(usize) -> bool) {
         let recent = |at: Option<i64>| at.is_some_and(|at| at >= now_ms - FORGET_MS);
         let unheard = |raw: &Raw| raw.series().any(|series| !heard(self.series[series as usize].sli));
         let kept = |raw: &Raw| raw.seen_ms.is_none() || recent(raw.seen_ms) || unheard(raw);
         let keep: Vec<bool> = self.raws.iter().map(kept).collect();
         if keep.contains(&false) {
+            let silent = self.raws.iter().zip(&keep).filter(|(_, keep)| !**keep);
+            self.asleep.extend(silent.filter_map(|(raw, _)| Some((raw.key, Asleep::of(raw.last?)))));
             self.retain(&keep, |series| recent(series.newest_ms) || !heard(series.sli));
+            cursors::bound(&mut self.asleep, now_ms - kept_ms);
         }
+    }
+
+    /// Jobs of the targets that were seen.
+    pub fn jobs(&self) -> &BTreeSet<String> {
+        &self.jobs
+    }
+
+    /// Writes down every change from now on.
+    pub fn trace(&mut self) {
+        self.tracing = Some(Tracing::default());
+    }
+
+    /// What was written down.
+    pub fn traced(&self) -> Option<&Tracing> {
+        self.tracing.as_ref()
+    }
+
+    /// How many last values of silent raw series are kept.
+    pub fn asleep(&self) -> usize {
+        self.asleep.len()
     }
 
     /// Keeps these raw series, their targets, and the series they feed or `keep_series` names.
     fn retain(&mut self, keep: &[bool], keep_series: impl Fn(&Series) -> bool) {
+        let kept = keep.iter().zip(0..).filter(|(keep, _)| **keep).map(|(_, id)| id);
+        let moved_raws: HashMap<u32, u32> = kept.zip(0..).collect();
         let mut flags = keep.iter();
         self.raws.retain(|_| *flags.next().expect("one flag per raw series"));
         self.raw_ids = self.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
@@ -316,12 +488,28 @@ impl Tracker {
         let moved_series: HashMap<u32, u32> = fed.iter().copied().zip(0..).collect();
         self.series = fed.iter().map(|&id| self.series[id as usize].clone()).collect();
         self.series_ids = self.series.iter().zip(0..).map(|(s, id)| ((s.sli, s.labels.clone()), id)).collect();
+        let (mut paces, mut pace_of, mut moved_paces) = (Vec::new(), Vec::new(), HashMap::new());
+        for (old, (pace, &(sli, target))) in self.paces.drain(..).zip(&self.pace_of).enumerate() {
+            if let Some(&target) = moved.get(&target) {
+                moved_paces.insert(old as u32, paces.len() as u32);
+                paces.push(pace);
+                pace_of.push((sli, target));
+            }
+        }
+        self.pace_ids = pace_of.iter().copied().zip(0..).collect();
+        (self.paces, self.pace_of) = (paces, pace_of);
         for raw in &mut self.raws {
             raw.target = moved[&raw.target];
             for feed in raw.feeds.iter_mut().flatten() {
                 feed.series = moved_series[&feed.series];
+                feed.pace = moved_paces[&feed.pace];
             }
         }
+        let doubts = std::mem::take(&mut self.doubts).into_iter();
+        self.doubts = doubts.filter_map(|(id, doubt)| Some((*moved_raws.get(&id)?, doubt))).collect();
+        let uncountable = std::mem::take(&mut self.uncountable).into_iter();
+        self.uncountable = uncountable.filter_map(|(id, of)| Some((*moved_series.get(&id)?, of))).collect();
+        self.births.retain(|birth| self.raw_ids.contains_key(&birth.key));
     }
 
     /// The children of all fan-outs.
@@ -392,6 +580,15 @@ impl Tracker {
         self.starts = HashMap::new();
     }
 
+    /// Whether older history will be joined on. Where it will not, starts are not remembered: pods that come and go would
+    /// leave one each.
+    pub fn expect_history(&mut self, expected: bool) {
+        self.joining = expected;
+        if !expected {
+            self.starts = HashMap::new();
+        }
+    }
+
     /// Liveness of every series seen so far, in (SLI, labels) order. A raw series is live until two scrapes of its
     /// target, and two polls, have gone by without a sample of it.
     pub fn liveness(&self, now_ms: i64, poll_ms: i64) -> BTreeMap<(usize, &Labels), Liveness> {
@@ -417,54 +614,10 @@ impl Tracker {
             return id;
         }
         let id = self.series.len() as u32;
-        let new = Series { sli, labels: labels.clone(), newest_ms: None, residual: (0.0, 0.0), interval_ms: None };
+        let new = Series { sli, labels: labels.clone(), ..Series::default() };
         self.series.push(new);
         self.series_ids.insert((sli, labels), id);
         id
-    }
-
-    /// Every moment a target was scraped at in this read, by target.
-    fn scrape_times(&self, pairs: &[CounterPair<'_>], until_ms: i64) -> HashMap<u32, Vec<i64>> {
-        let mut times: HashMap<u32, Vec<i64>> = HashMap::new();
-        for pair in pairs {
-            let of = times.entry(self.raws[pair.id as usize].target).or_default();
-            // Siblings share their scrapes: most series add nothing new.
-            let (mut known, before) = (0, of.len());
-            for (at, _) in pair.whole.samples.iter().take_while(|&(at, _)| at <= until_ms) {
-                while known < before && of[known] < at {
-                    known += 1;
-                }
-                if known >= before || of[known] != at {
-                    of.push(at);
-                }
-            }
-            if of.len() > before {
-                of.sort_unstable();
-                of.dedup();
-            }
-        }
-        times
-    }
-
-    /// Moments at which some series of a target fell so far that its process must have restarted.
-    fn restart_times(&self, pairs: &[CounterPair<'_>], until_ms: i64) -> BTreeSet<(u32, i64)> {
-        let mut restarts = BTreeSet::new();
-        for pair in pairs {
-            let raw = &self.raws[pair.id as usize];
-            let mut last = raw.last.map(|last| (last.at_ms, last.count));
-            for point in pair.points(until_ms) {
-                let Some(count) = point.count else { continue };
-                match last {
-                    Some((was, _)) if point.at_ms <= was => continue,
-                    Some((_, before)) if fell_far(before.whole, count.whole) => {
-                        restarts.insert((raw.target, point.at_ms));
-                    }
-                    _ => {}
-                }
-                last = Some((point.at_ms, count));
-            }
-        }
-        restarts
     }
 
     /// Where total and part are different metrics: how far they may be walked, to the newest moment of a target that
@@ -501,18 +654,19 @@ impl Tracker {
         newest.iter().map(limit_of).collect()
     }
 
-    fn note_targets(
-        &mut self,
-        pairs: &[CounterPair<'_>],
-        scrapes: &HashMap<u32, Vec<i64>>,
-        restarts: &BTreeSet<(u32, i64)>,
-    ) {
-        for (&id, times) in scrapes {
-            self.targets[id as usize].note(times);
-        }
-        for &(id, at) in restarts {
-            let target = &mut self.targets[id as usize];
-            target.restarted_ms = target.restarted_ms.max(Some(at));
+    fn note_targets(&mut self, pairs: &[CounterPair<'_>], evidence: &Evidence) {
+        let pace_targets: Vec<u32> = self.pace_of.iter().map(|&(_, target)| target).collect();
+        evidence.note_paces(&self.targets, &pace_targets, &mut self.paces);
+        for (target, id) in self.targets.iter_mut().zip(0..) {
+            if evidence.times(id).is_empty() {
+                continue;
+            }
+            target.restarted_ms = target.restarted_ms.max(evidence.restarts(id).next());
+            target.process = match (target.process, evidence.newest_process(id)) {
+                (Some(known), Some(newer)) if newer.1 <= known.1 => Some(known),
+                (known, newer) => newer.or(known),
+            };
+            target.note(evidence.times(id));
         }
         for pair in pairs {
             let raw = &self.raws[pair.id as usize];
@@ -520,6 +674,49 @@ impl Tracker {
             for series in raw.series() {
                 self.series[series as usize].interval_ms = interval;
             }
+        }
+    }
+
+    /// A first sample only set a start, or waits: of the slice before it nothing is known of this counter.
+    fn begins(&self, feeds: &[Feed], at_ms: i64, why: Option<Reason>, accumulators: &mut BTreeMap<u32, Accumulator>) {
+        for feed in feeds {
+            accumulator(feed.series, self.resolution_ms, accumulators).begins(at_ms, why);
+        }
+    }
+}
+
+/// What a series gains while one read is walked.
+fn accumulator(series: u32, resolution_ms: i64, all: &mut BTreeMap<u32, Accumulator>) -> &mut Accumulator {
+    all.entry(series).or_insert_with(|| Accumulator::new(resolution_ms))
+}
+
+/// Nothing is known from an hour before a counter fell until an hour after: who answers in turn did so before it showed.
+fn distrust(spans: &mut Vec<Uncountable>, since_ms: i64, at_ms: i64, reason: DataReason) {
+    let until_ms = at_ms + DISTRUSTED_MS;
+    match spans.last_mut().filter(|span| since_ms <= span.until_ms) {
+        Some(span) => span.until_ms = span.until_ms.max(until_ms),
+        None => spans.push(Uncountable { since_ms: since_ms - DISTRUSTED_MS, until_ms, reason, said: false }),
+    }
+}
+
+/// Books what a counter pair gained to the series that it feeds.
+fn book<'a>(
+    fanout: &mut Fanout,
+    series: &[Series],
+    resolution_ms: i64,
+    kind: Kind,
+    feeds: impl Iterator<Item = &'a Feed>,
+    delta: &CounterDelta,
+    accumulators: &mut BTreeMap<u32, Accumulator>,
+) {
+    for feed in feeds {
+        let accumulator = accumulator(feed.series, resolution_ms, accumulators);
+        match kind {
+            Kind::Own => accumulator.book(feed.role, delta),
+            _ => accumulator.book_of(delta, good(feed.role, delta.events)),
+        }
+        if let Some(child) = feed.child.filter(|_| kind != Kind::Own || feed.role == Role::Total) {
+            fanout.note(series[feed.series as usize].sli, child, delta.events.whole, delta.at_ms);
         }
     }
 }

@@ -70,6 +70,7 @@ impl Draft {
             series_max: spec.slo.series_max as usize,
             told: told(&spec.slo),
             target_labels: spec.target_labels.clone(),
+            longest_s: spec.slo.longest_s(),
             counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             ..Sli::default()
         };

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fetch::Plan;
 use super::grid::{CoarseHarvest, GridHarvest};
-use super::increment::{Mark, SeriesHarvest};
+use super::increment::{Mark, SeriesDeltas};
 use crate::engine::ledger::End;
 use crate::engine::{Coverage, Labels, SliceDelta};
 
@@ -36,7 +36,7 @@ pub const PATIENCE_S: i64 = 60;
 const UNDECIDED_MAX: usize = 10_000;
 /// Marks what sums of the server tell of a queue. They hold only sums of slices, so an interval before a rise is taken to
 /// reach back as far as the slowest usual scrape.
-pub fn mark_sums(harvest: &mut SeriesHarvest, resolution_s: i64) {
+pub fn mark_sums(harvest: &mut SeriesDeltas, resolution_s: i64) {
     let back = PATIENCE_S / resolution_s.max(1) + 1;
     for delta in &harvest.deltas {
         let moved = delta.total > 0;
@@ -139,7 +139,7 @@ impl QueueBook {
 
     /// Takes what reading the histogram found; what is left of it is what is wrong with it. [`QueueBook::settle`] hands it
     /// out: events always, and what is known of a slice once it is clear that nobody had to wait in it in vain.
-    pub fn take_counts(&mut self, mut harvest: SeriesHarvest) -> SeriesHarvest {
+    pub fn take_counts(&mut self, mut harvest: SeriesDeltas) -> SeriesDeltas {
         let queue = self.queues.entry((harvest.sli, harvest.labels.clone())).or_default();
         for Mark { slice, moved, begins } in std::mem::take(&mut harvest.marks) {
             if let Some(of) = queue.slice(slice) {
@@ -209,7 +209,7 @@ impl QueueBook {
     }
 
     /// Decides what can be decided, and hands out what can be booked: `read` says of an SLI how far it was read.
-    pub fn settle(&mut self, plan: &Plan, read: impl Fn(usize) -> Option<ReadUpTo>) -> Vec<SeriesHarvest> {
+    pub fn settle(&mut self, plan: &Plan, read: impl Fn(usize) -> Option<ReadUpTo>) -> Vec<SeriesDeltas> {
         let mut harvests = Vec::new();
         for ((sli, labels), queue) in &mut self.queues {
             let mut deltas = std::mem::take(&mut queue.ready);
@@ -219,7 +219,7 @@ impl QueueBook {
             deltas.sort_by_key(|delta| delta.slice);
             if !deltas.is_empty() {
                 let (sli, labels) = (*sli, labels.clone());
-                harvests.push(SeriesHarvest { sli, labels, deltas, fault: None, marks: Vec::new() });
+                harvests.push(SeriesDeltas { sli, labels, deltas, ..SeriesDeltas::default() });
             }
         }
         harvests

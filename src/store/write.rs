@@ -88,7 +88,7 @@ impl Store {
         let mut whole: BTreeSet<&SeriesKey> = self.unsaved.iter().collect();
         let is_old = |deltas: &[SliceDelta]| deltas.first().is_some_and(|delta| delta.slice < from * per_hour);
         let of_whole = |(key, deltas): &&(SeriesKey, Vec<SliceDelta>)| {
-            self.journal_from.is_none() || is_old(deltas) && commit.joined.contains(key)
+            self.journal_from.is_none() || deltas.is_empty() || is_old(deltas) && commit.joined.contains(key)
         };
         whole.extend(commit.booked.iter().filter(of_whole).map(|(key, _)| key));
         // Hours that the journal does not (or no longer) hold.

@@ -411,7 +411,7 @@ impl SeriesLedger {
         }
     }
 
-    fn judge(&self) -> Judge {
+    pub(super) fn judge(&self) -> Judge {
         Judge::new(self.unit, self.resolution_s, self.per_verdict())
     }
 

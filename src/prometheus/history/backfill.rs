@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::pieces::{POINTS_MAX, Pieced, Pieces, again};
 use super::remote_read::{self, History};
 use super::tiling::Tiling;
-use crate::engine::{Coverage, Ledger, Slo};
+use crate::engine::{Coverage, Labels, Ledger, Slo};
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
 use crate::prometheus::options::SourceOptions;
@@ -23,7 +23,7 @@ use crate::prometheus::poll::Poll;
 use crate::prometheus::source::Source;
 use crate::query::fetch::Ask;
 use crate::query::grid;
-use crate::query::increment::{Read, SeriesHarvest, Starts};
+use crate::query::increment::{PROCESS_START, Read, SeriesDeltas, Starts, UP};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
 use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Selector, Tracker};
@@ -46,6 +46,8 @@ const RECENT_STEP_S: i64 = 3600;
 const JOINED_S: i64 = 600;
 /// Each step begins this much before the end of the one before, seconds: a total waits that long for its part.
 const STEP_OVERLAP_S: i64 = 60;
+/// Witnesses are read from so much before, seconds.
+const WITNESS_BEFORE_S: i64 = 150;
 /// Raw samples asked for in one request.
 const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
@@ -93,6 +95,8 @@ pub struct Backfill {
     pub fanout: Fanout,
     /// Where the polls began.
     pub starts: Starts,
+    /// Jobs of the targets: their witnesses are read along.
+    pub jobs: BTreeSet<String>,
     /// How to read.
     pub way: Way,
     /// Scrape interval, seconds; the coarse queries need it to tile.
@@ -109,7 +113,7 @@ pub struct Older {
     /// Everything up to where the polls began.
     pub ledger: Ledger,
     /// The increments between the last old sample and the first new one; they belong to the newer ledger.
-    pub joined: Vec<SeriesHarvest>,
+    pub joined: Vec<SeriesDeltas>,
     /// Requests it took.
     pub requests: usize,
     /// Samples in the answers.
@@ -182,7 +186,15 @@ pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) 
         true => Err(Fault::NotAnAnswer("there is no counter to read".into())),
         false => read_recent(&client, &selectors, from_s, to_s, &mut poll).await,
     };
-    match read.and_then(|history| take_recent(source, &history, from_s, to_s, &mut poll)) {
+    let read = match read {
+        Ok(history) => {
+            poll.requests += 1;
+            let jobs = history.values("job");
+            witnesses(&client, &jobs, from_s - WITNESS_BEFORE_S, to_s).await.map(|witnesses| (history, witnesses))
+        }
+        Err(fault) => Err(fault),
+    };
+    match read.and_then(|(history, seen)| take_recent(source, &history, &seen, from_s, to_s, &mut poll)) {
         Ok(()) => {
             poll.answered += 1;
             poll.add(source.poll_all_but(Ask::Counter, to_s).await);
@@ -238,15 +250,41 @@ async fn read_recent(
 }
 
 /// Walks the recent hours step by step: decoded, a sample takes eight times the room.
-fn take_recent(source: &mut Source, history: &History, from_s: i64, to_s: i64, poll: &mut Poll) -> Result<(), Fault> {
-    poll.bytes += history.bytes;
+fn take_recent(
+    source: &mut Source,
+    history: &History,
+    witnesses: &History,
+    from_s: i64,
+    to_s: i64,
+    poll: &mut Poll,
+) -> Result<(), Fault> {
+    poll.bytes += history.bytes + witnesses.bytes;
     for at_s in (from_s..to_s).step_by(RECENT_STEP_S as usize) {
         let until_s = to_s.min(at_s + RECENT_STEP_S);
         let series = history.span((at_s - STEP_OVERLAP_S).max(from_s) * 1000, until_s * 1000)?;
-        poll.samples += samples(&series);
-        poll.series.extend(source.take_history(&series, until_s).series);
+        let seen = witnesses.span((at_s - WITNESS_BEFORE_S) * 1000, until_s * 1000)?;
+        poll.samples += samples(&series) + samples(&seen);
+        poll.take(source.take_history(&series, &seen, (from_s, until_s)));
     }
     Ok(())
+}
+
+/// The witnesses of the targets of these jobs.
+async fn witnesses(client: &Client, jobs: &BTreeSet<String>, from_s: i64, to_s: i64) -> Result<History, Fault> {
+    let selectors = request::witnesses(&targets_of(jobs));
+    match selectors.is_empty() {
+        true => Ok(History::default()),
+        false => remote_read::read(client, &selectors, from_s * 1000, to_s * 1000).await,
+    }
+}
+
+fn targets_of(jobs: &BTreeSet<String>) -> BTreeSet<Labels> {
+    jobs.iter().filter(|job| !job.is_empty()).map(|job| [("job", job.as_str())].into_iter().collect()).collect()
+}
+
+/// Tells series and their witnesses apart.
+fn parted(series: Vec<RawSeries>) -> (Vec<RawSeries>, Vec<RawSeries>) {
+    series.into_iter().partition(|series| ![UP, PROCESS_START].contains(&series.label("__name__")))
 }
 
 fn selectors(plan: &Plan) -> Vec<Selector> {
@@ -289,6 +327,14 @@ impl Backfill {
         Ok(older)
     }
 
+    /// A tracker that reads everything from `from_s` on.
+    fn tracker(&self, from_s: i64) -> Tracker {
+        let mut tracker = Tracker::new(self.options.resolution_s);
+        (0..self.plan.slis.len()).for_each(|sli| tracker.begin(sli, from_s * 1000));
+        *tracker.fanout_mut() = self.fanout.clone();
+        tracker
+    }
+
     /// Raw history in time order, span by span out of one long answer. What breaks off is asked for again from there.
     async fn raw(
         &self,
@@ -298,9 +344,8 @@ impl Backfill {
         older: &mut Older,
         queues: &mut QueueBook,
     ) -> Result<(), Fault> {
-        let tracker = Tracker::new(self.options.resolution_s);
+        let tracker = self.tracker(from_s);
         let mut walked = Walked { tracker, queues, from_s, at_s: from_s, to_s };
-        *walked.tracker.fanout_mut() = self.fanout.clone();
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
         let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
@@ -362,22 +407,25 @@ impl Backfill {
         };
         let starts: Vec<i64> = std::iter::successors(Some(walked.at_s), ends).take(spans.max(1) + 1).collect();
         let asked: Vec<(i64, i64)> = starts.windows(2).map(|span| (span[0] * 1000 + 1, span[1] * 1000)).collect();
-        let mut answer = remote_read::read_spans(client, &selectors(&self.plan), &asked).await?;
+        let mut wanted = selectors(&self.plan);
+        wanted.extend(request::witnesses(&targets_of(&self.jobs)));
+        let mut answer = remote_read::read_spans(client, &wanted, &asked).await?;
         for end_s in starts.into_iter().skip(1) {
             let history = answer.next().await?.unwrap_or_default();
             older.bytes += history.bytes;
             if walked.at_s == walked.to_s {
-                let series = self.starts.join(history.span(walked.at_s * 1000, end_s * 1000)?);
-                older.samples += samples(&series);
-                older.joined = self.walk(walked, &series, end_s);
+                let (series, seen) = parted(history.span(walked.at_s * 1000, end_s * 1000)?);
+                let series = self.starts.join(series);
+                older.samples += samples(&series) + samples(&seen);
+                older.joined = self.walk(walked, &series, &seen, end_s);
                 walked.at_s = end_s;
                 continue;
             }
             while walked.at_s < end_s {
                 let step_end_s = end_s.min(walked.at_s + step_s);
-                let series = history.span(walked.at_s * 1000, step_end_s * 1000)?;
-                older.samples += samples(&series);
-                self.book(walked, &series, step_end_s, &mut older.ledger);
+                let (series, seen) = parted(history.span(walked.at_s * 1000, step_end_s * 1000)?);
+                older.samples += samples(&series) + samples(&seen);
+                self.book(walked, &series, &seen, step_end_s, &mut older.ledger);
                 walked.at_s = step_end_s;
             }
             (self.progress)(Progress { done_s: end_s - walked.from_s, total_s: walked.to_s - walked.from_s });
@@ -390,9 +438,8 @@ impl Backfill {
     async fn native(&self, pieces: &Pieces, from_s: i64, to_s: i64, older: &mut Older, queues: &mut QueueBook) {
         let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Native).collect();
         let resolution_s = self.options.resolution_s;
-        let tracker = Tracker::new(resolution_s);
+        let tracker = self.tracker(from_s);
         let mut walked = Walked { tracker, queues, from_s, at_s: from_s.div_euclid(resolution_s) * resolution_s, to_s };
-        *walked.tracker.fanout_mut() = self.fanout.clone();
         while !fetches.is_empty() && walked.at_s < to_s + JOINED_S {
             let newer = walked.at_s >= to_s;
             let end_s = if newer { to_s + JOINED_S } else { to_s.min(walked.at_s + POINTS_MAX * resolution_s) };
@@ -411,19 +458,25 @@ impl Backfill {
                 }
             }
             if newer {
-                let joined = self.walk(&mut walked, &self.starts.join(series), end_s);
+                let joined = self.walk(&mut walked, &self.starts.join(series), &[], end_s);
                 older.joined.extend(joined);
             } else {
-                self.book(&mut walked, &series, end_s, &mut older.ledger);
+                self.book(&mut walked, &series, &[], end_s, &mut older.ledger);
             }
             walked.at_s = end_s;
         }
     }
 
-    fn walk(&self, walked: &mut Walked<'_>, series: &[RawSeries], until_s: i64) -> Vec<SeriesHarvest> {
-        let read = Read { counters: series, started: &BTreeSet::new(), until_ms: until_s * 1000 };
+    fn walk(
+        &self,
+        walked: &mut Walked<'_>,
+        series: &[RawSeries],
+        witnesses: &[RawSeries],
+        until_s: i64,
+    ) -> Vec<SeriesDeltas> {
+        let read = Read { counters: series, witnesses, until_ms: until_s * 1000 };
         let harvests = walked.tracker.read(&self.plan, &read).series.into_iter();
-        let counted = |harvest: SeriesHarvest| match self.plan.slis[harvest.sli].queue {
+        let counted = |harvest: SeriesDeltas| match self.plan.slis[harvest.sli].queue {
             Some(_) => walked.queues.take_counts(harvest),
             None => harvest,
         };
@@ -439,14 +492,21 @@ impl Backfill {
             let newer = harvest.deltas.split_off(harvest.deltas.partition_point(|delta| delta.slice < end));
             older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
             if !newer.is_empty() {
-                older.joined.push(SeriesHarvest { deltas: newer, ..harvest });
+                older.joined.push(SeriesDeltas { deltas: newer, ..harvest });
             }
         }
     }
 
-    fn book(&self, walked: &mut Walked<'_>, series: &[RawSeries], until_s: i64, ledger: &mut Ledger) {
-        for harvest in self.walk(walked, series, until_s) {
-            ledger.series_mut(&self.slos[harvest.sli], &harvest.labels).apply(&harvest.deltas);
+    fn book(
+        &self,
+        walked: &mut Walked<'_>,
+        series: &[RawSeries],
+        witnesses: &[RawSeries],
+        until_s: i64,
+        ledger: &mut Ledger,
+    ) {
+        for harvest in self.walk(walked, series, witnesses, until_s) {
+            harvest.apply_to(ledger.series_mut(&self.slos[harvest.sli], &harvest.labels));
         }
     }
 

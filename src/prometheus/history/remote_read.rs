@@ -7,6 +7,8 @@
 //! One request may hold many queries, and their answers come one after the other. So thirty days are asked for at once,
 //! a day after the other, and no more than a day of them is ever in memory.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use reqwest::header::{HeaderMap, HeaderValue};
 
@@ -15,6 +17,7 @@ use promql_parser::label::MatchOp;
 use super::chunk::{Chunk, Encoding};
 use crate::prometheus::client::{Body, Client};
 use crate::prometheus::fault::Fault;
+use crate::query::samples::label_of;
 use crate::query::{RawSeries, Samples, Selector};
 
 /// What an answer in chunks is called.
@@ -70,6 +73,12 @@ impl History {
             }
         }
         Ok(span)
+    }
+
+    /// The values that a label has.
+    pub fn values(&self, name: &str) -> BTreeSet<String> {
+        let value = |chunks: &Chunks| label_of(&chunks.labels, name).to_owned();
+        self.series.iter().map(value).collect()
     }
 
     /// How many raw series there are.

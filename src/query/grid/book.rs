@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Cell, GridHarvest};
 use crate::engine::{Labels, SliceDelta};
-use crate::query::increment::SeriesHarvest;
+use crate::query::increment::SeriesDeltas;
 
 /// Slices booked, by series.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl GridBook {
     }
 
     /// Books an answer; what is returned was not booked before. Slices up to `floor` are not taken.
-    pub fn book(&mut self, harvest: GridHarvest, floor: i64) -> SeriesHarvest {
+    pub fn book(&mut self, harvest: GridHarvest, floor: i64) -> SeriesDeltas {
         let GridHarvest { sli, labels, slices, fault } = harvest;
         let mut deltas = Vec::new();
         if let (Some((&first, _)), true) = (slices.first_key_value(), self.depth > 0) {
@@ -88,7 +88,7 @@ impl GridBook {
             }
             booked.keep(self.depth);
         }
-        SeriesHarvest { sli, labels, deltas, fault, marks: Vec::new() }
+        SeriesDeltas { sli, labels, deltas, fault, ..SeriesDeltas::default() }
     }
 
     /// The first slice before `asked` that should be read again: since then fewer rows answered than now.

@@ -3,9 +3,10 @@
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
-use super::Mark;
 use super::delta::CounterDelta;
 use super::pair::Count;
+use super::reason::Reason;
+use super::{Mark, Series};
 use crate::query::fetch::Role;
 
 /// Slices that one read may span: a day of 10-second slices, three and a half of 30-second ones. Of a longer hole only
@@ -14,6 +15,8 @@ const SPAN_MAX: i64 = 10_000;
 /// Exporters that do not read count and bucket at one moment are off by a few events, made up at the next scrape: this
 /// share of the good events is carried on.
 const UNEVEN: f64 = 0.01;
+/// Bad events that were none are taken back from a slice no further back than so many scrapes.
+const TAKEN_BACK_SCRAPES: i64 = 3;
 /// Rounding noise of floating-point counters, events.
 const NOISE: f64 = 1e-6;
 
@@ -29,6 +32,19 @@ struct Cell {
     moved: bool,
     /// A first sample in it only set a start.
     begins: bool,
+    /// A value in it is no number, and none after it says what it was.
+    spoilt: bool,
+    /// A value in it is too large to count by ones.
+    unusable: bool,
+}
+
+/// What became of the increments of one read.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub deltas: Vec<SliceDelta>,
+    pub fault: Option<DataReason>,
+    /// A slice of an earlier read, and how many of its bad events were none.
+    pub correction: Option<(i64, u64)>,
 }
 
 #[derive(Debug)]
@@ -78,8 +94,8 @@ impl Accumulator {
     }
 
     fn book_total(&mut self, gain: &CounterDelta) {
-        if gain.not_a_number {
-            return self.fault(DataReason::NotANumber);
+        if matches!(gain.why, Reason::NotANumber | Reason::TooLarge) {
+            return self.no_number(gain);
         }
         let at = gain.at_ms.div_euclid(self.resolution_ms);
         self.newest_ms = self.newest_ms.max(Some(gain.at_ms));
@@ -88,13 +104,33 @@ impl Accumulator {
         cell.total += gain.events.whole;
         cell.seen = true;
         cell.moved |= moved;
-        cell.begins |= gain.from_ms.is_none() && !moved;
         self.cover(at, gain);
     }
 
+    /// A value is no count. Where no later one bridges it, nothing is known from it on.
+    fn no_number(&mut self, gain: &CounterDelta) {
+        self.fault(DataReason::NotANumber);
+        if !gain.hole {
+            return;
+        }
+        let at = gain.at_ms.div_euclid(self.resolution_ms);
+        let from = gain.from_ms.map_or(at, |from| from.div_euclid(self.resolution_ms));
+        for slice in from.max(at - SPAN_MAX)..=at {
+            let cell = self.cell(slice);
+            (cell.spoilt, cell.unusable) = (true, cell.unusable || gain.why == Reason::TooLarge);
+        }
+    }
+
+    /// A first sample at `at_ms` only set a start (`why`), or waits to be placed.
+    pub fn begins(&mut self, at_ms: i64, why: Option<Reason>) {
+        let cell = self.cell(at_ms.div_euclid(self.resolution_ms));
+        cell.begins = true;
+        cell.partial |= why.is_some_and(Reason::is_doubt);
+    }
+
     fn book_part(&mut self, role: Role, gain: &CounterDelta) {
-        if gain.not_a_number {
-            return self.fault(DataReason::NotANumber);
+        if matches!(gain.why, Reason::NotANumber | Reason::TooLarge) {
+            return self.no_number(gain);
         }
         self.bad_part |= role == Role::Bad;
         self.cell(gain.at_ms.div_euclid(self.resolution_ms)).part += gain.events.whole;
@@ -141,20 +177,51 @@ impl Accumulator {
         cells.map(|(cell, slice)| Mark { slice, moved: cell.moved, begins: cell.begins }).collect()
     }
 
-    /// Turns sums into whole events. Fractions (coarse sources, weighted counters) wait in `residual` for the next slice,
-    /// so that sums stay right. A bad count above its total is booked as it is, marked and reported.
-    pub fn settle(self, good_part: bool, residual: &mut (f64, f64)) -> (Vec<SliceDelta>, Option<DataReason>) {
+    /// Turns sums into whole events. Fractions (coarse sources, weighted counters) wait in the residual of the series for
+    /// the next slice, so that sums stay right. A slice has no fewer events than bad ones; where the two selectors say
+    /// otherwise it is marked, and said.
+    pub fn settle(self, good_part: bool, histogram: bool, series: &mut Series) -> Settled {
         let mut fault = self.fault;
-        let mut deltas = Vec::with_capacity(self.cells.len());
+        let mut deltas: Vec<SliceDelta> = Vec::with_capacity(self.cells.len());
+        let mut correction = None;
         let part: f64 = self.cells.iter().map(|cell| cell.part).sum();
+        let good_part = good_part && !self.bad_part;
+        let back = TAKEN_BACK_SCRAPES * series.interval_ms.unwrap_or(0) / self.resolution_ms + 1;
         for (cell, slice) in self.cells.into_iter().zip(self.base..) {
-            let bad = if good_part && !self.bad_part { cell.total - cell.part } else { cell.part };
-            let total = whole(cell.total + residual.0, &mut residual.0);
-            let bad = whole(bad + residual.1, &mut residual.1);
+            if cell.unusable {
+                continue;
+            }
+            let bad = if good_part { cell.total - cell.part } else { cell.part };
+            let mut total = whole(cell.total + series.residual.0, &mut series.residual.0);
+            let bad = whole(bad + series.residual.1, &mut series.residual.1);
             let mut partial = cell.partial;
+            // Errors of a total that is no number are no count of errors.
+            if cell.spoilt && bad > total {
+                continue;
+            }
             if bad > total {
-                partial = true;
+                (total, partial) = (bad, true);
                 fault = fault.or(Some(DataReason::BadAboveTotal));
+            }
+            if good_part && series.residual.1 <= -1.0 {
+                // More good events than events: the bucket was read too early the scrape before, and made it up.
+                let owed = (-series.residual.1).floor() as u64;
+                let last = deltas.iter_mut().rev().take_while(|delta| slice - delta.slice <= back);
+                let taken = match last.into_iter().find(|delta| delta.bad > 0) {
+                    Some(delta) => {
+                        let taken = owed.min(delta.bad);
+                        delta.bad -= taken;
+                        taken
+                    }
+                    None if slice - series.newest_bad.0 <= back && correction.is_none() => {
+                        let taken = owed.min(series.newest_bad.1);
+                        correction = Some((series.newest_bad.0, taken)).filter(|_| taken > 0);
+                        series.newest_bad.1 -= taken;
+                        taken
+                    }
+                    None => 0,
+                };
+                series.residual.1 += taken as f64;
             }
             let coverage = match (partial, cell.known) {
                 (true, _) => Coverage::Partial,
@@ -165,12 +232,17 @@ impl Accumulator {
                 deltas.push(SliceDelta { slice, total, bad, coverage });
             }
         }
-        if residual.1 < -(1.0 + UNEVEN * part) {
+        if let Some(newest) = deltas.iter().rev().find(|delta| delta.bad > 0) {
+            series.newest_bad = (newest.slice, newest.bad);
+        }
+        // Count and bucket of one histogram may be a scrape apart; other selectors may not.
+        let uneven = if histogram { 1.0 } else { UNEVEN };
+        if series.residual.1 < -(1.0 + uneven * part) {
             // Far more good than total: the two selectors do not belong together. Say so, and do not carry a debt for ever.
             fault = fault.or(Some(DataReason::BadAboveTotal));
-            residual.1 = 0.0;
+            series.residual.1 = 0.0;
         }
-        (deltas, fault)
+        Settled { deltas, fault, correction }
     }
 }
 

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tracker;
+use super::births::{Birth, LabelHash};
+use super::doubt::{Doubt, Uncountable};
+use super::pace::Pace;
 use super::pair::Count;
 use super::target::Target;
 use crate::engine::Labels;
@@ -24,6 +27,8 @@ pub(super) struct Raw {
     pub seen_ms: Option<i64>,
     /// What is walked.
     pub kind: Kind,
+    /// Its labels, hashed, to tell what a series goes on from; `None` after a restart until they are seen again.
+    pub labels: Option<Box<[LabelHash]>>,
 }
 
 /// What is walked with one cursor.
@@ -61,6 +66,10 @@ pub(super) struct Feed {
     pub role: Role,
     /// The child of a fan-out that it is booked for.
     pub child: Option<u128>,
+    /// How fast the total of its SLI grows on the target.
+    pub pace: u32,
+    /// It is the one by which the raw series moves that pace.
+    pub leads: bool,
 }
 
 /// The last count that was taken.
@@ -68,6 +77,41 @@ pub(super) struct Feed {
 pub(super) struct Last {
     pub at_ms: i64,
     pub count: Count,
+}
+
+/// Most last values of silent raw series that are kept; the oldest go first. One takes 64 bytes, so all of them 16 MB.
+const ASLEEP_MAX: usize = 250_000;
+
+/// So many of them survive a restart.
+const ASLEEP_SAVED_MAX: usize = 20_000;
+
+/// The last value of a raw series that has been silent for long. Narrow, for there may be many.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Asleep {
+    pub at_ms: i64,
+    count: [f64; 4],
+}
+
+impl Asleep {
+    pub fn of(last: Last) -> Self {
+        let Count { whole, part, lower, good } = last.count;
+        Asleep { at_ms: last.at_ms, count: [whole, part, lower, good] }
+    }
+
+    pub fn last(self) -> Last {
+        let [whole, part, lower, good] = self.count;
+        Last { at_ms: self.at_ms, count: Count { whole, part, lower, good } }
+    }
+}
+
+/// Drops what is older than `oldest_ms`, and the oldest of too many.
+pub(super) fn bound(asleep: &mut HashMap<u128, Asleep>, oldest_ms: i64) {
+    asleep.retain(|_, silent| silent.at_ms >= oldest_ms);
+    if asleep.len() > ASLEEP_MAX {
+        let mut times: Vec<i64> = asleep.values().map(|silent| silent.at_ms).collect();
+        let (_, &mut newest_of_old, _) = times.select_nth_unstable(asleep.len() - ASLEEP_MAX);
+        asleep.retain(|_, silent| silent.at_ms > newest_of_old);
+    }
 }
 
 /// Raw series whose first sample only set their start, and when that was.
@@ -80,7 +124,8 @@ impl Starts {
     pub fn join(&self, series: Vec<RawSeries>) -> Vec<RawSeries> {
         let up_to_start = |raw: RawSeries| {
             let start = *self.0.get(&key_of(&raw.labels))?;
-            let samples = Samples::new(raw.samples.iter().filter(|&(at, _)| at <= start).collect());
+            let before = raw.samples.iter().filter(|&(at, _)| at <= start);
+            let samples = Samples::with_starts(before.map(|(at, v)| (at, v, raw.samples.start_ms(at))).collect());
             (!samples.is_empty()).then_some(RawSeries { samples, ..raw })
         };
         series.into_iter().filter_map(up_to_start).collect()
@@ -93,6 +138,14 @@ pub struct Cursors {
     raws: Vec<(u128, u32, i64, [f64; 4])>,
     targets: Vec<(u128, Target)>,
     series: Vec<SeriesCursor>,
+    /// The usual rate of the total of a series on a target.
+    paces: Vec<(u32, u32, f32)>,
+    births: Vec<Birth>,
+    /// By place among `raws`.
+    doubts: Vec<(u32, Doubt)>,
+    /// By place among `series`.
+    uncountable: Vec<(u32, Vec<Uncountable>)>,
+    asleep: Vec<(u128, Asleep)>,
     starts: Vec<(u128, i64)>,
     fanout: SavedFanout,
 }
@@ -106,6 +159,13 @@ struct SeriesCursor {
     labels: Labels,
     residual: (f64, f64),
     newest_ms: Option<i64>,
+}
+
+/// The entries of a map in the order of their keys, so that the same state is always the same bytes.
+fn sorted<V: Copy>(map: &HashMap<u128, V>) -> Vec<(u128, V)> {
+    let mut entries: Vec<(u128, V)> = map.iter().map(|(&key, &value)| (key, value)).collect();
+    entries.sort_unstable_by_key(|&(key, _)| key);
+    entries
 }
 
 fn counts_of(plan: &Plan, sli: usize) -> u128 {
@@ -146,9 +206,43 @@ impl Tracker {
                     newest_ms: series.newest_ms,
                 })
                 .collect(),
-            starts: self.starts.iter().map(|(&key, &at)| (key, at)).collect(),
+            paces: self.saved_paces(),
+            births: self.births.clone(),
+            doubts: self.saved_doubts(),
+            uncountable: self.uncountable.iter().map(|(&series, spans)| (series, spans.clone())).collect(),
+            asleep: self.saved_asleep(),
+            starts: sorted(&self.starts),
             fanout: self.fanout.saved(plan),
         }
+    }
+
+    /// The pace of each SLI on each target, by the series of the SLI as a whole.
+    fn saved_paces(&self) -> Vec<(u32, u32, f32)> {
+        let whole = |(pace, &(sli, target)): (&Pace, &(usize, u32))| {
+            let series = *self.series_ids.get(&(sli, Labels::new()))?;
+            Some((series, target, pace.usual(std::iter::empty())? as f32))
+        };
+        self.paces.iter().zip(&self.pace_of).filter_map(whole).collect()
+    }
+
+    /// The newest last values of silent series; all of them would be written with each poll.
+    fn saved_asleep(&self) -> Vec<(u128, Asleep)> {
+        let mut asleep = sorted(&self.asleep);
+        if asleep.len() > ASLEEP_SAVED_MAX {
+            asleep.sort_by_key(|(_, silent)| std::cmp::Reverse(silent.at_ms));
+            asleep.truncate(ASLEEP_SAVED_MAX);
+        }
+        asleep
+    }
+
+    /// Doubts by the place their cursor has among those that are saved.
+    fn saved_doubts(&self) -> Vec<(u32, Doubt)> {
+        if self.doubts.is_empty() {
+            return Vec::new();
+        }
+        let saved = self.raws.iter().zip(0..).filter(|(raw, _)| raw.last.is_some());
+        let doubt = |(place, (_, id)): (usize, (_, u32))| Some((place as u32, self.doubts.get(&id)?.clone()));
+        saved.enumerate().filter_map(doubt).collect()
     }
 
     /// A tracker that continues from saved cursors; those of SLOs that no longer exist, or now count something else,
@@ -168,19 +262,34 @@ impl Tracker {
                 last: Some(Last { at_ms, count: Count { whole, part, lower, good } }),
                 seen_ms: Some(at_ms),
                 kind: Kind::Own,
+                labels: None,
             })
             .collect();
         tracker.raw_ids = tracker.raws.iter().zip(0..).map(|(raw, id)| (raw.key, id)).collect();
         tracker.starts = cursors.starts.into_iter().collect();
+        tracker.births = cursors.births;
+        tracker.asleep = cursors.asleep.into_iter().collect();
+        let raws = tracker.raws.len() as u32;
+        tracker.doubts = cursors.doubts.into_iter().filter(|&(id, _)| id < raws).collect();
+        let mut series_of = HashMap::new();
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
-        for cursor in cursors.series {
+        for (place, cursor) in (0u32..).zip(cursors.series) {
             if let Some(&sli) = slis.get(cursor.slo_id.as_str())
                 && counts_of(plan, sli) == cursor.counts
             {
                 tracker.begin(sli, i64::MIN);
                 let id = tracker.series_id(sli, cursor.labels) as usize;
+                series_of.insert(place, id as u32);
                 tracker.series[id].residual = cursor.residual;
                 tracker.series[id].newest_ms = cursor.newest_ms;
+            }
+        }
+        let uncountable = cursors.uncountable.into_iter();
+        tracker.uncountable = uncountable.filter_map(|(of, spans)| Some((*series_of.get(&of)?, spans))).collect();
+        for (of, target, rate) in cursors.paces {
+            if let Some(&series) = series_of.get(&of).filter(|_| (target as usize) < targets) {
+                let pace = tracker.pace_id(tracker.series[series as usize].sli, target);
+                tracker.paces[pace as usize] = Pace::of(rate);
             }
         }
         tracker

@@ -1,160 +1,256 @@
-//! One pair walked from where its cursor stands: each count against the one before it.
+//! One counter pair read on from its cursor: each count against the one before it, and what the two together mean.
 
-use std::collections::BTreeSet;
-
-use super::Harvest;
-use super::cursors::Last;
+use super::cursors::{Last, Raw};
+use super::doubt::{Doubt, Fall, Low, RELATED_MS, SETTLED};
+use super::evidence::{AWAY_INTERVALS, Evidence, FEW};
 use super::pair::{Count, CounterPair};
-use super::target::Target;
+use super::reason::Reason;
+use super::{ReadDeltas, Tracker};
 
-/// A gap this many scrape intervals long is a hole, not a late scrape.
-const HOLE_INTERVALS: f64 = 2.5;
 /// A series silent this long while its target was scraped was gone (Prometheus' own staleness), milliseconds.
 const GONE_MS: i64 = 300_000;
 
-/// What a pair gained between two samples.
+/// What a counter pair gained between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct CounterDelta {
     /// Time of the older sample; `None` when the series counts from nothing.
     pub from_ms: Option<i64>,
-    /// Time of the newer sample, where the gain is booked.
+    /// Time of the newer sample, where it is booked.
     pub at_ms: i64,
     /// Events gained.
     pub events: Count,
     /// The gap is longer than scrapes are apart: what happened inside is not known in detail.
     pub hole: bool,
-    /// There was a sample that is no count; it says that something was there, and nothing else.
-    pub not_a_number: bool,
+    pub why: Reason,
 }
 
-pub(super) struct Walk<'a> {
-    pub target: &'a Target,
-    pub target_id: u32,
-    /// Every moment its target was scraped at in this read.
-    pub scrapes: &'a [i64],
-    /// Moments at which some series of a target fell far.
-    pub restarts: &'a BTreeSet<(u32, i64)>,
-    /// Since when its SLIs are read, milliseconds.
-    pub since_ms: i64,
-    /// Its target started since the last read.
-    pub started: bool,
-    pub harvest: &'a mut Harvest,
-    /// Set when the first sample only set the start; its time.
+/// A first sample: what it is worth is decided when all of its target is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct FirstSample {
+    pub at_ms: i64,
+    pub count: Count,
+    /// When the counter began, as the source stores it.
     pub start_ms: Option<i64>,
 }
 
-/// How a counter went from one sample to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Rise,
-    /// A fall of under an eighth: what was counted stays counted.
-    Glitch,
-    Reset,
+/// One counter pair on its way through a read.
+pub(super) struct Deltas<'a> {
+    pub tracker: &'a Tracker,
+    pub evidence: &'a Evidence,
+    pub raw: &'a Raw,
+    /// Since when its SLIs are read, milliseconds.
+    pub since_ms: i64,
+    pub last: Option<Last>,
+    pub doubt: Doubt,
+    pub first: Option<FirstSample>,
+    /// Since when it flickers; found in this read.
+    pub flickers: Vec<(i64, i64)>,
+    pub found: &'a mut ReadDeltas,
 }
 
-impl Walk<'_> {
-    pub fn walk(
-        &mut self,
-        pair: &CounterPair<'_>,
-        until_ms: i64,
-        last: &mut Option<Last>,
-        mut book: impl FnMut(CounterDelta),
-    ) {
-        let interval = self.target.interval_with(self.scrapes);
+impl Deltas<'_> {
+    pub fn walk(&mut self, pair: &CounterPair<'_>, until_ms: i64, mut book: impl FnMut(CounterDelta)) {
+        let target = &self.tracker.targets[self.raw.target as usize];
+        let interval = target.interval_with(self.evidence.times(self.raw.target));
+        // Since when values are no counts.
+        let mut spoilt: Option<CounterDelta> = None;
         for point in pair.points(until_ms) {
             let at_ms = point.at_ms;
             // What an SLI did before it was read this way is not counted this way.
-            if last.map_or(at_ms < self.since_ms, |last| at_ms <= last.at_ms) {
+            if self.last.map_or(at_ms < self.since_ms, |last| at_ms <= last.at_ms) {
                 continue;
             }
-            self.harvest.samples += 1;
-            let none =
-                CounterDelta { from_ms: None, at_ms, events: Count::default(), hole: false, not_a_number: false };
+            self.found.samples += 1;
+            let none = CounterDelta { from_ms: None, at_ms, events: Count::default(), hole: false, why: Reason::First };
             let Some(count) = point.count else {
-                book(CounterDelta { not_a_number: true, ..none });
+                let from_ms = spoilt.map_or(Some(at_ms), |spoilt| spoilt.from_ms);
+                let why = if point.too_large { Reason::TooLarge } else { Reason::NotANumber };
+                spoilt = Some(CounterDelta { from_ms, why, ..none });
                 continue;
             };
-            let Some(before) = *last else {
-                let born = self.started || self.scraped_before(at_ms);
-                self.start_ms = (!born).then_some(at_ms);
-                book(CounterDelta { events: if born { count } else { Count::default() }, ..none });
-                *last = Some(Last { at_ms, count });
-                continue;
-            };
-            if self.is_new_process(before.at_ms, at_ms) {
-                book(CounterDelta { events: count, ..none });
-                *last = Some(Last { at_ms, count });
-                continue;
+            // What comes after bridges it.
+            if let Some(bridged) = spoilt.take() {
+                book(CounterDelta { why: Reason::NotANumber, ..bridged });
             }
+            let start_ms = pair.whole.samples.start_ms(at_ms);
+            let Some(before) = self.last else {
+                self.first = Some(FirstSample { at_ms, count, start_ms });
+                book(none);
+                self.last = Some(Last { at_ms, count });
+                continue;
+            };
+            let newest = self.doubt.low.map_or(before.count, |low| low.newest);
+            let counter_began = start_ms.map(|start| {
+                let known = pair.whole.samples.start_ms(before.at_ms);
+                start > before.at_ms || known.is_some_and(|known| start > known)
+            });
+            let step = Step { before, newest, now: count, at_ms, counter_began };
+            self.doubt.see(at_ms, count.whole);
+            let (why, events, stands) = self.judge(&step);
             let apart = at_ms - before.at_ms;
-            let hole = interval.is_some_and(|every| apart as f64 > HOLE_INTERVALS * every as f64);
-            let (events, stands) = self.gained(at_ms, before.count, count);
-            book(CounterDelta { from_ms: Some(before.at_ms), events, hole, ..none });
-            *last = Some(Last { at_ms, count: stands });
+            let hole = interval.is_some_and(|every| apart as f64 > AWAY_INTERVALS * every as f64);
+            let why = if why == Reason::Rose && hole { Reason::Bridged } else { why };
+            let from_ms = (!matches!(why, Reason::ShownAfterRestart | Reason::SetAnew)).then_some(before.at_ms);
+            book(CounterDelta { from_ms, events, hole, why, ..none });
+            self.last = Some(Last { at_ms, count: stands });
+        }
+        if let Some(lasting) = spoilt {
+            book(CounterDelta { hole: true, ..lasting });
         }
     }
 
-    /// Events gained from `before` to `now`, and what the next sample is compared with. A bucket follows its count:
-    /// what only one of the two did is no restart of both.
-    fn gained(&mut self, at_ms: i64, before: Count, now: Count) -> (Count, Count) {
-        let restarted = self.restarts.contains(&(self.target_id, at_ms));
-        match change(before.whole, now.whole, restarted) {
-            Change::Glitch => {
-                self.harvest.glitches += 1;
-                (Count::default(), before)
+    /// What a step means, what it gained, and what the next count is compared with.
+    fn judge(&mut self, step: &Step) -> (Reason, Count, Count) {
+        let Step { before, newest, now, at_ms, .. } = *step;
+        let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
+        let process_began = step.counter_began.or_else(|| self.evidence.began_anew(of, target, before.at_ms, at_ms));
+        let fell = now.whole < newest.whole;
+        if process_began == Some(true) && (fell || self.evidence.fell(target, at_ms) > 0) {
+            return self.began(Reason::ProcessBegan, now);
+        }
+        if self.shown_after_restart(step) {
+            return self.began(Reason::ShownAfterRestart, now);
+        }
+        if now.whole >= before.count.whole {
+            return self.rose(step);
+        }
+        if !fell {
+            return self.still_low(step);
+        }
+        let possible =
+            |value| self.evidence.possible(self.tracker, self.raw, value, Some(newest.whole), before.at_ms, at_ms);
+        let away = self.is_away(before.at_ms, at_ms);
+        let most_fell = step.counter_began != Some(false) && self.evidence.most_fell(target, at_ms);
+        match possible(now.whole) {
+            true if away && process_began != Some(false) => self.began(Reason::TargetAway, now),
+            true if most_fell => {
+                self.note(step, true);
+                self.began(Reason::MostFell, now)
             }
-            Change::Reset => {
-                self.harvest.resets += 1;
-                (now, now)
+            false if away || most_fell => {
+                self.doubt.low = None;
+                (Reason::SetAnew, Count::default(), now)
             }
-            Change::Rise => {
-                let whole = now.whole - before.whole;
-                let follow = |before: f64, now: f64, most: f64| match change(before, now, restarted) {
-                    Change::Rise => (now - before, now),
-                    Change::Glitch => (0.0, before),
-                    Change::Reset => (now.min(most), now),
-                };
-                let (part, part_stands) = follow(before.part, now.part, whole);
-                let (lower, lower_stands) = follow(before.lower, now.lower, part);
-                let (good, good_stands) = follow(before.good, now.good, part);
-                let stands = Count { whole: now.whole, part: part_stands, lower: lower_stands, good: good_stands };
-                (Count { whole, part, lower, good: good.clamp(lower.min(part), part) }, stands)
+            _ => {
+                self.found.glitches += 1;
+                if !possible(newest.whole - now.whole) {
+                    self.note(step, false);
+                }
+                self.doubt.low = Some(Low { landed: now, newest: now, samples: 1 });
+                (Reason::Fell, Count::default(), before.count)
             }
         }
     }
 
-    /// A sibling was scraped before `at`, at a moment at which this series would have been read had it been there.
-    fn scraped_before(&self, at_ms: i64) -> bool {
-        let seen = |scrape: i64| scrape >= self.since_ms && scrape < at_ms;
-        self.target.last_ms.is_some_and(seen)
-            || self.scrapes.get(self.scrapes.partition_point(|&t| t < self.since_ms)).copied().is_some_and(seen)
+    /// A new process: its value is what it counted since it began.
+    fn began(&mut self, why: Reason, now: Count) -> (Reason, Count, Count) {
+        self.found.resets += 1;
+        self.doubt.low = None;
+        (why, now, now)
     }
 
-    /// It was gone while its siblings were scraped, and its target restarted meanwhile: what it says now it counted
-    /// since. Without a restart it was hidden, and counted on.
-    fn is_new_process(&self, was_ms: i64, at_ms: i64) -> bool {
-        let between = |t: i64| t > was_ms && t < at_ms;
-        let scraped = || {
-            self.target.last_ms.is_some_and(between)
-                || self.scrapes.get(self.scrapes.partition_point(|&t| t <= was_ms)).copied().is_some_and(between)
-        };
-        let restarted = || {
-            self.target.restarted_ms.is_some_and(|t| t > was_ms && t <= at_ms)
-                || self.restarts.range((self.target_id, was_ms + 1)..=(self.target_id, at_ms)).next().is_some()
-        };
-        at_ms - was_ms >= GONE_MS && scraped() && restarted()
+    fn rose(&mut self, step: &Step) -> (Reason, Count, Count) {
+        let Step { before, now, at_ms, .. } = *step;
+        let why = if self.doubt.low.take().is_some() { Reason::Recovered } else { Reason::Rose };
+        // It counted on from lower for a while, and is back where it was: that is no gain.
+        if let Some((was_ms, was)) = self.doubt.was.filter(|(was_ms, _)| at_ms - was_ms <= RELATED_MS)
+            && now.whole >= was.whole
+        {
+            self.doubt.was = None;
+            let gain = now.whole - before.count.whole;
+            if !self.evidence.possible(self.tracker, self.raw, gain, None, before.at_ms, at_ms) {
+                let fall = Fall { was_ms, at_ms, from: was.whole, to: before.count.whole, believed: false };
+                self.remember(fall);
+                let (events, stands) = follow(was, now);
+                return (Reason::Recovered, events, stands);
+            }
+        }
+        let (events, stands) = follow(before.count, now);
+        (why, events, stands)
+    }
+
+    /// Lower than it was, and no lower than at the sample before.
+    fn still_low(&mut self, step: &Step) -> (Reason, Count, Count) {
+        let Step { before, now, at_ms, .. } = *step;
+        let low = self.doubt.low.unwrap_or(Low { landed: now, newest: now, samples: 0 });
+        let low = Low { newest: now, samples: low.samples.saturating_add(1), ..low };
+        if low.samples < SETTLED {
+            self.doubt.low = Some(low);
+            return (Reason::Fell, Count::default(), before.count);
+        }
+        self.doubt.low = None;
+        self.doubt.was = Some((at_ms, before.count));
+        let (events, stands) = follow(low.landed, now);
+        (Reason::Lowered, events, stands)
+    }
+
+    /// Its target was not scraped, so nobody saw what became of it.
+    fn is_away(&self, was_ms: i64, at_ms: i64) -> bool {
+        let of = &self.tracker.targets[self.raw.target as usize];
+        let every = self.evidence.interval_ms(of, self.raw.target, at_ms);
+        let scraped = self.evidence.previous(of, self.raw.target, at_ms).unwrap_or(was_ms).max(was_ms);
+        every.is_some_and(|every| (at_ms - scraped) as f64 > AWAY_INTERVALS * every as f64)
+    }
+
+    /// It was gone while its target was scraped, and the target began anew meanwhile: what it says now it counted since.
+    /// Without a restart it was hidden, and counted on.
+    fn shown_after_restart(&self, step: &Step) -> bool {
+        let (was_ms, at_ms) = (step.before.at_ms, step.at_ms);
+        if at_ms - was_ms < GONE_MS {
+            return false;
+        }
+        let of = &self.tracker.targets[self.raw.target as usize];
+        let scraped = self.evidence.previous(of, self.raw.target, at_ms).is_some_and(|scraped| scraped > was_ms);
+        let restarts = self.evidence.restarts(self.raw.target).chain(of.restarted_ms);
+        let restarted = restarts.filter(|&t| t > was_ms && t <= at_ms).max();
+        scraped
+            && restarted.is_some_and(|began_ms| {
+                let before = Some(step.newest.whole);
+                self.evidence.possible(self.tracker, self.raw, step.now.whole, before, began_ms.min(at_ms - 1), at_ms)
+            })
+    }
+
+    fn note(&mut self, step: &Step, believed: bool) {
+        let (was_ms, at_ms) = (step.before.at_ms, step.at_ms);
+        self.remember(Fall { was_ms, at_ms, from: step.newest.whole, to: step.now.whole, believed });
+    }
+
+    fn remember(&mut self, fall: Fall) {
+        let nameless = self.tracker.targets[self.raw.target as usize].nameless && !fall.believed;
+        let flickers = self.doubt.note(fall).or(nameless.then_some(fall.was_ms));
+        self.flickers.extend(flickers.map(|since_ms| (since_ms, fall.at_ms)));
     }
 }
 
-fn change(before: f64, now: f64, restarted: bool) -> Change {
-    match () {
-        () if now >= before => Change::Rise,
-        () if fell_far(before, now) || restarted => Change::Reset,
-        () => Change::Glitch,
-    }
+/// From one count to the next.
+struct Step {
+    /// What was counted, and when it was seen last.
+    before: Last,
+    /// What the counter said then: lower where it waits.
+    newest: Count,
+    now: Count,
+    at_ms: i64,
+    /// Whether the counter began anew, where the source stores that.
+    counter_began: Option<bool>,
 }
 
-/// A fall too deep for a glitch.
-pub(super) fn fell_far(before: f64, now: f64) -> bool {
-    (before - now) * 8.0 >= before && now < before
+/// Events gained from `before` to `now`, where the whole rose, and what the next count is compared with. A bucket follows
+/// its count: what only one of the two did is no restart of both.
+pub(super) fn follow(before: Count, now: Count) -> (Count, Count) {
+    let whole = now.whole - before.whole;
+    let part_of = |before: f64, now: f64, most: f64| match () {
+        () if now >= before => (now - before, now),
+        () if fell_far(before, now) => (now.min(most), now),
+        () => (0.0, before),
+    };
+    let (part, part_stands) = part_of(before.part, now.part, whole);
+    let (lower, lower_stands) = part_of(before.lower, now.lower, part);
+    let (good, good_stands) = part_of(before.good, now.good, part);
+    let stands = Count { whole: now.whole, part: part_stands, lower: lower_stands, good: good_stands };
+    (Count { whole, part, lower, good: good.clamp(lower.min(part), part) }, stands)
+}
+
+/// A fall of a bucket too deep for an older sample of it.
+fn fell_far(before: f64, now: f64) -> bool {
+    (before - now) * 8.0 >= before && now < before && before > FEW
 }

@@ -16,7 +16,7 @@ const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 const NOISE: f64 = 1e-6;
 
 /// What a cursor's series say at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Count {
     pub whole: f64,
     /// The bucket's count; 0 of a series by itself.
@@ -34,6 +34,8 @@ pub(super) struct Point {
     pub at_ms: i64,
     /// `None` where a value is no count.
     pub count: Option<Count>,
+    /// ... because one is too large to count by ones.
+    pub too_large: bool,
 }
 
 /// Samples to walk with one cursor.
@@ -67,7 +69,8 @@ impl<'a> CounterPair<'a> {
             let counts = |value: f64| (0.0..=COUNT_MAX).contains(&value);
             let all = counts(whole) && counts(part) && counts(lower);
             let good = share.map_or(part, |share| (lower + share * (part - lower) + NOISE).floor());
-            Some(Point { at_ms, count: all.then_some(Count { whole, part, lower, good }) })
+            let too_large = [whole, part, lower].iter().any(|&value| value.is_finite() && value > COUNT_MAX);
+            Some(Point { at_ms, too_large, count: all.then_some(Count { whole, part, lower, good }) })
         })
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::cursors::{Feed, Kind, Raw};
+use super::births::label_hashes;
+use super::cursors::{Asleep, Feed, Kind, Raw};
+use super::pace::Pace;
 use super::pair::CounterPair;
 use super::target::Target;
 use super::{Series, Tracker};
@@ -102,7 +104,7 @@ impl Tracker {
         let (paired, own): (Vec<_>, Vec<_>) = uses.into_iter().partition(|&(sli, _)| plan.slis[sli].histogram);
         let mut found = SeriesMatch::default();
         if !own.is_empty() {
-            found.own = Some(self.cursor(plan, raw, key, &own, Kind::Own));
+            found.own = Some(self.cursor(plan, raw, key, &own, Kind::Own, String::new()));
         }
         if !paired.is_empty() {
             found.histogram = Some(histogram_of(raw));
@@ -121,11 +123,11 @@ impl Tracker {
             }
         }
         if !at_threshold.is_empty() {
-            found.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &at_threshold, Kind::Pair));
+            found.bucket = Some(self.cursor(plan, raw, bucket_key(raw), &at_threshold, Kind::Pair, bound_of(raw)));
         }
         let cursors = above.into_iter().map(|(between, uses)| {
             let key = between_key(raw, between);
-            (self.cursor(plan, raw, key, &uses, Kind::Between), between)
+            (self.cursor(plan, raw, key, &uses, Kind::Between, format!("{between:?}")), between)
         });
         found.above = cursors.collect();
         found.below = below.into_iter().collect();
@@ -140,10 +142,11 @@ impl Tracker {
                 if role == Role::Upper {
                     for (end, role) in [(End::Least, Role::Good), (End::Most, Role::Lower)] {
                         let series = self.series_id(sli, end.labels(&booking.labels));
-                        feeds.push(Feed { series, role, child: None });
+                        feeds.push(Feed { series, role, child: None, pace: 0, leads: false });
                     }
                 }
-                feeds.push(Feed { series: self.series_id(sli, booking.labels), role, child: booking.child });
+                let series = self.series_id(sli, booking.labels);
+                feeds.push(Feed { series, role, child: booking.child, pace: 0, leads: false });
             }
         }
         feeds
@@ -172,22 +175,62 @@ impl Tracker {
     }
 
     /// The cursor `key`, made if it is new.
-    fn cursor(&mut self, plan: &Plan, raw: &RawSeries, key: u128, uses: &[(usize, Role)], kind: Kind) -> u32 {
-        let feeds = Some(self.feeds(plan, raw, uses).into_boxed_slice());
-        if let Some(&id) = self.raw_ids.get(&key) {
+    fn cursor(
+        &mut self,
+        plan: &Plan,
+        raw: &RawSeries,
+        key: u128,
+        uses: &[(usize, Role)],
+        kind: Kind,
+        bound: String,
+    ) -> u32 {
+        let mut feeds = self.feeds(plan, raw, uses);
+        let known = self.raw_ids.get(&key).copied();
+        let target = match known {
+            Some(id) => self.raws[id as usize].target,
+            None => self.target(plan, uses[0].0, raw),
+        };
+        let mut led = BTreeSet::new();
+        for feed in &mut feeds {
+            let sli = self.series[feed.series as usize].sli;
+            feed.pace = self.pace_id(sli, target);
+            feed.leads = (kind != Kind::Own || feed.role == Role::Total) && led.insert(sli);
+        }
+        let feeds = Some(feeds.into_boxed_slice());
+        let bound = if kind == Kind::Own { 0 } else { key_of_pairs([(bound.as_str(), "")].into_iter()) };
+        let labels = Some(label_hashes(&raw.labels, bound));
+        if let Some(id) = known {
             let known = &mut self.raws[id as usize];
-            (known.feeds, known.kind) = (feeds, kind);
+            (known.feeds, known.kind, known.labels) = (feeds, kind, labels);
             return id;
         }
-        let (target_key, _) = target_of(plan, uses[0].0, raw);
-        let target = *self.target_ids.entry(target_key).or_insert_with(|| {
-            self.targets.push(Target::new(target_key));
-            (self.targets.len() - 1) as u32
-        });
         let id = self.raws.len() as u32;
-        self.raws.push(Raw { key, target, feeds, last: None, seen_ms: None, kind });
+        let last = self.asleep.remove(&key).map(Asleep::last);
+        self.raws.push(Raw { key, target, feeds, last, seen_ms: last.map(|last| last.at_ms), kind, labels });
         self.raw_ids.insert(key, id);
         id
+    }
+
+    /// The target of a raw series, made if it is new.
+    fn target(&mut self, plan: &Plan, sli: usize, raw: &RawSeries) -> u32 {
+        let (key, labels) = target_of(plan, sli, raw);
+        if let Some(job) = labels.get("job").filter(|job| !job.is_empty() && !self.jobs.contains(*job)) {
+            self.jobs.insert(job.to_owned());
+        }
+        let nameless = labels.iter().filter(|(name, _)| *name != "job").all(|(_, value)| value.is_empty());
+        *self.target_ids.entry(key).or_insert_with(|| {
+            self.targets.push(Target::new(key, nameless));
+            (self.targets.len() - 1) as u32
+        })
+    }
+
+    /// The pace of an SLI on a target, made if it is new.
+    pub(super) fn pace_id(&mut self, sli: usize, target: u32) -> u32 {
+        *self.pace_ids.entry((sli, target)).or_insert_with(|| {
+            self.paces.push(Pace::default());
+            self.pace_of.push((sli, target));
+            (self.paces.len() - 1) as u32
+        })
     }
 }
 
@@ -199,9 +242,14 @@ fn histogram_of(raw: &RawSeries) -> u128 {
     }))
 }
 
+/// The bound of a bucket, in one spelling.
+fn bound_of(raw: &RawSeries) -> String {
+    parse_le(raw.label("le")).unwrap_or(f64::INFINITY).to_string()
+}
+
 /// The bucket of a histogram, however its bound is spelled: a server that begins to write `1.0` for `1` continues it.
 fn bucket_key(raw: &RawSeries) -> u128 {
-    let bound = parse_le(raw.label("le")).unwrap_or(f64::INFINITY).to_string();
+    let bound = bound_of(raw);
     let labels = raw.labels.iter().map(|(name, value)| (name.as_str(), if name == "le" { &bound } else { value }));
     key_of_pairs(labels.map(|(name, value)| (name, value.as_str())).chain([("", "bucket")]))
 }

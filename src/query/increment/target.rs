@@ -1,4 +1,4 @@
-//! A scraped target: since when it was seen, and how often it is scraped.
+//! A scraped target: since when it was seen, how often it is scraped, and which process answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,21 @@ const REMEMBERED: usize = 8;
 pub(super) struct Target {
     #[serde(skip)]
     pub key: u128,
+    /// No label tells it from other targets: what it counts was summed over several.
+    pub nameless: bool,
     pub first_ms: Option<i64>,
     pub last_ms: Option<i64>,
-    /// When a counter of it fell last: its process began anew.
+    /// When its counters began anew last, because its process did.
     pub restarted_ms: Option<i64>,
+    /// Its newest process: the scrape that first showed it, and when it began, milliseconds.
+    pub process: Option<(i64, i64)>,
     /// The newest intervals between scrapes, milliseconds, oldest first.
     pub intervals: Vec<i64>,
 }
 
 impl Target {
-    pub fn new(key: u128) -> Self {
-        Target { key, ..Target::default() }
+    pub fn new(key: u128, nameless: bool) -> Self {
+        Target { key, nameless, ..Target::default() }
     }
 
     /// Notes the scrapes of one read, in time order.

@@ -71,12 +71,17 @@ fn errors(samples: &[(i64, f64)]) -> RawSeries {
     raw("req_total", &[("code", "500")], samples)
 }
 
-fn read(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries]) -> Harvest {
-    tracker.read(plan, &Read { counters, started: &BTreeSet::new(), until_ms: i64::MAX })
+fn read(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries]) -> ReadDeltas {
+    read_with(tracker, plan, counters, &[])
+}
+
+fn read_with(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries], witnesses: &[RawSeries]) -> ReadDeltas {
+    let newest = counters.iter().filter_map(|raw| raw.samples.iter().next_back()).map(|(at, _)| at).max();
+    tracker.read(plan, &Read { counters, witnesses, until_ms: newest.unwrap_or(0) })
 }
 
 /// (total, bad) over all slices of all series.
-fn sum(harvest: &Harvest) -> (u64, u64) {
+fn sum(harvest: &ReadDeltas) -> (u64, u64) {
     harvest.series.iter().flat_map(|s| &s.deltas).fold((0, 0), |(t, b), d| (t + d.total, b + d.bad))
 }
 
@@ -138,18 +143,19 @@ fn the_first_error_of_a_pod_counts_from_zero() {
 }
 
 #[test]
-fn a_new_target_counts_from_zero_only_if_it_started_since_the_last_read() {
+fn a_new_target_counts_from_zero_only_if_its_process_is_younger_than_the_reading() {
     let plan = availability(&[]);
-    for (has_started, wanted) in [(true, 50), (false, 0)] {
+    for (began_s, wanted) in [(100, 50), (20, 50), (-1, 0)] {
         let mut tracker = Tracker::new(RES);
+        tracker.begin(0, 0);
         read(&mut tracker, &plan, &[ok(&every_30s(3, 0.0))]);
-        let counters = [raw("req_total", &[("code", "200"), ("instance", "i2")], &[(110, 50.0)])];
-        let new = tracker.new_targets(&plan, &counters);
-        assert_eq!(new.values().filter_map(|labels| labels.get("instance")).collect::<Vec<_>>(), ["i2"]);
-        let started = if has_started { new.into_keys().collect() } else { BTreeSet::new() };
-        let harvest = tracker.read(&plan, &Read { counters: &counters, started: &started, until_ms: i64::MAX });
-        assert_eq!(sum(&harvest).0, wanted);
-        assert!(tracker.new_targets(&plan, &counters).is_empty());
+        let of = [("code", "200"), ("instance", "i2")];
+        let counters = [raw("req_total", &of, &[(110, 50.0)])];
+        let doubtful = tracker.doubtful(&plan, &counters);
+        assert_eq!(doubtful.iter().filter_map(|labels| labels.get("instance")).collect::<Vec<_>>(), ["i2"]);
+        let process = raw(PROCESS_START, &of[1..], &[(110, f64::from(began_s))]);
+        assert_eq!(sum(&read_with(&mut tracker, &plan, &counters, &[process])).0, wanted, "{began_s}");
+        assert!(tracker.doubtful(&plan, &counters).is_empty());
     }
 }
 
@@ -277,7 +283,7 @@ fn a_count_without_its_bucket_waits_and_slows_nothing() {
         for lie in [None, Some(f64::NAN), Some(f64::INFINITY)] {
             let mut tracker = Tracker::new(RES);
             let mut slices: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-            let mut take = |harvest: Harvest| {
+            let mut take = |harvest: ReadDeltas| {
                 for delta in harvest.series.iter().flat_map(|s| &s.deltas) {
                     let sum = slices.entry(delta.slice).or_default();
                     *sum = (sum.0 + delta.total, sum.1 + delta.bad);
@@ -386,9 +392,9 @@ fn silent_series_are_forgotten_after_a_day() {
         &plan,
         &[ok(&[(0, 1.0)]), raw("req_total", &[("code", "200"), ("instance", "i2")], &[(90_000, 1.0)])],
     );
-    tracker.forget_silent(90_000_000, |_| false);
+    tracker.forget_silent(90_000_000, 86_400_000 * 30, |_| false);
     assert_eq!(tracker.raws.len(), 2, "of what did not answer nobody knows whether it is silent");
-    tracker.forget_silent(90_000_000, |_| true);
+    tracker.forget_silent(90_000_000, 86_400_000 * 30, |_| true);
     assert_eq!((tracker.raws.len(), tracker.targets.len()), (1, 1));
 }
 
@@ -399,12 +405,14 @@ fn children_that_come_and_go_cost_nothing() {
         let (model, at) = (format!("m{day}"), day * 100_000);
         let child = raw("req_total", &[("code", "200"), ("model", &model)], &[(at, 1.0), (at + 30, 2.0)]);
         // Once for the child, and once for the whole.
-        assert_eq!(sum(&read(&mut tracker, &plan, &[child])).0, if day == 0 { 2 } else { 4 }, "{day}");
-        tracker.forget_silent((at + 30) * 1000, |_| true);
+        assert_eq!(sum(&read(&mut tracker, &plan, &[child])).0, 2, "{day}");
+        tracker.forget_silent((at + 30) * 1000, 86_400_000 * 30, |_| true);
         assert_eq!((tracker.raws.len(), tracker.series.len(), tracker.series_ids.len()), (1, 2, 2), "{day}");
         assert!(tracker.follows(&(0, [("model", model.as_str())].into_iter().collect())));
     }
 }
+
+mod placed;
 
 mod chopped {
     use super::*;
@@ -423,11 +431,15 @@ mod chopped {
                 value = if restart { 0.0 } else { value } + f64::from(gain);
                 samples.push((at, value));
             }
-            let slices = |harvests: &[Harvest]| {
+            let slices = |harvests: &[ReadDeltas]| {
                 let mut slices: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-                for delta in harvests.iter().flat_map(|h| &h.series).flat_map(|s| &s.deltas) {
-                    let sum = slices.entry(delta.slice).or_default();
-                    *sum = (sum.0 + delta.total, sum.1 + delta.bad);
+                for series in harvests.iter().flat_map(|h| &h.series) {
+                    let void = series.void.unwrap_or_default();
+                    slices.retain(|slice, _| !(void.0..void.1).contains(slice));
+                    for delta in &series.deltas {
+                        let sum = slices.entry(delta.slice).or_default();
+                        *sum = (sum.0 + delta.total, sum.1 + delta.bad);
+                    }
                 }
                 slices.retain(|_, sum| *sum != (0, 0));
                 slices
@@ -496,7 +508,11 @@ proptest! {
         let unit = if by_slice { Unit::QuantileSlices { quantile: 0.95 } } else { Unit::Events };
         let (plan, slo) = interpolated(unit, &bounds, threshold);
         let (mut ledger, mut tracker) = (Ledger::new(RES), Tracker::new(RES));
-        for harvest in read(&mut tracker, &plan, &scraped(&scrapes, &bounds, restart)).series {
+        let process = |i: i64| (7 + 30 * i, if i > restart as i64 { 22.0 + 30.0 * restart as f64 } else { 1.0 });
+        let process: Vec<_> = (0..=scrapes.len() as i64).map(process).collect();
+        let process = [raw(PROCESS_START, &[], &process)];
+        tracker.begin(0, 5_000);
+        for harvest in read_with(&mut tracker, &plan, &scraped(&scrapes, &bounds, restart), &process).series {
             prop_assert_eq!(harvest.fault, None);
             ledger.series_mut(&slo, &harvest.labels).apply(&harvest.deltas);
         }

@@ -2,6 +2,12 @@
 //!
 //! Selectors come in as they were printed from their trees (`selector`), so what is added here stands around them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::Labels;
+use crate::query::increment::{PROCESS_START, UP};
+use crate::query::selector::Selector;
+
 /// Stands in foreign queries where the range goes.
 pub const SLICE: &str = "[slice]";
 
@@ -41,6 +47,43 @@ pub fn over_range(expr: &str, range_s: i64) -> String {
 /// The raw samples of the last `window_s` seconds, as an instant query.
 pub fn raw(selector: &str, window_s: i64) -> String {
     format!("{selector}[{window_s}s]")
+}
+
+/// Most values of one label in a request for witnesses.
+const WITNESS_VALUES_MAX: usize = 200;
+/// Longest selector of witnesses, bytes.
+const WITNESS_BYTES_MAX: usize = 8192;
+
+/// Which series of `metric` belong to targets with these labels, and perhaps to some others: the values of each label
+/// are alternatives, and a label with too many of them is left out.
+fn witness(metric: &str, targets: &BTreeSet<Labels>) -> Option<Selector> {
+    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, value) in targets.iter().flat_map(Labels::iter) {
+        values.entry(name).or_default().insert(value);
+    }
+    values.retain(|_, values| values.len() <= WITNESS_VALUES_MAX && !values.contains(""));
+    let with = |selector: Selector, (name, values): (&&str, &BTreeSet<&str>)| {
+        let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+        match selector.clone().with_values(name, &values) {
+            Ok(narrower) if narrower.to_string().len() <= WITNESS_BYTES_MAX => narrower,
+            _ => selector,
+        }
+    };
+    let all = Selector { metric: metric.into(), matchers: Vec::new() };
+    (!targets.is_empty()).then(|| values.iter().fold(all, with))
+}
+
+/// The series that say whether these targets were scraped and when their processes began, as selectors.
+pub fn witnesses(targets: &BTreeSet<Labels>) -> Vec<Selector> {
+    [UP, PROCESS_START].into_iter().filter_map(|metric| witness(metric, targets)).collect()
+}
+
+/// The same over the last `window_s` seconds, in one instant query.
+pub fn raw_witnesses(targets: &BTreeSet<Labels>, window_s: i64) -> Option<String> {
+    let text = witness(UP, targets)?.to_promql().ok()?;
+    let matchers = text.strip_prefix(UP).unwrap_or("").trim_start_matches('{').trim_end_matches('}');
+    let comma = if matchers.is_empty() { "" } else { "," };
+    Some(format!("{{__name__=~\"{UP}|{PROCESS_START}\"{comma}{matchers}}}[{window_s}s]"))
 }
 
 /// Increments over one slice of `slice_s` seconds, summed by the server without extrapolation: rises, and for what fell

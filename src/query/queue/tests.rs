@@ -16,15 +16,15 @@ fn plan(least: u64) -> Plan {
 
 /// What reading the histogram says: (slice, events, bad ones), all of them known; and the slices an interval with events
 /// touches.
-fn counts(slices: &[(i64, u64, u64)], moved: &[i64]) -> SeriesHarvest {
+fn counts(slices: &[(i64, u64, u64)], moved: &[i64]) -> SeriesDeltas {
     let delta = |&(slice, total, bad): &(i64, u64, u64)| SliceDelta { slice, total, bad, coverage: Coverage::Known };
     let mark = |&(slice, ..): &(i64, u64, u64)| Mark { slice, moved: moved.contains(&slice), begins: false };
-    SeriesHarvest {
+    SeriesDeltas {
         sli: 0,
         labels: Labels::new(),
         deltas: slices.iter().map(delta).collect(),
-        fault: None,
         marks: slices.iter().map(mark).collect(),
+        ..SeriesDeltas::default()
     }
 }
 
@@ -38,7 +38,7 @@ fn gauge(slices: &[(i64, u64)]) -> GridHarvest {
 struct Seen(BTreeMap<i64, (u64, u64)>);
 
 impl Seen {
-    fn take(&mut self, harvests: impl IntoIterator<Item = SeriesHarvest>) {
+    fn take(&mut self, harvests: impl IntoIterator<Item = SeriesDeltas>) {
         for delta in harvests.into_iter().flat_map(|harvest| harvest.deltas) {
             let of = self.0.entry(delta.slice).or_default();
             *of = (of.0 + delta.total, of.1 + delta.bad);
@@ -46,7 +46,7 @@ impl Seen {
     }
 }
 
-fn judged(least: u64, counted: SeriesHarvest, waiting: GridHarvest, to: i64) -> BTreeMap<i64, (u64, u64)> {
+fn judged(least: u64, counted: SeriesDeltas, waiting: GridHarvest, to: i64) -> BTreeMap<i64, (u64, u64)> {
     let (mut book, mut seen) = (QueueBook::new(30), Seen::default());
     drop(book.take_counts(counted));
     book.take_waiting(&plan(least), Labels::new(), &waiting);
@@ -107,7 +107,7 @@ fn a_verdict_waits_until_what_touches_the_slice_was_read() {
 
 #[test]
 fn sums_of_the_server_reach_back_as_far_as_a_slow_scrape() {
-    let mut sums = SeriesHarvest { marks: Vec::new(), ..counts(&[(10, 0, 0), (11, 0, 0), (12, 6, 0)], &[]) };
+    let mut sums = SeriesDeltas { marks: Vec::new(), ..counts(&[(10, 0, 0), (11, 0, 0), (12, 6, 0)], &[]) };
     mark_sums(&mut sums, 30);
     let seen = judged(1, sums, gauge(&[(10, 1), (11, 1), (12, 1)]), 13);
     assert_eq!(seen, [(10, (0, 0)), (11, (0, 0)), (12, (6, 0))].into());

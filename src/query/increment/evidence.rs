@@ -1,0 +1,416 @@
+//! What one read says of the targets themselves: the evidence that births and falls are judged by.
+//!
+//! A *moment* is a scrape of a target. One scrape writes one timestamp, so at each moment it is known which older
+//! series of the target had a sample too, how many counters rose and how many fell, and how much the totals gained.
+//! `up` is one more series of its target. `process_start_time_seconds` says which process answered.
+//!
+//! Everything here depends on samples up to the moment in question and on what was remembered before the read, never on
+//! where a read ends: who reads in one piece and who lives through it find the same.
+
+use std::collections::HashMap;
+
+use super::Tracker;
+use super::cursors::Raw;
+use super::pace::Pace;
+use super::pair::CounterPair;
+use super::target::Target;
+use crate::query::RawSeries;
+use crate::query::plan::Plan;
+use crate::query::samples::key_of;
+
+/// A process cannot count more than this many times what its target usually counts in as long.
+pub(super) const PACE_MULTIPLE: f64 = 5.0;
+/// So few events can happen in any interval, however idle a target was.
+pub(super) const FEW: f64 = 10.0;
+/// A target that was not scraped for so many intervals was away.
+pub(super) const AWAY_INTERVALS: f64 = 2.5;
+/// Two statements of when a process began mean the same within this, milliseconds: some derive it from an uptime.
+const SAME_START_MS: i64 = 1000;
+/// Where nothing is known of the pace a new process has at most this share of what the old one had.
+const SMALL_SHARE: f64 = 0.125;
+/// So many counters must fall together where the process is known to have gone on: then they are not its own.
+const MANY: u32 = 3;
+
+/// A counter that is lower than it was.
+#[derive(Debug, Clone, Copy)]
+struct Fall {
+    target: u32,
+    at_ms: i64,
+    raw: u32,
+    was_ms: i64,
+    before: f64,
+    now: f64,
+}
+
+/// What a process says of itself at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    at_ms: i64,
+    start_ms: i64,
+    /// It is another one than any before.
+    new: bool,
+}
+
+/// What is known of one moment of a target.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// The scrape before, of the older series that has the newest; `i64::MIN` where no older series is here.
+    before_ms: i64,
+    rose: u32,
+    fell: u32,
+    /// Most of its counters fell to what a new process can have.
+    restarted: bool,
+}
+
+const NOTHING: Moment = Moment { before_ms: i64::MIN, rose: 0, fell: 0, restarted: false };
+
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// By target: the moments it was scraped at, ascending.
+    times: Vec<Vec<i64>>,
+    /// By target: where its moments begin in `moments`.
+    base: Vec<usize>,
+    moments: Vec<Moment>,
+    /// By pace: where the rises of its target's moments begin in `rises`.
+    pace_base: Vec<Option<usize>>,
+    /// What the older series of a total gained, by moment.
+    rises: Vec<f64>,
+    processes: HashMap<u32, Vec<Process>>,
+}
+
+impl Tracker {
+    /// Gathers what a read says. `witnesses` are series of `up` and `process_start_time_seconds`.
+    pub(super) fn evidence(
+        &self,
+        plan: &Plan,
+        pairs: &[CounterPair<'_>],
+        witnesses: &[RawSeries],
+        until_ms: i64,
+    ) -> Evidence {
+        let mut evidence = Evidence { times: vec![Vec::new(); self.targets.len()], ..Evidence::default() };
+        for pair in pairs {
+            evidence.note_times(self.raws[pair.id as usize].target, pair.whole, until_ms);
+        }
+        let scraped = self.witnesses(plan, witnesses, until_ms, &mut evidence);
+        evidence.lay_out(self, pairs);
+        for (target, before_ms, at_ms) in scraped {
+            evidence.older(target, at_ms, before_ms);
+        }
+        let falls = evidence.count_changes(self, pairs, until_ms);
+        evidence.judge_falls(self, &falls);
+        evidence
+    }
+
+    /// Takes what `up` and process starts say. Answers (target, scrape before, scrape) of `up`.
+    fn witnesses(
+        &self,
+        plan: &Plan,
+        witnesses: &[RawSeries],
+        until_ms: i64,
+        evidence: &mut Evidence,
+    ) -> Vec<(u32, i64, i64)> {
+        let mut scraped = Vec::new();
+        if witnesses.is_empty() {
+            return scraped;
+        }
+        let mut names: Vec<&[String]> = plan.slis.iter().map(|sli| sli.target_labels.as_slice()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for series in witnesses {
+            for names in &names {
+                let pairs: Vec<(String, String)> =
+                    names.iter().map(|name| (name.clone(), series.label(name).to_owned())).collect();
+                let Some(&target) = self.target_ids.get(&key_of(&pairs)) else { continue };
+                let samples = series.samples.iter().take_while(|&(at, _)| at <= until_ms);
+                if series.label("__name__") == UP {
+                    let times = &mut evidence.times[target as usize];
+                    let mut before = None;
+                    for (at, _) in samples.filter(|&(_, value)| value == 1.0) {
+                        times.push(at);
+                        scraped.extend(before.map(|before| (target, before, at)));
+                        before = Some(at);
+                    }
+                    times.sort_unstable();
+                    times.dedup();
+                } else {
+                    let start =
+                        |(at_ms, value): (i64, f64)| Process { at_ms, start_ms: (value * 1000.0) as i64, new: false };
+                    let sane = samples.filter(|&(_, value)| value.is_finite() && value > 0.0);
+                    evidence.processes.entry(target).or_default().extend(sane.map(start));
+                }
+            }
+        }
+        for (&target, processes) in &mut evidence.processes {
+            processes.sort_by_key(|process| process.at_ms);
+            let mut newest = self.targets[target as usize].process.map(|(_, start_ms)| start_ms);
+            for process in processes {
+                process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS);
+                newest = newest.max(Some(process.start_ms));
+            }
+        }
+        scraped
+    }
+}
+
+/// The series that says whether a target could be scraped.
+pub const UP: &str = "up";
+/// The series that says when the process of a target began.
+pub const PROCESS_START: &str = "process_start_time_seconds";
+
+impl Evidence {
+    fn note_times(&mut self, target: u32, series: &RawSeries, until_ms: i64) {
+        let of = &mut self.times[target as usize];
+        // Siblings share their scrapes: most series add nothing new.
+        let (mut known, before) = (0, of.len());
+        for (at, _) in series.samples.iter().take_while(|&(at, _)| at <= until_ms) {
+            while known < before && of[known] < at {
+                known += 1;
+            }
+            if known >= before || of[known] != at {
+                of.push(at);
+            }
+        }
+        if of.len() > before {
+            of.sort_unstable();
+            of.dedup();
+        }
+    }
+
+    fn lay_out(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>]) {
+        let mut moments = 0;
+        for times in &self.times {
+            self.base.push(moments);
+            moments += times.len();
+        }
+        self.moments = vec![NOTHING; moments];
+        self.pace_base = vec![None; tracker.paces.len()];
+        let mut rises = 0;
+        for pair in pairs {
+            let raw = &tracker.raws[pair.id as usize];
+            for pace in raw.paces() {
+                if self.pace_base[pace as usize].is_none() {
+                    self.pace_base[pace as usize] = Some(rises);
+                    rises += self.times[raw.target as usize].len();
+                }
+            }
+        }
+        self.rises = vec![0.0; rises];
+    }
+
+    /// Counts what rose and what fell at each moment.
+    fn count_changes(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>], until_ms: i64) -> Vec<Fall> {
+        let mut falls = Vec::new();
+        for pair in pairs {
+            let raw = &tracker.raws[pair.id as usize];
+            let mut last = tracker.newest_of(pair.id).map(|(at_ms, count)| (at_ms, count.whole));
+            let mut moment = 0;
+            for point in pair.points(until_ms) {
+                let Some(count) = point.count else { continue };
+                if let Some((was_ms, before)) = last {
+                    if point.at_ms <= was_ms {
+                        continue;
+                    }
+                    let times = &self.times[raw.target as usize];
+                    while times[moment] < point.at_ms {
+                        moment += 1;
+                    }
+                    let here = &mut self.moments[self.base[raw.target as usize] + moment];
+                    here.before_ms = here.before_ms.max(was_ms);
+                    let rise = count.whole - before;
+                    if rise > 0.0 {
+                        here.rose += 1;
+                        for pace in raw.total_paces() {
+                            if let Some(base) = self.pace_base[pace as usize] {
+                                self.rises[base + moment] += rise;
+                            }
+                        }
+                    } else if rise < 0.0 {
+                        here.fell += 1;
+                        let (target, at_ms, now) = (raw.target, point.at_ms, count.whole);
+                        falls.push(Fall { target, at_ms, raw: pair.id, was_ms, before, now });
+                    }
+                }
+                last = Some((point.at_ms, count.whole));
+            }
+        }
+        falls
+    }
+
+    /// Where most counters of a target fell to what a new process can have, its process began anew.
+    fn judge_falls(&mut self, tracker: &Tracker, falls: &[Fall]) {
+        let mut sorted: Vec<&Fall> = falls.iter().collect();
+        sorted.sort_by_key(|fall| (fall.target, fall.at_ms));
+        for together in sorted.chunk_by(|a, b| (a.target, a.at_ms) == (b.target, b.at_ms)) {
+            let (target, at_ms) = (together[0].target, together[0].at_ms);
+            let Some(place) = self.place(target, at_ms) else { continue };
+            let possible = |fall: &&&Fall| {
+                let raw = &tracker.raws[fall.raw as usize];
+                self.possible(tracker, raw, fall.now, Some(fall.before), fall.was_ms, at_ms)
+            };
+            let possible = together.iter().filter(possible).count() as u32;
+            let others = together.len() as u32 - possible + self.moments[place].rose;
+            let goes_on =
+                self.began_anew(&tracker.targets[target as usize], target, together[0].was_ms, at_ms) == Some(false);
+            self.moments[place].restarted = possible > others && (!goes_on || possible >= MANY);
+        }
+    }
+
+    fn place(&self, target: u32, at_ms: i64) -> Option<usize> {
+        let place = self.times.get(target as usize)?.binary_search(&at_ms).ok()?;
+        Some(self.base[target as usize] + place)
+    }
+
+    fn at(&self, target: u32, at_ms: i64) -> Moment {
+        self.place(target, at_ms).map_or(NOTHING, |place| self.moments[place])
+    }
+
+    fn older(&mut self, target: u32, at_ms: i64, before_ms: i64) {
+        if let Some(place) = self.place(target, at_ms) {
+            let here = &mut self.moments[place];
+            here.before_ms = here.before_ms.max(before_ms);
+        }
+    }
+
+    /// Every moment a target was scraped at.
+    pub fn times(&self, target: u32) -> &[i64] {
+        self.times.get(target as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// How often a target was scraped up to `at_ms`, milliseconds.
+    pub fn interval_ms(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
+        let times = self.times(target);
+        of.interval_with(&times[..times.partition_point(|&t| t <= at_ms)])
+    }
+
+    /// The scrape of a target before `at_ms`.
+    pub fn previous(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
+        let times = self.times(target);
+        let before = times[..times.partition_point(|&t| t < at_ms)].last().copied();
+        before.max(of.last_ms.filter(|&last| last < at_ms))
+    }
+
+    /// The next scrape of a target after `at_ms`.
+    pub fn next(&self, target: u32, at_ms: i64) -> Option<i64> {
+        let times = self.times(target);
+        times.get(times.partition_point(|&t| t <= at_ms)).copied()
+    }
+
+    /// The scrape before `at_ms` of an older series of the target that has a sample at that very moment: the two were
+    /// scraped together.
+    pub fn scraped_with(&self, target: u32, at_ms: i64) -> Option<i64> {
+        Some(self.at(target, at_ms).before_ms).filter(|&before| before > i64::MIN)
+    }
+
+    pub fn rose(&self, target: u32, at_ms: i64) -> u32 {
+        self.at(target, at_ms).rose
+    }
+
+    pub fn fell(&self, target: u32, at_ms: i64) -> u32 {
+        self.at(target, at_ms).fell
+    }
+
+    /// Most counters of the target fell to what a new process can have.
+    pub fn most_fell(&self, target: u32, at_ms: i64) -> bool {
+        self.at(target, at_ms).restarted
+    }
+
+    /// When the process began that answered at this very moment, milliseconds.
+    pub fn process_at(&self, target: u32, at_ms: i64) -> Option<i64> {
+        let processes = self.processes.get(&target)?;
+        let place = processes.binary_search_by_key(&at_ms, |process| process.at_ms).ok()?;
+        Some(processes[place].start_ms)
+    }
+
+    /// Whether the process of a target began anew after `was_ms` and up to `at_ms`; `None` where nobody says so.
+    pub fn began_anew(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> Option<bool> {
+        let processes = self.processes.get(&target)?;
+        let inside = |process: &&Process| process.at_ms > was_ms && process.at_ms <= at_ms;
+        let from = processes.partition_point(|process| process.at_ms <= was_ms);
+        let first = processes[from..].iter().find(inside)?;
+        // A process that nobody saw before is new if it began since.
+        let known = from > 0 || of.process.is_some_and(|(seen_ms, _)| seen_ms <= was_ms);
+        Some(
+            processes[from..].iter().take_while(inside).any(|process| process.new) || !known && first.start_ms > was_ms,
+        )
+    }
+
+    /// The newest process of a target that this read shows.
+    pub fn newest_process(&self, target: u32) -> Option<(i64, i64)> {
+        let newest = self.processes.get(&target)?.iter().max_by_key(|process| (process.start_ms, -process.at_ms))?;
+        Some((newest.at_ms, newest.start_ms))
+    }
+
+    /// Moments at which the process of a target began anew, newest first.
+    pub fn restarts(&self, target: u32) -> impl Iterator<Item = i64> + '_ {
+        let times = self.times(target).iter().rev().copied();
+        let new = move |at: i64| {
+            let processes = self.processes.get(&target).map_or(&[][..], Vec::as_slice);
+            let place = processes.binary_search_by_key(&at, |process| process.at_ms);
+            place.is_ok_and(|place| processes[place].new) && self.at(target, at).fell > 0
+        };
+        times.filter(move |&at| self.at(target, at).restarted || new(at))
+    }
+
+    /// What the older series of the totals that a raw series counts for gained at a moment: the most of them.
+    pub fn gained(&self, raw: &Raw, at_ms: i64) -> f64 {
+        let Some(place) = self.place(raw.target, at_ms) else { return 0.0 };
+        let place = place - self.base[raw.target as usize];
+        let of = |pace: u32| self.pace_base.get(pace as usize).copied().flatten().map(|base| self.rises[base + place]);
+        raw.paces().filter_map(of).fold(0.0, f64::max)
+    }
+
+    /// Most events that can have happened from `was_ms` to `at_ms` by the pace before; `None` where there is none yet.
+    pub fn limit(&self, tracker: &Tracker, raw: &Raw, was_ms: i64, at_ms: i64) -> Option<f64> {
+        let seconds = (at_ms - was_ms).max(1) as f64 / 1000.0;
+        let target = &tracker.targets[raw.target as usize];
+        let usual =
+            raw.paces().filter_map(|pace| self.usual(&tracker.paces[pace as usize], pace, raw.target, target, at_ms));
+        usual.reduce(f64::max).map(|usual| FEW.max(PACE_MULTIPLE * usual * seconds))
+    }
+
+    fn usual(&self, remembered: &Pace, pace: u32, target: u32, of: &Target, at_ms: i64) -> Option<f64> {
+        let times = self.times(target);
+        let before = times.partition_point(|&t| t < at_ms);
+        let base = self.pace_base.get(pace as usize).copied().flatten();
+        let rates = base.into_iter().flat_map(|base| self.rates(base, &times[..before], of).rev());
+        remembered.usual(rates)
+    }
+
+    /// Events a second, moment by moment, of the pace whose rises begin at `base`.
+    fn rates<'a>(&'a self, base: usize, times: &'a [i64], of: &'a Target) -> impl DoubleEndedIterator<Item = f64> + 'a {
+        (0..times.len()).map(move |i| {
+            let before = if i > 0 { Some(times[i - 1]) } else { of.last_ms.filter(|&last| last < times[0]) };
+            before.map_or(0.0, |before| self.rises[base + i] * 1000.0 / (times[i] - before).max(1) as f64)
+        })
+    }
+
+    /// Whether a process that began after `was_ms` can have counted `value` up to `at_ms`; `before` is what the counter
+    /// stood at.
+    pub fn possible(
+        &self,
+        tracker: &Tracker,
+        raw: &Raw,
+        value: f64,
+        before: Option<f64>,
+        was_ms: i64,
+        at_ms: i64,
+    ) -> bool {
+        match self.limit(tracker, raw, was_ms, at_ms) {
+            Some(limit) => value <= limit,
+            None => value <= FEW || before.is_some_and(|before| value <= SMALL_SHARE * before),
+        }
+    }
+
+    /// Lets the paces of all targets of this read know what their totals gained.
+    pub fn note_paces(&self, targets: &[Target], pace_targets: &[u32], paces: &mut [Pace]) {
+        for (pace, base) in self.pace_base.iter().enumerate() {
+            let Some(base) = *base else { continue };
+            let target = pace_targets[pace];
+            let (times, of) = (self.times(target), &targets[target as usize]);
+            let new = times.partition_point(|&at| of.last_ms.is_some_and(|last| at <= last));
+            for rate in self.rates(base, times, of).skip(new) {
+                paces[pace].note(rate);
+            }
+        }
+    }
+}

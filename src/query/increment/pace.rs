@@ -1,0 +1,50 @@
+//! How fast the total of an SLI usually grows on one target: what a birth, or a new process, can have counted.
+
+/// How many rates are remembered.
+const REMEMBERED: usize = 8;
+
+/// The newest rates of growth that are not 0, events a second.
+///
+/// Their median is the pace. Idle intervals say nothing of it, and a single jump (two counters that answer in turn) does
+/// not move it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Pace {
+    rates: [f32; REMEMBERED],
+    len: u8,
+}
+
+impl Pace {
+    /// A pace of which only the median is known.
+    pub fn of(rate: f32) -> Self {
+        let mut pace = Pace::default();
+        pace.note(f64::from(rate));
+        pace
+    }
+
+    /// Takes the rate of one more interval.
+    pub fn note(&mut self, rate: f64) {
+        if rate <= 0.0 || !rate.is_finite() {
+            return;
+        }
+        if usize::from(self.len) == REMEMBERED {
+            self.rates.rotate_left(1);
+            self.len -= 1;
+        }
+        self.rates[usize::from(self.len)] = rate as f32;
+        self.len += 1;
+    }
+
+    /// Events a second, of these newer rates (newest first) and of those remembered; `None` where nothing ever grew.
+    pub fn usual(&self, newer: impl Iterator<Item = f64>) -> Option<f64> {
+        let mut rates = [0.0; REMEMBERED];
+        let mut known = 0;
+        let remembered = self.rates[..usize::from(self.len)].iter().rev().map(|&rate| f64::from(rate));
+        for rate in newer.filter(|rate| *rate > 0.0 && rate.is_finite()).chain(remembered).take(REMEMBERED) {
+            rates[known] = rate;
+            known += 1;
+        }
+        let rates = &mut rates[..known];
+        rates.sort_unstable_by(f64::total_cmp);
+        rates.get(known.saturating_sub(1) / 2).copied()
+    }
+}

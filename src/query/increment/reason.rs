@@ -1,0 +1,84 @@
+//! Why a change of a counter was booked, or was not: one list for the booking, its count in `/metrics` and `explain`.
+
+use serde::{Deserialize, Serialize};
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It rose from one sample to the next.
+    Rose,
+    /// It rose while nothing was scraped for a while, or while it was hidden.
+    Bridged,
+    /// It is as high again as before it fell: what lies between is booked across the fall.
+    Recovered,
+    /// It fell, and its process says that it began anew: the new value is what it counted since.
+    ProcessBegan,
+    /// It fell while its target was not scraped, to what a new process can have.
+    TargetAway,
+    /// It fell as most counters of its target did, to what a new process can have.
+    MostFell,
+    /// It was not there while its target began anew: its value was counted since.
+    ShownAfterRestart,
+    /// Its first sample, of a process that began since the scrape before.
+    BornWithProcess,
+    /// Its first sample, of a target never seen before whose process is a few minutes old at most.
+    YoungTarget,
+    /// Its first sample: it was scraped together with older series of its target, was not there at the scrape before, and
+    /// its value can have been gained since.
+    Born,
+    /// Its first sample: it goes on from a series that ended, whose labels are the same but for some.
+    Continued,
+    /// The first sample of all: reading began with it. Nothing is booked.
+    First,
+    /// A first sample of a target of which nobody was scraped at that moment before: another identity, a new target that
+    /// does not say when its process began, a second scraper. Nothing is booked.
+    NotPlaced,
+    /// A first sample that is more than can have been gained since the scrape before. Nothing is booked.
+    TooMuch,
+    /// A first sample of a counter, or a process, that is older than the scrape before. Nothing is booked.
+    Older,
+    /// It fell, and nothing says why: it waits for the next samples. Nothing is booked.
+    Fell,
+    /// It fell and stayed low: it counts on from there. What it had when it fell is not booked.
+    Lowered,
+    /// It was away and holds more than a new process can have. Nothing is booked.
+    SetAnew,
+    /// The sample is negative or no number. Nothing is booked, and the next one bridges it.
+    NotANumber,
+    /// The sample is too large to count by ones. Nothing is known of its slice.
+    TooLarge,
+}
+
+impl Reason {
+    /// A first sample, or a new value, that could not be booked and may have held events: counts are a little low.
+    pub fn is_doubt(self) -> bool {
+        matches!(self, Reason::NotPlaced | Reason::TooMuch | Reason::Older | Reason::Lowered | Reason::SetAnew)
+    }
+
+    /// Its name in `/metrics` and in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Rose => "rose",
+            Reason::Bridged => "bridged",
+            Reason::Recovered => "recovered",
+            Reason::ProcessBegan => "process_began",
+            Reason::TargetAway => "target_away",
+            Reason::MostFell => "most_fell",
+            Reason::ShownAfterRestart => "shown_after_restart",
+            Reason::BornWithProcess => "born_with_process",
+            Reason::YoungTarget => "young_target",
+            Reason::Born => "born",
+            Reason::Continued => "continued",
+            Reason::First => "first",
+            Reason::NotPlaced => "not_placed",
+            Reason::TooMuch => "too_much",
+            Reason::Older => "older",
+            Reason::Fell => "fell",
+            Reason::Lowered => "lowered",
+            Reason::SetAnew => "set_anew",
+            Reason::NotANumber => "not_a_number",
+            Reason::TooLarge => "too_large",
+        }
+    }
+}

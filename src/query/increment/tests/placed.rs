@@ -1,0 +1,286 @@
+//! What may be booked: births, other names, returns, falls and flicker, each with its evidence, its contrary, and both
+//! however the history is cut into reads.
+
+use super::*;
+
+/// (total, bad) of some raw series, with their witnesses, read in steps of `step_s`; void slices taken back.
+fn booked(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries], step_s: i64) -> (u64, u64) {
+    let (sum, _) = booked_by(&mut Tracker::new(RES), plan, series, witnesses, step_s);
+    sum
+}
+
+fn booked_by(
+    tracker: &mut Tracker,
+    plan: &Plan,
+    series: &[RawSeries],
+    witnesses: &[RawSeries],
+    step_s: i64,
+) -> ((u64, u64), ReadDeltas) {
+    let times: Vec<i64> = series.iter().flat_map(|raw| raw.samples.iter().map(|(at, _)| at / 1000)).collect();
+    let (from, to) = (times.iter().min().map_or(0, |at| at - 60), times.iter().max().map_or(0, |at| at + 1));
+    tracker.begin(0, from * 1000);
+    let mut ledger = Ledger::new(RES);
+    let slo = slo("availability", SliceSource::source(), &[]).slo;
+    let mut all = ReadDeltas::default();
+    let mut at = from;
+    while at < to {
+        let end = (at + step_s).min(to);
+        let cut = |of: &[RawSeries], from_s: i64| -> Vec<RawSeries> {
+            let inside = |raw: &RawSeries| {
+                let samples = raw.samples.iter().filter(|&(t, _)| t > from_s * 1000 && t <= end * 1000);
+                let samples: Vec<_> = samples.map(|(t, v)| (t, v, raw.samples.start_ms(t))).collect();
+                let some = !samples.is_empty();
+                some.then(|| RawSeries { labels: raw.labels.clone(), samples: Samples::with_starts(samples) })
+            };
+            of.iter().filter_map(inside).collect()
+        };
+        let (counters, witnesses) = (cut(series, at - 15), cut(witnesses, at - 150));
+        let found = tracker.read(plan, &Read { counters: &counters, witnesses: &witnesses, until_ms: end * 1000 });
+        for deltas in &found.series {
+            deltas.apply_to(ledger.series_mut(&slo, &deltas.labels));
+        }
+        found.reasons.iter().for_each(|(reason, count)| *all.reasons.entry(*reason).or_default() += count);
+        all.series.extend(found.series);
+        at = end;
+    }
+    let window = ledger.get(&slo.id, &Labels::new()).map(|series| series.window((to / RES + 1) * RES, to - from + RES));
+    (window.map_or((0, 0), |sum| (sum.total, sum.bad)), all)
+}
+
+struct SliceSource;
+
+impl SliceSource {
+    fn source() -> SliSource {
+        SliSource::Ratio { total: "x".into(), part: Part::Bad("x".into()) }
+    }
+}
+
+/// Every way to cut a history that the tests try, seconds.
+const STEPS: [i64; 4] = [30, 90, 3600, 1_000_000];
+
+fn same_however_read(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries]) -> (u64, u64) {
+    let all: Vec<_> = STEPS.iter().map(|&step| booked(plan, series, witnesses, step)).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+    all[0]
+}
+
+fn grows(from: i64, to: i64, start: f64, each: f64) -> Vec<(i64, f64)> {
+    (from..to).map(|i| (7 + i * 30, start + (i - from) as f64 * each)).collect()
+}
+
+fn labelled(code: &str, more: &[(&str, &str)], samples: &[(i64, f64)]) -> RawSeries {
+    raw("req_total", &[&[("code", code)], more].concat(), samples)
+}
+
+fn up(more: &[(&str, &str)], from: i64, to: i64) -> RawSeries {
+    raw(UP, more, &grows(from, to, 1.0, 0.0))
+}
+
+#[test]
+fn a_label_added_dropped_or_renamed_goes_on() {
+    let plan = availability(&[]);
+    let names =
+        [(vec![], vec![("team", "x")]), (vec![("team", "x")], vec![]), (vec![("team", "x")], vec![("squad", "x")])];
+    for (old, new) in &names {
+        for gap in [0, 1] {
+            let (at, n) = (40 + gap, 80);
+            let series = [
+                labelled("200", old, &grows(0, 40, 1.3e9, 30.0)),
+                labelled("500", old, &grows(0, 40, 5.2e6, 1.0)),
+                labelled("200", new, &grows(at, n, 1.3e9 + 30.0 * at as f64, 30.0)),
+                labelled("500", new, &grows(at, n, 5.2e6 + at as f64, 1.0)),
+            ];
+            assert_eq!(same_however_read(&plan, &series, &[]), (79 * 31, 79), "{old:?} {new:?} {gap}");
+            // The same where `up` goes on under its own labels.
+            assert_eq!(same_however_read(&plan, &series, &[up(&[], 0, n)]), (79 * 31, 79), "{old:?} {new:?} {gap}");
+        }
+    }
+}
+
+#[test]
+fn a_new_loop_of_scrapes_at_another_phase_goes_on_too() {
+    let plan = availability(&[]);
+    let later: Vec<_> = (40..80).map(|i| (7 + i * 30 - 11, 1.3e9 + i as f64 * 30.0)).collect();
+    let series = [labelled("200", &[], &grows(0, 40, 1.3e9, 30.0)), labelled("200", &[("team", "x")], &later)];
+    assert_eq!(same_however_read(&plan, &series, &[]).0, 79 * 30);
+}
+
+#[test]
+fn two_clusters_with_one_address_are_two() {
+    let plan = availability(&[]);
+    for labels in [[("cluster", "a"), ("cluster", "b")], [("cluster", ""), ("cluster", "b")]] {
+        let of = |i: usize| labels[i..=i].iter().filter(|(_, value)| !value.is_empty()).copied().collect::<Vec<_>>();
+        let shifted = |samples: Vec<(i64, f64)>| samples.into_iter().map(|(t, v)| (t + 11, v)).collect::<Vec<_>>();
+        let series = [
+            labelled("200", &of(0), &grows(0, 80, 1e6, 30.0)),
+            labelled("500", &of(0), &grows(0, 80, 5e3, 1.0)),
+            labelled("200", &of(1), &shifted(grows(0, 80, 2e6, 30.0))),
+            labelled("500", &of(1), &shifted(grows(30, 80, 7e3, 1.0))),
+        ];
+        assert_eq!(same_however_read(&plan, &series, &[]), (79 * 31 + 79 * 30 + 49, 79 + 49));
+    }
+}
+
+#[test]
+fn a_late_error_class_counts_and_a_hidden_one_does_not() {
+    let plan = availability(&[]);
+    let total = labelled("200", &[], &grows(0, 80, 5e5, 60.0));
+    let born = |value: f64| labelled("500", &[], &[(7 + 40 * 30, value), (7 + 41 * 30, value + 1.0)]);
+    // 37 of 60 requests failed; all of them and twice as many did.
+    for value in [1.0, 37.0, 120.0] {
+        let expected = (79 * 60 + value as u64 + 1, value as u64 + 1);
+        assert_eq!(same_however_read(&plan, &[total.clone(), born(value)], &[]), expected);
+    }
+    assert_eq!(same_however_read(&plan, &[total, born(18_000.0)], &[]), (79 * 60 + 1, 1));
+}
+
+#[test]
+fn all_series_of_a_target_may_be_born_at_once_when_it_was_scraped_before() {
+    let plan = availability(&[]);
+    let series = [labelled("200", &[], &grows(40, 80, 18.0, 20.0)), labelled("500", &[], &grows(40, 80, 3.0, 2.0))];
+    assert_eq!(same_however_read(&plan, &series, &[up(&[], 0, 80)]), (39 * 22 + 21, 39 * 2 + 3));
+    // Nobody scraped it before: starts.
+    assert_eq!(same_however_read(&plan, &series, &[up(&[], 40, 80)]), (39 * 22, 39 * 2));
+    // A lifetime that shows itself late is no news, whatever `up` says.
+    let old = [labelled("200", &[], &grows(40, 80, 1.3e9, 20.0)), labelled("500", &[], &grows(40, 80, 5e6, 2.0))];
+    assert_eq!(same_however_read(&plan, &old, &[up(&[], 0, 80)]), (39 * 22, 39 * 2));
+}
+
+#[test]
+fn a_series_back_after_a_day_goes_on() {
+    let plan = availability(&[]);
+    let total = labelled("200", &[], &(0..3000).map(|i| (7 + i * 60, 5e5 + i as f64 * 60.0)).collect::<Vec<_>>());
+    let errors = |at: i64, value: f64| (7 + at * 60, value);
+    let hidden = labelled("500", &[], &[errors(20, 18_000.0), errors(21, 18_005.0), errors(1600, 18_010.0)]);
+    assert_eq!(same_however_read(&plan, &[total.clone(), hidden.clone()], &[]), (2999 * 60 + 10, 10));
+    // Even after it was put to sleep, and after a restart of the daemon.
+    let mut tracker = Tracker::new(RES);
+    let until = |raw: &RawSeries, from: i64, to: i64| {
+        let samples = raw.samples.iter().filter(|&(t, _)| t > from * 60_000 && t <= to * 60_000).collect();
+        RawSeries { labels: raw.labels.clone(), samples: Samples::new(samples) }
+    };
+    tracker.begin(0, 0);
+    let mut bad = 0;
+    for (from, to) in [(0, 30), (30, 1500), (1500, 1590), (1590, 1700)] {
+        tracker.forget_silent(to * 60_000, 30 * 86_400_000, |_| true);
+        tracker = Tracker::restore(RES, &plan, tracker.cursors(&plan));
+        bad += sum(&read(&mut tracker, &plan, &[until(&total, from, to), until(&hidden, from, to)])).1;
+    }
+    assert_eq!(bad, 10);
+}
+
+#[test]
+fn an_older_sample_of_a_small_counter_is_no_restart_of_the_others() {
+    let plan = availability(&[]);
+    let mut total = grows(0, 80, 304_000.0, 2.0);
+    let mut bad: Vec<(i64, f64)> = total.iter().map(|&(t, _)| (t, 3.0)).collect();
+    for at in [20, 40, 60] {
+        let t = 8 + at * 30;
+        total.push((t, 304_000.0 + 2.0 * (at - 1) as f64));
+        bad.push((t, 2.0));
+    }
+    let series = [labelled("200", &[], &total), labelled("500", &[], &bad)];
+    assert_eq!(same_however_read(&plan, &series, &[]), (79 * 2, 0));
+}
+
+#[test]
+fn a_process_that_began_anew_is_believed_however_little_it_fell() {
+    let plan = availability(&[]);
+    // It lives 33 s and is scraped each 30 s: what it says falls by a tenth each time.
+    let value = |i: i64| ((i * 30) % 33) as f64 * 20.0;
+    let samples: Vec<_> = (0..110).map(|i| (7 + i * 30, value(i))).collect();
+    let starts: Vec<_> = (0..110).map(|i| (7 + i * 30, (7 + (i * 30) / 33 * 33) as f64)).collect();
+    let truth: f64 =
+        (1..110).map(|i| if value(i) >= value(i - 1) && value(i - 1) == 0.0 { value(i) } else { value(i) }).sum();
+    let (total, _) = same_however_read(&plan, &[labelled("200", &[], &samples)], &[raw(PROCESS_START, &[], &starts)]);
+    assert!((total as f64 - truth).abs() <= 0.001 * truth, "{total} {truth}");
+    // Nobody says so: what `increase()` would count.
+    let (total, _) = same_however_read(&plan, &[labelled("200", &[], &samples)], &[]);
+    assert!(total as f64 >= 0.9 * truth && total as f64 <= truth, "{total} {truth}");
+}
+
+#[test]
+fn a_fall_of_one_counter_alone_waits_and_counts_on_from_lower() {
+    let plan = availability(&[]);
+    let total = labelled("200", &[], &grows(0, 80, 5e5, 60.0));
+    let mut errors = grows(0, 40, 4_000.0, 2.0);
+    errors.extend(grows(40, 80, 50.0, 2.0));
+    // The 50 that it had when it fell are not booked, nor what it says until it is clear that it stays low.
+    assert_eq!(same_however_read(&plan, &[total, labelled("500", &[], &errors)], &[]), (79 * 60 + 78 * 2, 78 * 2));
+}
+
+#[test]
+fn workers_behind_one_address_are_a_fault_and_leave_nothing() {
+    let plan = availability(&[]);
+    for each in 2..5 {
+        let worker = |i: i64| (i * i * 7 + i / 3) % each;
+        let of = |base: [f64; 4], gain: f64| -> Vec<(i64, f64)> {
+            (0..400).map(|i| (7 + i * 30, base[worker(i) as usize] + i as f64 * gain)).collect()
+        };
+        let series = [
+            labelled("200", &[], &of([19_000.0, 11_000.0, 5_000.0, 25_000.0], 15.0)),
+            labelled("500", &[], &of([40.0, 25.0, 5.0, 61.0], 0.0)),
+        ];
+        for step in STEPS {
+            let (sum, all) = booked_by(&mut Tracker::new(RES), &plan, &series, &[], step);
+            assert_eq!(sum, (0, 0), "{each} workers, {step} s");
+            assert_eq!(all.series.last().and_then(|deltas| deltas.fault), Some(DataReason::CounterFlickers));
+        }
+    }
+}
+
+#[test]
+fn a_sum_over_pods_that_falls_is_named() {
+    let plan = availability(&[]);
+    let mut samples = grows(0, 100, 3e6, 90.0);
+    samples.extend(grows(100, 300, 2e6, 90.0));
+    let none = [("job", ""), ("instance", "")];
+    let summed = RawSeries {
+        labels: labelled("200", &none, &[]).labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        samples: Samples::new(samples.iter().map(|&(t, v)| (t * 1000, v)).collect()),
+    };
+    let (_, all) = booked_by(&mut Tracker::new(RES), &plan, &[summed], &[], 1800);
+    assert!(all.series.iter().any(|deltas| deltas.fault == Some(DataReason::CounterSummed)));
+}
+
+#[test]
+fn a_start_timestamp_is_believed_before_all_else() {
+    let plan = availability(&[]);
+    let total = labelled("200", &[], &grows(0, 80, 5e5, 60.0));
+    let errors = |began_s: i64| {
+        let samples = grows(40, 80, 9_000.0, 0.0);
+        let samples = samples.into_iter().map(|(t, v)| (t * 1000, v, Some(began_s * 1000))).collect();
+        RawSeries { labels: labelled("500", &[], &[]).labels, samples: Samples::with_starts(samples) }
+    };
+    let since_the_scrape_before = 7 + 39 * 30 + 10;
+    assert_eq!(same_however_read(&plan, &[total.clone(), errors(since_the_scrape_before)], &[]).1, 9_000);
+    assert_eq!(same_however_read(&plan, &[total, errors(100)], &[]).1, 0);
+}
+
+#[test]
+fn a_bucket_read_before_its_count_leaves_no_slow_event() {
+    let plan = latency();
+    let mut count = Vec::new();
+    let mut bucket = Vec::new();
+    for i in 0..200i64 {
+        let n = 540_000.0 + 1500.0 * i as f64;
+        count.push((7 + i * 30, if i % 40 == 27 { n - 700.0 } else { n }));
+        bucket.push((7 + i * 30, if i % 40 == 7 { n - 849.0 } else { n }));
+    }
+    let series = [raw("lat_seconds_count", &[], &count), raw("lat_seconds_bucket", &[("le", "0.5")], &bucket)];
+    for step in STEPS {
+        let (sum, _) = booked_by(&mut Tracker::new(RES), &plan, &series, &[], step);
+        assert_eq!(sum, (199 * 1500, 0), "{step}");
+    }
+}
+
+#[test]
+fn counters_beyond_single_counts_make_their_slices_unknown() {
+    let plan = availability(&[]);
+    let total = labelled("200", &[], &grows(0, 80, 1e16, 60.0));
+    let errors = labelled("500", &[], &grows(0, 80, 50.0, 1.0));
+    for step in STEPS {
+        let (sum, all) = booked_by(&mut Tracker::new(RES), &plan, &[total.clone(), errors.clone()], &[], step);
+        assert_eq!((sum, all.series[0].fault), ((0, 0), Some(DataReason::NotANumber)), "{step}");
+    }
+}
