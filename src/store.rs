@@ -124,7 +124,7 @@ pub struct Commit<'a> {
     pub alerts: &'a AlertMachine,
     /// Statuses after it that say something else than the ones written before, by SLO id.
     pub statuses: &'a [(&'a str, &'a SeriesStatus)],
-    /// What it booked.
+    /// What it booked; a series without additions changed in another way and is written anew.
     pub booked: &'a [(SeriesKey, Vec<SliceDelta>)],
     /// The ledger after it.
     pub ledger: &'a Ledger,
