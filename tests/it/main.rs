@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod compare;
 mod conformance;
+mod counts;
 mod daemon_faults;
 mod doctor;
 mod exactness;
