@@ -133,13 +133,21 @@ impl History {
     }
 
     /// Whose history is read next, and up to when: to where the polls began, at a cold start the recent hours and for an
-    /// SLO that is new this moment.
+    /// SLO that is new this moment. Where their first slices are held no longer, it is read up to those that are
+    /// ([`crate::engine::SeriesLedger::joins_at`]); range queries in coarse steps never stand in place of what was read raw.
     fn next(&self, ground: &Ground<'_>, at_s: i64) -> Option<(i64, BTreeSet<String>)> {
         let due = self.waiting.due();
-        let seen = |id: &str| ground.ledger.of(id).filter_map(|(_, series)| series.begins()).min();
-        if let Some(to_s) = due.iter().filter_map(|id| seen(id)).min() {
-            // Those that began much later are filled by the next round.
-            return Some((to_s, due.into_iter().filter(|id| seen(id).is_some_and(|at| at <= to_s + 3600)).collect()));
+        let raw = self.way == Way::RemoteRead;
+        let joins = |id: &str| {
+            let of_slo = || ground.ledger.of(id).map(|(_, series)| series);
+            let begins = of_slo().filter_map(|series| series.begins()).min()?;
+            let joins = of_slo().filter_map(|series| series.joins_at()).min().filter(|_| raw);
+            Some((joins.unwrap_or(begins), begins))
+        };
+        if let Some(to_s) = due.iter().filter_map(|id| joins(id)).map(|(at, _)| at).min() {
+            // Those that began much later are filled by the next round, and those whose slices are held from elsewhere on.
+            let together = |(at, begins): (i64, i64)| at == to_s || at == begins && at <= to_s + 3600;
+            return Some((to_s, due.into_iter().filter(|id| joins(id).is_some_and(together)).collect()));
         }
         // One that was never seen comes alone, so that a request that fails keeps nobody waiting; its history ends where
         // its next read begins.
@@ -173,7 +181,7 @@ impl History {
                     warn!(slo = id, %fault, "history could not be read; the budget misses it until it can");
                     self.waiting.again_one(&filling.tries, id, &fault);
                 }
-                join(ledger, older, &filling.order)
+                join(ledger, older, &filling.order, filling.to_s)
             }
             Err(fault) => {
                 warn!(%fault, "history could not be read; budgets miss it until it can");
@@ -337,6 +345,8 @@ struct Filling {
     tries: Tries,
     /// Their definitions in the order of the backfill's own plan.
     order: Vec<Arc<Slo>>,
+    /// Where it ends.
+    to_s: i64,
     task: JoinHandle<Result<Older, Fault>>,
 }
 
@@ -348,6 +358,7 @@ impl Filling {
             slos: order.iter().map(|slo| slo.id.clone()).collect(),
             tries,
             order,
+            to_s,
             task: tokio::spawn(backfill.run(from_s, to_s)),
         }
     }
@@ -366,14 +377,14 @@ impl Filling {
     }
 }
 
-/// Puts older history under the ledger. Answers which series changed.
-pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>]) -> Vec<SeriesKey> {
+/// Puts older history, which ends at `joined_s`, under the ledger. Answers which series changed.
+pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>], joined_s: i64) -> Vec<SeriesKey> {
     let mut changed = Vec::new();
     for slo in order {
         let labels: Vec<_> = older.ledger.kept(&slo.id).map(|(labels, _)| labels.clone()).collect();
         for labels in labels {
             if let Some(series) = older.ledger.remove(&slo.id, &labels) {
-                ledger.series_mut(slo, &labels).absorb_older(series);
+                ledger.series_mut(slo, &labels).absorb_older(series, joined_s);
                 changed.push(SeriesKey { slo_id: slo.id.clone(), labels });
             }
         }

@@ -136,7 +136,7 @@ pub(super) async fn evaluate_at(
         .map(|(id, fault)| (id, format!("history could not be read: {fault}")))
         .collect();
     short.extend(reach.notes());
-    join(&mut ledger, older, &slos);
+    join(&mut ledger, older, &slos, recent_s);
     let filling = BTreeSet::new();
     let unseen = |sli| source.health_unseen(sli, at_s);
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);

@@ -157,3 +157,20 @@ async fn machines_wait_until_a_person_has_accepted_the_log() {
     let record = text.lines().find(|line| line.contains("\"kind\":\"accepted\"")).expect("it is on record");
     assert!(record.contains("@ada") && record.contains("the disk was replaced"), "{record}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gate_waits_for_the_history_of_the_service_asked_about_and_for_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate_service = gate_service(folder.path());
+    let warm = |service: &str| gate_service.read().health(service, true).warm;
+    assert!(!warm("checkout"), "nothing was evaluated yet");
+    let (snapshot, ledger) = (Snapshot { at: 1_790_000_010, ..Snapshot::default() }, Ledger::new(30));
+    gate_service.poll(Poll {
+        snapshot: &snapshot,
+        ledger: &ledger,
+        seen: BTreeMap::new(),
+        unread: ["search".to_owned()].into(),
+        clock_skew_s: None,
+    });
+    assert_eq!((warm("checkout"), warm("search")), (true, false));
+}

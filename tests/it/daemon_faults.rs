@@ -211,3 +211,51 @@ async fn a_clock_that_jumps_is_followed() {
     let snapshot = daemon.live(END - 600, END - 60).await;
     assert_same(&stage.undisturbed(END - 60).await, &snapshot, "after the jumps");
 }
+
+/// A clock that is far off for one tick, and one that goes to and fro: what was counted stays counted, on disk, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_for_a_tick_erases_nothing() {
+    let stage = Stage::new().await;
+    let mut daemon = stage.daemon(Some("data"));
+    daemon.tick(T0).await;
+    daemon.live(T0, T0 + 600).await;
+    // Nothing is there to be read at such a moment.
+    stage.proxy.set(Fault::Html);
+    let late = T0 + 600 + 40 * DAY;
+    daemon.live(late - 30, late).await;
+    stage.proxy.set(Fault::None);
+    daemon.live(T0 + 600, T0 + 900).await;
+    drop(daemon);
+    let mut daemon = stage.daemon(Some("data"));
+    daemon.live(T0 + 900 - HOUR - 30, T0 + 900 - HOUR).await;
+    for (from, to) in [(900, 960), (840, 900), (960, 1020), (900, 960)] {
+        daemon.live(T0 + from, T0 + to).await;
+    }
+    let snapshot = daemon.live(T0 + 960, T0 + HOUR).await;
+    let undisturbed = stage.undisturbed(T0 + HOUR).await;
+    assert_same(&undisturbed, &snapshot, "after every wrong tick");
+    drop(daemon);
+    let mut daemon = stage.daemon(Some("data"));
+    let snapshot = daemon.live(T0 + HOUR, T0 + HOUR + 30).await;
+    assert_same(&stage.undisturbed(T0 + HOUR + 30).await, &snapshot, "restarted after them");
+}
+
+/// Forty workloads whose queries are never answered. Each of them would hold up a tick for ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_that_cannot_be_looked_up_hold_up_no_tick() {
+    let stage = Stage::new().await;
+    let mut rules = fleet::rules();
+    let pay = rules.iter_mut().find(|(name, _)| *name == "pay.yaml").expect("a service");
+    pay.1 += "workloads:\n";
+    for n in 0..40 {
+        pay.1 += &format!("  - {{resource: deployment/pay-{n}, utilization: 'max(kube_pod_load{{n=\"{n}\"}})'}}\n");
+    }
+    let mut daemon = Driven::new(options(&stage.proxy.url(), &rules, None));
+    stage.proxy.set(Fault::HangFor("kube_"));
+    daemon.tick(T0).await;
+    let ticks = daemon.live(T0, T0 + 90);
+    let snapshot =
+        tokio::time::timeout(std::time::Duration::from_secs(60), ticks).await.expect("nobody waits for them");
+    assert_eq!(snapshot.at, T0 + 90);
+    assert_same(&stage.undisturbed(T0 + 90).await, &snapshot, "beside workloads that nobody sees");
+}

@@ -1,5 +1,6 @@
 //! What outlives a process: a series as hour records, and two pieces of one history put together.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SeriesLedger;
 use super::series::{HOUR_S, MID_S};
 use super::tier::Slot;
+use crate::engine::Seconds;
 
 const MIDS: i64 = HOUR_S / MID_S;
 
@@ -59,19 +61,36 @@ impl SeriesLedger {
         self.reached(last.0 / self.resolution_s + i64::from(last.1).min(slices) - 1, start + HOUR_S);
     }
 
+    /// Where older history is to end that is put under this series: where the series begins, while all of its slices are
+    /// held. Later that is where those begin that are: slices are judged by what came up to an hour before them, and only
+    /// what is held slice by slice can be judged again. On the grid of 5 minutes then.
+    pub fn joins_at(&self) -> Option<Seconds> {
+        let begins = self.begins()?;
+        let held = self.fine().next().map(|slice| slice.slice * self.resolution_s);
+        match held {
+            Some(held) if held > begins => Some((held + MID_S - 1).div_euclid(MID_S) * MID_S),
+            _ => Some(begins),
+        }
+    }
+
     /// Puts `older`, filled with the history before this series began, under it: afterwards every window is what it
-    /// would be had the older slices come first. Both must be of one resolution, unit and length of slices (else `older` is left out
-    /// and the answer is `false`) and must not both have events in one slice; coverage may overlap.
-    pub fn absorb_older(&mut self, older: SeriesLedger) -> bool {
+    /// would be had the older slices come first. Both must be of one resolution, unit and length of slices (else `older` is
+    /// left out and the answer is `false`), and must not both have events in one slice, but for what this series knows
+    /// before `joined_s` only in coarse steps: there `older` stands in its place, wherever it knows anything.
+    pub fn absorb_older(&mut self, older: SeriesLedger, joined_s: Seconds) -> bool {
         if (older.resolution_s, older.slice_s(), older.unit) != (self.resolution_s, self.slice_s(), self.unit) {
             return false;
         }
         let younger = std::mem::replace(self, older);
         self.grow_to(younger.longest_window_s());
+        // What stands in place of younger slots, in steps of an hour and of 5 minutes.
+        let replaced = |end_s: Seconds, slot: Slot| end_s <= joined_s && slot.known > 0;
+        let older_mid = |(mid, _): &(i64, Slot)| replaced((mid + 1) * MID_S, self.mid.get(*mid));
+        let mids: BTreeSet<i64> = younger.mid.known().filter(older_mid).map(|(mid, _)| mid).collect();
         // What the younger one knows only in coarse steps goes in as such.
         for (hour, slot) in younger.hour.known() {
             let own = slot - younger.mid.range(hour * MIDS, (hour + 1) * MIDS);
-            if own != Slot::default() {
+            if own != Slot::default() && !replaced((hour + 1) * HOUR_S, self.hour.get(hour)) {
                 self.mid_behind(hour * HOUR_S);
                 self.book_hour(hour * HOUR_S, own);
             }
@@ -79,12 +98,13 @@ impl SeriesLedger {
         let (per_mid, whole_from) = (MID_S / self.resolution_s, younger.whole_from());
         for (mid, slot) in younger.mid.known() {
             let own = slot - younger.fine.range(whole_from.max(mid * per_mid), (mid + 1) * per_mid);
-            if own != Slot::default() {
+            if own != Slot::default() && !mids.contains(&mid) {
                 self.fine_behind(mid * MID_S);
                 self.book_coarse(mid * MID_S, own);
             }
         }
-        self.apply(&younger.fine().collect::<Vec<_>>());
+        let held = younger.fine().filter(|delta| !mids.contains(&delta.slice.div_euclid(per_mid)));
+        self.apply(&held.collect::<Vec<_>>());
         if let Some(newest) = younger.newest() {
             self.reached(newest, younger.horizon_s);
         }

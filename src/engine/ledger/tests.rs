@@ -235,7 +235,7 @@ proptest! {
         whole.apply(&second);
         older.apply(&first);
         younger.apply(&second);
-        prop_assert!(younger.absorb_older(older));
+        prop_assert!(younger.absorb_older(older, i64::MIN));
         prop_assert_eq!(younger.newest(), whole.newest());
         prop_assert_eq!(younger.oldest(), whole.oldest());
         for (back, length) in windows {
@@ -444,7 +444,7 @@ fn a_hole_between_live_slices_is_filled_in_coarse_steps() {
     let mut absorbed = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
     absorbed.apply(&[known(ORIGIN - 3600, 5, 0)]);
     let mut younger = ledger.clone();
-    assert!(younger.absorb_older(absorbed));
+    assert!(younger.absorb_older(absorbed, i64::MIN));
     for ledger in [&ledger, &younger] {
         for minutes in [30, 35, 37, 90, 149, 150, 170, 180] {
             let sum = ledger.window(now, minutes * 60);
@@ -579,4 +579,37 @@ fn the_ledger_gives_series_in_label_order_and_forgets_them() {
     assert_eq!(ledger.series_mut(&slo, &label("a")).newest(), None, "another unit begins anew");
     ledger.retain_slos(|_| false);
     assert!(ledger.is_empty());
+}
+
+/// History that comes when the first slices of a series are held no longer: they are read again with it, and judged by
+/// what came before them.
+#[test]
+fn history_that_comes_late_leaves_no_seam() {
+    // Now and then an event of a quiet service, so that verdicts look back far.
+    let delta = |slice: i64| SliceDelta {
+        slice,
+        total: u64::from(slice % 7 == 0),
+        bad: u64::from(slice % 7 == 0 && slice % 3 == 0 && (slice / 60) % 4 == 1),
+        coverage: Coverage::Known,
+    };
+    let all = |slices: std::ops::Range<i64>| slices.map(delta).collect::<Vec<_>>();
+    let (start, polls, newest) = (0, 30 * 120, 30 * 120 + 7);
+    for late in [0, 60, 90, 5 * 120, 40 * 120] {
+        let new = || SeriesLedger::new(RES, P95, 30 * DAY);
+        let (mut whole, mut younger, mut older) = (new(), new(), new());
+        // Six hours at once, and then poll by poll.
+        younger.apply(&all(polls - 740..newest));
+        whole.apply(&all(start..newest));
+        for slice in newest..newest + late {
+            younger.apply(&[delta(slice)]);
+            whole.apply(&[delta(slice)]);
+        }
+        let joined_s = younger.joins_at().expect("it knows something");
+        older.apply(&all(start..joined_s / RES));
+        assert!(younger.absorb_older(older, joined_s));
+        let end_s = (newest + late) * RES;
+        for length_s in [3600, 6 * 3600, 8 * 3600, DAY, 30 * DAY] {
+            assert_eq!(younger.window(end_s, length_s), whole.window(end_s, length_s), "{late} late, {length_s} s");
+        }
+    }
 }

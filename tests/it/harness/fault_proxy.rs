@@ -63,6 +63,8 @@ pub enum Fault {
     Longest(i64),
     /// There is no remote read, and no range query may begin before this moment, seconds.
     LooksBackTo(i64),
+    /// Queries that hold this text are never answered.
+    HangFor(&'static str),
 }
 
 /// What went through so far.
@@ -146,6 +148,9 @@ async fn pass(State(shared): State<Shared>, method: Method, uri: Uri, headers: H
             let body = r#"{"status":"error","errorType":"internal","error":"on purpose"}"#;
             return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/json")], body)
                 .into_response();
+        }
+        Fault::HangFor(text) if body.windows(text.len()).any(|part| part == text.as_bytes()) => {
+            std::future::pending().await
         }
         Fault::Refuse(text) if body.windows(text.len()).any(|part| part == text.as_bytes()) => {
             let body = r#"{"status":"error","errorType":"execution","error":"on purpose"}"#;
