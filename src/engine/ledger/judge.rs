@@ -176,9 +176,9 @@ impl Judge {
     }
 
     fn book_bad(&self, series: &mut SeriesLedger, judged: i64) {
-        if self.is_judged(series, judged, &self.slot(series, judged)) {
-            series.book_judgement(judged, Some(Verdict::Bad));
-        }
+        // A slice may turn out to have a gap after it was judged: then nothing is said of it any more.
+        let is_judged = self.is_judged(series, judged, &self.slot(series, judged));
+        series.book_judgement(judged, is_judged.then_some(Verdict::Bad));
     }
 
     /// Whether anything is said of a slice.
