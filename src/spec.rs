@@ -23,6 +23,7 @@ pub mod model;
 mod narrow;
 mod options;
 mod origin;
+pub mod plain;
 pub(crate) mod policy;
 mod preset;
 mod problem;

@@ -13,6 +13,9 @@ use regex::Regex;
 use slowburn::telemetry::compat::Foreign;
 use slowburn::telemetry::names::{Kind, Metric};
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 /// Modules that hold no clock and do no I/O.
 const PURE: &[&str] = &["engine", "gate", "query"];
 
@@ -116,6 +119,41 @@ const ARROWS: &[(&str, &[&str])] = &[
             "demo",
         ],
     ),
+];
+
+/// Circles of imports that may be, with the reason.
+const CIRCLES: &[(&[&str], &str)] = &[
+    (
+        &["src/engine/ledger/judge.rs", "src/engine/ledger/series.rs"],
+        "one type in two files: a series judges its own slices",
+    ),
+    (
+        &[
+            "src/query/increment/accumulator.rs",
+            "src/query/increment/births.rs",
+            "src/query/increment/cursors.rs",
+            "src/query/increment/delta.rs",
+            "src/query/increment/evidence.rs",
+        ],
+        "being untied: one state in several files, which its types go below",
+    ),
+    (&["src/gate/identity.rs", "src/gate/principal.rs"], "being untied: who asks, and how he is told apart"),
+    (&["src/web/auth.rs", "src/web/guard.rs"], "being untied: the guard asks who it is, and says no in its words"),
+    (&["src/spec/promise/custom.rs", "src/spec/service.rs"], "being untied: what both read goes to a file of its own"),
+    (&["src/web/api.rs", "src/web/problem.rs"], "being untied: what both answer with goes to a file of its own"),
+];
+
+/// Where PromQL may be put together as text, with the reason.
+const PROMQL: &[(&str, &str)] = &[
+    ("src/query/promql", "it is the printer"),
+    ("src/demo", "it stands beside it all and is asked, it does not ask"),
+    ("src/spec/import", "the texts of other tools, written as they write them and parsed before they are used"),
+    (
+        "src/inspect",
+        "being moved to the printer, file by file: the doctor and what says why nothing is found are there",
+    ),
+    ("src/prometheus/workloads.rs", "being moved to the printer"),
+    ("src/spec/selector.rs", "what it advises to write instead is text for people"),
 ];
 
 /// Names that say nothing of what is inside.
@@ -229,6 +267,42 @@ fn target(own: &[&str], named: &str) -> Option<String> {
     }
     // An item of the crate root itself, or `super` as a word of its own.
     at.first().filter(|top| top.chars().all(|c| c.is_lowercase() || c == '_')).map(|top| (*top).to_owned())
+}
+
+/// PromQL is written in one place.
+fn promql(path: &str, text: &str) -> Vec<String> {
+    static MADE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?s)\b(?:format|write|writeln|format_args)!\s*\((?:[^"()]*,)?\s*"((?:\\.|[^"\\])*)""#)
+            .expect("a valid pattern")
+    });
+    static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+        let aggregated = r"\b(?:sum|count|max|min|avg|group|topk|bottomk|quantile|stddev)(?: ?(?:by|without) ?\(|\((?:\{|[a-z_]+\())";
+        let called = r"\b(?:rate|irate|increase|delta|resets|changes|absent|timestamp|label_replace|histogram_\w+|\w+_over_time)\(";
+        // `{selector}[{span}s]`, `{selector}[5m]`, `{metric}{{name=...`, ` offset {`.
+        let around = r"[})]\[(?:\{\w*\}[smhdw:]|\d+[smhdw][\]:])|\}\{\{[\w{}]+(?:=~?|!)| offset \{";
+        Regex::new(&format!("{aggregated}|{called}|{around}")).expect("a valid pattern")
+    });
+    if is_test_code(path) || PROMQL.iter().any(|(may, _)| path.starts_with(may)) {
+        return Vec::new();
+    }
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?m)^\s*//[^\n]*").expect("a valid pattern"));
+    let text = COMMENT.replace_all(text, "");
+    let text = text.find("\n#[cfg(test)]\nmod tests {").map_or(&*text, |end| &text[..end]);
+    let made = MADE.captures_iter(text).map(|hit| hit[1].to_owned());
+    let asked = made.filter(|literal| literal.contains('{') && ASKED.is_match(literal));
+    asked.map(|literal| format!("{path}: PromQL is written in src/query/promql, not by {literal:?}")).collect()
+}
+
+/// A file opens with what it is for.
+fn heads(path: &str, text: &str) -> Vec<String> {
+    if is_test_code(path) || text.starts_with("#![doc = include_str!") {
+        return Vec::new();
+    }
+    let head: String = text.lines().map_while(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join(" ");
+    match head.split_whitespace().count() >= 4 {
+        true => Vec::new(),
+        false => vec![format!("{path}: its head (`//!`) does not say what it is for")],
+    }
 }
 
 /// Files are named by what is in them.
@@ -386,6 +460,23 @@ fn no_import_runs_against_the_arrows() {
 }
 
 #[test]
+fn imports_go_round_in_no_circle() {
+    let allowed = |circle: &Vec<String>| CIRCLES.iter().any(|(may, _)| may == circle);
+    let wrong = circles::circles(&sources()).into_iter().filter(|circle| !allowed(circle));
+    none(wrong.map(|circle| format!("these files import each other in a circle: {}", circle.join(", "))).collect());
+}
+
+#[test]
+fn promql_is_written_in_one_place() {
+    none(sources().iter().flat_map(|(path, text)| promql(path, text)).collect());
+}
+
+#[test]
+fn each_source_file_opens_with_what_it_is_for() {
+    none(sources().iter().flat_map(|(path, text)| heads(path, text)).collect());
+}
+
+#[test]
 fn files_are_named_after_what_is_in_them() {
     none(tree().iter().flat_map(|(path, _)| names(path)).collect());
 }
@@ -496,6 +587,63 @@ fn imports_against_the_arrows_are_seen() {
     ] {
         assert_eq!(arrows(path, good), [""; 0], "{path}: {good}");
     }
+}
+
+#[test]
+fn circles_are_seen_through_re_exports_and_paths() {
+    let of = |files: &[(&str, &str)]| {
+        let files: Vec<_> = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        circles::circles(&files)
+    };
+    let both = [vec!["src/a/b.rs".to_owned(), "src/a/c.rs".to_owned()]];
+    let a = ("src/a.rs", "mod b; mod c; pub use b::B; pub use c::C as D;\npub use c::C;");
+    assert_eq!(of(&[a, ("src/a/b.rs", "use super::c::C;"), ("src/a/c.rs", "use crate::a::b::B;")]), both);
+    assert_eq!(of(&[a, ("src/a/b.rs", "use super::C;"), ("src/a/c.rs", "use crate::a::{self, B};")]), both);
+    assert_eq!(
+        of(&[a, ("src/a/b.rs", "use super::c;\nfn f() { c::g() }"), ("src/a/c.rs", "fn g() { super::b::f() }")]),
+        both
+    );
+    assert_eq!(
+        of(&[("src/a.rs", "mod b; use crate::c::C;"), ("src/c.rs", "use crate::a::b::B;"), ("src/a/b.rs", "")]),
+        [[""; 0]; 0]
+    );
+    assert_eq!(of(&[a, ("src/a/b.rs", "use super::c::C;"), ("src/a/c.rs", "// use super::b::B;")]), [[""; 0]; 0]);
+    let up_and_down = [("src/a.rs", "mod b; use b::B; pub struct A;"), ("src/a/b.rs", "use super::A;")];
+    assert_eq!(of(&up_and_down), [[""; 0]; 0], "a file and those in its folder are one noun");
+}
+
+#[test]
+fn promql_that_is_put_together_elsewhere_is_seen() {
+    for bad in [
+        r#"format!("{}[{window_s}s]", fetch.expr)"#,
+        r#"format!("sum by ({keep}) ({m})")"#,
+        r#"format!("count({selector})")"#,
+        r#"let e = &format!(\n    "increase({m}[5m])"\n);"#,
+        r#"write!(out, "{m} offset {s}s")"#,
+        r#"format!("{metric}{{{kind}=~\"{names}\"}}")"#,
+        r#"format!("max(rate({m}[1m]))")"#,
+    ] {
+        assert_eq!(promql("src/prometheus/source.rs", &bad.replace("\\n", "\n")).len(), 1, "{bad}");
+        assert_eq!(promql("src/query/promql/request.rs", bad), [""; 0]);
+    }
+    for good in [
+        r#"format!("{path}[{i}]")"#,
+        r#"format!("at most {max} of {count} are read")"#,
+        r#"// format!("count({selector})")"#,
+        r#"let fixed = "sum(rate(m[5m]))";"#,
+        r#"expr::call("count", selector)"#,
+        "fn f() {}\n#[cfg(test)]\nmod tests {\n let a = format!(\"count({selector})\"); }",
+    ] {
+        assert_eq!(promql("src/prometheus/source.rs", good), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn heads_that_say_nothing_are_seen() {
+    assert_eq!(heads("src/a.rs", "use crate::b;\n").len(), 1);
+    assert_eq!(heads("src/a.rs", "//! Things.\nuse crate::b;\n").len(), 1);
+    assert_eq!(heads("src/a.rs", "//! What a request is made of.\nuse crate::b;\n"), [""; 0]);
+    assert_eq!(heads("src/a/tests.rs", "use super::*;\n"), [""; 0]);
 }
 
 #[test]

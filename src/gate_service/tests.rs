@@ -162,7 +162,7 @@ async fn machines_wait_until_a_person_has_accepted_the_log() {
 async fn the_gate_waits_for_the_history_of_the_service_asked_about_and_for_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let gate_service = gate_service(folder.path());
-    let warm = |service: &str| gate_service.read().health(service, true).warm;
+    let warm = |service: &str| gate_service.read().health(service, true, true).warm;
     assert!(!warm("checkout"), "nothing was evaluated yet");
     let (snapshot, ledger) = (Snapshot { at: 1_790_000_010, ..Snapshot::default() }, Ledger::new(30));
     gate_service.poll(Poll {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::prometheus::{Client, Fault};
 use crate::query::RawSeries;
+use crate::query::promql::expr;
 use crate::query::selector::Selector;
 
 /// Values of a label that are named.
@@ -75,7 +76,7 @@ pub async fn values(client: &Client, selector: &str, at_s: i64) -> Result<Vec<Va
         others.matchers.remove(place);
         let Ok(text) = others.to_promql() else { continue };
         let name = &matcher.name;
-        let rows = client.query(&format!("topk({VALUES_MAX}, count by ({name}) ({text}))"), at_s).await?.series;
+        let rows = client.query(&expr::topk(VALUES_MAX, &expr::aggregate("count", &[name], &text)), at_s).await?.series;
         let there = rows.iter().map(|row| row.label(name).to_owned()).filter(|value| !value.is_empty());
         all.push(Values { matcher: matcher.clone(), there: there.collect() });
     }
@@ -164,7 +165,8 @@ async fn unmatched<'a>(
             continue;
         }
         let name = &matcher.name;
-        let rows = client.query(&format!("topk({VALUES_SHOWN}, count by ({name}) ({metric}))"), at_s).await?.series;
+        let rows =
+            client.query(&expr::topk(VALUES_SHOWN, &expr::aggregate("count", &[name], metric)), at_s).await?.series;
         let values: Vec<&str> = rows.iter().map(|row| row.label(name)).filter(|value| !value.is_empty()).collect();
         if values.is_empty() {
             let labels = labels_of(client, metric, at_s).await?;
@@ -198,7 +200,8 @@ async fn no_metric(client: &Client, metric: &str, part: &str, at_s: i64) -> Resu
     match kind_of(client, base).await.as_deref() {
         Some("summary") if is_histogram => {
             return Ok(format!(
-                "{base} is a summary: it has quantiles and no buckets. Write sli: {{gauge: 'max({base}{{quantile=\"0.95\"}})'}}"
+                "{base} is a summary: it has quantiles and no buckets. Write sli: {{gauge: '{}'}}",
+                expr::worst_quantile(base, "0.95")
             ));
         }
         Some(kind @ ("counter" | "gauge")) if is_histogram => {
@@ -230,13 +233,13 @@ async fn kind_of(client: &Client, metric: &str) -> Option<String> {
 
 /// Series of a selector.
 async fn count(client: &Client, selector: &str, at_s: i64) -> Result<u64, Fault> {
-    let answer = client.query(&format!("count({selector})"), at_s).await?;
+    let answer = client.query(&expr::call("count", selector), at_s).await?;
     Ok(answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0, |(_, count)| count as u64))
 }
 
 /// Labels that a series of a metric has, beside those of its target.
 async fn labels_of(client: &Client, metric: &str, at_s: i64) -> Result<String, Fault> {
-    let answer = client.query(&format!("topk(1, {metric})"), at_s).await?;
+    let answer = client.query(&expr::topk(1, metric), at_s).await?;
     let names = |row: &RawSeries| -> Vec<String> {
         let own = |name: &String| name != "__name__" && !OF_TARGETS.contains(&name.as_str());
         row.labels.iter().map(|(name, _)| name.clone()).filter(own).collect()

@@ -167,6 +167,10 @@ impl Group {
 
     fn aggregate(&self, fetch: &Fetch, slice_s: i64) -> String {
         let keep = if self.undivided { &fetch.keep_undivided } else { &fetch.keep };
-        request::increments(&fetch.expr, keep, slice_s)
+        let (selector, all) = (fetch.expr.as_str(), fetch.all.as_deref().unwrap_or(&fetch.expr));
+        let (targets, spelled) = (fetch.targets.as_slice(), fetch.spelled.as_slice());
+        let summed = request::Summed { selector, all, targets, keep, spelled, slice_s };
+        // A selector that was printed from a tree reads back.
+        summed.increments().unwrap_or_else(|_| fetch.expr.clone())
     }
 }

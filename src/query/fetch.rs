@@ -75,6 +75,13 @@ pub struct Fetch {
     pub keep: Vec<String>,
     /// The same where children are not told apart.
     pub keep_undivided: Vec<String>,
+    /// Labels that name a scraped target.
+    pub targets: Vec<String>,
+    /// The selector of all events of its SLIs, where that is not its own: whoever is born is news only on a target of which
+    /// something was there before.
+    pub all: Option<String>,
+    /// The spellings of each bound that is asked for, where it asks for buckets.
+    pub spelled: Vec<Vec<String>>,
     /// What the answer of an expression is to whom.
     pub roles: Vec<(usize, Role)>,
     /// Slices before the first wanted one that are read along to judge by: a gauge that stands still shows it there.
@@ -195,8 +202,11 @@ pub struct Sli {
     pub queue: Option<u64>,
     /// Why nothing is asked for although it has a source.
     pub refused: Option<String>,
-    /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called.
+    /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called. Saved with its
+    /// cursors, so it must not change from version to version.
     pub counts: String,
+    /// How versions before 0.1.0 wrote that: their cursors are read on.
+    pub counts_before: String,
 }
 
 impl Sli {

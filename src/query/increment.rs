@@ -48,8 +48,8 @@ use pair::{Count, CounterPair};
 use series_match::{Matched, SeriesMatch};
 use target::Target;
 
+pub use super::samples::{PROCESS_START, UP};
 pub use cursors::{Cursors, Starts};
-pub use evidence::{PROCESS_START, UP};
 pub use reason::Reason;
 pub use trace::{Traced, Tracing};
 

@@ -71,7 +71,8 @@ impl Draft {
             told: told(&spec.slo),
             target_labels: spec.target_labels.clone(),
             longest_s: spec.slo.longest_s(),
-            counts: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
+            counts: spec.digest_of(source),
+            counts_before: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             ..Sli::default()
         };
         let known = survey.of(&spec.slo.id);
@@ -88,10 +89,13 @@ impl Draft {
             Err(reason) => drop(self.refused.insert(index, reason)),
         }
         if let Some(between) = &sli.between {
-            sli.counts += &format!(" between {between:?}");
+            let [lower, upper, share] = between.key();
+            sli.counts += &format!(" between {lower:x} {upper:x} {share:x}");
+            sli.counts_before += &format!(" between {between:?}");
         }
         if sli.native {
             sli.counts += " natively";
+            sli.counts_before += " natively";
         }
         self.slis.push(sli);
     }
@@ -121,6 +125,9 @@ impl Draft {
                 metric: None,
                 keep: Vec::new(),
                 keep_undivided: Vec::new(),
+                targets: Vec::new(),
+                all: None,
+                spelled: Vec::new(),
                 roles,
                 context: context_of(&slis, &self.slis),
                 slis,

@@ -5,6 +5,8 @@
 //! (`selector`) that are printed, parsed again and compared; what is written around them stands here, and nowhere else:
 //! `tests/tidy.rs` looks for it.
 
+pub mod expr;
+pub mod falls;
 pub mod indicator;
 pub mod request;
 pub mod rules;

@@ -1,5 +1,10 @@
 //! Raw samples as they came from a source: plain pairs, or compressed chunks that are decoded while they are walked.
 
+/// The series that says whether a target could be scraped.
+pub const UP: &str = "up";
+/// The series that says when the process of a target began.
+pub const PROCESS_START: &str = "process_start_time_seconds";
+
 /// Samples of one raw series in time order.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::fmt;
 
 use promql_parser::label::{MatchOp, Matcher, Matchers};
-use promql_parser::parser::{Expr, VectorSelector, parse};
+use promql_parser::parser::{Expr, VectorSelector};
 use regex::Regex;
 
+use crate::spec::plain;
 use crate::spec::selector::is_metric_name;
 
 /// Longest expression that is parsed, bytes. The parser recurses, so length and depth are bounded before it runs.
@@ -48,7 +49,7 @@ impl Selector {
     /// Parses `metric{label="value",...}`. Ranges, offsets, `@` and `or` matchers are refused with a reason.
     pub fn parse(text: &str) -> Result<Self, String> {
         bounded(text)?;
-        match parse(text) {
+        match plain::parse(text) {
             Ok(Expr::VectorSelector(selector)) => Self::from_ast(selector),
             Ok(_) => {
                 Err(format!("`{text}` is an expression; a bare selector like metric{{label=\"value\"}} is needed"))

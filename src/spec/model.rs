@@ -153,8 +153,13 @@ impl SloSpec {
     /// A digest of what its history depends on: source, target labels, unit and fan-out. Objective, window and alerting
     /// may change without losing the past. The text behind it must not change from version to version.
     pub fn digest(&self) -> String {
+        self.digest_of(self.source.as_ref())
+    }
+
+    /// The same where it is read from another source: the generation of its metrics that is there.
+    pub fn digest_of(&self, source: Result<&SliSource, &String>) -> String {
         use sha2::{Digest, Sha256};
-        let source: Vec<String> = match &self.source {
+        let source: Vec<String> = match source {
             Err(_) => vec!["none".into()],
             Ok(SliSource::Ratio { total, part: Part::Bad(bad) }) => vec!["bad".into(), total.clone(), bad.clone()],
             Ok(SliSource::Ratio { total, part: Part::Good(good) }) => vec!["good".into(), total.clone(), good.clone()],

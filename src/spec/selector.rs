@@ -4,9 +4,11 @@
 //! Lengths, nesting and operators are counted before parsing: the parser is recursive and would overflow its stack.
 
 use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{self, Expr, VectorSelector, value::ValueType};
+use promql_parser::parser::{Expr, VectorSelector, value::ValueType};
 use promql_parser::util::visitor::{ExprVisitor, ExprVisitorMut, walk_expr, walk_expr_mut};
 use serde::Serialize;
+
+use super::plain;
 
 /// Why a text is not the PromQL that is needed.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +75,7 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
     if let Some(fault) = unpaired(text) {
         return Err(fault);
     }
-    parser::parse(text).map_err(|error| {
+    plain::parse(text).map_err(|error| {
         let first: String = error.lines().next().unwrap_or_default().chars().take(200).collect();
         let what = format!("not PromQL: {first}");
         if let Some(quoted) = quoted_name(text) {
@@ -181,7 +183,7 @@ pub(crate) fn selector(text: &str) -> Result<VectorSelector, SelectorFault> {
     // The printer sorts matchers; sorted here too, so that what is printed and read again can be compared.
     found.matchers.matchers.sort_by_cached_key(Matcher::to_string);
     let printed = found.to_string();
-    match parser::parse(&printed) {
+    match plain::parse(&printed) {
         Ok(Expr::VectorSelector(again)) if again == found => Ok(found),
         _ => Err(fault("this selector cannot be rewritten safely: metric and label names must be plain", None)),
     }
@@ -496,7 +498,7 @@ mod tests {
         narrow(&mut expr, &[("svc".into(), "a\"}) or (up{x=\"".into())]);
         let printed = expr.to_string();
         assert_eq!(printed.matches("svc=").count(), 2, "{printed}");
-        let again = parser::parse(&printed).expect("still PromQL");
+        let again = plain::parse(&printed).expect("still PromQL");
         assert_eq!(again.to_string(), printed);
         assert_eq!(again.value_type(), expr.value_type());
         assert!(!again.to_string().contains(",x=\"\""), "the label value stays inside its quotes: {printed}");

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::daemon::{Driven, options};
-use crate::fleet::{REQUESTS, write_rules};
+use crate::fleet::{self, REQUESTS, write_rules};
 use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::presets::slowburn;
 
@@ -26,19 +26,25 @@ struct Simulated {
     _stop: DropGuard,
 }
 
+/// All of them on one metric, but for `tiny`.
+fn scenario(services: &[String]) -> Scenario {
+    let mut scenario = Scenario::new();
+    for (i, service) in services.iter().enumerate() {
+        let pod = scenario.pod(Pod::new("j", &format!("i{i}:80"), 1_000, T0 - 86_400));
+        let metric = if service == "tiny" { "grpc_total" } else { REQUESTS };
+        let traffic = Traffic { rate: 2.0, shape: Shape::Flat, wobble: None, origin: T0 - 86_400 };
+        let total = Count::of(traffic);
+        let bad = total.part(&Timeline::new(0.001));
+        for (code, count) in [("200", total.without(&bad)), ("500", bad)] {
+            scenario.counter(pod, metric, &[("service", service), ("code", code)], &count);
+        }
+    }
+    scenario
+}
+
 impl Simulated {
     async fn start(services: &[String]) -> Self {
-        let mut scenario = Scenario::new();
-        for (i, service) in services.iter().enumerate() {
-            let pod = scenario.pod(Pod::new("j", &format!("i{i}:80"), 1_000, T0 - 86_400));
-            let metric = if service == "tiny" { "grpc_total" } else { REQUESTS };
-            let traffic = Traffic { rate: 2.0, shape: Shape::Flat, wobble: None, origin: T0 - 86_400 };
-            let total = Count::of(traffic);
-            let bad = total.part(&Timeline::new(0.001));
-            for (code, count) in [("200", total.without(&bad)), ("500", bad)] {
-                scenario.counter(pod, metric, &[("service", service), ("code", code)], &count);
-            }
-        }
+        let scenario = scenario(services);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let stop = CancellationToken::new();
@@ -136,8 +142,8 @@ async fn a_thousand_services_are_judged_beside_one_that_is_refused_and_one_that_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_names_the_one_that_is_refused_and_the_one_that_cannot_be_asked_for() {
     let names = named(3);
-    let simulated = Simulated::start(&names).await;
-    let proxy = FaultProxy::start(&simulated.url).await;
+    let prometheus = fleet::prometheus(&scenario(&names), T0 - 3_600, T0).await;
+    let proxy = FaultProxy::start(&prometheus.url()).await;
     proxy.set(Fault::Refuse("unanswerable_metric"));
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut files: Vec<_> = names.iter().map(|name| availability(name, REQUESTS)).collect();

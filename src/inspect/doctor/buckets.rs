@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::query::plan::parse_le;
+use crate::query::promql::expr;
 
 /// Series of buckets that are looked at target by target; more are added up.
 const EACH_MAX: usize = 20_000;
@@ -20,9 +21,12 @@ impl Patient<'_> {
     pub(super) async fn buckets(&self, found: &Found) -> Result<Option<Said>, Fault> {
         let Ok(at_threshold) = Selector::parse(&found.selector) else { return Ok(None) };
         let selector = &found.selector;
-        let series = self.number(&format!("count({selector})")).await? as usize;
-        let by = if series > EACH_MAX { "le".to_owned() } else { format!("le, {}", self.targets.join(", ")) };
-        let rows = self.ask(&format!("sum by ({by}) ({selector})")).await?.series;
+        let series = self.number(&expr::call("count", selector)).await? as usize;
+        let mut by = vec!["le".to_owned()];
+        if series <= EACH_MAX {
+            by.extend(self.targets.iter().cloned());
+        }
+        let rows = self.ask(&expr::aggregate("sum", &by, selector)).await?.series;
         let mut by_target: BTreeMap<Vec<(String, String)>, Buckets> = BTreeMap::new();
         for row in &rows {
             let (Some(bound), Some((_, events))) = (parse_le(row.label("le")), row.samples.iter().last()) else {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inspect::fit::span;
+use crate::query::promql::{expr, falls};
 
 /// So many falls an hour are many.
 const MANY_AN_HOUR: f64 = 1.0;
@@ -38,7 +39,7 @@ const COUNTS_MAX: f64 = 9_007_199_254_740_992.0;
 impl Patient<'_> {
     /// A counter that cannot go on by ones.
     pub(super) async fn too_large(&self, found: &Found) -> Result<Option<Said>, Fault> {
-        let largest = self.number(&format!("max({})", found.selector)).await?;
+        let largest = self.number(&expr::call("max", &found.selector)).await?;
         Ok((largest >= COUNTS_MAX).then(|| {
             let evidence =
                 format!("{} stands at {largest:e}: over 2^53 a counter does not count by ones", found.selector);
@@ -50,8 +51,8 @@ impl Patient<'_> {
     pub(super) async fn falls(&self, found: &Found) -> Result<Option<Said>, Fault> {
         let selector = &found.selector;
         let back_s = back_s(found);
-        let by = self.targets.join(", ");
-        let worst = self.ask(&format!("topk(1, max by ({by}) (resets({selector}[{back_s}s])))")).await?;
+        let falls = expr::over("resets", selector, format_args!("{back_s}s"));
+        let worst = self.ask(&expr::topk(1, &expr::aggregate("max", &self.targets, &falls))).await?;
         let Some(row) = worst.series.first() else { return Ok(None) };
         let all = row.samples.iter().last().map_or(0.0, |(_, falls)| falls);
         if all < 1.0 {
@@ -63,22 +64,12 @@ impl Patient<'_> {
         let step_s = found.scrape_s.unwrap_or(STEP_S);
         let own =
             Selector::parse(selector).map_or_else(|_| selector.clone(), |own| narrowed(&own, &self.matchers(&target)));
-        let ago = |steps: i64| format!("{own} offset {}s", steps * step_s);
-        let counted = |what: String| format!("max(sum_over_time(({what})[{back_s}s:{step_s}s]))");
-        let fell = |now: &str, before: &str| {
-            format!("({now} < bool {FAR} * ({before})) * ((({before}) - {now}) > bool {FEW})")
-        };
-        let far = self.number(&counted(fell(&own, &ago(1)))).await?;
-        let rises = format!("({own} - {}) > 0", ago(1));
-        let rise = self.number(&format!("max(quantile_over_time(0.25, ({rises})[{back_s}s:{step_s}s]))")).await?;
-        let before = fell(&format!("({})", ago(1)), &ago(2));
-        let is_high = format!("(({}) > bool {})", ago(1), RISES * rise);
-        let returns = format!("{before} * {is_high} * ({own} >= bool ({}))", ago(2));
-        let returns = self.number(&counted(returns)).await?;
-        let seen = format!("(({}) < bool ({}))", ago(1), ago(2));
-        let low = format!("{seen} * ({own} < bool ({}))", ago(2));
-        let stays = (self.number(&counted(seen)).await?, self.number(&counted(low)).await?);
-        let starts = format!("max(changes(process_start_time_seconds{{{}}}[{back_s}s]))", self.matchers(&target));
+        let asked = falls::Falls { own: &own, step_s, back_s, far: FAR, few: FEW };
+        let far = self.number(&asked.deep()).await?;
+        let rise = self.number(&asked.rise()).await?;
+        let returns = self.number(&asked.returns(RISES * rise)).await?;
+        let stays = (self.number(&asked.seen()).await?, self.number(&asked.low()).await?);
+        let starts = falls::starts(&self.matchers(&target), back_s);
         let starts = match recorded {
             true => None,
             false => self.ask(&starts).await?.series.first().and_then(|row| row.samples.iter().last()).map(|(_, n)| n),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inspect::fit::span;
+use crate::query::promql::expr;
 use crate::spec::shown;
 
 /// A part may be so much over the whole: the two were scraped at other moments.
@@ -36,7 +37,9 @@ impl Patient<'_> {
                 "total" => &mut whole,
                 _ => continue,
             };
-            *sum += self.number(&format!("sum(increase({}[{back_s}s]))", found.selector)).await?;
+            *sum += self
+                .number(&expr::call("sum", &expr::over("increase", &found.selector, format_args!("{back_s}s"))))
+                .await?;
         }
         let shares = Shares { total: whole, part: own };
         Ok(shares.judge(&total.selector, part, &span(back_s)))

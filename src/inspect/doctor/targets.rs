@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::query::RawSeries;
+use crate::query::promql::expr;
 
 /// Series whose timestamps are looked at.
 const LOOKED_AT_MAX: usize = 2_000;
@@ -24,8 +25,8 @@ impl Patient<'_> {
     pub(super) async fn doubled(&self, found: &Found) -> Result<Option<Said>, Fault> {
         let selector = &found.selector;
         let query = match found.raw_series > LOOKED_AT_MAX {
-            true => format!("topk({LOOKED_AT_MAX}, timestamp({selector}))"),
-            false => format!("timestamp({selector})"),
+            true => expr::topk(LOOKED_AT_MAX, &expr::call("timestamp", selector)),
+            false => expr::call("timestamp", selector),
         };
         let rows = self.ask(&query).await?.series;
         let Some(doubled) = doubled(&rows, &self.targets) else { return Ok(None) };

@@ -172,13 +172,19 @@ fn counts_of(plan: &Plan, sli: usize) -> u128 {
     key_of(&[(String::new(), plan.slis[sli].counts.clone())])
 }
 
+/// Whether an SLI counts what cursors were saved for, as this version writes it or an earlier one did.
+fn still_counts(plan: &Plan, sli: usize, saved: u128) -> bool {
+    let before = || key_of(&[(String::new(), plan.slis[sli].counts_before.clone())]);
+    counts_of(plan, sli) == saved || before() == saved
+}
+
 impl Cursors {
     /// SLIs of the plan that counted something else when these were saved.
     pub fn changed(&self, plan: &Plan) -> Vec<usize> {
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
         let changed = |cursor: &SeriesCursor| {
             let sli = *slis.get(cursor.slo_id.as_str())?;
-            (counts_of(plan, sli) != cursor.counts).then_some(sli)
+            (!still_counts(plan, sli, cursor.counts)).then_some(sli)
         };
         self.series.iter().filter_map(changed).collect()
     }
@@ -275,7 +281,7 @@ impl Tracker {
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
         for (place, cursor) in (0u32..).zip(cursors.series) {
             if let Some(&sli) = slis.get(cursor.slo_id.as_str())
-                && counts_of(plan, sli) == cursor.counts
+                && still_counts(plan, sli, cursor.counts)
             {
                 tracker.begin(sli, i64::MIN);
                 let id = tracker.series_id(sli, cursor.labels) as usize;

@@ -16,7 +16,7 @@ use super::pair::CounterPair;
 use super::target::Target;
 use crate::query::RawSeries;
 use crate::query::plan::Plan;
-use crate::query::samples::key_of;
+use crate::query::samples::{UP, key_of};
 
 /// A process cannot count more than this many times what its target usually counts in as long.
 pub(super) const PACE_MULTIPLE: f64 = 5.0;
@@ -151,11 +151,6 @@ impl Tracker {
         scraped
     }
 }
-
-/// The series that says whether a target could be scraped.
-pub const UP: &str = "up";
-/// The series that says when the process of a target began.
-pub const PROCESS_START: &str = "process_start_time_seconds";
 
 impl Evidence {
     fn note_times(&mut self, target: u32, series: &RawSeries, until_ms: i64) {

@@ -227,9 +227,18 @@ fn an_slo_added_later_does_not_count_the_lifetime_of_known_targets() {
     // From now on a series that is born is news.
     let born = raw("req_total", &[("code", "503"), ("service", "b")], &[(367, 2.0)]);
     assert_eq!(sum(&read(&mut tracker, &after, &[ok(&[(367, 1720.0)]), born])), (62, 2));
+    // What an earlier version saved is read on.
+    let mut earlier = two(true);
+    for sli in &mut earlier.slis {
+        sli.counts = sli.counts_before.clone();
+    }
+    let saved = tracker.cursors(&earlier);
+    assert!(saved.changed(&after).is_empty());
+    assert_eq!(Tracker::restore(RES, &after, saved).series.len(), tracker.series.len());
     // The same name with another selector is another SLO.
     let mut changed = two(false);
     changed.slis[0].counts += " and more";
+    changed.slis[0].counts_before += " and more";
     let tracker = Tracker::restore(RES, &changed, tracker.cursors(&after));
     assert!(tracker.series.is_empty());
 }

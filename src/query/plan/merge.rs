@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use promql_parser::label::MatchOp;
 
+use crate::query::bucket::same_bound;
 use crate::query::fetch::{Ask, Fetch, Plan, Role, Sli, Use};
 use crate::query::promql::request;
 use crate::query::selector::Selector;
@@ -38,6 +39,25 @@ struct GroupKey {
     others: Vec<String>,
     /// Set where thresholds are too many to share.
     le: Option<String>,
+    /// Labels that name a scraped target, of counters.
+    targets: Vec<String>,
+}
+
+/// Tells each request of a batch where all events of its SLIs are, if that is one other request.
+fn with_totals<'a>(
+    mut made: Vec<(&'a GroupKey, Fetch)>,
+    family: &Family<'a>,
+    batch: &[usize],
+) -> Vec<(&'a GroupKey, Fetch)> {
+    let of_totals = batch.iter().flat_map(|sli| &family.uses[sli]).filter(|(_, u)| u.role == Role::Total);
+    let totals: BTreeSet<&GroupKey> = of_totals.map(|(key, _)| family.keys[*key]).collect();
+    let mut all = made.iter().filter(|(key, _)| totals.contains(key)).map(|(key, fetch)| (*key, fetch.expr.clone()));
+    if let (Some((total, all)), None) = (all.next(), all.next()) {
+        for (key, fetch) in &mut made {
+            fetch.all = (*key != total).then(|| all.clone());
+        }
+    }
+    made
 }
 
 /// Uses of one kind by what they may share, and those that ride along in the requests of others.
@@ -73,29 +93,30 @@ impl Plan {
     /// The requests that answer for some of the SLIs of `fetches` alone.
     pub fn narrowed(&self, fetches: &[Fetch], slis: &BTreeSet<usize>) -> Vec<Fetch> {
         let mut narrowed: Vec<Fetch> = Vec::new();
+        let mut asked: BTreeMap<Ask, BTreeMap<&str, BTreeSet<usize>>> = BTreeMap::new();
         for fetch in fetches {
             let of: Vec<usize> = fetch.slis.iter().copied().filter(|sli| slis.contains(sli)).collect();
             match &fetch.metric {
                 _ if of.is_empty() => {}
                 None => narrowed.push(Fetch { slis: of, ..fetch.clone() }),
-                Some(metric) => {
-                    let of_fetch = |u: &&Use| of.binary_search(&u.sli).is_ok() && u.ask() == fetch.ask;
-                    let uses: Vec<&Use> = self.uses.of_metric(metric).iter().filter(of_fetch).collect();
-                    // What would be refused here was refused when the plan was made, and is in none of its requests.
-                    for one in merge(fetch.ask, &uses, &self.slis).fetches {
-                        if narrowed.iter().all(|known| known.expr != one.expr) {
-                            narrowed.push(one);
-                        }
-                    }
-                }
+                Some(metric) => asked.entry(fetch.ask).or_default().entry(metric).or_default().extend(of),
             }
+        }
+        for (ask, metrics) in asked {
+            let of = |(metric, slis): (&str, BTreeSet<usize>)| {
+                let uses = self.uses.of_metric(metric).iter();
+                uses.filter(move |u| u.ask() == ask && slis.contains(&u.sli))
+            };
+            let uses: Vec<&Use> = metrics.into_iter().flat_map(of).collect();
+            // What would be refused here was refused when the plan was made, and is in none of its requests.
+            narrowed.extend(merge(ask, &uses, &self.slis).fetches);
         }
         narrowed
     }
 }
 
 fn merged_once(ask: Ask, uses: &[&Use], slis: &[Sli]) -> (Vec<Fetch>, BTreeMap<usize, String>) {
-    let Sorted { shared, riders } = sorted(ask, uses);
+    let Sorted { shared, riders } = sorted(ask, uses, slis);
     let (mut fetches, mut refused) = (Vec::new(), BTreeMap::new());
     for family in families(&shared) {
         let order = family.order();
@@ -104,6 +125,7 @@ fn merged_once(ask: Ask, uses: &[&Use], slis: &[Sli]) -> (Vec<Fetch>, BTreeMap<u
         while let Some(batch) = left.pop() {
             let made: Result<Vec<(&GroupKey, Fetch)>, String> =
                 family.of(batch).map(|(key, uses)| Ok((key, fetch_of(ask, key, &uses, &riders, slis)?))).collect();
+            let made = made.map(|made| with_totals(made, &family, batch));
             // What turns out too long after all is halved, and what cannot be printed is halved until it is alone.
             let halves = batch.split_at(batch.len() / 2);
             match made {
@@ -119,7 +141,7 @@ fn merged_once(ask: Ask, uses: &[&Use], slis: &[Sli]) -> (Vec<Fetch>, BTreeMap<u
     (fetches.into_iter().map(|(_, fetch)| fetch).collect(), refused)
 }
 
-fn sorted<'a>(ask: Ask, uses: &[&'a Use]) -> Sorted<'a> {
+fn sorted<'a>(ask: Ask, uses: &[&'a Use], slis: &[Sli]) -> Sorted<'a> {
     let mut by_metric: BTreeMap<&str, Vec<&Use>> = BTreeMap::new();
     for u in uses {
         by_metric.entry(&u.selector.metric).or_default().push(u);
@@ -147,6 +169,7 @@ fn sorted<'a>(ask: Ask, uses: &[&'a Use]) -> Sorted<'a> {
                     .le
                     .filter(|_| bounds.len() > LE_SPELLINGS_MAX || ask == Ask::Native)
                     .map(|bound| bound.to_string()),
+                targets: if ask == Ask::Counter { slis[u.sli].target_labels.clone() } else { Vec::new() },
             };
             sorted.shared.entry(key).or_default().push(u);
         }
@@ -306,10 +329,26 @@ fn fetch_of(ask: Ask, key: &GroupKey, uses: &[&Use], riders: &[&Use], slis: &[Sl
         metric: Some(key.metric.clone()),
         keep: keep.into_iter().collect(),
         keep_undivided: keep_undivided.into_iter().collect(),
+        targets: key.targets.clone(),
+        all: None,
+        spelled: if ask == Ask::Counter { spelled_of(uses) } else { Vec::new() },
         roles: Vec::new(),
         context: if ask == Ask::Gauge { context_of(&of, slis) } else { 0 },
         slis: of,
     })
+}
+
+/// The spellings of each bound that these uses ask for.
+fn spelled_of(uses: &[&Use]) -> Vec<Vec<String>> {
+    let mut bounds: Vec<(f64, BTreeSet<&String>)> = Vec::new();
+    for (bound, u) in uses.iter().filter_map(|u| Some((u.le?, u))) {
+        match bounds.iter_mut().find(|(known, _)| same_bound(*known, bound)) {
+            Some((_, spelled)) => spelled.extend(&u.spelled),
+            None => bounds.push((bound, u.spelled.iter().collect())),
+        }
+    }
+    bounds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    bounds.into_iter().map(|(_, spelled)| spelled.into_iter().cloned().collect()).collect()
 }
 
 /// The events of a native histogram, all or those up to a bound. `counted` is named as those of a classic one are.

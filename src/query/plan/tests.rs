@@ -271,7 +271,8 @@ fn one_that_cannot_be_printed_is_refused_alone() {
 /// A selector that reads but does not read back as what was meant.
 fn unprintable(sli: usize, selector: &str) -> Use {
     let mut selector = Selector::parse(selector).expect("a selector");
-    selector.metric.push_str(" or up");
+    // What is printed is read in the order of names.
+    selector.matchers.reverse();
     Use { sli, role: Role::Total, selector, le: None, spelled: Vec::new(), native: false }
 }
 
@@ -283,8 +284,8 @@ fn a_request_that_does_not_print_is_cut_until_the_one_that_spoils_it_is_alone() 
     };
     let mut uses: Vec<Use> = (0..9).map(fine).collect();
     // It shares nothing but its SLI with the others: what it has elsewhere is not asked for either.
-    uses.push(unprintable(4, r#"n{service="4"}"#));
-    uses.push(unprintable(7, r#"n{service="7"}"#));
+    uses.push(unprintable(4, r#"n{a!="4",b!="x"}"#));
+    uses.push(unprintable(7, r#"n{a!="7",b!="x"}"#));
     let slis = vec![Sli::default(); 9];
     let merged = merge::merge(Ask::Counter, &uses.iter().collect::<Vec<_>>(), &slis);
     assert_eq!(merged.refused.keys().copied().collect::<Vec<_>>(), [4, 7]);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Labels;
-use crate::query::increment::{PROCESS_START, UP};
+use crate::query::samples::{PROCESS_START, UP};
 use crate::query::selector::Selector;
 
 /// Stands in foreign queries where the range goes.
@@ -86,13 +86,56 @@ pub fn raw_witnesses(targets: &BTreeSet<Labels>, window_s: i64) -> Option<String
     Some(format!("{{__name__=~\"{UP}|{PROCESS_START}\"{comma}{matchers}}}[{window_s}s]"))
 }
 
-/// Increments over one slice of `slice_s` seconds, summed by the server without extrapolation: rises, and for what fell
-/// or was born the value itself, if its target was there before.
-pub fn increments(selector: &str, keep: &[String], slice_s: i64) -> String {
-    let (m, keep) = (selector, super::names(keep));
-    format!(
-        "sum by ({keep}) ((({m} - {m} offset {slice_s}s) >= 0) or ({m} and on (job, instance) ({m} offset {slice_s}s)))"
-    )
+/// What the server is to sum increments of.
+#[derive(Debug, Clone, Copy)]
+pub struct Summed<'a> {
+    /// The selector of the counters.
+    pub selector: &'a str,
+    /// The selector of all events of the same targets.
+    pub all: &'a str,
+    /// Labels that name a scraped target.
+    pub targets: &'a [String],
+    /// Labels of the sums.
+    pub keep: &'a [String],
+    /// Of buckets, the spellings of each bound: an exporter may begin to write `1.0` for `1`, and counts on.
+    pub spelled: &'a [Vec<String>],
+    /// Length of a slice, seconds.
+    pub slice_s: i64,
+}
+
+impl Summed<'_> {
+    /// Increments over one slice, summed by the server without extrapolation: rises, and for what fell or was born the value
+    /// itself, if something of its target was there before.
+    ///
+    /// # Errors
+    /// A selector of buckets that cannot be narrowed to one bound.
+    pub fn increments(&self) -> Result<String, String> {
+        let Summed { selector, spelled, slice_s, .. } = self;
+        if spelled.is_empty() {
+            let before = format!("{selector} offset {slice_s}s");
+            return Ok(self.sum(self.keep, selector, &before));
+        }
+        let keep: Vec<String> = self.keep.iter().filter(|name| *name != "le").cloned().collect();
+        let mut base = Selector::parse(selector)?;
+        base.matchers.retain(|matcher| matcher.name != "le");
+        let bound = |spelled: &Vec<String>| {
+            // However a bound is spelled, it is one counter; of two spellings one has ended, and is not above the other.
+            let bucket = base.clone().with_values("le", spelled)?.to_promql()?;
+            let now = format!("max without (le) ({bucket})");
+            let before = format!("max without (le) ({bucket} offset {slice_s}s)");
+            let le = spelled.first().map_or("", String::as_str);
+            Ok(format!("label_replace({}, \"le\", {le:?}, \"\", \"\")", self.sum(&keep, &now, &before)))
+        };
+        Ok(spelled.iter().map(bound).collect::<Result<Vec<_>, String>>()?.join(" or "))
+    }
+
+    fn sum(&self, keep: &[String], now: &str, before: &str) -> String {
+        let Summed { all, targets, slice_s, .. } = self;
+        let (keep, targets) = (super::names(keep), super::names(targets));
+        format!(
+            "sum by ({keep}) ((({now} - {before}) >= 0) or ({now} < {before}) or ({now} and on ({targets}) ({all} offset {slice_s}s)))"
+        )
+    }
 }
 
 /// Increases over `window_ms` milliseconds, summed: extrapolated by the server, so only for history and looks back.
@@ -133,5 +176,40 @@ mod tests {
         assert_eq!(over_range(r#"sum(rate(m{a="[slice]"}[slice]))"#, 120), r#"sum(rate(m{a="[slice]"}[120s]))"#);
         assert_eq!(over_range(r#"x{a="\"[slice]"}[slice]"#, 240), r#"x{a="\"[slice]"}[240s]"#);
         assert_eq!((foreign_range_s(30), foreign_range_s(60)), (150, 240));
+    }
+
+    #[test]
+    fn what_is_born_is_news_only_where_all_events_of_its_target_were_there_before() {
+        let [keep, targets] = [["service"], ["pod"]].map(|names| names.map(str::to_owned));
+        let summed = Summed {
+            selector: "bad_total",
+            all: "all_total",
+            targets: &targets,
+            keep: &keep,
+            spelled: &[],
+            slice_s: 30,
+        };
+        assert_eq!(
+            summed.increments().as_deref(),
+            Ok("sum by (service) (((bad_total - bad_total offset 30s) >= 0) or (bad_total < bad_total offset 30s) or \
+                (bad_total and on (pod) (all_total offset 30s)))")
+        );
+    }
+
+    #[test]
+    fn a_bound_is_one_counter_however_it_is_spelled() {
+        let [keep, targets] = [["le", "service"], ["job", "instance"]].map(|names| names.map(str::to_owned));
+        let spelled = [vec!["1".to_owned(), "1.0".to_owned()], vec!["2.5".to_owned()]];
+        let selector = r#"d_bucket{le=~"1|1\\.0|2\\.5",service="a"}"#;
+        let summed =
+            Summed { selector, all: "d_count", targets: &targets, keep: &keep, spelled: &spelled, slice_s: 30 };
+        let text = summed.increments().expect("a selector");
+        assert!(text.contains(r#"max without (le) (d_bucket{le=~"1|1\\.0",service="a"} offset 30s)"#), "{text}");
+        assert!(text.contains(r#"max without (le) (d_bucket{le="2.5",service="a"})"#), "{text}");
+        assert!(
+            text.starts_with("label_replace(sum by (service) (") && text.ends_with(r#", "le", "2.5", "", "")"#),
+            "{text}"
+        );
+        assert!(promql_parser::parser::parse(&text).is_ok(), "{text}");
     }
 }
