@@ -42,20 +42,18 @@ pub fn outcome(fires: &[bool], truth: &Truth, worthy: &[bool], counted_from: usi
     }
 }
 
-/// What became of many runs, with a bootstrap interval of 95 % of the mean.
-pub struct Mean {
-    pub mean: f64,
+/// A bootstrap interval of 95 % of the mean of many runs.
+pub struct Interval {
     pub low: f64,
     pub high: f64,
 }
 
-pub fn bootstrap(values: &[f64], random: &mut Random) -> Mean {
-    let mean = |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count.max(1) as f64;
+pub fn bootstrap(values: &[f64], random: &mut Random) -> Interval {
     let count = values.len();
-    let mut means: Vec<f64> =
-        (0..400).map(|_| mean(&mut (0..count).map(|_| values[random.below(count)]), count)).collect();
+    let mut draw = || (0..count).map(|_| values[random.below(count)]).sum::<f64>() / count.max(1) as f64;
+    let mut means: Vec<f64> = (0..400).map(|_| draw()).collect();
     means.sort_by(f64::total_cmp);
-    Mean { mean: mean(&mut values.iter().copied(), count), low: means[10], high: means[389] }
+    Interval { low: means[10], high: means[389] }
 }
 
 pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
