@@ -246,7 +246,7 @@ fn page_of(
     let fast = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Fast);
     let factor = fast().map(|clause| clause.factor).reduce(f64::min)?;
     let fires_now = clauses.iter().any(|clause| clause.speed == Speed::Fast && clause.firing);
-    let from = before.map_or(at - MEMORY_S, seen_until);
+    let from = before.map_or(at - MEMORY_S, seen_until).max(at - MEMORY_S);
     if page.is_none() && !fires_now && (from >= at - slice_s || !may_have_fired(reading, at, from)) {
         return None;
     }

@@ -7,7 +7,7 @@
 //! - **It begins** when a fast clause fires. After another one, only on evidence that came since its end: those events
 //!   alone must be more than chance, and burn faster than the clause allows.
 //! - **It lives** as long as a clause fires or the newest events are *hot*: the shortest of twelve spans up to half an hour
-//!   that decides says that they burn too fast ([`Heat`]). And beyond that for a hold: 15 minutes, or half as long again as
+//!   that decides says that they burn too fast (`Heat`). And beyond that for a hold: 15 minutes, or half as long again as
 //!   the longest lull between hot moments in the last six hours, 90 minutes at most. Who fails every hour is failing.
 //! - **It ends** when the newest events contradict the incident (so few bad ones are unlikely, 1 in 1,000, at half of its
 //!   ratio) and nothing was hot for the hold; or when no clause has fired for the hold. No news is no recovery: without a

@@ -204,15 +204,19 @@ impl Wanted {
         found.problem = match (self.le, found.raw_series, found.part) {
             (Some(threshold), 0, _) if !bounds.is_empty() => missing_bucket(threshold, bounds, &mut found),
             (_, 0, "bad") => missing::label_of_bad(client, &found.selector, at_s).await?,
-            (_, 0, _) if !self.generations.is_empty() => {
-                Some(format!("none of the generations of these metrics is there ({})", self.generations.join(", ")))
+            (_, 0, part) => {
+                let why = missing::why(client, &found.selector, part, at_s).await?;
+                // That one generation of several has no metric there is no news; what is wrong with one that has is.
+                let of_all = !self.generations.is_empty() && why.starts_with("there is no metric");
+                let none =
+                    || format!("none of the generations of these metrics is there ({})", self.generations.join(", "));
+                Some(if of_all { none() } else { why })
             }
-            (_, 0, part) => Some(missing::why(client, &found.selector, part, at_s).await?),
             _ => unlabelled(&self.by, &groups),
         };
         if found.raw_series > 0 {
             found.scrape_s = match found.part {
-                "total" | "count" | "value" => scrape(client, &found.selector, at_s).await?,
+                "total" | "good" | "count" | "value" => scrape(client, &found.selector, at_s).await?,
                 _ => None,
             };
         }

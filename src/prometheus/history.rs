@@ -1,7 +1,7 @@
 //! What happened before the daemon began to poll, and how it is read.
 //!
 //! [`backfill`] decides what is read and books it. [`remote_read`] brings raw samples as compressed chunks, which
-//! [`chunk`] tells apart and decodes; where a server does not offer that, range queries do, in [`pieces`] as long as it
+//! [`chunk`] tells apart and decodes; where a server does not offer that, range queries do, in `pieces` as long as it
 //! takes.
 //!
 //! Deliberately absent: when history is wanted (`app`), and what may be booked of it (`query::increment`).

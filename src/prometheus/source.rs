@@ -5,8 +5,8 @@
 //! Cursors, and the slices booked of what has none, keep it from counting twice. The age of data never hides behind a
 //! poll that merely succeeded.
 //!
-//! Four states that know nothing of each other are composed here: which requests are asked together ([`Groups`]), who
-//! asks ([`Reader`]), what was counted ([`Booking`]) and what was noticed beside the counts ([`Watch`]). A [`Position`] is
+//! Four states that know nothing of each other are composed here: which requests are asked together (`Groups`), who
+//! asks (`Reader`), what was counted (`Booking`) and what was noticed beside the counts (`Watch`). A [`Position`] is
 //! what survives of them.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Which requests answer for which SLIs: a model in, a [`Plan`] out.
 //!
-//! [`uses`] says which metrics the source of an SLI uses, [`threshold`] which buckets of a histogram, [`merge`] makes few
-//! requests of them, and [`survey`] finds out what has to be known before. An SLO whose source cannot be planned gets
+//! `uses` says which metrics the source of an SLI uses, `threshold` which buckets of a histogram, `merge` makes few
+//! requests of them, and `survey` finds out what has to be known before. An SLO whose source cannot be planned gets
 //! the reason instead; the others are not touched by it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -52,7 +52,7 @@ const WORDS: &[&str] = &[
     "smoothed",
 ];
 
-/// As [`parser::parse`], which it falls back to.
+/// As `parser::parse`, which it falls back to.
 pub fn parse(text: &str) -> Result<Expr, String> {
     match Reader(text.trim()).selector() {
         Some(selector) => Ok(Expr::VectorSelector(selector)),

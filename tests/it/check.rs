@@ -64,7 +64,7 @@ async fn what_fits_is_said_with_numbers_and_what_does_not_with_its_reason() {
             assert_eq!((fit["scrape_s"].as_i64(), fit["retention"].as_str()), (Some(30), Some("100y")), "{fit}");
         }
     }
-    assert_eq!(of(&json, "fits", "vllm-latency-p95")["bucket"], "le=\"5.0\"");
+    assert_eq!(of(&json, "fits", "vllm-colon-latency-p95")["bucket"], "le=\"5.0\"");
     assert_eq!(of(&json, "fits", "istio-availability")["max_burn"], 100.0);
     for words in ["events a day", "le=\"5.0\"", "scraped every", "30s", "100y", "budget left", "days seen"] {
         assert!(text.contains(words), "{words}:\n{text}");

@@ -44,7 +44,6 @@ async fn the_doctor_names_what_cannot_be_believed_and_nothing_else() {
     let plain = "service=\"plain\"";
     let written = [
         counters("near-miss", plain, "bad: service=\"Plain\",code=\"500\""),
-        counters("swapped", "service=\"plain\",code=\"500\"", "bad: service=\"plain\""),
         counters("good-above", "service=\"plain\",code=\"200\"", "good: service=\"plain\",code!=\"500\""),
         counters("mostly-bad", plain, "bad: service=\"plain\",code=\"200\""),
         counters("none-yet", "service=\"plain\",code!=\"500\"", "bad: service=\"plain\",code=\"503\""),
@@ -52,18 +51,6 @@ async fn the_doctor_names_what_cannot_be_believed_and_nothing_else() {
     for (name, text) in &written {
         std::fs::write(dir.path().join(name), text).expect("writable");
     }
-
-    // Somebody's Sloth file in which the errors are subtracted the wrong way round.
-    let of = |code: &str| format!("sum(rate({REQUESTS}{{{plain}{code}}}[{{{{.window}}}}]))");
-    let text = format!(
-        "version: prometheus/v1\nservice: negative\nlabels: {{owner: team}}\nslos:\n  - name: availability\n    objective: 99\n    \
-         sli:\n      events:\n        error_query: {} - {}\n        total_query: {}\n    \
-         alerting: {{name: X, page_alert: {{disable: true}}, ticket_alert: {{disable: true}}}}\n",
-        of(",code=\"200\""),
-        of(""),
-        of("")
-    );
-    std::fs::write(dir.path().join("negative.yaml"), text).expect("writable");
 
     let (url, rules, at) = (prometheus.url(), dir.path().display().to_string(), END.to_string());
     let args = ["check", &rules, "--prometheus-url", &url, "--at", &at, "--days", "0"];
@@ -91,10 +78,8 @@ async fn the_doctor_names_what_cannot_be_believed_and_nothing_else() {
         ("crash-33s-unsaid", "falls_often"),
         ("crash-5m-unsaid", "falls_often"),
         ("near-miss", "near_miss"),
-        ("swapped", "swapped"),
         ("good-above", "good_above_total"),
         ("mostly-bad", "mostly_bad"),
-        ("negative", "ratio_outside"),
     ]
     .map(|(service, complaint)| (service.to_owned(), vec![complaint.to_owned()]))
     .into();
@@ -109,7 +94,6 @@ async fn the_doctor_names_what_cannot_be_believed_and_nothing_else() {
         "= service=\"plain\"",
         "several processes behind one address",
         "le=\"0.5\" holds",
-        "the error ratio is negative at 2",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -4,7 +4,7 @@
 //! selectors; the same weighted by their events; every moment of the window; and the raw increments. Of a sum over the
 //! window: the same sum asked now, and the raw increments. Each cause is the step between two of them.
 //!
-//! Every query is bounded: one series an answer, at most [`POINTS_MAX`] points, raw samples only up to [`RAW_MAX`]. What
+//! Every query is bounded: one series an answer, at most `POINTS_MAX` points, raw samples only up to `RAW_MAX`. What
 //! could not be asked is said, and leaves its part of the difference unexplained.
 
 use std::collections::BTreeMap;

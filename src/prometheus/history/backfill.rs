@@ -2,7 +2,7 @@
 //!
 //! The last hours come raw, so that alerts are right within seconds. What is older is read beside the polls: raw by
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
-//! and an hour that tile ([`super::tiling`]). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
+//! and an hour that tile (`tiling`). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
 //! other from its own, and is said.
 
 use std::collections::{BTreeMap, BTreeSet};
