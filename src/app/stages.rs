@@ -12,7 +12,6 @@ pub struct Stages {
 
 impl Stages {
     /// The first stage begins.
-    #[expect(clippy::new_without_default, reason = "a beginning is no default")]
     pub fn new() -> Self {
         let now = Instant::now();
         Stages { began: now, stage_began: now }

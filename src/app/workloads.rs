@@ -22,10 +22,13 @@ const LOOK_MAX: Duration = Duration::from_secs(20);
 /// Workloads by service and resource.
 pub type SeenByService = BTreeMap<String, BTreeMap<String, Seen>>;
 
+/// A look that is under way, and what it asks about by service.
+type Looking = (Vec<(String, Wanted)>, JoinHandle<Looked>);
+
 /// The looks for workloads.
 #[derive(Default)]
 pub struct Workloads {
-    looking: Option<(Vec<(String, Wanted)>, JoinHandle<Looked>)>,
+    looking: Option<Looking>,
     seen: SeenByService,
     /// Where the next look begins to ask for utilizations: all of them have their turn where one look cannot ask for all.
     first: usize,

@@ -125,12 +125,12 @@ mod tests {
 
     #[test]
     fn clusters_are_seen_and_incidents_are_not_taken_for_them() {
-        assert_eq!(dispersion(slots(800, |i| u64::from(i % 400 == 0))), 1.0, "two bad slots say nothing");
-        let singles = dispersion(slots(800, |i| u64::from(i % 40 == 0)));
+        assert_eq!(dispersion(slots(800, |i| u64::from(i.is_multiple_of(400)))), 1.0, "two bad slots say nothing");
+        let singles = dispersion(slots(800, |i| u64::from(i.is_multiple_of(40))));
         assert!((1.0..1.1).contains(&singles), "{singles}");
-        let fours = dispersion(slots(800, |i| 4 * u64::from(i % 100 == 0)));
+        let fours = dispersion(slots(800, |i| 4 * u64::from(i.is_multiple_of(100))));
         assert!((2.9..4.1).contains(&fours), "{fours}");
-        let incident = |i: usize| if (300..306).contains(&i) { 50 } else { u64::from(i % 40 == 0) };
+        let incident = |i: usize| if (300..306).contains(&i) { 50 } else { u64::from(i.is_multiple_of(40)) };
         assert!(dispersion(slots(800, incident)) < INDEPENDENT, "half an hour of an outage");
     }
 

@@ -268,9 +268,9 @@ impl Decision {
 
     /// Whether it was denied for what was asked, and not only for when: waiting would clear none of it.
     pub fn probes(&self) -> bool {
-        let denying = self.checks.iter().filter(|check| check.effect == Effect::Deny && check.covered_by.is_none());
+        let mut denying = self.checks.iter().filter(|check| check.effect == Effect::Deny && check.covered_by.is_none());
         let waits = |check: &Check| matches!(check.clear_by, Some(ClearBy::Time | ClearBy::Gate | ClearBy::Person));
-        self.answer == Answer::Deny && denying.fold(true, |all, check| all && !waits(check))
+        self.answer == Answer::Deny && denying.all(|check| !waits(check))
     }
 
     /// Codes of the reasons, without doubles, strictest first.

@@ -142,10 +142,10 @@ impl Request {
         for (member, value) in names {
             value.as_deref().map_or(Ok(()), |value| name(member, value))?;
         }
-        if let Some(reason) = &self.reason {
-            if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
-                return Err(format!("reason is empty or over {REASON_BYTES_MAX} bytes"));
-            }
+        if let Some(reason) = &self.reason
+            && (reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX)
+        {
+            return Err(format!("reason is empty or over {REASON_BYTES_MAX} bytes"));
         }
         self.arguments()
     }

@@ -151,7 +151,7 @@ impl<'a> At<'a> {
         let mut meant = text.trim().chars().filter(|c| !c.is_whitespace());
         let skipped = text.trim().chars().take(from).filter(|c| !c.is_whitespace()).count();
         let Some(first) = meant.clone().nth(skipped) else { return whole };
-        while let Some(c) = spelled.next() {
+        for c in spelled {
             let is_wanted = at == skipped && c == first;
             if is_wanted {
                 return Place { line, column, length };

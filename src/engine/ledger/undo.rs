@@ -10,7 +10,7 @@ impl SeriesLedger {
     /// Nothing is known of the slices `[from, to)` after all.
     pub fn void(&mut self, from: i64, to: i64) {
         let to = self.newest().map_or(from, |newest| to.min(newest + 1));
-        self.undo(from, to, |slot| std::mem::take(slot));
+        self.undo(from, to, std::mem::take);
     }
 
     /// `bad` events of a slice were not bad.

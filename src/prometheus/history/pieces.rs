@@ -14,6 +14,9 @@ use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
 use crate::query::{RawSeries, Samples};
 
+/// Values by the labels of their series.
+type Rows = BTreeMap<Vec<(String, String)>, Vec<(i64, f64)>>;
+
 /// Points of one range query; Prometheus refuses 11,001.
 pub(super) const POINTS_MAX: i64 = 10_700;
 /// Longest piece that is asked for, and the shortest that is tried before a part of the past is given up, seconds.
@@ -54,7 +57,7 @@ impl Pieces {
     /// Where not even the newest piece could be read.
     pub async fn range(&self, expr: &str, start_s: i64, end_s: i64, step_s: i64) -> Result<Pieced, Fault> {
         let mut read = Pieced::default();
-        let mut rows: BTreeMap<Vec<(String, String)>, Vec<(i64, f64)>> = BTreeMap::new();
+        let mut rows: Rows = BTreeMap::new();
         let mut until_s = end_s;
         while until_s >= start_s {
             let points = (self.longest_s.load(Ordering::Relaxed) / step_s).clamp(1, POINTS_MAX);

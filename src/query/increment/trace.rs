@@ -30,11 +30,14 @@ pub struct Traced {
     pub why: Reason,
 }
 
+/// The labels of a raw series, and its changes in the order they were found.
+type OfSeries = (Vec<(String, String)>, Vec<Traced>);
+
 /// What was written down, by raw series.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
     /// Labels of each raw series (of a histogram those of its count), and its changes in the order they were found.
-    series: BTreeMap<u128, (Vec<(String, String)>, Vec<Traced>)>,
+    series: BTreeMap<u128, OfSeries>,
     written: usize,
     /// Changes that were not written down.
     pub left_out: usize,
