@@ -76,9 +76,9 @@ pub async fn values(client: &Client, selector: &str, at_s: i64) -> Result<Vec<Va
         others.matchers.remove(place);
         let Ok(text) = others.to_promql() else { continue };
         let name = &matcher.name;
-        let rows = client.query(&expr::topk(VALUES_MAX, &expr::aggregate("count", &[name], &text)), at_s).await?.series;
+        let rows = client.query(&expr::aggregate("count", &[name], &text), at_s).await?.series;
         let there = rows.iter().map(|row| row.label(name).to_owned()).filter(|value| !value.is_empty());
-        all.push(Values { matcher: matcher.clone(), there: there.collect() });
+        all.push(Values { matcher: matcher.clone(), there: there.take(VALUES_MAX).collect() });
     }
     Ok(all)
 }
@@ -165,9 +165,9 @@ async fn unmatched<'a>(
             continue;
         }
         let name = &matcher.name;
-        let rows =
-            client.query(&expr::topk(VALUES_SHOWN, &expr::aggregate("count", &[name], metric)), at_s).await?.series;
-        let values: Vec<&str> = rows.iter().map(|row| row.label(name)).filter(|value| !value.is_empty()).collect();
+        let rows = client.query(&expr::aggregate("count", &[name], metric), at_s).await?.series;
+        let values = rows.iter().map(|row| row.label(name)).filter(|value| !value.is_empty());
+        let values: Vec<&str> = values.take(VALUES_SHOWN).collect();
         if values.is_empty() {
             let labels = labels_of(client, metric, at_s).await?;
             return Ok(Some(format!("no series of {metric} has a label {name}; its labels are {labels}")));

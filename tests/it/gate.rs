@@ -434,9 +434,10 @@ async fn what_is_no_request_is_refused_with_a_word() {
         (deep.as_str(), "the request is not as it should be"),
         ("{\"service\":\"s0\",\"service\":\"s1\"}", "duplicate field"),
         ("{\"service\":\"s0\",\"sudo\":true}", "unknown field"),
+        ("[\"s0\",\"deploy\"]", "the request is no object of JSON"),
         (long.as_str(), "the request is not as it should be"),
-        ("", "the request is not as it should be"),
-        ("\u{0}\u{1}", "the request is not as it should be"),
+        ("", "the request is no object of JSON"),
+        ("\u{0}\u{1}", "the request is no object of JSON"),
     ] {
         let (status, answer) = wire.send(&stage.raw(&robot(0), body.len(), body)).expect("an answer");
         let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::inspect::fit::span;
+use crate::query::RawSeries;
 use crate::query::promql::{expr, falls};
 
 /// So many falls an hour are many.
@@ -52,9 +53,11 @@ impl Patient<'_> {
         let selector = &found.selector;
         let back_s = back_s(found);
         let falls = expr::over("resets", selector, format_args!("{back_s}s"));
-        let worst = self.ask(&expr::topk(1, &expr::aggregate("max", &self.targets, &falls))).await?;
-        let Some(row) = worst.series.first() else { return Ok(None) };
-        let all = row.samples.iter().last().map_or(0.0, |(_, falls)| falls);
+        let of_targets = self.ask(&expr::aggregate("max", &self.targets, &falls)).await?;
+        let newest = |row: &RawSeries| row.samples.iter().last().map_or(0.0, |(_, falls)| falls);
+        let worst = of_targets.series.iter().max_by(|a, b| newest(a).total_cmp(&newest(b)));
+        let Some(row) = worst else { return Ok(None) };
+        let all = newest(row);
         if all < 1.0 {
             return Ok(None);
         }

@@ -21,6 +21,8 @@ use super::pair::Count;
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker, book};
 
+/// Pairs of a birth and a sibling that are looked at in one read: a tenth of a second of work.
+const PAIRS_MAX: usize = 5_000_000;
 /// The process of a target that was never seen before is young up to this age, milliseconds.
 const YOUNG_MS: i64 = 300_000;
 /// The clock of a target may be ahead of the one that stamps its samples by this much, milliseconds.
@@ -132,9 +134,13 @@ impl Tracker {
                 of.push(id);
             }
         }
+        // What is compared in pairs is bounded: of a target with so many series at once nobody can say which goes on as which.
+        let mut pairs = PAIRS_MAX;
         for birth in births {
             let Some(&id) = self.raw_ids.get(&birth.key) else { continue };
             let siblings = of_target.get(&self.raws[id as usize].target).map_or(&[][..], Vec::as_slice);
+            let siblings = if pairs >= siblings.len() { siblings } else { &[] };
+            pairs = pairs.saturating_sub(siblings.len());
             let decision = self.decide(evidence, &birth, id, siblings, until_ms);
             let raw = &self.raws[id as usize];
             let feeds = raw.feeds.as_deref().unwrap_or(&[]);
