@@ -4,15 +4,22 @@
 //! One query finds out which metrics there are; then a few for each preset that is there, whatever the number of its
 //! workloads. Metrics of very many raw series are not asked about by label: that is said.
 
+mod place;
+mod proposal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::label::{MatchOp, Matcher};
 
 use crate::prometheus::{Client, Fault};
 use crate::query::plan::parse_le;
+use crate::query::promql::expr;
 use crate::query::{RawSeries, Selector};
 use crate::spec::model::Part;
-use crate::spec::{Family, Measure, Preset, PresetGeneration, TimeUnit, Times, shown};
+use crate::spec::{Family, Measure, Preset, PresetGeneration, TimeUnit, Times};
+use place::{By, Place, Places, SEPARATOR, matches_of};
+pub use proposal::ProposedSlo;
+use proposal::{Slo, age_of, availability, bound_of};
 
 /// Metrics of more raw series than this are not asked about.
 const SERIES_MAX: f64 = 50_000.0;
@@ -20,13 +27,6 @@ const SERIES_MAX: f64 = 50_000.0;
 const SERIES_OF_A_DAY: f64 = 2_000.0;
 /// Most workloads of one preset.
 const WORKLOADS_MAX: usize = 50;
-/// Objectives that are written, the highest that was kept.
-const OBJECTIVES: [f64; 6] = [99.9, 99.5, 99.0, 98.0, 95.0, 90.0];
-/// Share of requests that have to be within a bound of time for it to be written. A p95 needs 95 %, each slice of it.
-const WITHIN: f64 = 0.98;
-/// Ages that are written, seconds.
-const AGES_S: [f64; 14] =
-    [5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 21_600.0, 43_200.0, 90_000.0];
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -55,17 +55,6 @@ pub struct Workload {
     pub left_out: Vec<(String, String)>,
 }
 
-/// An SLO that the last day kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProposedSlo {
-    /// Key of `slo:`.
-    pub key: String,
-    /// The scalar to write behind it: an objective or a bound.
-    pub value: String,
-    /// What it was taken from.
-    pub because: String,
-}
-
 /// Looks for these presets at `at_s`.
 ///
 /// # Errors
@@ -75,9 +64,8 @@ pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, a
     let names: Vec<String> = presets.iter().flat_map(|preset| probes(preset)).map(|probe| probe.metric).collect();
     let mut looker = Looker { client, at_s, series: BTreeMap::new() };
     // A regular expression of all names at once; each is a few bytes.
-    let alternatives: Vec<String> = names.iter().map(|name| regex::escape(name)).collect();
-    for chunk in alternatives.chunks(200) {
-        let query = format!("count by (__name__) ({{__name__=~\"{}\"}})", chunk.join("|"));
+    for chunk in names.chunks(200) {
+        let query = expr::aggregate("count", &["__name__"], &expr::any_of(chunk));
         for row in client.query(&query, at_s).await?.series {
             looker.series.insert(row.label("__name__").to_owned(), last(&row));
         }
@@ -91,50 +79,12 @@ pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, a
     Ok(found)
 }
 
-/// The labels by which rows are told apart: that of the workload, and those of its environment.
-#[derive(Debug, Clone)]
-struct By(Vec<String>);
-
-/// Between the values of several labels in one text.
-const SEPARATOR: char = '\u{1f}';
-
-impl By {
-    fn one(label: &str) -> By {
-        By(vec![label.to_owned()])
-    }
-
-    fn text(&self) -> String {
-        self.0.join(", ")
-    }
-
-    /// The values of a row; `None` where it lacks the first label.
-    fn value(&self, row: &RawSeries) -> Option<String> {
-        let values: Vec<&str> = self.0.iter().map(|label| row.label(label)).collect();
-        (!values[0].is_empty()).then(|| values.join(&SEPARATOR.to_string()))
-    }
-}
-
 /// Labels of an environment, the widest first.
 const ENVIRONMENT: [&str; 3] = ["cluster", "namespace", "job"];
+/// Names of metrics that look like requests.
+const OF_REQUESTS: &str = ".*(request|response|rpc|call|message|query|duration|latency).*_(total|count|bucket)";
 /// Most jobs without a preset that are named.
 const STRANGERS_MAX: usize = 20;
-
-/// Where a value is: its labels of an environment.
-type Place = BTreeMap<&'static str, String>;
-/// The places of each value of the workload's label.
-type Places = BTreeMap<String, BTreeSet<Place>>;
-
-/// The labels that tell a workload apart; those of its environment only where its value is in several places.
-fn matches_of(label: &str, env: &[&'static str], key: &str, places: &Places) -> Vec<(String, String)> {
-    let mut values = key.split(SEPARATOR);
-    let value = values.next().unwrap_or_default();
-    let mut matches = vec![(label.to_owned(), value.to_owned())];
-    if places.get(value).is_some_and(|of| of.len() > 1) {
-        let named = env.iter().zip(values).filter(|(_, value)| !value.is_empty());
-        matches.extend(named.map(|(name, value)| ((*name).to_owned(), value.to_owned())));
-    }
-    matches
-}
 
 /// A metric whose presence shows that a family can be measured.
 struct Probe<'a> {
@@ -210,7 +160,7 @@ impl Looker<'_> {
         }
         found.presets += 1;
         for probe in &there {
-            let jobs = self.by(&By::one("job"), &format!("count by (job) ({})", probe.metric)).await?;
+            let jobs = self.by(&By::one("job"), &By::one("job").count(&probe.metric)).await?;
             known_jobs.extend(jobs.into_keys());
         }
         if let Some(large) = there.iter().find(|probe| self.series[&probe.metric] > SERIES_MAX) {
@@ -238,7 +188,7 @@ impl Looker<'_> {
             let mut by = By::one(&own_label(probe, &label));
             by.0.extend(env.iter().map(|name| (*name).to_owned()));
             // What is gone has gained something today, and has nothing to be judged by now.
-            let now = self.by(&by, &format!("count by ({}) ({})", by.text(), probe.metric)).await?;
+            let now = self.by(&by, &by.count(&probe.metric)).await?;
             for (value, slo) in self.slos(probe, &by).await?.into_iter().filter(|(value, _)| now.contains_key(value)) {
                 let full = workloads.len() >= WORKLOADS_MAX && !workloads.contains_key(&value);
                 if full {
@@ -284,8 +234,8 @@ impl Looker<'_> {
     async fn label(&self, preset: &Preset, there: &[Probe<'_>]) -> Result<Option<String>, Fault> {
         for label in labels_of(preset) {
             for probe in there {
-                let own = own_label(probe, &label);
-                if !self.by(&By::one(&own), &format!("count by ({own}) ({})", probe.metric)).await?.is_empty() {
+                let own = By::one(&own_label(probe, &label));
+                if !self.by(&own, &own.count(&probe.metric)).await?.is_empty() {
                     return Ok(Some(label));
                 }
             }
@@ -300,7 +250,7 @@ impl Looker<'_> {
         for probe in there {
             let mut by = By::one(&own_label(probe, label));
             by.0.extend(all.iter().map(|name| (*name).to_owned()));
-            for key in self.by(&by, &format!("count by ({}) ({})", by.text(), probe.metric)).await?.into_keys() {
+            for key in self.by(&by, &by.count(&probe.metric)).await?.into_keys() {
                 let mut values = key.split(SEPARATOR).map(str::to_owned);
                 let value = values.next().unwrap_or_default();
                 places.entry(value).or_default().insert(all.iter().copied().zip(values).collect());
@@ -322,11 +272,8 @@ impl Looker<'_> {
         if strangers.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = strangers.iter().map(|job| regex::escape(job).replace('\\', "\\\\")).collect();
-        let query = format!(
-            "count by (job, __name__) ({{__name__=~\".*(request|response|rpc|call|message|query|duration|latency).*_(total|count|bucket)\",job=~\"{}\"}})",
-            names.join("|")
-        );
+        let theirs = expr::matching("", &[("__name__", OF_REQUESTS), ("job", &expr::alternatives(&strangers))]);
+        let query = expr::aggregate("count", &["job", "__name__"], &theirs);
         let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for row in self.rows(&query).await? {
             let name = row.label("__name__");
@@ -366,14 +313,13 @@ impl Looker<'_> {
     }
 
     async fn ratio(&self, by: &By, total: &str, part: &Part, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
-        let label = by.text();
-        let gained = |selector: &str| format!("sum by ({label}) (increase({selector}[{span}]))");
+        let gained = |selector: &str| expr::aggregate("sum", &by.0, &expr::over("increase", selector, span));
         let (Part::Bad(text) | Part::Good(text) | Part::Beside(text)) = part;
         let all = self.by(by, &gained(total)).await?;
         let parts = self.by(by, &gained(text)).await?;
         let mut unlabelled: BTreeMap<String, String> = BTreeMap::new();
         for name in labels_that_tell(total, text) {
-            let told = self.by(by, &format!("count by ({label}) ({})", having(total, &name))).await?;
+            let told = self.by(by, &by.count(&having(total, &name))).await?;
             let without = all.keys().filter(|value| !told.contains_key(*value));
             unlabelled.extend(without.map(|value| (value.clone(), name.clone())));
         }
@@ -395,9 +341,11 @@ impl Looker<'_> {
     async fn times(&self, family: Family, by: &By, times: &Times, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
         let Ok(base) = Selector::parse(&times.histogram) else { return Ok(Vec::new()) };
         let of = |end: &str| base.renamed(format!("{}_{end}", base.metric)).to_string();
-        let label = by.text();
-        let all = self.by(by, &format!("sum by ({label}) (increase({}[{span}]))", of("count"))).await?;
-        let rows = self.rows(&format!("sum by ({label}, le) (increase({}[{span}]))", of("bucket"))).await?;
+        let gained =
+            |of: &[String], selector: &str| expr::aggregate("sum", of, &expr::over("increase", selector, span));
+        let all = self.by(by, &gained(&by.0, &of("count"))).await?;
+        let with_le = [by.0.as_slice(), &["le".to_owned()]].concat();
+        let rows = self.rows(&gained(&with_le, &of("bucket"))).await?;
         let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
         for row in &rows {
             let bound = parse_le(row.label("le")).filter(|bound| bound.is_finite() && *bound > 0.0);
@@ -416,20 +364,17 @@ impl Looker<'_> {
     async fn ages(
         &self,
         by: &By,
-        expr: &str,
+        age: &str,
         unit: TimeUnit,
         sentinel_over: Option<f64>,
         span: &str,
     ) -> Result<Vec<(String, Slo)>, Fault> {
-        let known = sentinel_over.map_or_else(|| expr.to_owned(), |most| format!("({expr}) <= {most}"));
-        let query = format!("max_over_time((max by ({}) ({known}))[{span}:5m])", by.text());
+        let known = sentinel_over.map_or_else(|| age.to_owned(), |most| expr::at_most(age, most));
+        let query = expr::subquery("max_over_time", &expr::aggregate("max", &by.0, &known), span, "5m");
         let oldest = self.by(by, &query).await?;
         Ok(oldest.into_iter().map(|(value, most)| (value, age_of(most / unit.per_second(), span))).collect())
     }
 }
-
-/// An SLO, or the key that was left out and why.
-type Slo = Result<ProposedSlo, (String, String)>;
 
 impl Workload {
     /// `model_name="llama", namespace="prod"`.
@@ -518,129 +463,9 @@ fn last(row: &RawSeries) -> f64 {
     row.samples.iter().last().map_or(f64::NAN, |(_, value)| value)
 }
 
-fn lately(span: &str) -> &'static str {
-    if span == "1h" { "hour" } else { "day" }
-}
-
-/// The highest objective that was kept.
-fn availability(total: f64, bad: f64, span: &str) -> Slo {
-    let key = "availability".to_owned();
-    if total < 1.0 {
-        return Err((key, format!("no requests in the last {}", lately(span))));
-    }
-    let share = (bad / total).clamp(0.0, 1.0);
-    let kept = |objective: &&f64| share <= (100.0 - **objective) / 100.0 + 1e-9;
-    let Some(objective) = OBJECTIVES.iter().find(kept) else {
-        let least = shown(OBJECTIVES[OBJECTIVES.len() - 1]);
-        let why = format!(
-            "{} % of about {total:.0} requests of the last {} failed, so not even {least} was kept: are these failures of the \
-             service, or of its clients?",
-            percent(share),
-            lately(span)
-        );
-        return Err((key, why));
-    };
-    let because = format!("{} % of about {total:.0} requests of the last {} failed", percent(share), lately(span));
-    Ok(ProposedSlo { key, value: shown(*objective), because })
-}
-
-/// The smallest bucket that holds nearly all.
-fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: TimeUnit, span: &str) -> Slo {
-    let word = family.as_str();
-    let left_out = |why: String| Err((format!("{word}_p95_ms"), why));
-    if total < 1.0 {
-        return left_out(format!("no requests in the last {}", lately(span)));
-    }
-    let fits = |(_, within): &&(f64, f64)| within / total >= WITHIN;
-    let Some(&(bound, within)) = bounds.iter().find(fits) else {
-        return match bounds.last() {
-            None => left_out("there is no bucket".into()),
-            Some((top, within)) => left_out(format!(
-                "only {} % are within the last bucket, {} {}",
-                percent(within / total),
-                shown(*top),
-                unit.as_str()
-            )),
-        };
-    };
-    let seconds = bound / unit.per_second();
-    let (key, value) = match seconds < 1.0 {
-        true => (format!("{word}_p95_ms"), digits(seconds * 1000.0)),
-        false => (format!("{word}_p95_s"), digits(seconds)),
-    };
-    let near = if value.len() > 7 {
-        format!("about {}; ", shown(readable(value.parse().unwrap_or(bound))))
-    } else {
-        String::new()
-    };
-    let because = format!("{near}a bucket; {} % of the last {} were within it", percent(within / total), lately(span));
-    Ok(ProposedSlo { key, value, because })
-}
-
-/// The next round age over the oldest.
-fn age_of(oldest_s: f64, span: &str) -> Slo {
-    let key = "feature_freshness_max_delay_s".to_owned();
-    match AGES_S.iter().find(|age| **age >= oldest_s * 1.1) {
-        Some(age) => {
-            let because = format!("the oldest of the last {} was {oldest_s:.0} s", lately(span));
-            Ok(ProposedSlo { key, value: shown(*age), because })
-        }
-        None => Err((key, format!("the oldest of the last {} was {oldest_s:.0} s", lately(span)))),
-    }
-}
-
-/// A number with the digits a bucket has, without those that a multiplication adds.
-fn digits(number: f64) -> String {
-    let rounded = (number * 1e9).round() / 1e9;
-    let near = (rounded - number).abs() <= 1e-12 * number.abs();
-    format!("{}", if near { rounded } else { number })
-}
-
-/// A number with three digits that count.
-fn readable(number: f64) -> f64 {
-    let digits = 2 - number.abs().max(1e-9).log10().floor() as i32;
-    let scale = 10f64.powi(digits);
-    (number * scale).round() / scale
-}
-
-fn percent(share: f64) -> String {
-    shown((share * 100_000.0).round() / 1000.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_highest_objective_that_was_kept_is_written() {
-        let of = |total, bad| availability(total, bad, "1d").expect("requests").value;
-        assert_eq!([of(1e6, 0.0), of(1e6, 1000.0), of(1e6, 1001.0), of(1e6, 30_000.0)], ["99.9", "99.9", "99.5", "95"]);
-        let (_, why) = availability(100.0, 50.0, "1d").expect_err("an objective that is not kept is none");
-        assert!(why.contains("50 % of about 100 requests") && why.contains("not even 90 was kept"), "{why}");
-        let (key, why) = availability(0.0, 0.0, "1h").expect_err("nothing");
-        assert_eq!((key.as_str(), why.as_str()), ("availability", "no requests in the last hour"));
-    }
-
-    #[test]
-    fn a_bound_is_a_bucket_in_the_unit_that_reads_best() {
-        let of = |bounds: &[(f64, f64)], unit| bound_of(Family::Latency, bounds, 1000.0, unit, "1d");
-        let found = of(&[(0.1, 500.0), (0.25, 985.0), (1.0, 1000.0)], TimeUnit::Seconds).expect("a bucket");
-        assert_eq!((found.key.as_str(), found.value.as_str()), ("latency_p95_ms", "250"));
-        let found = of(&[(100.0, 500.0), (2500.0, 980.0)], TimeUnit::Milliseconds).expect("a bucket");
-        assert_eq!((found.key.as_str(), found.value.as_str()), ("latency_p95_s", "2.5"));
-        assert!(found.because.contains("98 % of the last day"), "{found:?}");
-        let (_, why) = of(&[(0.1, 500.0)], TimeUnit::Seconds).expect_err("half of it is over the last bucket");
-        assert_eq!(why, "only 50 % are within the last bucket, 0.1 s");
-        assert_eq!(digits(12.78340394885894), "12.78340394885894");
-        assert_eq!(digits(0.29 * 1000.0), "290");
-    }
-
-    #[test]
-    fn an_age_is_rounded_up() {
-        assert_eq!(age_of(290.0, "1d").expect("an age").value, "600");
-        assert_eq!(age_of(250.0, "1d").expect("an age").value, "300");
-        assert!(age_of(1e9, "1d").is_err());
-    }
 
     #[test]
     fn every_measured_family_can_be_looked_for() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::missing::{self, NearMiss};
 use crate::prometheus::{Client, Fault};
 use crate::query::plan::{Survey, parse_le, same_bound};
+use crate::query::promql::{expr, falls, request};
 use crate::query::selector::Selector;
 use crate::spec::model::Part;
 use crate::spec::{Model, SliSource, SloSpec, shown};
@@ -173,7 +174,7 @@ impl Wanted {
             labels.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
         if let (true, Some(native)) = (answer.series.is_empty(), &self.native) {
-            let counted = match client.query(&format!("count(histogram_count({native}))"), at_s).await {
+            let counted = match client.query(&request::count(&expr::call("histogram_count", native), &[]), at_s).await {
                 Ok(counted) => counted,
                 // A server that knows no native histograms refuses to be asked about them; any other fault says nothing.
                 Err(fault) if fault.is_refusal() => Default::default(),
@@ -247,15 +248,14 @@ async fn scrape(client: &Client, selector: &str, at_s: i64) -> Result<Option<i64
     if Selector::parse(selector).is_err() {
         return Ok(None);
     }
-    let answer = client.query(&format!("max(count_over_time({selector}[10m]))"), at_s).await?;
+    let answer = client.query(&expr::call("max", &expr::over("count_over_time", selector, "10m")), at_s).await?;
     let samples = answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, samples)| samples);
     Ok((samples >= 2.0).then(|| (600.0 / samples).round().max(1.0) as i64))
 }
 
 /// Says so when a metric falls as often as only a gauge does.
 async fn no_counter(client: &Client, selector: &str, at_s: i64) -> Result<Option<String>, Fault> {
-    let falls = format!("max(resets({selector}[30m]) / count_over_time({selector}[30m]))");
-    let answer = client.query(&falls, at_s).await?;
+    let answer = client.query(&falls::share(selector, "30m"), at_s).await?;
     let share = answer.series.first().and_then(|series| series.samples.iter().last()).map_or(0.0, |(_, share)| share);
     let percent = (share * 100.0).round();
     Ok((share > FALLS_MAX)

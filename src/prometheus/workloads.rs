@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Answer;
 use super::client::Client;
 use super::fault::Fault;
+use crate::query::promql::{expr, request};
 use crate::query::samples::{RawSeries, Samples};
 
 /// Samples older than this say nothing of now, seconds.
@@ -132,7 +133,7 @@ pub async fn look(client: &Client, wanted: &[Wanted], at_s: i64, limits: Limits)
         };
         (expr, answer)
     };
-    let answers: Vec<_> = asked.iter().map(|(.., expr)| ask(format!("{expr}[{RECENT_S}s]"))).collect();
+    let answers: Vec<_> = asked.iter().map(|(.., expr)| ask(request::raw(expr, RECENT_S))).collect();
     let answers: Vec<_> = stream::iter(answers).buffered(limits.concurrency.max(1)).collect().await;
     for ((of, metric, chunk, expr), (_, answer)) in asked.into_iter().zip(answers) {
         match answer {
@@ -183,12 +184,10 @@ async fn look_at_utilization<F: Future<Output = (String, Result<Answer, Fault>)>
 
 /// All these workloads by name. Names are of Kubernetes, checked when they were read: letters, digits, `-` and `.`.
 fn selector(metric: &str, kind: &str, wanted: &[&Wanted]) -> String {
-    let mut names: Vec<String> =
-        wanted.iter().filter_map(|one| one.resource.split_once('/')).map(|(_, name)| regex::escape(name)).collect();
-    names.sort();
-    names.dedup();
-    let names = names.join("|").replace('\\', "\\\\");
-    format!("{metric}{{{kind}=~\"{names}\"}}")
+    let names: BTreeSet<&str> =
+        wanted.iter().filter_map(|one| one.resource.split_once('/')).map(|(_, name)| name).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    expr::matching(metric, &[(kind, &expr::alternatives(&names))])
 }
 
 fn take(

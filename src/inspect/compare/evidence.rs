@@ -14,7 +14,7 @@ use super::gains::{Events, Gains, Walk};
 use super::recorded::{Foreign, Recorded, Tool};
 use crate::engine::Unit;
 use crate::prometheus::{Client, Fault, remote_read};
-use crate::query::promql::{Asked, Counts, Selectors, ask};
+use crate::query::promql::{Asked, Counts, Selectors, ask, expr};
 use crate::spec::SloSpec;
 use crate::telemetry::compat::{self, window_name};
 
@@ -128,7 +128,7 @@ impl Case<'_> {
             });
         }
         let known: BTreeMap<i64, f64> = recorded.into_iter().filter(|(_, ratio)| ratio.is_finite()).collect();
-        let mean_of_all = self.number(&format!("avg_over_time({five}[{window}])")).await?;
+        let mean_of_all = self.number(&expr::over("avg_over_time", &five, &window)).await?;
         let Some(mean_of_all) = mean_of_all.filter(|mean| same(*mean, self.theirs)) else {
             if known.is_empty() {
                 remarks.push("its 5-minute ratios were not recorded".into());
@@ -219,10 +219,9 @@ impl Case<'_> {
             return Ok(not_a_number(format!("the sums over {window} hold no events, and 0/0 is NaN")));
         }
         let five = self.recorded.by_five_minutes;
+        let sum_over = |counts: &str| expr::subquery("sum_over_time", counts, &window, "5m");
         let (bad, total) = match self.own("increase", if five { "5m" } else { &window })? {
-            Asked::Counts { bad, total } if five => {
-                (format!("sum_over_time({bad}[{window}:5m])"), format!("sum_over_time({total}[{window}:5m])"))
-            }
+            Asked::Counts { bad, total } if five => (sum_over(&bad), sum_over(&total)),
             Asked::Counts { bad, total } => (bad, total),
             Asked::Ratio(_) | Asked::Bad(_) => {
                 remarks.push("nothing between their number and ours can be asked for: it counts no events".into());
@@ -322,7 +321,9 @@ impl Case<'_> {
         let mut per_second = 0.0;
         for selector in &asked {
             let selector = selector.to_promql().map_err(unasked)?;
-            per_second += self.number(&format!("sum(count_over_time({selector}[10m]))")).await?.unwrap_or(0.0) / 600.0;
+            per_second +=
+                self.number(&expr::call("sum", &expr::over("count_over_time", &selector, "10m"))).await?.unwrap_or(0.0)
+                    / 600.0;
         }
         let samples = per_second * self.window_s as f64;
         if samples > RAW_MAX {
@@ -356,7 +357,9 @@ impl Case<'_> {
         if selectors.counts == Counts::Good {
             return Ok(0);
         }
-        let errors = self.grid(&format!("sum (rate({}[5m]))", selectors.part), moments).await?;
+        let errors = self
+            .grid(&expr::aggregate::<&str>("sum", &[], &expr::over("rate", &selectors.part, "5m")), moments)
+            .await?;
         Ok(counts.keys().filter(|at| !known.contains_key(at) && !errors.contains_key(at)).count())
     }
 
@@ -371,7 +374,7 @@ impl Case<'_> {
 
     /// When the recorded ratios are evaluated: as the last hour shows it.
     async fn moments(&self, five: &str) -> Result<Moments, Fault> {
-        let answer = self.client.query(&format!("{five}[1h]"), self.at_s).await?;
+        let answer = self.client.query(&expr::range(five, "1h"), self.at_s).await?;
         let times: Vec<i64> = match answer.series.as_slice() {
             [one] => one.samples.iter().map(|(at_ms, _)| at_ms).collect(),
             _ => Vec::new(),

@@ -47,8 +47,19 @@ pub fn worst_quantile(summary: &str, quantile: &str) -> String {
 
 /// Which of these metrics there are: `{__name__=~"a|b"}`. The names are quoted for the regular expression.
 pub fn any_of(metrics: &[String]) -> String {
-    let escaped: Vec<String> = metrics.iter().map(|name| regex::escape(name).replace('\\', "\\\\")).collect();
-    format!("{{__name__=~\"{}\"}}", escaped.join("|"))
+    matching("", &[("__name__", &alternatives(metrics))])
+}
+
+/// A regular expression that matches each of these texts, and nothing else.
+pub fn alternatives<S: AsRef<str>>(texts: &[S]) -> String {
+    texts.iter().map(|text| regex::escape(text.as_ref())).collect::<Vec<_>>().join("|")
+}
+
+/// `metric{a=~"...",b=~"..."}`: each label by a regular expression. The metric may be empty where a label names it.
+pub fn matching(metric: &str, patterns: &[(&str, &str)]) -> String {
+    let quoted = |pattern: &str| pattern.replace('\\', "\\\\").replace('"', "\\\"");
+    let matcher = |(label, pattern): &(&str, &str)| format!("{label}=~\"{}\"", quoted(pattern));
+    format!("{metric}{{{}}}", patterns.iter().map(matcher).collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -65,11 +76,14 @@ mod tests {
             call("timestamp", selector),
             subquery("max_over_time", &at_most(selector, 1e18), "1d", "5m"),
             range(selector, "90s"),
+            matching("m", &[("a", "x|\"y\""), ("b", &alternatives(&["c.d", "e-f"]))]),
             aggregate("count", &["__name__"], &any_of(&["a_total".into(), "b:c".into(), "d.e".into()])),
         ] {
             assert!(promql_parser::parser::parse(&text).is_ok(), "{text}");
         }
         assert_eq!(aggregate("count", &["a"], "m"), "count by (a) (m)");
         assert_eq!(any_of(&["a.b".into()]), r#"{__name__=~"a\\.b"}"#);
+        let names = alternatives(&["a.b", "checkout-service"]);
+        assert_eq!(matching("m", &[("deployment", &names)]), r#"m{deployment=~"a\\.b|checkout\\-service"}"#);
     }
 }
