@@ -11,6 +11,7 @@ pub mod budget;
 pub mod burn;
 pub mod chance;
 pub mod clustering;
+pub mod duration;
 pub mod exclusion;
 pub mod labels;
 pub mod ledger;

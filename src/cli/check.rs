@@ -9,6 +9,7 @@ use super::{Exit, ImportFlags, colour_on, complain, endpoint, moment, print_out,
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::Speed;
+use crate::engine::duration::exact;
 use crate::inspect::doctor::{self, Finding};
 use crate::inspect::dry_run::{self, Looked};
 use crate::inspect::fit::{self, Fit, Retention};
@@ -346,8 +347,8 @@ fn fits(fits: &[Fit], looked: &[Looked]) -> Table<7> {
             fit.slo.clone(),
             traffic.map_or_else(dash, |events| format!("{events:.0}")),
             fit.bucket.clone().unwrap_or_else(dash),
-            fit.scrape_s.map_or_else(dash, fit::span),
-            fit::span(fit.window_s),
+            fit.scrape_s.map_or_else(dash, exact),
+            exact(fit.window_s),
             fit.retention.clone().unwrap_or_else(|| "unknown".into()),
             format!("{}x", shown((fit.max_burn * 100.0).round() / 100.0)),
         ]);

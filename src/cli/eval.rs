@@ -13,6 +13,7 @@ use crate::app::history::{Reach, join};
 use crate::config::Settings;
 use crate::engine::CountingAll;
 use crate::engine::alert::AlertMachine;
+use crate::engine::duration::exact;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill};
@@ -233,7 +234,7 @@ fn all_counted_row(budget: &BudgetStatus, all: &CountingAll) -> [String; 9] {
         ratio,
         total,
         bad,
-        format!("{} excluded", span(all.excluded_s)),
+        format!("{} excluded", exact(all.excluded_s)),
     ]
 }
 
@@ -259,7 +260,7 @@ fn row(slo: &Slo, status: &SeriesStatus) -> [String; 9] {
     let burns: Vec<String> = status
         .windows
         .iter()
-        .filter_map(|window| Some(format!("{}={:.2}x", span(window.window_s), window.burn_rate?)))
+        .filter_map(|window| Some(format!("{}={:.2}x", exact(window.window_s), window.burn_rate?)))
         .collect();
     [
         if status.labels.is_empty() { id.clone() } else { format!("{id}{}", status.labels) },
@@ -275,8 +276,4 @@ fn row(slo: &Slo, status: &SeriesStatus) -> [String; 9] {
         bad,
         burns.join(" "),
     ]
-}
-
-fn span(seconds: i64) -> String {
-    crate::spec::TimeSpan::from_seconds(seconds).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
 }

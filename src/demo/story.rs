@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use crate::engine::alert::Alert;
+use crate::engine::duration;
 use crate::engine::severity::Sev;
 use crate::engine::status::{ClauseStatus, DataReason, SeriesStatus};
 use crate::engine::{Labels, Seconds, Slo, SloSnapshot, SloState, Snapshot, Speed};
@@ -301,19 +302,9 @@ fn words(state: SloState) -> &'static str {
     }
 }
 
-/// Seconds in the two largest units that say enough: `1h`, `6h 30m`, `2d 4h`.
+/// Seconds in the two largest units: `1h`, `6h 30m`, `2d 4h`.
 fn span(seconds: i64) -> String {
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let mut left = seconds.max(0);
-    let mut parts = Vec::new();
-    for (size, unit) in units {
-        if left >= size {
-            parts.push(format!("{}{unit}", left / size));
-            left %= size;
-        }
-    }
-    parts.truncate(2);
-    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+    duration::rough(seconds, " ")
 }
 
 impl Beat {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::dry_run::Looked;
 use super::presence::{Found, NATIVE};
+use crate::engine::duration::exact;
 use crate::engine::{Slo, Unit, chance};
 use crate::spec::{SloSpec, TimeSpan, shown};
 
@@ -79,16 +80,16 @@ pub fn fit(spec: &SloSpec, found: &[Found], looked: Option<&Looked>, resolution_
     if let Some(scrape_s) = scrape_s.filter(|&scrape_s| scrape_s > resolution_s) {
         fit.warnings.push(format!(
             "scraped every {}, and a slice is {}: set resolution to {} or scrape more often",
-            span(scrape_s),
-            span(resolution_s),
-            span(scrape_s)
+            exact(scrape_s),
+            exact(resolution_s),
+            exact(scrape_s)
         ));
     }
     if let Some(kept_s) = retention.seconds.filter(|&kept_s| kept_s < window_s) {
         fit.warnings.push(format!(
             "samples are kept for {} and its longest window is {}: with data_dir what was read is remembered",
-            span(kept_s),
-            span(window_s)
+            exact(kept_s),
+            exact(window_s)
         ));
     }
     if let Some(looked) = looked {
@@ -114,14 +115,9 @@ fn never(slo: &Slo, clause: &crate::engine::BurnClause, looked: &Looked) -> Opti
             clause.text,
             shown((in_long * 10.0).round() / 10.0),
             if slo.unit == Unit::Events { "events" } else { "slices" },
-            span(clause.long_s)
+            exact(clause.long_s)
         )
     })
-}
-
-/// Seconds for people.
-pub fn span(seconds: i64) -> String {
-    TimeSpan::from_seconds(seconds.max(1)).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
 }
 
 #[cfg(test)]

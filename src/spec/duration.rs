@@ -86,14 +86,7 @@ impl TimeSpan {
 impl fmt::Display for TimeSpan {
     /// In days, hours, minutes and seconds, so that Prometheus and this reader both take it back: `30d`, `1h30m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = self.0;
-        for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
-            if left >= seconds {
-                write!(f, "{}{unit}", left / seconds)?;
-                left %= seconds;
-            }
-        }
-        Ok(())
+        f.write_str(&crate::engine::duration::exact(self.0))
     }
 }
 

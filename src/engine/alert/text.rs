@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::AlertKind;
+use crate::engine::duration::rough;
 use crate::engine::status::{ClauseStatus, DataReason};
 use crate::engine::{SeriesStatus, Slo, Speed};
 
@@ -176,17 +177,5 @@ fn trimmed(number: &str) -> &str {
 
 /// Seconds in the two largest units that say something: `1h`, `2d4h`, `5m`, `30s`.
 pub(super) fn duration(seconds: f64) -> String {
-    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-    let mut left = seconds.clamp(0.0, 1e12).round() as u64;
-    let Some(largest) = UNITS.iter().position(|(unit, _)| left >= *unit) else {
-        return "0s".to_owned();
-    };
-    let mut text = String::new();
-    for (unit, name) in UNITS.iter().skip(largest).take(2) {
-        if left >= *unit {
-            text += &format!("{}{name}", left / unit);
-        }
-        left %= unit;
-    }
-    text
+    rough(seconds.clamp(0.0, 1e12).round() as i64, "")
 }

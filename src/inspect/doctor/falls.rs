@@ -1,7 +1,7 @@
 //! Counters that fall: how often, how far, whether they come back, and whether their process began anew.
 
 use super::*;
-use crate::inspect::fit::span;
+use crate::engine::duration::exact;
 use crate::query::RawSeries;
 use crate::query::promql::{expr, falls};
 
@@ -87,7 +87,7 @@ impl Falls {
     fn judge(&self, named: &str) -> Option<Said> {
         let hours = self.back_s as f64 / 3600.0;
         let an_hour = (self.all / hours * 10.0).round() / 10.0;
-        let back = span(self.back_s);
+        let back = exact(self.back_s);
         let fell = format!("{named} falls {} in {back} ({an_hour} an hour)", times(self.all));
         let starts = match self.starts {
             Some(starts) => format!("its process begins anew {}", times(starts)),

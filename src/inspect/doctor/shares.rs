@@ -1,7 +1,7 @@
 //! What part of the events is bad or good: more than all of them cannot be, and most of them hardly ever are.
 
 use super::*;
-use crate::inspect::fit::span;
+use crate::engine::duration::exact;
 use crate::query::promql::expr;
 use crate::spec::shown;
 
@@ -42,7 +42,7 @@ impl Patient<'_> {
                 .await?;
         }
         let shares = Shares { total: whole, part: own };
-        Ok(shares.judge(&total.selector, part, &span(back_s)))
+        Ok(shares.judge(&total.selector, part, &exact(back_s)))
     }
 }
 

@@ -11,6 +11,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 use crate::engine::alert::AlertKind;
+use crate::engine::duration::exact;
 use crate::engine::period::Period;
 use crate::engine::severity::{Condition, severity_of};
 use crate::engine::{BurnClause, Labels, Slo, Speed, Unit};
@@ -97,7 +98,7 @@ pub fn groups(spec: &SloSpec, resolution: TimeSpan) -> Result<Vec<Group>, String
     let mut watch = Group {
         name: format!("slowburn-{}", slo.id),
         interval: None,
-        comment: format!("{}: {} % over {}.", slo.id, slo.objective, span(slo.window_s)),
+        comment: format!("{}: {} % over {}.", slo.id, slo.objective, exact(slo.window_s)),
         rules: Vec::new(),
     };
     let slices = rules.slices(spec, resolution, &mut watch)?;
@@ -105,7 +106,7 @@ pub fn groups(spec: &SloSpec, resolution: TimeSpan) -> Result<Vec<Group>, String
     windows.sort_unstable();
     windows.dedup();
     let ratio = |function: &str, window_s: i64| -> Result<String, String> {
-        let window = span(window_s);
+        let window = exact(window_s);
         if slices {
             return Ok(format!("avg_over_time({}[{window}])", rules.own(SLICE)));
         }
@@ -117,12 +118,12 @@ pub fn groups(spec: &SloSpec, resolution: TimeSpan) -> Result<Vec<Group>, String
     };
     let rolling = matches!(slo.period(), Period::Rolling(_));
     for window_s in windows.iter().filter(|window_s| !rolling || **window_s != slo.window_s) {
-        watch.rules.push(rules.record(format!("{RATIO}{}", span(*window_s)), ratio("rate", *window_s)?));
+        watch.rules.push(rules.record(format!("{RATIO}{}", exact(*window_s)), ratio("rate", *window_s)?));
     }
     let (mut groups, mut budget) = (Vec::new(), None);
     match slo.period() {
         Period::Rolling(_) => {
-            let name = format!("{RATIO}{}", span(slo.window_s));
+            let name = format!("{RATIO}{}", exact(slo.window_s));
             let left = format!("1 - {} / {}", rules.own(&name), number(slo.budget()));
             let ratio = ratio("increase", slo.window_s)?;
             groups.push(Group {
@@ -236,7 +237,7 @@ impl Rules<'_> {
     fn burning(&self, clauses: &[&BurnClause]) -> String {
         let clause = |clause: &&BurnClause| {
             let ratio = number(clause.factor * self.slo.budget());
-            let over = |window_s| format!("  {} > {ratio}", self.own(&format!("{RATIO}{}", span(window_s))));
+            let over = |window_s| format!("  {} > {ratio}", self.own(&format!("{RATIO}{}", exact(window_s))));
             format!("(\n{}\n  and\n{}\n)", over(clause.long_s), over(clause.short_s))
         };
         clauses.iter().map(clause).collect::<Vec<_>>().join("\nor\n")
@@ -282,10 +283,6 @@ fn quoted(value: &str) -> String {
 fn number(value: f64) -> String {
     let rounded = (value * 1e12).round() / 1e12;
     if rounded > 0.0 { rounded.to_string() } else { value.to_string() }
-}
-
-fn span(seconds: i64) -> String {
-    TimeSpan::from_seconds(seconds).map_or_else(|| format!("{seconds}s"), |span| span.to_string())
 }
 
 #[cfg(test)]
