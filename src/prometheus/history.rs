@@ -1,6 +1,6 @@
 //! What happened before the daemon began to poll, and how it is read.
 //!
-//! [`backfill`] decides what is read and books it. [`remote_read`] brings raw samples as compressed chunks, which
+//! `recent` reads the last hours, [`backfill`] what is older, and books it. [`remote_read`] brings raw samples as compressed chunks, which
 //! [`chunk`] tells apart and decodes; where a server does not offer that, range queries do, in `pieces` as long as it
 //! takes.
 //!
@@ -9,8 +9,11 @@
 pub mod backfill;
 mod bits;
 pub mod chunk;
+mod older;
 mod pieces;
+mod recent;
 pub mod remote_read;
 pub(super) mod tiling;
+pub mod wire;
 mod xor;
 mod xor2;

@@ -11,6 +11,9 @@ use prost::Message;
 use super::chunk;
 use super::generation::Generation;
 use crate::demo::scenario::Scenario;
+use crate::prometheus::history::wire::{
+    self, ChunkedReadResponse, ChunkedSeries, Label, LabelMatcher, Query, ReadRequest, WireChunk,
+};
 
 /// Samples of one chunk.
 const SAMPLES_PER_CHUNK: usize = 120;
@@ -73,15 +76,12 @@ fn stream(scenario: &Scenario, generation: Generation, now_ms: i64, index: usize
                 (1, chunk::xor(&samples.iter().map(|(s, _)| (s.at_ms, s.value)).collect::<Vec<_>>()))
             };
             let (min_time_ms, max_time_ms) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
-            Chunk { min_time_ms, max_time_ms, kind, data }
+            WireChunk { min_time_ms, max_time_ms, kind, data }
         });
         let labels = scenario.series()[i].labels.iter();
         let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() });
         let series = ChunkedSeries { labels: labels.collect(), chunks: chunks.collect() };
-        let frame = ChunkedReadResponse { chunked_series: vec![series], query_index: index as i64 }.encode_to_vec();
-        prost::encode_length_delimiter(frame.len(), frames).expect("a Vec takes everything");
-        frames.extend(crc32c::crc32c(&frame).to_be_bytes());
-        frames.extend(frame);
+        wire::append(&ChunkedReadResponse { chunked_series: vec![series], query_index: index as i64 }, frames);
     }
 }
 
@@ -108,70 +108,4 @@ impl Matcher {
         let found = self.pattern.as_ref().map_or(self.value == value, |pattern| pattern.is_match(value));
         found != self.negative
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(message, repeated, tag = "1")]
-    queries: Vec<Query>,
-    #[prost(int32, repeated, tag = "2")]
-    accepted_response_types: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Query {
-    #[prost(int64, tag = "1")]
-    start_timestamp_ms: i64,
-    #[prost(int64, tag = "2")]
-    end_timestamp_ms: i64,
-    #[prost(message, repeated, tag = "3")]
-    matchers: Vec<LabelMatcher>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LabelMatcher {
-    /// =, !=, =~, !~.
-    #[prost(int32, tag = "1")]
-    kind: i32,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    chunked_series: Vec<ChunkedSeries>,
-    #[prost(int64, tag = "2")]
-    query_index: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    chunks: Vec<Chunk>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Chunk {
-    #[prost(int64, tag = "1")]
-    min_time_ms: i64,
-    #[prost(int64, tag = "2")]
-    max_time_ms: i64,
-    /// 1 XOR, 4 XOR2.
-    #[prost(int32, tag = "3")]
-    kind: i32,
-    #[prost(bytes = "vec", tag = "4")]
-    data: Vec<u8>,
 }

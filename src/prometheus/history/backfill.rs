@@ -1,38 +1,34 @@
 //! History at a cold start, newest first.
 //!
-//! The last hours come raw, so that alerts are right within seconds. What is older is read beside the polls: raw by
+//! The last hours come raw (`recent`), so that alerts are right within seconds. What is older is read beside the polls: raw by
 //! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
 //! and an hour that tile (`tiling`). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
 //! other from its own, and is said.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::pieces::{POINTS_MAX, Pieced, Pieces, again};
-use super::remote_read::{self, History};
+pub use super::older::{Older, Short};
+use super::older::{samples, slis_of};
+use super::pieces::{POINTS_MAX, Pieces, again};
+use super::recent::{RECENT_S, TIMEOUT, selectors, targets_of};
+pub use super::recent::{Way, recent, recent_from};
+use super::remote_read;
 use super::tiling::Tiling;
-use crate::engine::{Coverage, Labels, Ledger, Slo};
+use crate::engine::{Coverage, Ledger, Slo};
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
 use crate::prometheus::options::SourceOptions;
-use crate::prometheus::poll::Poll;
-use crate::prometheus::source::Source;
 use crate::query::fetch::Ask;
 use crate::query::grid;
 use crate::query::increment::{PROCESS_START, Read, SeriesDeltas, Starts, UP};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
-use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Selector, Tracker};
+use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Tracker};
 
-/// How much is read raw before the first evaluation, seconds: the longest paging window and its alignment.
-const RECENT_S: i64 = 6 * 3600 + 600;
-/// It begins on this grid, seconds: not so much earlier that the fine tier would have dropped its beginning before older
-/// history is put under it, for the first slices of a quiet quantile are judged again then, by what came before them.
-const RECENT_STARTS_S: i64 = 600;
 /// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
 const SAMPLES_PER_SPAN: i64 = 250_000;
 /// Longest and shortest span, seconds. Chunks that reach over its ends are sent twice; they hold about an hour.
@@ -40,37 +36,16 @@ const SPAN_MAX_S: i64 = 86_400;
 const SPAN_MIN_S: i64 = 3 * 3600;
 /// Raw samples that are decoded (to 16 bytes each) and walked at a time.
 const SAMPLES_PER_STEP: i64 = 50_000;
-/// Recent history is walked in steps of this length, seconds.
-const RECENT_STEP_S: i64 = 3600;
 /// Who waits is read on for so long behind the end, seconds: what joins on to the polls needs it.
 const JOINED_S: i64 = 600;
-/// Each step begins this much before the end of the one before, seconds: a total waits that long for its part.
-const STEP_OVERLAP_S: i64 = 60;
-/// Witnesses are read from so much before, seconds.
-const WITNESS_BEFORE_S: i64 = 150;
 /// Raw samples asked for in one request.
 const SAMPLES_PER_READ: i64 = 50_000_000;
 /// Fleets with more raw samples than this in their history use the coarse range queries.
 const RAW_SAMPLES_MAX: i64 = 400_000_000;
 /// History younger than this is filled in steps of five minutes, seconds; older in hours.
 const FIVE_MINUTES_FOR_S: i64 = 4 * 86_400;
-/// How far an instant query looks back for a sample, seconds; and the share of the series it finds that remote read must
-/// know.
-const LOOKBACK_S: i64 = 300;
-const KNOWN_SHARE_MIN: f64 = 0.9;
 /// At so many moments it is looked whether a metric was there of which remote read brought nothing.
 const MOMENTS: i64 = 50;
-/// The deadline of one history request.
-const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How history is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Raw, by remote read.
-    RemoteRead,
-    /// Raw for the last hours, coarse range queries before.
-    Ranges,
-}
 
 /// How far a backfill is, for a progress bar and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,192 +82,9 @@ pub struct Backfill {
     pub progress: Box<dyn Fn(Progress) + Send + Sync>,
 }
 
-/// What a backfill found.
-#[derive(Debug)]
-pub struct Older {
-    /// Everything up to where the polls began.
-    pub ledger: Ledger,
-    /// The increments between the last old sample and the first new one; they belong to the newer ledger.
-    pub joined: Vec<SeriesDeltas>,
-    /// Requests it took.
-    pub requests: usize,
-    /// Samples in the answers.
-    pub samples: usize,
-    /// Bytes of the answers.
-    pub bytes: usize,
-    /// SLIs whose history is not whole, by index into the plan.
-    pub short: BTreeMap<usize, Short>,
-}
-
-/// A history that could not be read as far back as it was wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Short {
-    /// What is newer than this was read, seconds; `None` where nothing was.
-    pub since_s: Option<i64>,
-    /// Why not what is older.
-    pub fault: Fault,
-}
-
-impl Older {
-    fn new(resolution_s: i64) -> Self {
-        Older {
-            ledger: Ledger::new(resolution_s),
-            joined: Vec::new(),
-            requests: 0,
-            samples: 0,
-            bytes: 0,
-            short: BTreeMap::new(),
-        }
-    }
-
-    /// Counts an answer and hands out its series, and from where on they are there.
-    fn take(&mut self, read: Pieced) -> (Vec<RawSeries>, Option<(i64, Fault)>) {
-        self.requests += read.requests;
-        self.samples += samples(&read.series);
-        self.bytes += read.bytes;
-        (read.series, read.since)
-    }
-
-    /// Takes note that SLIs were not read before `since_s`, or not at all.
-    fn fall_short(&mut self, slis: &BTreeSet<usize>, since_s: Option<i64>, fault: &Fault) {
-        for &sli in slis {
-            let short = Short { since_s, fault: fault.clone() };
-            let known = self.short.entry(sli).or_insert_with(|| short.clone());
-            // Nothing is less than anything.
-            known.since_s = known.since_s.zip(since_s).map(|(a, b)| a.max(b));
-        }
-    }
-}
-
-/// The SLIs of requests.
-fn slis_of(fetches: &[&Fetch]) -> BTreeSet<usize> {
-    fetches.iter().flat_map(|fetch| fetch.slis.iter().copied()).collect()
-}
-
-/// Where the recent hours before `at_s` begin.
-pub fn recent_from(at_s: i64) -> i64 {
-    (at_s - RECENT_S).div_euclid(RECENT_STARTS_S) * RECENT_STARTS_S
-}
-
-/// Reads the recent hours `(from_s, to_s]` into the source, raw. Says how older history can be read.
-pub async fn recent(source: &mut Source, from_s: i64, to_s: i64) -> (Way, Poll) {
-    let selectors = selectors(&source.plan);
-    let mut poll = Poll::default();
-    let client = source.client().with_timeout(TIMEOUT);
-    source.read_from(Ask::Gauge, from_s);
-    source.read_from(Ask::Native, from_s);
-    poll.requests += 1;
-    let read = match selectors.is_empty() {
-        true => Err(Fault::NotAnAnswer("there is no counter to read".into())),
-        false => read_recent(&client, &selectors, from_s, to_s, &mut poll).await,
-    };
-    let read = match read {
-        Ok(history) => {
-            poll.requests += 1;
-            let jobs = history.values("job");
-            witnesses(&client, &jobs, from_s - WITNESS_BEFORE_S, to_s).await.map(|witnesses| (history, witnesses))
-        }
-        Err(fault) => Err(fault),
-    };
-    match read.and_then(|(history, seen)| take_recent(source, &history, &seen, from_s, to_s, &mut poll)) {
-        Ok(()) => {
-            poll.answered += 1;
-            poll.add(source.poll_all_but(Ask::Counter, to_s).await);
-            (Way::RemoteRead, poll)
-        }
-        Err(fault) => {
-            match fault.is_refusal() || selectors.is_empty() {
-                true => debug!(%fault, "no remote read; history comes by range queries"),
-                // Whoever offers remote read and does not do it well should hear of it.
-                false => warn!(%fault, "remote read cannot be used; history comes by range queries"),
-            }
-            source.read_from(Ask::Counter, from_s);
-            let rest = source.catch_up(to_s).await;
-            let requests = rest.requests + poll.requests;
-            (Way::Ranges, Poll { requests, ..rest })
-        }
-    }
-}
-
-/// Reads the recent hours as chunks. What knows fewer series than an instant query at the same moment is no history: a
-/// read that lacks some looks like a service that nobody called.
-async fn read_recent(
-    client: &Client,
-    selectors: &[Selector],
-    from_s: i64,
-    to_s: i64,
-    poll: &mut Poll,
-) -> Result<History, Fault> {
-    let history = remote_read::read(client, selectors, from_s * 1000, to_s * 1000).await?;
-    let mut newest = history.span((to_s - LOOKBACK_S) * 1000, to_s * 1000)?;
-    for selector in selectors {
-        let text = selector.to_promql().map_err(Fault::NotAnAnswer)?;
-        poll.requests += 1;
-        let counted = client.query(&request::count(&text, &[]), to_s).await?;
-        let live = counted.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, live)| live);
-        let known = |series: &[RawSeries]| {
-            let of =
-                |raw: &&RawSeries| raw.label("__name__") == selector.metric && selector.matches(|name| raw.label(name));
-            series.iter().filter(of).count() as f64
-        };
-        if known(&newest) < KNOWN_SHARE_MIN * live {
-            // Samples may have arrived between the two.
-            poll.requests += 1;
-            let again = remote_read::read(client, selectors, (to_s - LOOKBACK_S) * 1000, to_s * 1000).await?;
-            newest = again.span((to_s - LOOKBACK_S) * 1000, to_s * 1000)?;
-        }
-        if known(&newest) < KNOWN_SHARE_MIN * live {
-            let why = format!("remote read knows {} of the {live} series of {text}", known(&newest));
-            return Err(Fault::NotAnAnswer(why));
-        }
-    }
-    Ok(history)
-}
-
-/// Walks the recent hours step by step: decoded, a sample takes eight times the room.
-fn take_recent(
-    source: &mut Source,
-    history: &History,
-    witnesses: &History,
-    from_s: i64,
-    to_s: i64,
-    poll: &mut Poll,
-) -> Result<(), Fault> {
-    poll.bytes += history.bytes + witnesses.bytes;
-    for at_s in (from_s..to_s).step_by(RECENT_STEP_S as usize) {
-        let until_s = to_s.min(at_s + RECENT_STEP_S);
-        let series = history.span((at_s - STEP_OVERLAP_S).max(from_s) * 1000, until_s * 1000)?;
-        let seen = witnesses.span((at_s - WITNESS_BEFORE_S) * 1000, until_s * 1000)?;
-        poll.samples += samples(&series) + samples(&seen);
-        poll.take(source.take_history(&series, &seen, (from_s, until_s)));
-    }
-    Ok(())
-}
-
-/// The witnesses of the targets of these jobs.
-async fn witnesses(client: &Client, jobs: &BTreeSet<String>, from_s: i64, to_s: i64) -> Result<History, Fault> {
-    let selectors = request::witnesses(&targets_of(jobs));
-    match selectors.is_empty() {
-        true => Ok(History::default()),
-        false => remote_read::read(client, &selectors, from_s * 1000, to_s * 1000).await,
-    }
-}
-
-fn targets_of(jobs: &BTreeSet<String>) -> BTreeSet<Labels> {
-    jobs.iter().filter(|job| !job.is_empty()).map(|job| [("job", job.as_str())].into_iter().collect()).collect()
-}
-
 /// Tells series and their witnesses apart.
 fn parted(series: Vec<RawSeries>) -> (Vec<RawSeries>, Vec<RawSeries>) {
     series.into_iter().partition(|series| ![UP, PROCESS_START].contains(&series.label("__name__")))
-}
-
-fn selectors(plan: &Plan) -> Vec<Selector> {
-    plan.fetches
-        .iter()
-        .filter(|fetch| fetch.ask == Ask::Counter)
-        .filter_map(|fetch| Selector::parse(&fetch.expr).ok())
-        .collect()
 }
 
 impl Backfill {
@@ -669,8 +461,4 @@ struct Walked<'a> {
     /// Everything up to here is booked, seconds.
     at_s: i64,
     to_s: i64,
-}
-
-fn samples(series: &[RawSeries]) -> usize {
-    series.iter().map(|series| series.samples.len()).sum()
 }

@@ -1,8 +1,7 @@
 //! Remote read: raw history as compressed chunks, the cheapest and the only exact way to read 30 days.
 //!
-//! A request is one snappy block of protobuf; the answer is a stream of frames `uvarint length, CRC-32C (big endian),
-//! ChunkedReadResponse` (`storage/remote/chunked.go`, `prompb/remote.proto`). VictoriaMetrics, Mimir's query frontend and
-//! many others have no such endpoint; then the coarse range queries of [`super::backfill`] take over.
+//! A request is one snappy block of protobuf; the answer is a stream of frames ([`super::wire`]). VictoriaMetrics, Mimir's
+//! query frontend and many others have no such endpoint; then the coarse range queries of [`super::backfill`] take over.
 //!
 //! One request may hold many queries, and their answers come one after the other. So thirty days are asked for at once,
 //! a day after the other, and no more than a day of them is ever in memory.
@@ -15,6 +14,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use promql_parser::label::MatchOp;
 
 use super::chunk::{Chunk, Encoding};
+use super::wire::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest, ResponseType, WireChunk, broken, frame};
 use crate::prometheus::client::{Body, Client};
 use crate::prometheus::fault::Fault;
 use crate::query::samples::label_of;
@@ -180,14 +180,10 @@ impl Spans {
     }
 }
 
-fn broken(why: &str) -> Fault {
-    Fault::NotAnAnswer(format!("remote read: {why}"))
-}
-
 fn query(selector: &Selector, from_ms: i64, to_ms: i64) -> Query {
-    let name = LabelMatcher { r#type: 0, name: "__name__".into(), value: selector.metric.clone() };
+    let name = LabelMatcher { kind: 0, name: "__name__".into(), value: selector.metric.clone() };
     let others = selector.matchers.iter().map(|matcher| LabelMatcher {
-        r#type: match matcher.op {
+        kind: match matcher.op {
             MatchOp::Equal => 0,
             MatchOp::NotEqual => 1,
             MatchOp::Re(_) => 2,
@@ -203,31 +199,12 @@ fn query(selector: &Selector, from_ms: i64, to_ms: i64) -> Query {
     }
 }
 
-/// The frame at the start of `buffer`, and its length; `None` while part of it is missing.
-fn frame(buffer: &[u8], bytes_max: usize) -> Result<Option<(ChunkedReadResponse, usize)>, Fault> {
-    /// Bytes of the longest length there is.
-    const LENGTH_MAX: usize = 10;
-    let mut rest = buffer;
-    let size = match prost::decode_length_delimiter(&mut rest) {
-        Ok(size) if size > bytes_max => return Err(Fault::TooLarge(bytes_max)),
-        Ok(size) => size,
-        Err(_) if buffer.len() < LENGTH_MAX => return Ok(None),
-        Err(_) => return Err(broken("a frame has no length")),
-    };
-    let (Some(sum), Some(data)) = (rest.get(..4), rest.get(4..4 + size)) else { return Ok(None) };
-    if crc32c::crc32c(data).to_be_bytes() != sum {
-        return Err(broken("a frame's checksum is wrong"));
-    }
-    let read = ChunkedReadResponse::decode(data).map_err(|error| broken(&error.to_string()))?;
-    Ok(Some((read, buffer.len() - rest.len() + 4 + size)))
-}
-
 impl History {
     fn take(&mut self, frame: ChunkedReadResponse) -> Result<(), Fault> {
         for series in frame.chunked_series {
             let mut chunks = Vec::with_capacity(series.chunks.len());
-            for WireChunk { min_time_ms, max_time_ms, r#type, data } in series.chunks {
-                let encoding = Encoding::of(r#type)?;
+            for WireChunk { min_time_ms, max_time_ms, kind, data } in series.chunks {
+                let encoding = Encoding::of(kind)?;
                 chunks.extend(encoding.map(|encoding| Chunk { min_time_ms, max_time_ms, encoding, data }));
             }
             let mut labels: Vec<_> = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
@@ -242,105 +219,16 @@ impl History {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
-#[repr(i32)]
-enum ResponseType {
-    Samples = 0,
-    StreamedXorChunks = 1,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(message, repeated, tag = "1")]
-    queries: Vec<Query>,
-    #[prost(enumeration = "ResponseType", repeated, tag = "2")]
-    accepted_response_types: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Query {
-    #[prost(int64, tag = "1")]
-    start_timestamp_ms: i64,
-    #[prost(int64, tag = "2")]
-    end_timestamp_ms: i64,
-    #[prost(message, repeated, tag = "3")]
-    matchers: Vec<LabelMatcher>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LabelMatcher {
-    #[prost(int32, tag = "1")]
-    r#type: i32,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    chunked_series: Vec<ChunkedSeries>,
-    #[prost(int64, tag = "2")]
-    query_index: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ChunkedSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    chunks: Vec<WireChunk>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WireChunk {
-    #[prost(int64, tag = "1")]
-    min_time_ms: i64,
-    #[prost(int64, tag = "2")]
-    max_time_ms: i64,
-    #[prost(int32, tag = "3")]
-    r#type: i32,
-    #[prost(bytes = "vec", tag = "4")]
-    data: Vec<u8>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn damaged_frames_are_faults_and_half_ones_wait() {
-        let answer = ChunkedReadResponse { chunked_series: vec![], query_index: 3 }.encode_length_delimited_to_vec();
-        let mut body = vec![answer[0]];
-        body.extend(crc32c::crc32c(&answer[1..]).to_be_bytes());
-        body.extend(&answer[1..]);
-        let length = body.len();
-        body.extend(b"next");
-        let read = frame(&body, 1000).expect("whole").expect("there");
-        assert_eq!((read.0.query_index, read.1), (3, length));
-        for cut in 0..length {
-            assert!(frame(&body[..cut], 1000).is_ok_and(|read| read.is_none()), "{cut}");
-        }
-        body[1] ^= 1;
-        assert!(frame(&body, 1000).is_err());
-        assert!(matches!(frame(b"<html>", 20), Err(Fault::TooLarge(20))));
-        assert!(frame(&[0xff; 12], 1000).is_err());
-    }
+    use crate::prometheus::history::wire::ChunkedSeries;
 
     #[test]
     fn a_chunk_of_an_encoding_that_is_not_known_is_a_fault_and_one_of_a_histogram_is_not() {
         let frame = |numbers: &[i32]| {
             let data = crate::demo::prometheus::chunk::xor2(&[(500, 1000, 1.0)]);
-            let chunk = |r#type| WireChunk { min_time_ms: 1000, max_time_ms: 1000, r#type, data: data.clone() };
+            let chunk = |kind| WireChunk { min_time_ms: 1000, max_time_ms: 1000, kind, data: data.clone() };
             let chunks = numbers.iter().copied().map(chunk).collect();
             ChunkedReadResponse { chunked_series: vec![ChunkedSeries { labels: vec![], chunks }], query_index: 0 }
         };
