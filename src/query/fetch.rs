@@ -232,25 +232,29 @@ impl Plan {
     /// Requests that must be read together because some SLI needs them all: where the count of a histogram came and its
     /// buckets did not, nothing can be said. Each request is in one group; groups and their members ascend.
     pub fn groups(&self) -> Vec<Vec<usize>> {
-        let mut groups: Vec<(Vec<usize>, BTreeSet<usize>)> = Vec::new();
-        for (i, fetch) in self.fetches.iter().enumerate() {
-            let slis: BTreeSet<usize> = match fetch.ask {
-                Ask::Counter | Ask::Native => fetch.slis.iter().copied().collect(),
-                Ask::Gauge => fetch.slis.iter().copied().filter(|&sli| self.slis[sli].rates).collect(),
-            };
-            let (linked, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(_, of)| !of.is_disjoint(&slis));
-            let mut joined = (vec![i], slis);
-            for (members, of) in linked {
-                joined.0.extend(members);
-                joined.1.extend(of);
+        // The fetch that each one is in a group with, nearer to the first of the group; that one leads to itself.
+        let mut towards: Vec<usize> = (0..self.fetches.len()).collect();
+        let first_of = |towards: &[usize], mut of: usize| {
+            while towards[of] != of {
+                of = towards[of];
             }
-            joined.0.sort_unstable();
-            groups = apart;
-            groups.push(joined);
+            of
+        };
+        let mut asked_by: Vec<Option<usize>> = vec![None; self.slis.len()];
+        for (i, fetch) in self.fetches.iter().enumerate() {
+            let together = |sli: &&usize| fetch.ask != Ask::Gauge || self.slis[**sli].rates;
+            for &sli in fetch.slis.iter().filter(together) {
+                let other = *asked_by[sli].get_or_insert(i);
+                let (a, b) = (first_of(&towards, other), first_of(&towards, i));
+                let first = a.min(b);
+                (towards[a], towards[b], towards[i]) = (first, first, first);
+            }
         }
-        let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(members, _)| members).collect();
-        groups.sort();
-        groups
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for i in 0..self.fetches.len() {
+            groups.entry(first_of(&towards, i)).or_default().push(i);
+        }
+        groups.into_values().collect()
     }
 
     /// The SLIs that count a raw series, and as what. `labels` are sorted and hold `__name__`.
