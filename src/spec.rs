@@ -20,6 +20,7 @@ mod indicator;
 mod left_out;
 mod load;
 pub mod model;
+mod name;
 mod narrow;
 mod options;
 mod origin;

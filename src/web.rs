@@ -52,6 +52,7 @@ pub mod exposition;
 mod gate;
 mod guard;
 mod impatient;
+mod json;
 mod openapi;
 mod page;
 mod problem;

@@ -77,7 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("demo", &["engine", "clock"]),
+    ("demo", &["engine", "prometheus", "clock"]),
     (
         "app",
         &[
@@ -137,10 +137,6 @@ const CIRCLES: &[(&[&str], &str)] = &[
         ],
         "being untied: one state in several files, which its types go below",
     ),
-    (&["src/gate/identity.rs", "src/gate/principal.rs"], "being untied: who asks, and how he is told apart"),
-    (&["src/web/auth.rs", "src/web/guard.rs"], "being untied: the guard asks who it is, and says no in its words"),
-    (&["src/spec/promise/custom.rs", "src/spec/service.rs"], "being untied: what both read goes to a file of its own"),
-    (&["src/web/api.rs", "src/web/problem.rs"], "being untied: what both answer with goes to a file of its own"),
 ];
 
 /// Where PromQL may be put together as text, with the reason.
@@ -148,11 +144,6 @@ const PROMQL: &[(&str, &str)] = &[
     ("src/query/promql", "it is the printer"),
     ("src/demo", "it stands beside it all and is asked, it does not ask"),
     ("src/spec/import", "the texts of other tools, written as they write them and parsed before they are used"),
-    (
-        "src/inspect",
-        "being moved to the printer, file by file: the doctor and what says why nothing is found are there",
-    ),
-    ("src/prometheus/workloads.rs", "being moved to the printer"),
     ("src/spec/selector.rs", "what it advises to write instead is text for people"),
 ];
 

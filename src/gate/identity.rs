@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::principal::{ActorClass, Principal, Via, same_person};
+use super::principal::{ActorClass, Principal, Right, Via, same_person};
 
 /// Everybody of `identities.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,42 +43,6 @@ pub struct Identity {
     pub may_act_as: Vec<String>,
     /// People on whose behalf it acts; none of them may approve what it asks for.
     pub on_behalf_of: Vec<String>,
-}
-
-/// What somebody may do besides asking, answering and reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Right {
-    /// Go past the checks in an emergency. People only.
-    BreakGlass,
-    /// Stop changes. People only.
-    Halt,
-    /// Lift halts. People only.
-    Resume,
-    /// Tell of changes. People and pipelines.
-    Changes,
-    /// Load rules again. People and pipelines.
-    Reload,
-    /// Take an audit log that cannot be proved whole as it is. People only.
-    AcceptLog,
-}
-
-impl Right {
-    /// All of them.
-    pub const ALL: [Right; 6] =
-        [Right::BreakGlass, Right::Halt, Right::Resume, Right::Changes, Right::Reload, Right::AcceptLog];
-
-    /// As in the identities file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Right::BreakGlass => "break_glass",
-            Right::Halt => "halt",
-            Right::Resume => "resume",
-            Right::Changes => "changes",
-            Right::Reload => "reload",
-            Right::AcceptLog => "accept_log",
-        }
-    }
 }
 
 impl Identities {

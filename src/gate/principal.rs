@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Right;
-
 /// What kind of actor somebody is. It follows from the credential, never from the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,6 +32,42 @@ impl ActorClass {
     /// Whether it is a person.
     pub fn is_human(self) -> bool {
         self == ActorClass::Human
+    }
+}
+
+/// What somebody may do besides asking, answering and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Go past the checks in an emergency. People only.
+    BreakGlass,
+    /// Stop changes. People only.
+    Halt,
+    /// Lift halts. People only.
+    Resume,
+    /// Tell of changes. People and pipelines.
+    Changes,
+    /// Load rules again. People and pipelines.
+    Reload,
+    /// Take an audit log that cannot be proved whole as it is. People only.
+    AcceptLog,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Right; 6] =
+        [Right::BreakGlass, Right::Halt, Right::Resume, Right::Changes, Right::Reload, Right::AcceptLog];
+
+    /// As in the identities file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Right::BreakGlass => "break_glass",
+            Right::Halt => "halt",
+            Right::Resume => "resume",
+            Right::Changes => "changes",
+            Right::Reload => "reload",
+            Right::AcceptLog => "accept_log",
+        }
     }
 }
 

@@ -78,7 +78,7 @@ fn exclusion(item: &At<'_>, report: &mut Report<'_>) -> Option<PlacedCorrection>
     let mut fields = item.map(report)?;
     let name_at = fields.need(report, "name", "sunday-maintenance");
     let place = name_at.as_ref().map_or(item.node.place, |at| at.node.place);
-    let name = name_at.and_then(|at| super::service::name(&at, report));
+    let name = name_at.and_then(|at| super::name::read(&at, report));
     let zone = fields.get("time_zone").map(|at| time_zone(&at, report).unwrap_or(TimeZone::UTC));
     let span = match fields.get("every") {
         Some(every) => weekly(&every, &mut fields, zone, report).map(Span::Weekly),

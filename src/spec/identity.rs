@@ -11,8 +11,8 @@ use super::files::FILE_BYTES_MAX;
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Fields, Report, nearest};
 use super::tree;
-use crate::gate::identity::{Identities, Identity, Right};
-use crate::gate::principal::{ActorClass, person_of, same_person};
+use crate::gate::identity::{Identities, Identity};
+use crate::gate::principal::{ActorClass, Right, person_of, same_person};
 use crate::gate::text::{is_plain, skeleton};
 
 /// Most identities.

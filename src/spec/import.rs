@@ -239,7 +239,7 @@ fn metadata(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Metadata {
         return Metadata::default();
     };
     let name = own.need(report, "name", "checkout");
-    let name = name.and_then(|at| Some(draft::At { it: service::name(&at, report)?, place: at.node.place }));
+    let name = name.and_then(|at| Some(draft::At { it: super::name::read(&at, report)?, place: at.node.place }));
     let namespace = own.filled("namespace").and_then(|at| at.text(report)).map(str::to_string);
     let mut of = |key| own.filled(key).map(|at| labels::read(&at, report)).unwrap_or_default();
     let (labels, annotations) = (of("labels"), of("annotations"));

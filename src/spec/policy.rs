@@ -52,7 +52,7 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     let mut fields = root.map(report)?;
     let service_at = fields.need(report, "service", "checkout");
     let place = service_at.as_ref().map_or(root.node.place, |at| at.node.place);
-    let service = service_at.and_then(|at| super::service::name(&at, report));
+    let service = service_at.and_then(|at| super::name::read(&at, report));
     report.subject = service.as_ref().map_or("this policy".into(), |name| format!("the policy of {name}"));
     refuse_blanks(root, report);
     let (allowed_actions, approvers) = action::read(&mut fields, report);
@@ -74,7 +74,7 @@ pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<PlacedPolic
     let one_at = fields.get("one_change_at_a_time");
     let one_change_at_a_time = one_at.as_ref().and_then(|at| at.flag(report)).unwrap_or(true);
     let group_at = fields.get("dependency_group");
-    let dependency_group = group_at.as_ref().and_then(|at| super::service::name(at, report));
+    let dependency_group = group_at.as_ref().and_then(|at| super::name::read(at, report));
     if let (Some(at), false) = (&one_at, one_change_at_a_time)
         && dependency_group.is_some()
     {
@@ -233,7 +233,7 @@ fn read_logging(at: &At<'_>, report: &mut Report<'_>) -> Option<Logging> {
 fn dependencies(at: &At<'_>, service: Option<&str>, report: &mut Report<'_>) -> (Vec<String>, Vec<Place>) {
     let (mut names, mut places): (Vec<String>, Vec<Place>) = (Vec::new(), Vec::new());
     for item in rows(at, report) {
-        let Some(name) = super::service::name(&item, report) else { continue };
+        let Some(name) = super::name::read(&item, report) else { continue };
         if Some(name.as_str()) == service {
             report.error(&item, Code::InvalidValue, format!("{name} depends on itself")).write("the services it calls");
             continue;

@@ -39,7 +39,7 @@ pub(crate) fn read<'a>(
     let mut fields = root.map(report)?;
     let name_at = fields.need(report, "name", "checkout");
     let place = name_at.as_ref().map_or(root.node.place, |at| at.node.place);
-    let named = name_at.and_then(|at| name(&at, report));
+    let named = name_at.and_then(|at| super::name::read(&at, report));
     report.subject = named.as_ref().map_or("this service".into(), |name| format!("service {name}"));
     let shown = report.subject.clone();
 
@@ -215,28 +215,4 @@ fn check_when(at: &At<'_>, service: &promise::Service<'_>, slos: &[PlacedSlo], r
             }
         }
     }
-}
-
-/// Reads a name that becomes part of an id, a metric label and a URL.
-pub(crate) fn name(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = at.text(report)?;
-    let fits = text.len() <= 100
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if fits {
-        return Some(text.to_string());
-    }
-    let mut guess: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
-        .take(100)
-        .collect();
-    guess = guess.trim_matches(['-', '_', '.']).to_string();
-    let shown: String = text.chars().take(60).collect();
-    let what = format!(
-        "{shown:?} cannot be a name: letters, digits, `-`, `_` and `.`, at most 100, a letter or digit at both ends"
-    );
-    report.error(at, Code::InvalidName, what).instead = (!guess.is_empty()).then(|| format!("{}: {guess}", at.key()));
-    None
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::api::Json;
 use super::auth::Caller;
+use super::json::Json;
 use super::{Problem, Site};
 use crate::audit::index::{self, Index};
 use crate::audit::verify::{self, Evidence};

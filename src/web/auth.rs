@@ -323,16 +323,13 @@ impl FromRequestParts<Site> for Caller {
     }
 }
 
-/// Paths that probes and scrapes ask for, which bring no credentials.
-pub(super) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-
 /// Layer: those on other machines read only with a credential, unless reads are open to all.
 pub async fn guard_reads(State(auth): State<Arc<Authenticator>>, request: Request, next: Next) -> Response {
     let local = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .is_some_and(|ConnectInfo(peer)| guard::is_local(*peer, request.headers()));
-    if local || auth.reads_open || OPEN.contains(&request.uri().path()) {
+    if local || auth.reads_open || guard::OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let (headers, peer) = (request.headers().clone(), request.extensions().get::<PeerNames>().cloned());

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::api::Json;
 use super::auth::Caller;
+use super::json::Json;
 use super::{Problem, Site};
 use crate::gate_service::{Blocked, GateService, HaltOrder, Posted, VoteOrder};
 

@@ -30,7 +30,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, super::api::Json(&self)).into_response()
+        (self.status, super::json::Json(&self)).into_response()
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::api::Json;
+use super::json::Json;
 use super::tls::PeerNames;
 use super::{Problem, Site, guard};
 use crate::gate::{ActorClass, Right};

@@ -7,8 +7,7 @@ use crate::engine::Seconds;
 use crate::gate::check::span;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::halt::{HALT_MAX_S, Halt, HaltScope};
-use crate::gate::identity::Right;
-use crate::gate::principal::{ActorClass, Principal};
+use crate::gate::principal::{ActorClass, Principal, Right};
 use crate::gate::reason::{ReasonCode, Refusal};
 
 impl GateState {

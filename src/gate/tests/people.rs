@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::stage::*;
-use crate::gate::identity::{Identities, Identity, Right};
+use crate::gate::identity::{Identities, Identity};
 use crate::gate::permit::Baseline;
 use crate::gate::policy::{Policy, RateActor};
-use crate::gate::principal::Approver;
+use crate::gate::principal::{Approver, Right};
 use crate::gate::{
     ActionKind, ActorClass, Answer, EventKind, GateState, HaltScope, Principal, ReasonCode, Request, decide,
 };

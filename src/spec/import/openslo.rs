@@ -60,7 +60,7 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
     let description = spec.filled("description").and_then(|at| at.text(report)).map(str::to_string);
     let service_at = spec.need(report, "service", "checkout");
     let service =
-        service_at.and_then(|at| Some(At { it: crate::spec::service::name(&at, report)?, place: at.node.place }));
+        service_at.and_then(|at| Some(At { it: crate::spec::name::read(&at, report)?, place: at.node.place }));
     let window = spec.need(report, "timeWindow", "[{duration: 30d, isRolling: true}]");
     let window = window.and_then(|at| time_window(&at, report));
     let methods = [

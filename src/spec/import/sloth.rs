@@ -99,8 +99,7 @@ fn service(
         fields.filled("version");
     }
     let service_at = fields.need(report, "service", "checkout");
-    let name =
-        service_at.and_then(|at| Some(At { it: crate::spec::service::name(&at, report)?, place: at.node.place }));
+    let name = service_at.and_then(|at| Some(At { it: crate::spec::name::read(&at, report)?, place: at.node.place }));
     let labels = fields.filled("labels").map(|at| labels::read(&at, report)).unwrap_or_default();
     if let Some(at) = fields.filled(keys.slo_plugins) {
         warn_of_chain(&at, report);
@@ -128,7 +127,7 @@ fn service(
 fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Draft> {
     let mut fields = at.map(report)?;
     let name_at = fields.need(report, "name", "availability")?;
-    let name = crate::spec::service::name(&name_at, report)?;
+    let name = crate::spec::name::read(&name_at, report)?;
     let name = At { it: name, place: name_at.node.place };
     report.subject = format!("SLO {}-{}", service.name.it, name.it);
 

@@ -7,7 +7,7 @@ use crate::spec::model::SliSource;
 use crate::spec::problem::Code;
 use crate::spec::reader::{At, Fields, Report, unknown_key};
 use crate::spec::selector::TimeUnit;
-use crate::spec::{selector, service, sli, tree};
+use crate::spec::{name, selector, sli, tree};
 
 use super::{Buckets, Measure, Preset, PresetGeneration, PresetSli, Times};
 
@@ -28,7 +28,7 @@ pub(super) fn from_text(name: &str, text: &str) -> Result<Preset, Vec<crate::spe
 /// Reads the document of a preset.
 pub(crate) fn read(root: &At<'_>, report: &mut Report<'_>) -> Option<Preset> {
     let mut fields = root.map(report)?;
-    let name = fields.need(report, "preset", "our-gateway").and_then(|at| service::name(&at, report));
+    let name = fields.need(report, "preset", "our-gateway").and_then(|at| name::read(&at, report));
     report.subject = name.as_ref().map_or("this preset".into(), |name| format!("preset {name}"));
     let about = fields.need(report, "about", "our gateway").and_then(|at| at.text(report)).map(str::to_string);
     let mut optional = |key| fields.get(key).and_then(|at| at.text(report)).map(str::to_string);
@@ -99,7 +99,7 @@ fn read_generations(at: &At<'_>, family: Family, report: &mut Report<'_>) -> Opt
     let mut all = Vec::new();
     for item in &items {
         let Some(mut fields) = item.map(report) else { continue };
-        let name = fields.need(report, "name", "opencensus").and_then(|at| service::name(&at, report));
+        let name = fields.need(report, "name", "opencensus").and_then(|at| name::read(&at, report));
         let labels = fields.get("labels").map(|at| renamed(&at, report)).unwrap_or_default();
         let measure = read_measure(&mut fields, family, report);
         let place = fields.place_of("name");

@@ -20,7 +20,7 @@ struct Said {
 /// Reads one entry of `custom:`.
 pub(crate) fn read(at: &At<'_>, service: &Service<'_>, report: &mut Report<'_>) -> Option<PlacedSlo> {
     let mut fields = at.map(report)?;
-    let name = fields.need(report, "name", "orders").and_then(|at| crate::spec::service::name(&at, report));
+    let name = fields.need(report, "name", "orders").and_then(|at| crate::spec::name::read(&at, report));
     let place = fields.place_of("name");
     let common = common(&mut fields, service, report);
     let objective = match &common.objective {

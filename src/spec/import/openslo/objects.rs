@@ -114,7 +114,7 @@ fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, 
         own.finish(report);
     }
     let name_at = name_at?;
-    let name = crate::spec::service::name(&name_at, report)?;
+    let name = crate::spec::name::read(&name_at, report)?;
     let fits = name.len() <= 63
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
