@@ -67,6 +67,7 @@ impl Daemon {
         self.workloads.take_ended().await;
         self.show_gate(notifier);
         stages.end("gate");
+        stages.log();
         self.start_history(at_s);
         if !std::mem::replace(&mut self.settled_in, true) && self.history.is_read() {
             heap::give_back();

@@ -8,6 +8,7 @@
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
 //! - [`liar`]: a server that says what the test makes up.
+//! - [`many`]: a cheap one of very many services.
 //! - [`exporter`]: something to scrape whose counters the test moves.
 //! - [`native`]: the same for native histograms, which need protobuf.
 //! - [`chunks`]: answers of remote read, changed.
@@ -26,6 +27,8 @@ pub mod exporter;
 pub mod fault_proxy;
 #[path = "harness/liar.rs"]
 pub mod liar;
+#[path = "harness/many.rs"]
+pub mod many;
 #[path = "harness/native.rs"]
 pub mod native;
 #[path = "harness/parts.rs"]
