@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::rules::Rules;
 use crate::engine::alert::AlertMachine;
+use crate::engine::status::{DataReason, DataState};
 use crate::engine::{Ledger, Now, SeriesStatus, SliceDelta};
 use crate::prometheus::Position;
 use crate::query::plan::Survey;
@@ -55,11 +56,16 @@ pub struct Tick<'a> {
     pub oldest_s: i64,
 }
 
-/// What of a status a restart needs: its state, since when, and which clauses fire. The rest is computed again.
+/// What of a status a restart needs: its state, since when, which clauses fire, and whether it was said of data that were
+/// there. The rest is computed again. What was said of less than there is has to be looked for anew, slice by slice.
 fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
     let firing = |status: &SeriesStatus| status.clauses.iter().map(|clause| clause.firing).collect::<Vec<_>>();
     let said = |status: &SeriesStatus| (status.state, status.since, status.page);
-    a.labels == b.labels && said(a) == said(b) && firing(a) == firing(b)
+    let known = |status: &SeriesStatus| {
+        let blind = matches!(status.data.state, DataState::Stale | DataState::Absent);
+        (blind.then_some(status.data.newest), status.data.reason == DataReason::Filling)
+    };
+    a.labels == b.labels && said(a) == said(b) && known(a) == known(b) && firing(a) == firing(b)
 }
 
 impl Saved {
@@ -202,4 +208,33 @@ pub fn position_of(restored: &Restored) -> (Position, Survey) {
         warn!(%error, "the saved position cannot be read; the next samples set new starts");
         (Position::since(restored.at_s), Survey::default())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::burn::tests::{FRESH, slo};
+    use crate::engine::status::DataHealth;
+    use crate::engine::{Labels, SeriesLedger, Unit, burn};
+
+    /// What a restart goes on from must not be of the time before history was there, or before data went.
+    #[test]
+    fn a_status_is_written_anew_when_what_it_is_said_of_changed() {
+        let (slo, at) = (slo(99.9), 1_790_000_010);
+        let ledger = SeriesLedger::new(30, Unit::Events, slo.window_s);
+        let of = |data: DataHealth| burn::evaluate(&slo, &ledger, &Labels::new(), data, at, None);
+        let with = |state, reason, newest| of(DataHealth { state, reason, newest: Some(newest) });
+        let fresh = of(FRESH);
+        let filling = with(DataState::Partial, DataReason::Filling, at);
+        let stale = with(DataState::Stale, DataReason::SourceUnreachable, at - 90);
+        assert!(says_the_same(&fresh, &with(DataState::Partial, DataReason::SourceWarning, at - 30)));
+        assert!(says_the_same(&stale, &with(DataState::Absent, DataReason::NoSeries, at - 90)));
+        for (a, b) in [
+            (&fresh, &filling),
+            (&fresh, &stale),
+            (&stale, &with(DataState::Stale, DataReason::SourceUnreachable, at - 60)),
+        ] {
+            assert!(!says_the_same(a, b), "{:?} {:?}", a.data, b.data);
+        }
+    }
 }
