@@ -31,3 +31,14 @@ deny:
 # fetch the real programs that tests and benches need
 parts:
     tests/parts
+
+# one static file of the profile `dist`, as deploy/Dockerfile makes it; its size must not be over 15 MB
+dist:
+    #!/usr/bin/env sh
+    set -eu
+    target="$(rustc --print host-tuple)"
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --target "$target" --bin slowburn
+    file="target/$target/dist/slowburn"
+    bytes=$(wc -c < "$file")
+    echo "$file: $bytes bytes"
+    test "$bytes" -le 15000000

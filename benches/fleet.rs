@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench fleet                    1,000, 5,000 and 10,000 SLOs, and the memory of 40: half an hour
 //! cargo bench --bench fleet -- 40 1000         these sizes
+//! cargo bench --bench fleet -- mixed 5000      so many, beside one that is refused and one that is too long to be asked
 //! SLOWBURN=path cargo bench --bench fleet      another binary, such as that of the profile `dist`
 //! ```
 //!
@@ -23,6 +24,8 @@ use table::{Table, number};
 
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[path = "fleet/mixed.rs"]
+mod mixed;
 #[path = "cost/table.rs"]
 mod table;
 
@@ -36,11 +39,15 @@ const STAGES: [&str; 6] = ["read", "book", "evaluate", "store", "publish", "gate
 fn main() -> ExitCode {
     let sizes: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![40, 1_000, 5_000, 10_000] } else { sizes };
+    let is_mixed = std::env::args().any(|arg| arg == "mixed");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let missed = runtime.expect("a runtime can be built").block_on(async {
         let mut table = Table::begin("Fleet");
         for slos in sizes {
-            fleet(slos, &mut table).await;
+            match is_mixed {
+                true => mixed::mixed(slos, &mut table).await,
+                false => fleet(slos, &mut table).await,
+            }
         }
         table.missed().to_vec()
     });
@@ -62,7 +69,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(prometheus: &str, dir: &Path) -> Self {
+    fn start(prometheus: &str, dir: &Path, more: &[&str]) -> Self {
         let port = free_port();
         let place = |name: &str| dir.join(name).display().to_string();
         let listen = format!("127.0.0.1:{port}");
@@ -70,6 +77,7 @@ impl Daemon {
             ["run", "--prometheus-url", prometheus, "--listen", &listen, "--log-level", "info,slowburn::app=debug"];
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.extend(["--rules".into(), place("rules"), "--data-dir".into(), place("data")]);
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
         let log = dir.join("log");
         let process = Process::start(&binary(), &args, &log);
         Daemon { process, url: format!("http://{listen}"), args, log }
@@ -125,7 +133,7 @@ async fn fleet(slos: usize, table: &mut Table) {
         std::fs::write(dir.path().join("rules").join(file), text).expect("writable");
     }
     let prometheus = Many::start(slos).await;
-    let mut daemon = Daemon::start(&prometheus.url(), dir.path());
+    let mut daemon = Daemon::start(&prometheus.url(), dir.path(), &[]);
     let began = Instant::now();
     let ready = daemon.ready().await;
     table.say("cold start: ready after", number(ready, "s"));

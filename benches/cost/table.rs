@@ -35,6 +35,12 @@ impl Table {
         self.judge(what, number(value, unit), format!(">= {}", number(target, unit)), value >= target);
     }
 
+    /// Something that is so or is not.
+    #[allow(dead_code, reason = "not every bench has one")]
+    pub fn holds(&mut self, what: &str, is_so: bool) {
+        self.judge(what, if is_so { "yes" } else { "no" }.into(), "yes".into(), is_so);
+    }
+
     fn judge(&mut self, what: &str, value: String, target: String, met: bool) {
         println!("| {what} | {value} | {target} | {} |", if met { "met" } else { "**missed**" });
         if !met {
