@@ -55,6 +55,7 @@ mod impatient;
 mod json;
 mod openapi;
 mod page;
+mod private_name;
 mod problem;
 mod readiness;
 mod reload;

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{Problem, Site};
+use super::{Problem, Site, private_name};
 
 /// Paths that probes and scrapes ask for, which bring no credentials.
 pub(super) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -89,16 +89,8 @@ impl OwnNames<'_> {
         let listed = self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name));
         let certified = self.tls.is_some_and(|tls| tls.has_name(name));
         // An address is not rebound, and a private name is of no public zone.
-        address.is_ok() || external || listed || certified || is_private_name(name)
+        address.is_ok() || external || listed || certified || private_name::is_private(name)
     }
-}
-
-/// Names that nobody can own on the public internet, so that no page can be served under them: `localhost`, `slowburn`,
-/// `slowburn.ops.svc.cluster.local`.
-fn is_private_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let private = [".localhost", ".local", ".internal", ".svc", ".home.arpa", ".test"];
-    !name.is_empty() && (!name.contains('.') || private.iter().any(|end| name.ends_with(end)))
 }
 
 fn refuse<T>(error: String, hint: &str) -> Result<T, Problem> {
@@ -206,6 +198,7 @@ mod tests {
             "slowburn.ops.svc:9595",
             "slowburn.ops.svc.cluster.local",
             "slowburn:9595",
+            "slowburn.monitoring:9595",
             "slo.ops:80",
         ];
         for host in names {
@@ -229,9 +222,15 @@ mod tests {
             assert!(error.contains(why), "{error}");
         };
         refused(&[], "no Host header");
-        for host in
-            ["rebound.example.org:9595", "127.0.0.1.example.org", "localhost.evil.example", "slo.example.com.evil", ""]
-        {
+        for host in [
+            "rebound.example.org:9595",
+            "rebound.evil",
+            "slowburn.dev",
+            "127.0.0.1.example.org",
+            "localhost.evil.example",
+            "slo.example.com.evil",
+            "",
+        ] {
             refused(&[("host", host)], "not a name of this server");
         }
         let host = ("host", "127.0.0.1:9595");
