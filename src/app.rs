@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod evaluation;
 mod heap;
 pub mod history;
+mod lead;
 pub mod rules;
 mod saved;
 mod stages;
@@ -149,18 +150,45 @@ pub async fn run(
     let settings = options.notify.clone();
     // State of an earlier process wants its log; asked before this one makes its own.
     let had_state = options.data_dir.as_ref().is_some_and(|dir| dir.join(crate::store::FILE).exists());
-    let (mut daemon, views) = Daemon::new(options)?;
+    // And therefore the log is begun before the state: a process that dies between them leaves a log without state, and
+    // never state without its log.
+    let mut waiting = None;
     let audit = match audit {
-        Some(audit) => open_log(audit::Options { expected: had_state, ..audit }, clock.clone()).await,
+        Some(audit) => {
+            let audit = audit::Options { expected: had_state, ..audit };
+            match audit.turns.clone().map(|address| lead::Turn::new(audit.dir.clone(), address)) {
+                None => open_log(audit, clock.clone()).await,
+                Some(turn) => match turn.take() {
+                    Ok(seat) => open_log(audit::Options { seat: Some(seat), ..audit }, clock.clone()).await,
+                    Err(error) => {
+                        tracing::info!(%error, "another process decides: this one explains, and takes over when it is gone");
+                        let log = Log::of_another(audit.dir.clone(), &error);
+                        waiting = Some((turn, audit));
+                        Some(log)
+                    }
+                },
+            }
+        }
         None => None,
     };
+    let (mut daemon, views) = match Daemon::new(options) {
+        Ok(both) => both,
+        Err(error) => {
+            close(audit).await;
+            return Err(error);
+        }
+    };
     let gate_service = match (&audit, audit_dir) {
-        (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock).await,
+        (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock, waiting.is_some()).await,
         _ => None,
     };
     let authenticator = Arc::new(web::auth::Authenticator::new(auth, clock.clone()));
     let access = Access { read, authenticator: Arc::clone(&authenticator), tls: tls.clone() };
     daemon.guard(gate_service.clone(), access);
+    if let (Some((turn, audit)), Some(gate_service)) = (waiting, gate_service.clone()) {
+        tokio::spawn(lead::wait(turn, audit, gate_service, clock.clone(), stop.clone()));
+    }
+    let decides = gate_service.clone();
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),
@@ -181,10 +209,15 @@ pub async fn run(
     notify_stop.cancel();
     notifier.drained().await;
     drop(server.await);
+    // The log of whoever decides at the end.
+    close(decides.map(|gate_service| gate_service.log()).or(audit)).await;
+    Ok(())
+}
+
+async fn close(audit: Option<Log>) {
     if let Some(log) = audit {
         drop(tokio::task::spawn_blocking(move || log.close()).await);
     }
-    Ok(())
 }
 
 /// Builds the gate from its log. Where it cannot be built the daemon runs on without: nothing is allowed then.
@@ -193,6 +226,7 @@ async fn open_gate(
     dir: PathBuf,
     (identities, external_url): &(crate::gate::Identities, Option<String>),
     clock: &Clock,
+    follows: bool,
 ) -> Option<GateService> {
     let options = gate_service::Options {
         log: log.clone(),
@@ -200,6 +234,7 @@ async fn open_gate(
         clock: clock.clone(),
         identities: identities.clone(),
         external_url: external_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+        follows,
     };
     match tokio::task::spawn_blocking(move || GateService::new(options)).await {
         Ok(Ok(gate_service)) => Some(gate_service),

@@ -7,6 +7,7 @@
 //! DIR/hashes                       the Merkle tree's hashes; can be made again from the records
 //! DIR/index.db                     what records are found by; can be made again from the records
 //! DIR/bodies/                      what decisions were made from, by digest
+//! DIR/cosigned/                the last checkpoint that each witness has cosigned
 //! DIR/lock                         held by the one process that writes
 //! DIR/../audit.head                what is remembered of the log outside of it
 //! ```
@@ -31,10 +32,11 @@ pub mod record;
 mod segment;
 pub mod sink;
 pub mod verify;
+pub mod witness;
 
 pub use bodies::Bodies;
 pub use checkpoint::{Anchor, Checkpoint};
-pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, Waiting, prove};
+pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, Seat, Waiting, prove};
 pub use memory::Doubt;
 pub use merkle::Hash;
 pub use record::{Kind, Record};

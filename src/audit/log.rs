@@ -5,16 +5,18 @@
 //! the log, but for [`Refused::Late`], where it may come to be there although nobody was told so.
 
 mod recovery;
+mod seat;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use seat::Seat;
 pub(super) use writer::STEP_MS;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,11 +26,12 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpoint;
 use super::hashes::Hashes;
 use super::key::{KeyFault, PublicKey};
-use super::memory::Doubt;
+use super::memory::{Doubt, Doubts};
 use super::merkle::{self, Hash};
 use super::proof::{self, Glance};
 use super::record::Record;
 use super::sink::Sink;
+use super::witness::watch::{Stops, Watch};
 use crate::clock::Clock;
 use crate::telemetry::names;
 
@@ -58,6 +61,12 @@ pub struct Options {
     pub sinks: Vec<Box<dyn Sink>>,
     /// Most bytes of bodies that are kept beside the log, for whoever keeps some.
     pub bodies_bytes_max: u64,
+    /// Several processes take turns at it; where others are told to reach this one.
+    pub turns: Option<String>,
+    /// The seat of its writer, where it was taken before; `None`: it is taken when the log is opened.
+    pub seat: Option<Seat>,
+    /// Who witnesses the log, and what waits where they are too few; the sinks ask them.
+    pub watch: Option<(Arc<Watch>, Stops)>,
 }
 
 impl Options {
@@ -76,6 +85,9 @@ impl Options {
             expected: false,
             sinks: Vec::new(),
             bodies_bytes_max: 1 << 30,
+            turns: None,
+            seat: None,
+            watch: None,
         }
     }
 }
@@ -240,6 +252,8 @@ impl Waiting {
 /// What the writing thread is asked.
 enum Request {
     Append(Box<Record>, oneshot::Sender<Answer>),
+    /// What is on disk is proved, and can be signed.
+    Sign,
     /// To be told when all that was queued before is on disk or refused.
     Settle(SyncSender<()>),
     Close,
@@ -272,48 +286,11 @@ struct Shared {
     doubts: Arc<Doubts>,
     /// Records that there were before this process.
     had: u64,
+    epoch: u64,
     /// Something outside of the directory should remember the log, and did not when it was opened.
     forgotten: bool,
+    watch: Option<(Arc<Watch>, Stops)>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Why the log cannot be proved whole. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
-/// there before is what shows it.
-#[derive(Debug, Default)]
-struct Doubts {
-    rows: Mutex<Vec<Doubt>>,
-    /// The log has not been read whole yet, and what is remembered of it may still have to show something.
-    unproved: AtomicBool,
-}
-
-impl Doubts {
-    fn rows(&self) -> MutexGuard<'_, Vec<Doubt>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, doubts: impl IntoIterator<Item = Doubt>) {
-        let mut rows = self.rows();
-        for doubt in doubts {
-            if !rows.contains(&doubt) {
-                rows.push(doubt);
-            }
-        }
-        metrics::gauge!(names::AUDIT_PROVED).set(if rows.is_empty() { 1.0 } else { 0.0 });
-    }
-
-    fn clear(&self) {
-        self.rows().clear();
-        metrics::gauge!(names::AUDIT_PROVED).set(1.0);
-    }
-
-    fn any(&self) -> bool {
-        !self.rows().is_empty()
-    }
-
-    /// Whether nothing is to be signed, remembered or sent elsewhere yet.
-    fn hold(&self) -> bool {
-        self.unproved.load(Ordering::Acquire) || self.any()
-    }
 }
 
 impl Log {
@@ -326,10 +303,11 @@ impl Log {
         let (queue, requests) = sync_channel(options.queue.max(1));
         let waiting = Arc::new(AtomicUsize::new(0));
         let (dir, answer_within) = (options.dir.clone(), options.answer_within);
-        let bodies_bytes_max = options.bodies_bytes_max;
+        let (bodies_bytes_max, watch) = (options.bodies_bytes_max, options.watch.clone());
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
         let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
         let (doubts, had, forgotten) = (writer.doubts(), writer.had(), writer.is_forgotten());
+        let epoch = writer.epoch();
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
         Ok(Log(Arc::new(Shared {
@@ -343,13 +321,22 @@ impl Log {
             seen,
             doubts,
             had,
+            epoch,
             forgotten,
+            watch,
             thread,
         })))
     }
 
     /// A log that cannot be opened, for whoever has to go on without: it refuses every record and says why.
     pub fn refusing(dir: impl Into<PathBuf>, why: &OpenError) -> Self {
+        let log = Self::of_another(dir, why);
+        log.0.doubts.add([Doubt::Damaged(why.to_string())]);
+        log
+    }
+
+    /// A log that another process writes, for one that waits for its turn: nothing is to be said of it here.
+    pub fn of_another(dir: impl Into<PathBuf>, why: &OpenError) -> Self {
         let dir = dir.into();
         let public = match PublicKey::load(&dir.join("key.pub")) {
             Ok(public) => public,
@@ -359,7 +346,6 @@ impl Log {
         let checkpoint = Checkpoint { origin: public.name().to_owned(), size: 0, root: Hash::of(b"") };
         let refusing = Some(Refused::Damaged(why.to_string()));
         let doubts = Arc::new(Doubts::default());
-        doubts.add([Doubt::Damaged(why.to_string())]);
         Log(Arc::new(Shared {
             dir,
             public,
@@ -371,7 +357,9 @@ impl Log {
             seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing })),
             doubts,
             had: 0,
+            epoch: 0,
             forgotten: false,
+            watch: None,
             thread: Mutex::new(None),
         }))
     }
@@ -384,6 +372,8 @@ impl Log {
         let doubts = proof::prove(&self.0.dir, &self.0.public, self.0.had, self.0.forgotten, take)?;
         self.0.doubts.add(doubts);
         self.0.doubts.unproved.store(false, Ordering::Release);
+        // Where the queue is full there is something to be signed soon anyway.
+        drop(self.0.queue.try_send(Request::Sign));
         Ok(())
     }
 
@@ -395,6 +385,19 @@ impl Log {
     /// Whether nothing speaks against it; cheap.
     pub fn is_proved(&self) -> bool {
         !self.0.doubts.any()
+    }
+
+    /// A number that grows with every process that writes the log: what this one says goes before what one before it said.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// What waits because too few witnesses have seen it; nothing where none are asked for.
+    pub fn unwitnessed(&self) -> Stops {
+        match &self.0.watch {
+            Some((watch, stops)) if !watch.is_enough() => *stops,
+            _ => Stops::Nothing,
+        }
     }
 
     /// Whether it could not be opened: then nothing can be read of it, and nobody can accept it as it is.

@@ -4,16 +4,24 @@
 //! A start that finds less than is remembered, or something else, cannot prove its log whole. It says so by a [`Doubt`];
 //! what follows from one is for the gate to say. Only [`super::Kind::Accepted`] ends it.
 //!
+//! The order of writing is what makes a crash unlike tampering: a memory of nothing, then the first record; each record,
+//! then the memory of it, then the answer. So a process that dies at any moment leaves a memory, of as many records as
+//! there are or of fewer.
+//!
 //! Deliberately absent: trust in the file itself. It is read as a note that the log's own key has signed.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::checkpoint::{Anchor, Checkpoint, NoteFault, notes};
 use super::hashes::Hashes;
 use super::key::{PublicKey, SigningKey};
+use super::merkle::Frontier;
+use crate::telemetry::names;
 
 /// Room for one note, bytes. It is always written whole, within one sector of a disk.
 const NOTE_BYTES: usize = 512;
@@ -75,6 +83,45 @@ impl std::fmt::Display for Doubt {
     }
 }
 
+/// Why the log cannot be proved whole. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
+/// there before is what shows it.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    rows: Mutex<Vec<Doubt>>,
+    /// The log has not been read whole yet, and what is remembered of it may still have to show something.
+    pub(super) unproved: AtomicBool,
+}
+
+impl Doubts {
+    pub(super) fn rows(&self) -> MutexGuard<'_, Vec<Doubt>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, doubts: impl IntoIterator<Item = Doubt>) {
+        let mut rows = self.rows();
+        for doubt in doubts {
+            if !rows.contains(&doubt) {
+                rows.push(doubt);
+            }
+        }
+        metrics::gauge!(names::AUDIT_PROVED).set(if rows.is_empty() { 1.0 } else { 0.0 });
+    }
+
+    pub(super) fn clear(&self) {
+        self.rows().clear();
+        metrics::gauge!(names::AUDIT_PROVED).set(1.0);
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.rows().is_empty()
+    }
+
+    /// Whether nothing is to be signed, remembered or sent elsewhere yet.
+    pub(super) fn hold(&self) -> bool {
+        self.unproved.load(Ordering::Acquire) || self.any()
+    }
+}
+
 /// The file that remembers.
 #[derive(Debug)]
 pub(super) struct Memory(File);
@@ -82,6 +129,9 @@ pub(super) struct Memory(File);
 impl Memory {
     /// Opens or makes it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Memory(file))
     }
@@ -107,6 +157,15 @@ impl Memory {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    /// Remembers a log that has no record yet. It is on disk before the first record is, so that at no moment there are
+    /// records without a memory of them: where that is found, somebody took it away.
+    pub(super) fn begin(&self, path: &Path, key: &SigningKey) -> io::Result<()> {
+        let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: Frontier::default().root() };
+        self.remember(&nothing, key)?;
+        self.0.sync_all()?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::memory::{Doubt, Doubts};
 use crate::telemetry::names;
 
 pub use webhook::Webhook;
@@ -33,6 +34,19 @@ pub trait Sink: Send + 'static {
     /// It should be there, and cannot be read.
     fn recall(&mut self) -> Result<Option<String>, String> {
         Ok(None)
+    }
+
+    /// Shows it the log as a start has found it, before anything is written; what speaks against that.
+    ///
+    /// # Errors
+    /// It does not answer.
+    fn confront(&mut self, _note: &str) -> Result<Option<Doubt>, String> {
+        Ok(None)
+    }
+
+    /// What the last note that it did not take tells of the log.
+    fn contradiction(&mut self) -> Option<Doubt> {
+        None
     }
 }
 
@@ -122,10 +136,11 @@ impl Desk {
 }
 
 impl Publisher {
-    pub(super) fn start(sink: Box<dyn Sink>) -> std::io::Result<Self> {
+    pub(super) fn start(sink: Box<dyn Sink>, doubts: Arc<Doubts>) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let mine = Arc::clone(&desk);
-        let thread = std::thread::Builder::new().name("audit-sink".into()).spawn(move || publish(sink, &mine))?;
+        let thread =
+            std::thread::Builder::new().name("audit-sink".into()).spawn(move || publish(sink, &mine, &doubts))?;
         Ok(Publisher { desk, thread: Some(thread) })
     }
 
@@ -148,7 +163,7 @@ impl Publisher {
     }
 }
 
-fn publish(mut sink: Box<dyn Sink>, desk: &Desk) {
+fn publish(mut sink: Box<dyn Sink>, desk: &Desk, doubts: &Doubts) {
     let mut wait = WAIT[0];
     loop {
         let mut state = desk.lock();
@@ -165,6 +180,7 @@ fn publish(mut sink: Box<dyn Sink>, desk: &Desk) {
             continue;
         };
         tracing::warn!(sink = sink.name(), %error, "an audit checkpoint did not reach its sink");
+        doubts.add(sink.contradiction());
         let mut state = desk.lock();
         if state.stopping {
             break;
@@ -208,7 +224,8 @@ mod tests {
     #[test]
     fn a_sink_that_failed_gets_the_newest_note() {
         let took = Arc::default();
-        let publisher = Publisher::start(Box::new(Flaky { fails: 1, took: Arc::clone(&took) })).expect("a thread");
+        let publisher =
+            Publisher::start(Box::new(Flaky { fails: 1, took: Arc::clone(&took) }), Arc::default()).expect("a thread");
         publisher.leave("1");
         while took.lock().expect("no test panics here").is_empty() {
             publisher.leave("2");

@@ -16,6 +16,9 @@ use crate::audit::merkle::{Frontier, Hash};
 use crate::audit::record::Entry;
 use crate::audit::segment::{Lines, Next, Segment};
 
+/// Longest note, bytes: what follows the last whole one and is longer is no crash's work.
+const NOTE_BYTES_MAX: usize = 4096;
+
 /// Where the log stands: all that the next record needs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Head {
@@ -98,7 +101,8 @@ fn last_checkpoint(dir: &Path, public: &PublicKey) -> Result<Option<Anchor>, Ope
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::File(path, error)),
     };
-    let Some(anchor) = notes(&text).iter().rev().find_map(|note| Anchor::parse(note).ok()) else { return Ok(None) };
+    let whole = &text[..whole_notes(&text)];
+    let Some(anchor) = notes(whole).iter().rev().find_map(|note| Anchor::parse(note).ok()) else { return Ok(None) };
     match anchor.check(public) {
         Ok(()) => Ok(Some(anchor)),
         Err(fault) => {
@@ -106,6 +110,25 @@ fn last_checkpoint(dir: &Path, public: &PublicKey) -> Result<Option<Anchor>, Ope
             Err(OpenError::Damaged(dir.to_owned(), what))
         }
     }
+}
+
+/// Where the last note ends that was written to its end: a signature, and a blank line after it.
+fn whole_notes(text: &str) -> usize {
+    let blanks = text.match_indices("\n\n").map(|(at, _)| at);
+    let signed = |at: &usize| text[..*at].rsplit('\n').next().is_some_and(|line| line.starts_with('\u{2014}'));
+    blanks.filter(signed).last().map_or(0, |at| at + 2)
+}
+
+/// Cuts off what a crash left of a note, which the next one would be read together with.
+pub(super) fn mend_checkpoints(path: &Path, file: &File) -> io::Result<()> {
+    let bytes = std::fs::read(path)?;
+    // What is no text is evidence of something else, and stays.
+    let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(()) };
+    let whole = whole_notes(text);
+    if (1..NOTE_BYTES_MAX).contains(&(text.len() - whole)) {
+        file.set_len(whole as u64)?;
+    }
+    Ok(())
 }
 
 struct Replay<'a> {

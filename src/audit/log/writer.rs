@@ -3,9 +3,8 @@
 //! A group that the disk did not take is cut off again, so that the file ends with the last record that was answered;
 //! until that works nothing else is written. Checkpoints are signed after the answers, and wait for nobody.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -16,11 +15,12 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::recovery::{self, Head};
-use super::{Answer, Doubts, OpenError, Options, Receipt, Refused, Request, Seen, refused};
+use super::seat::Seat;
+use super::{Answer, OpenError, Options, Receipt, Refused, Request, Seen, refused};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::hashes::Hashes;
 use crate::audit::key::{PublicKey, SigningKey};
-use crate::audit::memory::{self, Doubt, Memory};
+use crate::audit::memory::{self, Doubt, Doubts, Memory};
 use crate::audit::merkle::Hash;
 use crate::audit::record::{self, Kind, LINE_BYTES_MAX, Record, time_text};
 use crate::audit::segment::Segment;
@@ -42,6 +42,8 @@ type Reply = oneshot::Sender<Answer>;
 /// What to do when a group is written.
 enum Then {
     GoOn,
+    /// What is on disk is proved: it can be remembered, signed and sent elsewhere.
+    Sign,
     /// Somebody waits for all that was queued before.
     Tell(SyncSender<()>),
     Close,
@@ -72,10 +74,14 @@ pub(super) struct Writer {
     /// Records that were there before.
     had: u64,
     forgotten: bool,
+    /// A memory of the log is on disk.
+    remembered: bool,
     /// Something was written that has to be signed at once.
     is_due: bool,
+    /// Number of this process's first record: larger than that of any process before it.
+    epoch: u64,
     /// Held while the process lives.
-    _lock: File,
+    _seat: Seat,
 }
 
 /// A group of records on its way to the disk.
@@ -93,8 +99,10 @@ impl Writer {
             let path = path.to_owned();
             move |error: io::Error| OpenError::File(path, error)
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(file_error(&dir))?;
-        let lock = lock(&dir)?;
+        let seat = match options.seat.take() {
+            Some(seat) => seat,
+            None => Seat::take(&dir, None)?,
+        };
         let key_file = options.key_file.clone().unwrap_or_else(|| dir.join("signing.key"));
         let key = SigningKey::load_or_make(&key_file, options.origin.as_deref()).map_err(OpenError::Key)?;
         let public_file = dir.join("key.pub");
@@ -102,6 +110,7 @@ impl Writer {
         let found = recovery::find(&dir, key.public())?;
         let path = dir.join("checkpoints");
         let checkpoints = OpenOptions::new().append(true).create(true).open(&path).map_err(file_error(&path))?;
+        recovery::mend_checkpoints(&path, &checkpoints).map_err(file_error(&path))?;
         let had = found.head.frontier.size();
         let doubts = Arc::new(Doubts::default());
         let memory =
@@ -110,8 +119,17 @@ impl Writer {
         let remembered = memory.as_ref().map(Memory::note).transpose().map_err(file_error(&dir))?.flatten();
         let log = memory::Found { records: had, hashes: &found.hashes, key: key.public() };
         doubts.add(doubted(&mut options, &log, remembered.as_deref()));
+        let root = found.head.frontier.root();
+        let shown = Checkpoint { origin: key.public().name().to_owned(), size: had, root }.sign(&key);
+        doubts.add(confronted(&mut options, &shown));
         let forgotten = memory.is_some() && remembered.is_none() && had > 0;
-        let publishers = std::mem::take(&mut options.sinks).into_iter().map(Publisher::start);
+        if let (Some(memory), Some(path), None, 0) = (&memory, &options.memory_file, &remembered, had)
+            && !doubts.any()
+        {
+            memory.begin(path, &key).map_err(file_error(path))?;
+        }
+        let publishers = std::mem::take(&mut options.sinks).into_iter();
+        let publishers = publishers.map(|sink| Publisher::start(sink, Arc::clone(&doubts)));
         let publishers = publishers.collect::<io::Result<Vec<_>>>().map_err(file_error(&dir))?;
         let origin: Arc<str> = key.public().name().into();
         let checkpoint = Checkpoint { origin: origin.to_string(), size: found.signed, root: Hash::of(b"") };
@@ -133,11 +151,14 @@ impl Writer {
             refusals: Arc::default(),
             seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing: None })),
             doubts,
+            // A log that went on without one is remembered from the next start on: until then no record may say so.
+            remembered: memory.is_some() && !forgotten,
             memory,
             had,
             forgotten,
             is_due: false,
-            _lock: lock,
+            epoch: 0,
+            _seat: seat,
         };
         writer.begin(&found.torn, found.last_kind.as_deref())?;
         Ok(writer)
@@ -157,9 +178,10 @@ impl Writer {
             "version": env!("CARGO_PKG_VERSION"),
             "key": self.key.public().to_string(),
             "records": records,
-            "remembered": self.memory.is_some(),
+            "remembered": self.remembered,
             "stopped_in_order": records == 0 || last_kind == Some(Kind::Shutdown.as_str()),
         });
+        self.epoch = records;
         first.push((Record::of_log(Kind::Boot, now_ms, event), None));
         self.commit(first).map_err(OpenError::Refused)?;
         self.sign();
@@ -168,6 +190,10 @@ impl Writer {
 
     pub(super) fn doubts(&self) -> Arc<Doubts> {
         Arc::clone(&self.doubts)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub(super) fn had(&self) -> u64 {
@@ -201,6 +227,10 @@ impl Writer {
             }
             match then {
                 Then::GoOn => {}
+                Then::Sign => {
+                    self.remember();
+                    self.is_due = true;
+                }
                 Then::Tell(who) => drop(who.try_send(())),
                 Then::Close => break,
             }
@@ -223,6 +253,7 @@ impl Writer {
             match next {
                 Ok(Request::Append(record, reply)) => group.push((*record, Some(reply))),
                 Ok(Request::Settle(who)) => return (self.taken(group), Then::Tell(who)),
+                Ok(Request::Sign) => return (self.taken(group), Then::Sign),
                 Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => return (self.taken(group), Then::Close),
                 Err(RecvTimeoutError::Timeout) => return (self.taken(group), Then::GoOn),
             }
@@ -338,6 +369,10 @@ impl Writer {
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.mend()?;
+        // A lock on a share may be lost without a word: whoever finds the log longer than it left it writes no more.
+        if self.file.metadata()?.len() != self.length {
+            return Err(io::Error::other("another process has written to it"));
+        }
         if self.length >= self.options.segment_bytes {
             self.rotate()?;
         }
@@ -440,16 +475,22 @@ fn doubted(options: &mut Options, log: &memory::Found<'_>, remembered: Option<&s
     doubts
 }
 
-/// Takes the lock of the one writer.
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| OpenError::File(path.clone(), error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
-        Err(std::fs::TryLockError::Error(error)) => Err(OpenError::File(path, error)),
-    }
+/// What witnesses have to say to the log as it was found; all are asked at once. One that is silent is no doubt: what waits
+/// for it is a setting.
+fn confronted(options: &mut Options, note: &str) -> Vec<Doubt> {
+    std::thread::scope(|scope| {
+        let asked = options.sinks.iter_mut().map(|sink| scope.spawn(move || (sink.name(), sink.confront(note))));
+        let asked: Vec<_> = asked.collect();
+        let heard = asked.into_iter().filter_map(|thread| match thread.join() {
+            Ok((_, Ok(doubt))) => doubt,
+            Ok((sink, Err(why))) => {
+                tracing::warn!(sink, why, "the audit log as it was found could not be shown to it");
+                None
+            }
+            Err(_) => None,
+        });
+        heard.collect()
+    })
 }
 
 /// The used share of the disk that `dir` is on, as `df` says it.

@@ -140,6 +140,46 @@ fn what_was_left_as_it_was_is_not_in_doubt() {
     }
 }
 
+/// A process that dies before it has proved its log leaves records and a memory of none of them: no doubt. Where that memory
+/// is taken away there is one, from the first record on.
+#[test]
+fn a_crash_before_the_log_is_proved_is_no_doubt_and_a_memory_that_is_gone_then_is_one() {
+    for (earlier, taken_away) in [(0, false), (0, true), (1, false), (1, true)] {
+        let place = if earlier == 0 { Place::new() } else { Place::of(5, false) };
+        let log = Log::open(place.options(false, earlier > 0), Clock::wall()).expect("it opens");
+        log.append_blocking(Record::new(Kind::Decision, "robot", "scale", 1_000)).expect("written");
+        // As the disk is at this moment, and at no other.
+        let (after, copy) = (Place::new(), place.copy());
+        std::fs::create_dir_all(after.path("audit")).expect("made");
+        for (path, bytes) in copy {
+            let to = after.0.path().join(path.strip_prefix(place.0.path()).expect("it is of there"));
+            std::fs::write(to, bytes).expect("written");
+        }
+        leave(log);
+        if taken_away {
+            std::fs::remove_file(after.path("audit.head")).expect("it is there");
+            in_doubt(&after, false, "the memory is gone");
+        } else {
+            after.is_clean(false, "a crash before the proof");
+        }
+    }
+}
+
+#[test]
+fn half_a_checkpoint_that_a_crash_left_is_cut_off() {
+    let place = Place::of(40, false);
+    let path = place.path("audit/checkpoints");
+    let whole = std::fs::read_to_string(&path).expect("there");
+    let last = super::super::checkpoint::notes(&whole).pop().expect("some");
+    for cut in 1..last.len() + 1 {
+        let mut torn = whole.clone().into_bytes();
+        torn.extend(&last.as_bytes()[..cut]);
+        std::fs::write(&path, torn).expect("written");
+        place.is_clean(false, &format!("cut after {cut} bytes of {}", last.len()));
+        std::fs::write(&path, &whole).expect("written");
+    }
+}
+
 #[test]
 fn any_edited_record_is_noticed() {
     for seed in 0..40 {
