@@ -36,7 +36,7 @@ fn shown<S: serde::Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
 }
 
 impl Checkpoint {
-    fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, BASE64_STANDARD.encode(self.root.0))
     }
 
@@ -91,7 +91,8 @@ impl Anchor {
     /// # Errors
     /// When it has not the form of a checkpoint. Signatures are looked at by [`Anchor::check`].
     pub fn parse(note: &str) -> Result<Self, NoteFault> {
-        let (body, signed) = note.split_once("\n\n").ok_or(NoteFault::Form("no blank line before the signatures"))?;
+        // The text ends at the last blank line: what stands before it is all signed.
+        let (body, signed) = note.rsplit_once("\n\n").ok_or(NoteFault::Form("no blank line before the signatures"))?;
         let mut lines = body.lines();
         let origin = lines.next().filter(|line| !line.is_empty()).ok_or(NoteFault::Form("no origin"))?;
         let size = lines.next().filter(|line| line.bytes().all(|c| c.is_ascii_digit()));
@@ -113,6 +114,16 @@ impl Anchor {
         Ok(Anchor { checkpoint, body: format!("{body}\n"), signatures })
     }
 
+    /// What is signed, with its last line's end.
+    pub(super) fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// Name, key id and bytes of each signature.
+    pub(super) fn signatures(&self) -> &[(String, [u8; 4], Vec<u8>)] {
+        &self.signatures
+    }
+
     /// Whether it is a statement of the log that `key` signs for.
     ///
     /// # Errors
@@ -124,7 +135,7 @@ impl Anchor {
             let named = |(name, id, _): &(String, [u8; 4], _)| format!("{name}+{:08x}", u32::from_be_bytes(*id));
             return Err(NoteFault::OtherKey(self.signatures.iter().map(named).collect()));
         }
-        if !ours.iter().any(|(_, _, signature)| key.checks(self.body.as_bytes(), signature)) {
+        if !ours.iter().all(|(_, _, signature)| key.checks(self.body.as_bytes(), signature)) {
             return Err(NoteFault::Signature);
         }
         if self.checkpoint.origin != key.name() {

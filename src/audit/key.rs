@@ -4,6 +4,8 @@
 //! PRIVATE+KEY+name+1f2e3d4c+base64(0x01 || seed)        signing.key, 0600
 //! name+1f2e3d4c+base64(0x01 || public key)              key.pub, and what `slowburn audit key` prints
 //! ```
+//!
+//! The keys of witnesses have 0x04 instead: what one use signs is no signature of the other.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -18,8 +20,16 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
-/// The algorithm byte of Ed25519 in signed notes.
-const ED25519_BYTE: u8 = 1;
+/// What a key signs, as the algorithm byte of signed notes says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Signs {
+    /// Notes: the key of a log.
+    Notes = 1,
+    /// Timestamped cosignatures of the notes of others: the key of a witness.
+    Cosignatures = 4,
+}
+
 /// Longest key file, bytes.
 const FILE_BYTES_MAX: u64 = 4096;
 /// Longest name.
@@ -46,13 +56,14 @@ impl std::error::Error for KeyFault {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,
+    signs: Signs,
     bytes: [u8; 32],
 }
 
 impl PublicKey {
     /// That of no log: it checks nothing.
     pub(super) fn none() -> Self {
-        PublicKey { name: "none".into(), bytes: [0; 32] }
+        PublicKey { name: "none".into(), signs: Signs::Notes, bytes: [0; 32] }
     }
 
     /// The log's origin.
@@ -60,11 +71,16 @@ impl PublicKey {
         &self.name
     }
 
-    /// The first four bytes of `SHA-256(name || "\n" || 0x01 || key)`, by which a signature names its key.
+    /// What it checks.
+    pub fn signs(&self) -> Signs {
+        self.signs
+    }
+
+    /// The first four bytes of `SHA-256(name || "\n" || algorithm || key)`, by which a signature names its key.
     pub fn id(&self) -> [u8; 4] {
         let hash = Sha256::new()
             .chain_update(&self.name)
-            .chain_update([b'\n', ED25519_BYTE])
+            .chain_update([b'\n', self.signs as u8])
             .chain_update(self.bytes)
             .finalize();
         [hash[0], hash[1], hash[2], hash[3]]
@@ -87,7 +103,7 @@ impl PublicKey {
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = u32::from_be_bytes(self.id());
-        write!(f, "{}+{id:08x}+{}", self.name, encoded(&self.bytes))
+        write!(f, "{}+{id:08x}+{}", self.name, encoded(self.signs, &self.bytes))
     }
 }
 
@@ -96,8 +112,8 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let shape = "is no public key of a log: it looks like NAME+1f2e3d4c+AVx2...";
-        let (name, id, bytes) = split(text).ok_or(shape)?;
-        let key = PublicKey { name: name.to_owned(), bytes };
+        let (name, id, signs, bytes) = split(text).ok_or(shape)?;
+        let key = PublicKey { name: name.to_owned(), signs, bytes };
         if key.id() != id {
             return Err("has an id that does not belong to it: it was cut or changed".into());
         }
@@ -123,12 +139,20 @@ impl SigningKey {
     /// # Errors
     /// When the file cannot be read or made, holds no key, or a key of another name.
     pub fn load_or_make(path: &Path, name: Option<&str>) -> Result<Self, KeyFault> {
+        Self::load_or_make_for(Signs::Notes, path, name)
+    }
+
+    /// The same for a key of another use.
+    ///
+    /// # Errors
+    /// As there, and where it is a key of another use.
+    pub fn load_or_make_for(signs: Signs, path: &Path, name: Option<&str>) -> Result<Self, KeyFault> {
         let fault = |what: String| KeyFault { path: path.to_owned(), what };
         if let Some(name) = name {
             valid_name(name).map_err(&fault)?;
         }
         if !path.try_exists().map_err(|error| fault(format!("cannot be looked for: {error}")))? {
-            Self::make(path, name)?;
+            Self::make(signs, path, name)?;
         }
         let mode = path.metadata().map_or(0, |file| file.permissions().mode());
         if mode & 0o077 != 0 {
@@ -137,6 +161,9 @@ impl SigningKey {
         let text = read(path)?;
         let key = Self::parse(text.trim()).map_err(&fault)?;
         match name {
+            _ if key.public.signs != signs => {
+                Err(fault(format!("is for {:?}, and not for {signs:?}", key.public.signs)))
+            }
             Some(name) if name != key.public.name => Err(fault(format!(
                 "is that of the log {:?}, and the settings call this log {name:?}: a log keeps its name; for a new one, \
                  begin with an empty directory",
@@ -146,7 +173,7 @@ impl SigningKey {
         }
     }
 
-    fn make(path: &Path, name: Option<&str>) -> Result<(), KeyFault> {
+    fn make(signs: Signs, path: &Path, name: Option<&str>) -> Result<(), KeyFault> {
         let fault = |what: String| KeyFault { path: path.to_owned(), what };
         let mut random = [0; 36];
         SystemRandom::new()
@@ -156,12 +183,12 @@ impl SigningKey {
         let own: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
         let name = name.map_or_else(|| format!("slowburn/{own}"), str::to_owned);
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed of 32 bytes is a key");
-        let id = u32::from_be_bytes(public(&name, &pair).id());
+        let id = u32::from_be_bytes(public(signs, &name, &pair).id());
         // Whole or not at all: a second start would not read half a key.
         let half = path.with_extension("new");
         let written = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
-            writeln!(file, "PRIVATE+KEY+{name}+{id:08x}+{}", encoded(seed))?;
+            writeln!(file, "PRIVATE+KEY+{name}+{id:08x}+{}", encoded(signs, seed))?;
             file.sync_all()?;
             std::fs::rename(&half, path)
         };
@@ -170,9 +197,9 @@ impl SigningKey {
 
     fn parse(text: &str) -> Result<Self, String> {
         let shape = "holds no signing key: it begins with PRIVATE+KEY+";
-        let (name, id, seed) = text.strip_prefix("PRIVATE+KEY+").and_then(split).ok_or(shape)?;
+        let (name, id, signs, seed) = text.strip_prefix("PRIVATE+KEY+").and_then(split).ok_or(shape)?;
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| shape)?;
-        let public = public(name, &pair);
+        let public = public(signs, name, &pair);
         if public.id() != id {
             return Err("has an id that does not belong to it: it was cut or changed".into());
         }
@@ -192,10 +219,10 @@ impl SigningKey {
     }
 }
 
-fn public(name: &str, pair: &Ed25519KeyPair) -> PublicKey {
+fn public(signs: Signs, name: &str, pair: &Ed25519KeyPair) -> PublicKey {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(pair.public_key().as_ref());
-    PublicKey { name: name.to_owned(), bytes }
+    PublicKey { name: name.to_owned(), signs, bytes }
 }
 
 /// A name that a note can carry: no white space, no plus, nothing that acts.
@@ -209,11 +236,11 @@ fn valid_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn encoded(key: &[u8]) -> String {
-    BASE64_STANDARD.encode([&[ED25519_BYTE], key].concat())
+fn encoded(signs: Signs, key: &[u8]) -> String {
+    BASE64_STANDARD.encode([&[signs as u8], key].concat())
 }
 
-fn split(text: &str) -> Option<(&str, [u8; 4], [u8; 32])> {
+fn split(text: &str) -> Option<(&str, [u8; 4], Signs, [u8; 32])> {
     let mut parts = text.splitn(3, '+');
     let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
     valid_name(name).ok()?;
@@ -221,7 +248,8 @@ fn split(text: &str) -> Option<(&str, [u8; 4], [u8; 32])> {
     let key = BASE64_STANDARD.decode(key).ok()?;
     let (algorithm, key) = key.split_first()?;
     let key: [u8; 32] = key.try_into().ok()?;
-    (*algorithm == ED25519_BYTE).then_some((name, id.to_be_bytes(), key))
+    let signs = [Signs::Notes, Signs::Cosignatures].into_iter().find(|signs| *signs as u8 == *algorithm)?;
+    Some((name, id.to_be_bytes(), signs, key))
 }
 
 fn read(path: &Path) -> Result<String, KeyFault> {
