@@ -40,6 +40,8 @@ mod command;
 mod deciding;
 mod id;
 mod inputs;
+mod leading;
+mod options;
 mod read;
 mod record;
 pub mod replay;
@@ -48,6 +50,7 @@ mod views;
 
 pub use answer::Answered;
 pub use command::{HaltOrder, Posted, VoteKind, VoteOrder};
+pub use options::OptionsOrder;
 pub use views::{Poll, Views};
 
 /// Why something was not done. Each is a no.
@@ -103,6 +106,8 @@ pub struct Options {
     pub identities: Identities,
     /// Where people reach the page, without a trailing slash.
     pub external_url: Option<String>,
+    /// Another process has the log: this one explains until it can take over.
+    pub follows: bool,
 }
 
 /// What asks for what runs now.
@@ -123,7 +128,10 @@ pub struct GateService(Arc<Inner>);
 
 struct Inner {
     state: RwLock<State>,
-    log: audit::Log,
+    /// Another one from the moment on that this process takes over.
+    log: RwLock<audit::Log>,
+    /// This process does not decide: another one does, which may say where it is reached.
+    following: RwLock<Option<leading::Following>>,
     bodies: audit::bodies::Bodies,
     unwritten: unwritten::Unwritten,
     clock: Clock,
@@ -158,8 +166,8 @@ impl GateService {
     /// # Errors
     /// The log cannot be read; for people.
     pub fn new(options: Options) -> Result<Self, String> {
-        let Options { log, dir, clock, identities, external_url } = options;
-        let gate = read_state(&log)?;
+        let Options { log, dir, clock, identities, external_url, follows } = options;
+        let gate = if follows { GateState::new() } else { read_state(&log)? };
         let bodies = audit::bodies::Bodies::open(&dir, log.bodies_bytes_max())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
@@ -176,7 +184,8 @@ impl GateService {
         let (changes, _) = watch::channel(0);
         let inner = Inner {
             state: RwLock::new(state),
-            log,
+            log: RwLock::new(log),
+            following: RwLock::new(follows.then(leading::Following::default)),
             bodies,
             unwritten: Default::default(),
             clock,
@@ -185,6 +194,7 @@ impl GateService {
             observer: RwLock::default(),
         };
         let service = GateService(Arc::new(inner));
+        metrics::gauge!(crate::telemetry::names::GATE_LEADER).set(if follows { 0.0 } else { 1.0 });
         // Who there is may have changed while nothing ran.
         service.lapse(&mut service.state());
         Ok(service)
@@ -231,13 +241,14 @@ impl GateService {
     }
 
     /// The log it writes to.
-    pub fn log(&self) -> &audit::Log {
-        &self.0.log
+    pub fn log(&self) -> audit::Log {
+        self.0.log.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Other rules from now on. Each policy that is new, and each that is gone, is written down with who asked for it.
     pub fn take_rules(&self, rules: Rules, by: &str) {
         let mut state = self.state();
+        let leads = self.leads();
         let mut digests = BTreeMap::new();
         for (service, policy) in &rules.policies {
             let digest = policy.digest();
@@ -250,18 +261,19 @@ impl GateService {
             }
             state.policies_known.insert(digest, Arc::clone(policy));
             // What it says is kept under its digest, as what decisions rest on is.
-            if let Err(error) = self.0.bodies.put(&serde_json::to_vec(policy.as_ref()).unwrap_or_default()) {
+            let text = serde_json::to_value(policy.as_ref()).map(|policy| crate::gate::canonical::text(&policy));
+            if let Err(error) = self.0.bodies.put(text.unwrap_or_default().as_bytes()) {
                 warn!(%error, service, "the text of a policy is not kept");
             }
             let load = record::policy_load(service, Some(&digest), by, self.0.clock.now_ms());
-            if let Err(refused) = self.0.log.submit(load) {
+            if leads && let Err(refused) = self.log().submit(load) {
                 error!(%refused, service, "a policy came into force and is not written down");
             }
         }
         let gone: Vec<&String> = state.digests.keys().filter(|service| !digests.contains_key(*service)).collect();
         for service in gone {
             let load = record::policy_load(service, None, by, self.0.clock.now_ms());
-            if let Err(refused) = self.0.log.submit(load) {
+            if leads && let Err(refused) = self.log().submit(load) {
                 error!(%refused, service, "a policy is not in force any more and that is not written down");
             }
         }
@@ -278,8 +290,9 @@ impl GateService {
     pub fn take_identities(&self, identities: Identities, by: &str) {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.identities, identities);
-        if let Some(load) = record::identities_load(&before, &state.identities, by, self.0.clock.now_ms())
-            && let Err(refused) = self.0.log.submit(load)
+        if self.leads()
+            && let Some(load) = record::identities_load(&before, &state.identities, by, self.0.clock.now_ms())
+            && let Err(refused) = self.log().submit(load)
         {
             error!(%refused, "other identities came into force and are not written down");
         }
@@ -303,12 +316,13 @@ impl GateService {
     /// Builds the gate state again after the log refused something that the gate state has. All that was queued is settled first, and
     /// nothing is queued meanwhile: the lock is held.
     fn resync(&self, state: &mut State) {
-        if self.0.log.refusals() == state.refusals_known {
+        let log = self.log();
+        if log.refusals() == state.refusals_known {
             return;
         }
-        let settled = self.0.log.settle().map_err(|refused| refused.to_string());
-        let refusals = self.0.log.refusals();
-        match settled.and_then(|()| read_state(&self.0.log)) {
+        let settled = log.settle().map_err(|refused| refused.to_string());
+        let refusals = log.refusals();
+        match settled.and_then(|()| read_state(&log)) {
             Ok(gate) => {
                 (state.gate, state.refusals_known) = (gate, refusals);
                 warn!(
@@ -321,6 +335,12 @@ impl GateService {
 
     /// One poll: what runs, what has changed, what ran out, what no longer holds, what came of it.
     pub fn poll(&self, poll: Poll<'_>) {
+        if !self.leads() {
+            // What is seen is for explanations; the one that decides writes it down.
+            let views = Arc::new(self.read().views(poll, self.now()));
+            self.state().views = views;
+            return;
+        }
         let mut state = self.state();
         self.resync(&mut state);
         let now = self.now();

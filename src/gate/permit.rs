@@ -45,6 +45,9 @@ pub struct Permit {
     pub break_glass: bool,
     /// When it was issued.
     pub issued_at: Seconds,
+    /// Epoch of the process that issued it: of two processes that decide one after the other, the later has the larger.
+    #[serde(default)]
+    pub epoch: u64,
     /// Until when it can be redeemed, exclusive.
     pub expires_at: Seconds,
     /// Seconds after the act before it is judged.

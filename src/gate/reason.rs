@@ -62,6 +62,10 @@ reason_codes! {
     AuditUnwritable = "audit_unwritable",
     /// The audit log cannot be proved whole since the start.
     LogInDoubt = "log_in_doubt",
+    /// Another process decides; this one only explains.
+    NotLeader = "not_leader",
+    /// Too few witnesses have seen the audit log.
+    LogUnwitnessed = "log_unwitnessed",
     /// The clocks of Slowburn and Prometheus differ too much.
     ClockSkew = "clock_skew",
     /// A halt stops it.

@@ -110,6 +110,7 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &G
                 | ReasonCode::DataPartial
                 | ReasonCode::LowTraffic
                 | ReasonCode::NotWarm
+                | ReasonCode::NotLeader
         );
         unknown |= blind;
         refused |= !blind && check.code != ReasonCode::NotNecessary;

@@ -6,6 +6,7 @@ mod onset;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::ActionClass;
 use super::observed::Observed;
 use crate::engine::slo::Speed;
 use crate::engine::{DataReason, DataState, Labels, Seconds, SloState};
@@ -129,6 +130,30 @@ pub struct VersionRecord {
     pub bad: u64,
 }
 
+/// What a machine may not do in a state of the gate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stops {
+    /// It may do everything.
+    #[default]
+    Nothing,
+    /// No risk.
+    Risks,
+    /// No risk and no cure.
+    Cures,
+}
+
+impl Stops {
+    /// Whether acts of this class wait.
+    pub fn stops(self, class: ActionClass) -> bool {
+        match self {
+            Stops::Nothing => false,
+            Stops::Risks => class == ActionClass::Risk,
+            Stops::Cures => class != ActionClass::Observe,
+        }
+    }
+}
+
 /// How the gate itself stands. Whatever is not known is not well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +167,12 @@ pub struct Health {
     /// The audit log was proved whole: what is remembered from it is what was written.
     #[serde(default = "yes")]
     pub log_proved: bool,
+    /// This process is the one that decides.
+    #[serde(default = "yes")]
+    pub leads: bool,
+    /// What waits because too few witnesses have seen the log.
+    #[serde(default)]
+    pub unwitnessed: Stops,
     /// Prometheus's clock less ours, seconds; `None` where it is not known.
     pub clock_skew_s: Option<f64>,
     /// Some channel to approvers works.

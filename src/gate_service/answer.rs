@@ -157,7 +157,7 @@ fn data(decision: &Decision) -> Value {
 fn held(permit: &Permit) -> Value {
     json!({
         "id": permit.id, "expires_at": moment(permit.expires_at),
-        "ttl_s": permit.expires_at - permit.issued_at, "break_glass": permit.break_glass,
+        "ttl_s": permit.expires_at - permit.issued_at, "break_glass": permit.break_glass, "epoch": permit.epoch,
     })
 }
 
@@ -197,7 +197,7 @@ pub fn permit(permit: &Permit, now: Seconds) -> Value {
     };
     json!({
         "id": permit.id, "decision_id": permit.decision_id, "sub": permit.sub, "actor": permit.actor, "state": state,
-        "code": code, "action": action(&permit.request, None), "break_glass": permit.break_glass,
+        "code": code, "action": action(&permit.request, None), "break_glass": permit.break_glass, "epoch": permit.epoch,
         "issued_at": moment(permit.issued_at), "expires_at": moment(permit.expires_at),
     })
 }

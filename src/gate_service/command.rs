@@ -301,17 +301,17 @@ impl GateService {
         if reason.trim().is_empty() {
             return Err(Refusal::new(ReasonCode::ReasonMissing, "a reason is missing").into());
         }
-        let doubts: Vec<String> = self.0.log.doubts().iter().map(ToString::to_string).collect();
+        let doubts: Vec<String> = self.log().doubts().iter().map(ToString::to_string).collect();
         if doubts.is_empty() {
             return Err(Blocked::Conflict("nothing speaks against the audit log: there is nothing to accept".into()));
         }
-        if self.0.log.is_damaged() {
+        if self.log().is_damaged() {
             let what = format!("{}; what cannot be opened cannot be accepted", doubts.join("; "));
             return Err(Blocked::Conflict(what));
         }
         warn!(by = principal.sub, ?doubts, "the audit log is accepted as it is");
         let record = record::accepted(principal, &doubts, reason.trim(), self.0.clock.now_ms());
-        let receipt = self.0.log.append(record).await.map_err(unwritten)?;
+        let receipt = self.log().append(record).await.map_err(unwritten)?;
         self.0.changes.send_modify(|count| *count += 1);
         Ok(json!({"accepted": doubts, "audit": receipt}))
     }
@@ -396,10 +396,14 @@ impl GateService {
         broken: bool,
     ) -> Result<Queued, Blocked> {
         let mut queued = Queued::default();
+        if !self.leads() && !broken {
+            return Err(Blocked::Unavailable("another process decides, and this one only explains".into()));
+        }
         if broken {
             queued.spoken = events.iter().map(|event| serde_json::to_string(event).unwrap_or_default()).collect();
         }
         let mut refused = None;
+        let log = self.log();
         for event in events {
             // The details of a decision stand in its own record.
             let own = match event.kind {
@@ -407,7 +411,7 @@ impl GateService {
                 _ => Context { decision: None, inputs: None, request: None, ..*context },
             };
             let record = record::record(event, &state.gate, &own, self.0.clock.now_ms());
-            match self.0.log.submit(record) {
+            match log.submit(record) {
                 Ok(waiting) => queued.waiting.push(waiting),
                 Err(why) if broken => refused = Some(why),
                 Err(why) => return Err(unwritten(why)),
@@ -456,7 +460,7 @@ impl GateService {
     /// service of which nothing is evaluated is one all the same: a person can act on it in an emergency.
     pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
         let observed = || state.observed(service, state.views.seen.get(service), now);
-        let health = state.health(service, self.is_writable(state), self.0.log.is_proved());
+        let health = state.health(service, self.is_writable(state), &self.log(), self.leads());
         let resources = state.rules.workloads.get(service).map(|of| of.iter().cloned().collect());
         match state.views.by_service.get(service) {
             Some(view) => Some(View { observed: observed(), resources, health, ..View::clone(view) }),
@@ -472,7 +476,8 @@ impl GateService {
 impl GateService {
     /// Whether the log can be written, and the gate state is what it says.
     pub(super) fn is_writable(&self, state: &State) -> bool {
-        self.0.log.health().is_ok() && self.0.log.refusals() == state.refusals_known
+        let log = self.log();
+        log.health().is_ok() && log.refusals() == state.refusals_known
     }
 }
 

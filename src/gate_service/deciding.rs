@@ -68,7 +68,12 @@ impl GateService {
         let decision = decide_under(request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
         let is_known = view.is_some();
         let (inputs, bodies) = inputs::kept(request, principal, policy.as_deref(), view, &state.gate, now);
-        let events = state.gate.record(&ids, request, principal, policy.as_deref(), &decision);
+        let mut events = state.gate.record(&ids, request, principal, policy.as_deref(), &decision);
+        for event in &mut events {
+            if let EventKind::PermitIssued { permit } = &mut event.kind {
+                permit.epoch = self.log().epoch();
+            }
+        }
         let context = Context {
             principal: Some(principal),
             incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),

@@ -147,12 +147,15 @@ fn shown(signals: &[Signal], change: &ChangeState) -> Value {
 
 impl State {
     /// How the gate stands now for a service.
-    pub(super) fn health(&self, service: &str, audit_writable: bool, log_proved: bool) -> Health {
+    pub(super) fn health(&self, service: &str, audit_writable: bool, log: &crate::audit::Log, leads: bool) -> Health {
         Health {
             policy_current: self.rules.current,
             warm: self.views.at > 0 && !self.views.unread.contains(service),
-            audit_writable,
-            log_proved,
+            // Of a log that another process has nothing can be said here.
+            audit_writable: audit_writable || !leads,
+            log_proved: log.is_proved() || !leads,
+            leads,
+            unwitnessed: log.unwitnessed(),
             clock_skew_s: self.views.clock_skew_s,
             // People are asked on the page and at the command line; somebody must be able to show who they are.
             can_ask: self.identities.all.iter().any(|identity| identity.class.is_human()),

@@ -13,7 +13,8 @@ fn gate_service(dir: &Path) -> GateService {
     let clock = Clock::wall();
     let log = Log::open(LogOptions::new(dir), clock.clone()).expect("it opens");
     let identities = Identities::default();
-    GateService::new(Options { log, dir: dir.to_owned(), clock, identities, external_url: None }).expect("it opens")
+    GateService::new(Options { log, dir: dir.to_owned(), clock, identities, external_url: None, follows: false })
+        .expect("it opens")
 }
 
 fn change(version: &str) -> Event {
@@ -95,7 +96,7 @@ async fn a_damaged_log_keeps_machines_out_and_no_person_in_an_emergency() {
     let log = Log::refusing(folder.path(), &error);
     let (identities, clock) = (Identities::default(), Clock::wall());
     let dir = folder.path().to_owned();
-    let gate_service = GateService::new(Options { log, dir, clock, identities, external_url: None })
+    let gate_service = GateService::new(Options { log, dir, clock, identities, external_url: None, follows: false })
         .expect("it is there all the same");
     gate_service.take_rules(idle(), "test");
     let body = |glass: bool| {
@@ -127,7 +128,14 @@ async fn machines_wait_until_a_person_has_accepted_the_log() {
     let start = || {
         let log = Log::open(options(), Clock::wall()).expect("it opens");
         let dir = folder.path().join("audit");
-        let options = Options { log, dir, clock: Clock::wall(), identities: Identities::default(), external_url: None };
+        let options = Options {
+            log,
+            dir,
+            clock: Clock::wall(),
+            identities: Identities::default(),
+            external_url: None,
+            follows: false,
+        };
         let gate_service = GateService::new(options).expect("it opens");
         gate_service.take_rules(idle(), "test");
         gate_service
@@ -162,7 +170,7 @@ async fn machines_wait_until_a_person_has_accepted_the_log() {
 async fn the_gate_waits_for_the_history_of_the_service_asked_about_and_for_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let gate_service = gate_service(folder.path());
-    let warm = |service: &str| gate_service.read().health(service, true, true).warm;
+    let warm = |service: &str| gate_service.read().health(service, true, &gate_service.log(), true).warm;
     assert!(!warm("checkout"), "nothing was evaluated yet");
     let (snapshot, ledger) = (Snapshot { at: 1_790_000_010, ..Snapshot::default() }, Ledger::new(30));
     gate_service.poll(Poll {

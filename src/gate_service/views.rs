@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::State;
 use crate::engine::{Ledger, Seconds, Snapshot};
 use crate::gate::observed::{Change, Observed, Workload};
-use crate::gate::view::{Health, Scene, View};
+use crate::gate::view::{Health, Scene, Stops, View};
 use crate::prometheus::workloads::Seen;
 
 /// Time until the next poll has looked, beyond two scrapes, seconds.
@@ -53,6 +53,8 @@ impl State {
                 warm: false,
                 audit_writable: false,
                 log_proved: false,
+                leads: false,
+                unwitnessed: Stops::Nothing,
                 clock_skew_s: None,
                 can_ask: false,
             };

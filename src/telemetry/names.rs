@@ -120,9 +120,13 @@ table! {
     AUDIT_WRITABLE: Gauge Count = "slowburn_audit_writable";
     /// Whether the audit log was proved whole at the start (1), or machines wait until a person accepts it (0).
     AUDIT_PROVED: Gauge Count = "slowburn_audit_proved";
+    /// Whether this process decides (1), or follows another one that does (0).
+    GATE_LEADER: Gauge Count = "slowburn_gate_leader";
+    /// Whether enough witnesses agreed with the audit log when they were asked last (1), or too few did (0).
+    AUDIT_WITNESSED: Gauge Count = "slowburn_audit_witnessed";
     /// Unix time of the last signed checkpoint of the audit log.
     AUDIT_LAST_CHECKPOINT_TIMESTAMP_SECONDS: Gauge Seconds = "slowburn_audit_last_checkpoint_timestamp_seconds";
-    /// Checkpoints handed to sinks outside the log, by sink (stdout, file, webhook) and outcome (delivered, failed).
+    /// Checkpoints handed to sinks outside the log, by sink (stdout, file, webhook, witness) and outcome (delivered, failed).
     AUDIT_CHECKPOINTS_TOTAL: Counter Count = "slowburn_audit_checkpoints_total";
     /// Share of the audit log's disk that is used.
     AUDIT_DISK_USED_RATIO: Gauge Percent = "slowburn_audit_disk_used_ratio";

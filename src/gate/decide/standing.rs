@@ -42,6 +42,11 @@ pub(super) fn standing(case: &Case<'_>, checks: &mut Vec<Check>) {
 /// The gate itself.
 fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
     let health = &case.view.health;
+    if !health.leads {
+        let what = "another process decides here: this one only explains";
+        let check = Check::new("gate.leader", Effect::Deny, ReasonCode::NotLeader, what).clear(ClearBy::Gate);
+        checks.push(check.flip("ask the one that decides, or wait until this one has taken over"));
+    }
     if !health.policy_current {
         let what = "the newest policy files were refused: older ones are in force";
         let effect = case.by_actor(Effect::Deny, Effect::Warn);
@@ -64,6 +69,12 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
         let effect = case.by_actor(Effect::Deny, Effect::Warn);
         let check = Check::new("gate.memory", effect, ReasonCode::LogInDoubt, what).clear(ClearBy::Person);
         checks.push(check.flip("a person looks at it and runs slowburn audit accept"));
+    }
+    if health.unwitnessed.stops(case.class) {
+        let what = "too few witnesses have seen the audit log: that nobody put an older one in its place is not shown";
+        let effect = case.by_actor(Effect::Deny, Effect::Warn);
+        let check = Check::new("gate.witness", effect, ReasonCode::LogUnwitnessed, what).clear(ClearBy::Gate);
+        checks.push(check.flip("the witnesses answer again, or the settings ask for fewer of them"));
     }
     let skew = health.clock_skew_s.map(f64::abs);
     let (effect, what) = match skew {

@@ -169,6 +169,7 @@ fn permit(ids: &Ids, request: &Request, principal: &Principal, policy: Option<&P
         approval: rests_on.and_then(|need| need.id.clone()),
         break_glass: decision.break_glass,
         issued_at: decision.at,
+        epoch: 0,
         expires_at: decision.at + ttl_s,
         settle_s: policy.map_or(300, |policy| policy.settle_s),
         state: PermitState::Live,

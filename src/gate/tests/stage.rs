@@ -9,7 +9,7 @@ use crate::gate::freeze::{FreezeTime, FreezeWindow};
 use crate::gate::permit::Baseline;
 use crate::gate::policy::{Action, AllowedAction, CheckKind, Policy, SafetyCheck};
 use crate::gate::principal::Approver;
-use crate::gate::view::{ClauseView, VersionRecord, WindowView};
+use crate::gate::view::{ClauseView, Stops, VersionRecord, WindowView};
 use crate::gate::{
     ActionClass, ActionKind, ActorClass, Change, Decision, Event, EventKind, GateState, Halt, HaltScope, Health, Ids,
     Observed, Permit, PermitState, Principal, Request, SloView, Via, View, Workload, decide,
@@ -281,6 +281,8 @@ pub fn view(state: SloState, data: Data) -> View {
             warm: true,
             audit_writable: true,
             log_proved: true,
+            leads: true,
+            unwitnessed: Stops::Nothing,
             clock_skew_s: Some(0.2),
             can_ask: true,
         },
@@ -339,6 +341,7 @@ pub fn permit(id: &str, who: &Principal, request: &Request, issued_at: Seconds) 
         approval: None,
         break_glass: false,
         issued_at,
+        epoch: 0,
         expires_at: issued_at + 120,
         settle_s: 300,
         state: PermitState::Live,

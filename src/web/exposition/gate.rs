@@ -7,6 +7,8 @@ use crate::telemetry::names;
 /// Signals and states of every service that has a policy.
 pub fn render(gate_service: &GateService) -> String {
     let mut page = Exposition::default();
+    // Who follows knows of no halt and of no question: that it has none is nothing to say.
+    let leads = gate_service.leads();
     let mut all = gate_service.all_signals();
     all.sort_by(|a, b| service_of(a).cmp(service_of(b)));
     for (signals, change) in &all {
@@ -14,12 +16,17 @@ pub fn render(gate_service: &GateService) -> String {
             let labels = [("service", signal.service.as_str()), ("class", signal.class.as_str())];
             page.sample(names::SAFE_TO_ACT, &[], &labels, f64::from(signal.value));
         }
+        if !leads {
+            continue;
+        }
         let Some(service) = signals.first().map(|signal| signal.service.as_str()) else { continue };
         page.sample(names::CHANGE_STATE, &[], &[("service", service), ("state", change.as_str())], 1.0);
     }
-    let (halts, pending) = gate_service.waiting();
-    page.sample(names::HALTS, &[], &[], halts as f64);
-    page.sample(names::APPROVALS_PENDING, &[], &[], pending as f64);
+    if leads {
+        let (halts, pending) = gate_service.waiting();
+        page.sample(names::HALTS, &[], &[], halts as f64);
+        page.sample(names::APPROVALS_PENDING, &[], &[], pending as f64);
+    }
     page.finish()
 }
 

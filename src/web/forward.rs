@@ -1,0 +1,124 @@
+//! Requests to a process that does not decide go on to the one that does, with the credential that they brought, and its
+//! answer comes back. Where it cannot be reached, what changes something is refused, and what is read says what is known here:
+//! no yes of its own.
+//!
+//! Deliberately absent: certificates. Who is known by one asks the one that decides.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{Problem, Site};
+use crate::outbound::Transport;
+
+/// What belongs to the gate.
+const PATHS: [&str; 9] = [
+    "/v1/decisions",
+    "/v1/options",
+    "/v1/permits",
+    "/v1/approvals",
+    "/v1/halts",
+    "/v1/changes",
+    "/v1/signals",
+    "/v1/operators",
+    "/v1/audit/accept",
+];
+/// Longest wait for the one that decides.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest answer that is handed on, bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Says that a request was sent on already: none is sent on twice.
+const FORWARDED: HeaderName = HeaderName::from_static("x-slowburn-forwarded");
+
+/// The client for the last leader.
+#[derive(Default)]
+pub(super) struct Forward(Mutex<Option<(String, Transport)>>);
+
+impl Forward {
+    fn transport(&self, leader: &str) -> Result<Transport, String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, transport)) = known.as_ref().filter(|(of, _)| of == leader) {
+            return Ok(transport.clone());
+        }
+        let transport = Transport::new(leader, None, HeaderMap::new()).map_err(|error| error.to_string())?;
+        *known = Some((leader.to_owned(), transport.clone()));
+        Ok(transport)
+    }
+}
+
+/// Layer: what is asked of the gate goes to whoever decides.
+pub(super) async fn forward(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let of_gate = PATHS.iter().any(|path| request.uri().path().starts_with(path));
+    let following = site.app.gate_service.as_ref().and_then(|gate_service| gate_service.following());
+    let Some(following) = following.filter(|_| of_gate) else { return next.run(request).await };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let explains = request.uri().path() == "/v1/options"
+        || request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("explain")));
+    let again = request.headers().contains_key(&FORWARDED);
+    let Some(leader) = following.leader.filter(|_| !again) else {
+        return match reads || explains {
+            true => next.run(request).await,
+            false => nobody("it is not known which one").into_response(),
+        };
+    };
+    let (head, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, site.app.limits.max_body_bytes).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    match sent(&site, &leader, &head, bytes.clone()).await {
+        Ok(answer) => answer,
+        Err(why) if reads || explains => {
+            tracing::debug!(leader, why, "the process that decides does not answer");
+            next.run(Request::from_parts(head, Body::from(bytes))).await
+        }
+        Err(why) => {
+            tracing::warn!(leader, why, "a request could not be sent on to the process that decides");
+            nobody(&format!("{leader} does not answer")).into_response()
+        }
+    }
+}
+
+fn nobody(why: &str) -> Problem {
+    let hint = "Take it for a no. Ask again in a moment: another process takes over when the one that decides is gone.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("another process decides, and {why}"), hint)
+}
+
+async fn sent(
+    site: &Site,
+    leader: &str,
+    head: &axum::http::request::Parts,
+    body: bytes::Bytes,
+) -> Result<Response, String> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url: reqwest::Url = format!("{}{path}", leader.trim_end_matches('/')).parse().map_err(|_| "no URL")?;
+    let transport = site.forward.transport(leader)?;
+    let mut request = transport.client().request(head.method.clone(), url).timeout(TIMEOUT).body(body);
+    for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+        if let Some(value) = head.headers.get(&name) {
+            request = request.header(name, value);
+        }
+    }
+    let said = |error: reqwest::Error| error.without_url().to_string();
+    let mut answer = request.header(FORWARDED, "1").send().await.map_err(said)?;
+    let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(said)? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err("its answer is too long".into());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let mut back = (status, bytes).into_response();
+    if let Some(kind) = kind {
+        back.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    if let Ok(leader) = HeaderValue::from_str(leader) {
+        back.headers_mut().insert(HeaderName::from_static("x-slowburn-leader"), leader);
+    }
+    Ok(back)
+}
