@@ -19,6 +19,7 @@ mod replay;
 mod run;
 mod table;
 mod wiring;
+mod witness;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -143,6 +144,15 @@ enum Command {
     Halts(halt::HaltsArgs),
     /// Search the audit log, verify it, export it
     Audit(audit::AuditArgs),
+    /// Witness the audit logs of other daemons: what is cut off or put back there is found by asking here
+    #[command(
+        after_help = "Examples:\n  slowburn audit key --data-dir /var/lib/slowburn > checkout.pub   # beside the daemon\n  \
+        slowburn witness --data-dir /var/lib/slowburn-witness --log checkout.pub --listen 0.0.0.0:9596\n  \
+        slowburn witness --data-dir /var/lib/slowburn-witness --forget checkout.prod.example/slowburn\n\n\
+        It prints its line for the daemon's policy of witnesses: docs/audit.md.\n\n\
+        Exit codes: 0 stopped, or forgotten; 1 it cannot start"
+    )]
+    Witness(witness::WitnessArgs),
     /// Decide history again, under another policy, and print the flips
     #[command(
         after_help = "Examples:\n  slowburn replay --data-dir /var/lib/slowburn --policy rules/policies --since 90d\n  \
@@ -283,6 +293,7 @@ pub fn main() -> ExitCode {
         Command::Halt(args) => block_on(halt::halt(args)),
         Command::Resume(args) => block_on(halt::resume(args)),
         Command::Replay(args) => replay::replay(&args),
+        Command::Witness(args) => block_on(witness::witness(args)),
         Command::Halts(args) => block_on(halt::halts(args)),
         Command::Audit(args) => audit::audit(args),
         Command::Completions { shell } => {

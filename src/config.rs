@@ -216,6 +216,30 @@ pub struct Audit {
     pub bodies_bytes_max: u64,
     /// Where checkpoints go besides its directory.
     pub checkpoints: Vec<CheckpointSink>,
+    /// Who witnesses it.
+    pub witnesses: Option<Witnesses>,
+    /// Several daemons take turns at this log, on a volume that they share: where the others reach this one.
+    pub advertise: Option<String>,
+}
+
+/// Who witnesses the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnesses {
+    /// A C2SP `tlog-policy`: their keys and addresses, and how many are enough.
+    pub policy_file: PathBuf,
+    /// What machines may not do while they are too few. Default: risks.
+    pub missing_stops: MissingStops,
+}
+
+/// What machines may not do without enough witnesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingStops {
+    /// They may do everything.
+    Nothing,
+    /// No risk.
+    Risks,
+    /// No risk and no cure.
+    Cures,
 }
 
 impl Default for Audit {
@@ -227,6 +251,8 @@ impl Default for Audit {
             segment_bytes: 64 << 20,
             bodies_bytes_max: 1 << 30,
             checkpoints: Vec::new(),
+            witnesses: None,
+            advertise: None,
         }
     }
 }

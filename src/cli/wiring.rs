@@ -10,8 +10,11 @@ use secrecy::SecretString;
 
 use super::ImportFlags;
 use crate::audit;
+use crate::audit::witness::client::Client;
+use crate::audit::witness::policy::WitnessPolicy;
+use crate::audit::witness::watch::{Stops, Watch};
 use crate::clock::Clock;
-use crate::config::{self, Auth, CheckpointSink, SecretFile, Settings};
+use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::outbound::{Authorization, Transport};
@@ -202,7 +205,9 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
     let mut options = audit::Options::new(dir);
     options.origin = settings.audit.origin.clone();
     options.key_file = settings.audit.key_file.clone();
-    options.memory_file = settings.data_dir.as_ref().map(|dir| dir.join("audit.head"));
+    // Beside the log: whoever takes turns at it shares what remembers it, too.
+    options.memory_file = Some(options.dir.with_extension("head"));
+    options.turns = settings.audit.advertise.clone();
     options.segment_bytes = settings.audit.segment_bytes;
     options.bodies_bytes_max = settings.audit.bodies_bytes_max;
     for place in &settings.audit.checkpoints {
@@ -214,7 +219,31 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
             }
         });
     }
+    if let Some(witnesses) = &settings.audit.witnesses {
+        let policy = witness_policy(&witnesses.policy_file)?;
+        let watch = Arc::new(Watch::new(policy.clone()));
+        for row in policy.witnesses {
+            let Some(text) = row.url.clone() else { continue };
+            let fault = |what: &dyn std::fmt::Display| format!("witness {}: {text}: {what}", row.name);
+            let url = Url::parse(&format!("{text}/add-checkpoint")).map_err(|error| fault(&error))?;
+            let transport = Transport::new(url.as_str(), None, HeaderMap::new()).map_err(|error| fault(&error))?;
+            options.sinks.push(Box::new(Client::new(row, url, transport, &options.dir, Arc::clone(&watch))));
+        }
+        let stops = match witnesses.missing_stops {
+            MissingStops::Nothing => Stops::Nothing,
+            MissingStops::Risks => Stops::Risks,
+            MissingStops::Cures => Stops::Cures,
+        };
+        options.watch = Some((watch, stops));
+    }
     Ok(Some(options))
+}
+
+/// Reads a policy of witnesses.
+pub(super) fn witness_policy(path: &Path) -> Result<WitnessPolicy, String> {
+    let said = |what: String| format!("{}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| said(error.to_string()))?;
+    WitnessPolicy::parse(&text).map_err(said)
 }
 
 fn checkpoint_webhook(

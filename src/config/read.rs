@@ -14,8 +14,8 @@ use crate::telemetry::compat::{Compat, Switch};
 use crate::telemetry::detail::Detail;
 
 use super::{
-    Alertmanager, Audit, Auth, Authentication, CheckpointSink, LogFormat, LogLevel, Prometheus, SecretFile, ServerTls,
-    Settings, TokenReview, Webhook, endpoint,
+    Alertmanager, Audit, Auth, Authentication, CheckpointSink, LogFormat, LogLevel, MissingStops, Prometheus,
+    SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
 };
 
 /// What came of reading a settings file.
@@ -262,7 +262,32 @@ impl Reader<'_> {
         let bytes = fields.get("bodies_bytes_max").and_then(|at| at.whole(report, 32 << 20..=1 << 40));
         set(&mut audit.bodies_bytes_max, bytes);
         audit.checkpoints = self.each(&mut fields, "checkpoints", report, Self::checkpoint_sink);
+        audit.advertise = fields.get("advertise").and_then(|at| url(&at, report));
+        if let (Some(at), None) = (fields.get("advertise"), &audit.dir) {
+            let what = "daemons that take turns share a log, and need audit.dir on a volume that all of them have";
+            report.error(&at, Code::InvalidSetting, what).write("dir: /shared/audit");
+        }
+        audit.witnesses = fields.get("witnesses").and_then(|at| self.witnesses(&at, report));
         fields.finish(report);
+    }
+
+    fn witnesses(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Witnesses> {
+        let mut fields = at.map(report)?;
+        fields.need(report, "policy_file", "witnesses.policy");
+        let policy_file = self.path(&mut fields, "policy_file", report);
+        let missing_stops = fields.get("missing_stops").map_or(Some(MissingStops::Risks), |at| {
+            let word = at.text(report)?;
+            let all =
+                [("nothing", MissingStops::Nothing), ("risks", MissingStops::Risks), ("cures", MissingStops::Cures)];
+            let known = all.into_iter().find(|(name, _)| *name == &*word).map(|(_, stops)| stops);
+            if known.is_none() {
+                let what = format!("{word:?} is nothing that a missing witness can stop");
+                report.error(&at, Code::InvalidSetting, what).write("nothing, risks or cures");
+            }
+            known
+        });
+        fields.finish(report);
+        Some(Witnesses { policy_file: policy_file?, missing_stops: missing_stops? })
     }
 
     fn checkpoint_sink(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<CheckpointSink> {
