@@ -4,6 +4,7 @@
 
 mod find;
 mod prove;
+mod sentence;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,13 @@ enum AuditCommand {
     #[command(after_help = "Example:\n  slowburn audit key --data-dir /var/lib/slowburn > slowburn.pub\n\n\
         Keep it where whoever may write the log cannot change it.")]
     Key(LogArgs),
+    /// Print a receipt that anybody can check alone: the record is in the log that witnesses have seen
+    #[command(
+        after_help = "Example:\n  slowburn audit receipt --data-dir /var/lib/slowburn 1842 --policy witnesses.policy > 1842.tlog-proof\n\n\
+        The form is C2SP tlog-proof; the leaf is SHA-256 of a zero byte and the record as canonical JSON (docs/audit.md).\n\n\
+        Exit codes: 0 printed, 1 no cosigned checkpoint covers the record yet, 2 wrong usage"
+    )]
+    Receipt(prove::ReceiptArgs),
     /// Take a log that could not be proved whole as it is, so that machines need not wait any more
     #[command(
         after_help = "Examples:\n  slowburn audit accept --reason 'restored from the backup of 02:00, INC-7' --token-file ada.token\n\n\
@@ -121,6 +129,7 @@ pub fn audit(args: AuditArgs) -> Exit {
         AuditCommand::List(args) => find::list(&args),
         AuditCommand::Show(args) => find::show(&args),
         AuditCommand::Verify(args) => prove::verify(&args),
+        AuditCommand::Receipt(args) => prove::receipt(&args),
         AuditCommand::Key(args) => prove::key(&args),
         AuditCommand::Accept(args) => return super::block_on(async { ended(accept(&args).await) }),
         AuditCommand::Export(args) => find::export(&args),

@@ -102,9 +102,12 @@ pub struct ShowArgs {
     /// The record's number, or the id of a decision
     #[arg(value_name = "SEQ|DECISION_ID")]
     which: String,
-    /// Also print the proof that the record is in the log of the last checkpoint
+    /// Also print the proof that the record is in the log of the last checkpoint; JSON alone
     #[arg(long)]
     proof: bool,
+    /// Sentences before the records, or the records alone
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Flags of `audit export`.
@@ -195,11 +198,15 @@ pub fn show(args: &ShowArgs) -> Outcome {
     if places.is_empty() {
         return Err((Exit::Findings, format!("the log has no record {}", args.which)));
     }
-    for place in &places {
-        let entry = read(&index, place)?;
+    let entries = places.iter().map(|place| read(&index, place)).collect::<Result<Vec<_>, _>>()?;
+    if !args.proof && matches!(args.format, Format::Text) {
+        let sentences = entries.iter().map(|entry| format!("{}\n", super::sentence::sentence(entry)));
+        print_out(&format!("{}\n", sentences.collect::<String>()));
+    }
+    for entry in &entries {
         let mut shown = Value::Object(entry.members.clone());
         if args.proof {
-            shown["proof"] = proof(args, &entry)?;
+            shown["proof"] = proof(args, entry)?;
         }
         print_out(&format!("{}\n", ordered(&shown)));
     }

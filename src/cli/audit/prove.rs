@@ -1,4 +1,4 @@
-//! `audit verify`, `audit key`.
+//! `audit verify`, `audit key`, `audit receipt`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,29 @@ pub struct VerifyArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+}
+
+/// Flags of `audit receipt`.
+#[derive(Debug, Args)]
+pub struct ReceiptArgs {
+    #[command(flatten)]
+    log: LogArgs,
+    /// The record's number
+    #[arg(value_name = "SEQ")]
+    seq: u64,
+    /// The policy that says whose cosignatures are enough
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+}
+
+/// `audit receipt`.
+pub fn receipt(args: &ReceiptArgs) -> Outcome {
+    let dir = args.log.dir()?;
+    let key = PublicKey::load(&dir.join("key.pub")).map_err(|fault| (Exit::Usage, fault.to_string()))?;
+    let policy = super::super::wiring::witness_policy(&args.policy).map_err(|what| (Exit::Usage, what))?;
+    let receipt = crate::audit::witness::proof::receipt(&dir, &key, args.seq, &policy);
+    print_out(&receipt.map_err(|what| (Exit::Findings, what))?);
+    Ok(Exit::Ok)
 }
 
 /// `audit key`.
