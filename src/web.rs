@@ -49,6 +49,7 @@ pub mod auth;
 mod connections;
 mod encoding;
 pub mod exposition;
+mod forward;
 mod gate;
 mod guard;
 mod impatient;
@@ -130,6 +131,8 @@ struct Shared {
     fleet: std::sync::Mutex<encoding::Rendered>,
     /// What readers of the audit log share.
     audit: audit::Readers,
+    /// Where requests go that another process decides.
+    forward: forward::Forward,
     stop: CancellationToken,
 }
 
@@ -146,7 +149,8 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let audit = audit::Readers::default();
-    let site = Site(Arc::new(Shared { app, streams, fleet: Default::default(), audit, stop }));
+    let site =
+        Site(Arc::new(Shared { app, streams, fleet: Default::default(), audit, forward: Default::default(), stop }));
     let routes = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(api::healthz))
@@ -159,6 +163,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/stream", get(stream::stream))
         .route("/openapi.json", get(openapi::openapi))
         .route("/v1/decisions", post(gate::decide))
+        .route("/v1/options", post(gate::options))
         .route("/v1/permits/{id}", get(gate::permit))
         .route("/v1/permits/{id}/redeem", post(gate::redeem))
         .route("/v1/permits/{id}/release", post(gate::release))
@@ -178,6 +183,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
         .with_state(site.clone())
+        .layer(from_fn_with_state(site.clone(), forward::forward))
         .layer(from_fn_with_state(auth, auth::guard_reads))
         .layer(from_fn_with_state(site, guard::guard_site));
     layered(routes, &limits)

@@ -18,6 +18,7 @@ mod cause;
 mod consent;
 mod data;
 mod effect;
+mod options;
 mod premise;
 mod standing;
 
@@ -35,6 +36,7 @@ use super::view::{SloView, View};
 use crate::engine::{DataReason, DataState, Seconds};
 
 pub use effect::good_ratio_low;
+pub use options::{Allowed, allowed};
 
 /// Decides. `policy` is that of the service, `view` what is known of it: `None` where there is none, which denies.
 pub fn decide(

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::auth::Caller;
 use super::json::Json;
 use super::{Problem, Site};
-use crate::gate_service::{Blocked, GateService, HaltOrder, Posted, VoteOrder};
+use crate::gate_service::{Blocked, GateService, HaltOrder, OptionsOrder, Posted, VoteOrder};
 
 /// Extractor: the gate, or a 503 where this process decides nothing. Comes after [`Caller`]: strangers learn nothing.
 pub struct Gate(GateService);
@@ -98,6 +98,20 @@ pub async fn decide(
         false => gate_service.decide(&principal, &body).await,
     };
     answer.map(shown).map_err(IntoResponse::into_response)
+}
+
+/// `POST /v1/options`. Each option costs as much as an explanation.
+pub async fn options(
+    State(site): State<Site>,
+    Caller(principal): Caller,
+    Gate(gate_service): Gate,
+    body: Bytes,
+) -> Result<Response, Response> {
+    let order: OptionsOrder = read(&body).map_err(IntoResponse::into_response)?;
+    for _ in 0..order.cost() {
+        site.app.auth.explain(&principal).map_err(IntoResponse::into_response)?;
+    }
+    gate_service.options(&principal, &order).map(shown).map_err(IntoResponse::into_response)
 }
 
 /// `GET /v1/permits/{id}`.

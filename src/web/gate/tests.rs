@@ -45,6 +45,7 @@ fn gate() -> Gate {
         clock: clock.clone(),
         identities: everybody(),
         external_url: Some("http://slowburn.example.com".into()),
+        follows: false,
     };
     let gate_service = GateService::new(options).expect("a gate");
     let rollback = AllowedAction {
@@ -448,4 +449,38 @@ async fn other_identities_hold_for_the_next_request() {
     gate.access.take(identities, Some(&gate.gate_service), "@ada");
     let (status, answer) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
     assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!("deny")), "{answer:#}");
+}
+
+/// Which of these, and what at all: answered one by one, without a trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_options_are_answered_at_once_and_leave_nothing_behind() {
+    let gate = gate();
+    let records = gate.gate_service.log().checkpoint().size;
+    let deploy = json!({
+        "service": "checkout", "action": "deploy", "resource": "deployment/checkout", "from_version": "v42", "to_version": "v43",
+    });
+    let order = json!({"service": "checkout", "options": [rollback(), deploy, {"service": "checkout"}, ["checkout"]]});
+    let (status, answer) = gate.post(ORCA, "/v1/options", &order).await;
+    assert_eq!(status, StatusCode::OK, "{answer:#}");
+    let options = answer["options"].as_array().expect("an answer for each");
+    let words: Vec<_> = options.iter().map(|option| option["decision"].as_str().expect("a word")).collect();
+    assert_eq!((words.len(), &words[1..]), (4, &["deny", "deny", "deny"][..]), "{answer:#}");
+    assert!(options[2]["error"].is_string() && options[3]["error"].is_string(), "{answer:#}");
+    for option in options {
+        assert!(option["permit"].is_null() && option["argo"] != "allow", "{option:#}");
+    }
+    let (_, alone) = gate.post(ORCA, "/v1/decisions?explain", &rollback()).await;
+    assert_eq!(options[0]["decision"], alone["decision"]);
+    let allowed = answer["allowed"].as_array().expect("rows");
+    let rows: Vec<_> = allowed.iter().map(|row| (row["action"].clone(), row["at_best"].clone())).collect();
+    assert_eq!(rows[0].0, "rollback", "{allowed:?}");
+    assert_eq!(rows[1], (json!("deploy"), json!("deny")), "{allowed:?}");
+    assert!(allowed[1]["codes"].as_array().is_some_and(|codes| codes.contains(&json!("fast_burn"))), "{allowed:?}");
+    assert!(allowed[0]["codes"].as_array().is_some_and(|codes| codes.contains(&json!("approval_required"))));
+    assert_eq!(gate.gate_service.log().checkpoint().size, records, "nothing was written");
+    for wrong in [json!({}), json!({"options": vec![rollback(); 11]}), json!({"option": []}), json!(["checkout"])] {
+        assert_eq!(gate.post(ORCA, "/v1/options", &wrong).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    assert_eq!(gate.post(ORCA, "/v1/options", &json!({"service": "chekout"})).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(gate.post("", "/v1/options", &order).await.0, StatusCode::UNAUTHORIZED);
 }
