@@ -274,3 +274,35 @@ fn a_clock_that_went_ahead_and_came_back_ends_no_halt() {
     assert!(stops.codes().contains(&ReasonCode::Halted));
     assert!(state.halts(NOW).any(|halt| halt.id == "long"), "it was set until {}", NOW + 3600);
 }
+
+/// A pipeline that posts few replicas makes no cure of a step down: what runs is what counts, and where nothing shows it, nothing
+/// does.
+#[test]
+fn replicas_that_were_only_posted_make_no_cure_of_fewer() {
+    let policy = policy();
+    let (has, step) =
+        (burning().observed.workload(&scale(1).resource).and_then(|one| one.replicas).expect("it is seen"), 2);
+    let fewer = scale(has - step);
+    let denied = |view: &View, what: &str| {
+        let decision = decide(&fewer, &orca(), Some(&policy), Some(view), &gate(), NOW);
+        assert_eq!(decision.class, crate::gate::ActionClass::Risk, "{what}");
+        assert_ne!(decision.answer, Answer::Allow, "{what}: {:?}", decision.codes());
+    };
+    denied(&burning(), "as it is seen");
+    // The same workload, as somebody tells of it: two replicas, so that "fewer" looks like more.
+    let mut told = burning();
+    for workload in &mut told.observed.workloads {
+        (workload.replicas, workload.told) = (Some(1), true);
+    }
+    denied(&told, "as it was posted");
+    // And a posted change beside what is seen.
+    let mut state = gate();
+    let mut posted = change(NOW - 30, "v42", "v42");
+    if let EventKind::ChangeObserved { change } = &mut posted.kind {
+        (change.replicas, change.by) = (Some(1), Some("deployer".into()));
+    }
+    state.apply(&posted);
+    let decision = decide(&fewer, &orca(), Some(&policy), Some(&burning()), &state, NOW);
+    assert_eq!(decision.class, crate::gate::ActionClass::Risk);
+    assert_ne!(decision.answer, Answer::Allow, "{:?}", decision.codes());
+}
