@@ -136,6 +136,11 @@ impl Stage {
         }
     }
 
+    /// Where it is reached.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// A client.
     pub fn wire(&self) -> Wire {
         Wire::new(self.port)
@@ -207,7 +212,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    fn new(port: u16) -> Self {
+    /// To a port of this machine.
+    pub fn new(port: u16) -> Self {
         Wire { port, stream: None }
     }
 

@@ -334,8 +334,10 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
     let torn = says.lines().any(|line| line.starts_with("torn"));
     let records = records(&stage);
     let mut decided: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-    let (mut permits_of_keys, mut issued, mut redeemed) =
-        (BTreeMap::new(), BTreeSet::new(), BTreeMap::<&str, usize>::new());
+    let (mut issued, mut redeemed) = (BTreeSet::new(), BTreeMap::<&str, usize>::new());
+    // Of each key the last permit: its id, when it runs out, and whether it was used.
+    let mut of_keys: BTreeMap<(&str, &str), (&str, i64, bool)> = BTreeMap::new();
+    let mut keys = BTreeMap::new();
     let mut count = BTreeMap::<&str, usize>::new();
     for record in &records {
         let kind = record["kind"].as_str().expect("a kind");
@@ -349,14 +351,30 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
             Some("permit_issued") => {
                 let permit = &event["permit"];
                 assert!(issued.insert(permit["id"].as_str().expect("an id")), "issued twice: {record}");
+                // One decision for each key: while its permit lives, the key gets that one. When it ran out or was taken
+                // back unused, the key is decided anew (semantics, 7: it repeats an allow only while its permit lives).
+                // Once one was used, there is no other.
+                let (id, sub) = (permit["id"].as_str().expect("an id"), permit["sub"].as_str().expect("a holder"));
                 let key = permit["request"]["idempotency_key"].as_str().expect("every request has one");
-                permits_of_keys
-                    .entry((permit["sub"].as_str(), key))
-                    .or_insert_with(Vec::new)
-                    .push(permit["id"].as_str());
+                let (at, until) = (event["at"].as_i64(), permit["expires_at"].as_i64());
+                let (at, until) = at.zip(until).expect("moments");
+                if let Some((earlier, ends, used)) = of_keys.insert((sub, key), (id, until, false)) {
+                    assert!(!used && at >= ends, "{sub} got {id} for the key {key} besides {earlier}: {record}");
+                }
+                keys.insert(id, (sub, key));
             }
             Some("permit_redeemed") => {
-                *redeemed.entry(event["id"].as_str().expect("an id")).or_default() += 1;
+                let id = event["id"].as_str().expect("an id");
+                *redeemed.entry(id).or_default() += 1;
+                let key = keys.get(id).expect("it was issued");
+                let last = of_keys.get_mut(key).expect("it was issued");
+                assert_eq!(last.0, id, "{key:?} was used with a permit that is not its last");
+                last.2 = true;
+            }
+            Some("permit_revoked") => {
+                let id = event["id"].as_str().expect("an id");
+                let last = keys.get(id).and_then(|key| of_keys.get_mut(key)).expect("it was issued");
+                last.1 = event["at"].as_i64().expect("a moment");
             }
             _ => {}
         }
@@ -367,11 +385,6 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
     for (seq, id) in &told.places {
         let record = &records[*seq as usize];
         assert_eq!((record["log"]["seq"].as_u64(), record["decision"]["id"].as_str()), (Some(*seq), Some(id.as_str())));
-    }
-    // A key that is asked again after its permit ran out gets another one; two that were used it never gets.
-    for ((sub, key), permits) in &permits_of_keys {
-        let used = permits.iter().flatten().filter(|permit| redeemed.contains_key(*permit)).count();
-        assert!(used <= 1, "{sub:?} used {permits:?} for the key {key:?}");
     }
     for (permit, times) in &redeemed {
         assert!(*times == 1 && issued.contains(permit), "{permit} was redeemed {times} times");
