@@ -145,9 +145,11 @@ fn measure(measure: &Measure, indent: &str) -> String {
             format!("{indent}good  {total}\n{indent}bad   {bad}\n{indent}all   both together\n")
         }
         Measure::Histogram(found) => times(found, indent),
-        Measure::Queue { times: found, waiting } => {
+        Measure::Queue { times: found, waiting, through } => {
+            let through = through.as_ref().map_or(String::new(), |through| format!("{indent}through    {through}\n"));
             format!(
-                "{}{indent}waiting    {waiting}: a slice in which somebody waits and nobody gets through is bad\n",
+                "{}{through}{indent}waiting    {waiting}: a slice in which somebody waits and nobody has been let in for longer than \
+                 the bound is bad\n",
                 times(found, indent)
             )
         }

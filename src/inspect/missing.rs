@@ -184,7 +184,7 @@ pub async fn other_kind(client: &Client, selector: &str, part: &str) -> Option<S
     let metric = Selector::parse(selector).ok()?.metric;
     let kind = kind_of(client, &metric).await?;
     match (part, kind.as_str()) {
-        ("total" | "bad" | "good", "gauge") => Some(format!(
+        ("total" | "bad" | "good" | "through", "gauge") => Some(format!(
             "{metric} is a gauge, and a counter belongs here: of a gauge write sli: {{gauge: ..., max: ...}}"
         )),
         ("value" | "waiting", "counter") => {

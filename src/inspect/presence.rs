@@ -122,9 +122,10 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
         SliSource::Ratio { total, part: Part::Beside(bad) } => vec![one("good", total, None), one("bad", bad, None)],
         SliSource::Gauge { expr, .. } => vec![one("value", expr, None)],
         SliSource::Histogram { selector, threshold } => histogram(selector, *threshold),
-        SliSource::Queue { histogram: selector, threshold, waiting } => {
+        SliSource::Queue { histogram: selector, threshold, waiting, through, .. } => {
             let mut all = histogram(selector, *threshold);
             all.push(one("waiting", waiting, None));
+            all.extend(through.iter().map(|through| one("through", through, None)));
             all
         }
         // A query of somebody else's is asked as it is, and a generation holds no generations.

@@ -10,7 +10,7 @@ use super::group::Group;
 use super::options::SourceOptions;
 use super::span::{Answered, Span, first_slice};
 use crate::engine::{Labels, SliceDelta};
-use crate::query::grid::{self, GridBook, GridHarvest};
+use crate::query::grid::{self, GridBook, GridHarvest, Through};
 use crate::query::increment::{Cursors, Liveness, Read, SeriesDeltas, Starts};
 use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
 use crate::query::{Fanout, Plan, RawSeries, ReadDeltas, Tracker};
@@ -196,6 +196,18 @@ impl Booking {
         harvests
     }
 
+    /// What an answer says of who was let in to queues.
+    fn through(&self, answered: &Answered, group: &Group) -> Vec<Through> {
+        if group.aggregated || !group.slis.iter().any(|&sli| self.plan.slis[sli].queue.is_some_and(|rule| rule.through))
+        {
+            return Vec::new();
+        }
+        let fetches: Vec<_> =
+            answered.series.iter().map(|(i, series)| (&group.fetches[*i], series.as_slice())).collect();
+        let from = first_slice(&answered.span, self.options.resolution_s);
+        grid::through(&self.plan, self.fanout(), &fetches, from, self.options.resolution_s * 1000)
+    }
+
     /// Labels of the targets in an answer of which more must be known before it can be booked.
     pub fn doubtful(&mut self, answered: &Answered) -> BTreeSet<Labels> {
         self.tracker.doubtful(&self.plan, answered.counters())
@@ -231,6 +243,11 @@ impl Booking {
         let (span, resolution_s) = (answered.span, self.options.resolution_s);
         let (from, to) = (first_slice(&span, resolution_s), first_slice(&answered.asked, resolution_s));
         let mut booked = Vec::new();
+        let intervals_ms = self.tracker.intervals_ms(self.plan.slis.len());
+        for through in self.through(answered, group) {
+            let every_s = intervals_ms[through.sli].map_or(PATIENCE_S, |ms| (ms + 999).div_euclid(1000));
+            self.queues.take_through(&self.plan, through, (every_s + resolution_s - 1).div_euclid(resolution_s));
+        }
         for harvest in self.grid_harvests(answered, group) {
             let key = (harvest.sli, harvest.labels.clone());
             let waiting = grid::series_of(&harvest.labels).map(|labels| (labels, harvest.clone()));
@@ -292,10 +309,14 @@ impl Booking {
         let intervals_ms = self.tracker.intervals_ms(self.plan.slis.len());
         let read = |sli: usize| {
             let every_s = intervals_ms[sli].unwrap_or(0).div_euclid(1000) + 1;
-            let patience_s = PATIENCE_S.max(every_s + overlap_s);
+            let patience_s = intervals_ms[sli].map_or(PATIENCE_S, |_| every_s + overlap_s);
             let (counted_s, waiting_s) = read_s(sli)?;
-            let counted = (counted_s - patience_s).div_euclid(resolution_s);
-            Some(ReadUpTo { counted, waiting: waiting_s.div_euclid(resolution_s) })
+            let slices = |read_s: i64| read_s.div_euclid(resolution_s);
+            Some(ReadUpTo {
+                known: slices(counted_s - patience_s),
+                counted: slices(counted_s - patience_s.max(PATIENCE_S)),
+                waiting: slices(waiting_s),
+            })
         };
         self.queues.settle(&self.plan, read)
     }

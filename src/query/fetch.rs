@@ -33,6 +33,8 @@ pub enum Role {
     Share,
     /// How many wait in a queue, once a slice.
     Waiting,
+    /// A counter of those who were let in, once a slice.
+    Through,
     /// Events up to the bound above a threshold that lies between two.
     Upper,
     /// Events up to the bound below it.
@@ -41,10 +43,10 @@ pub enum Role {
 
 impl Role {
     /// How what plays it is asked for.
-    fn ask(self) -> Ask {
+    pub(super) fn ask(self) -> Ask {
         match self {
             Role::Total | Role::Bad | Role::Good | Role::Upper | Role::Lower => Ask::Counter,
-            Role::Value | Role::Share | Role::Waiting => Ask::Gauge,
+            Role::Value | Role::Share | Role::Waiting | Role::Through => Ask::Gauge,
         }
     }
 }
@@ -164,6 +166,17 @@ impl Between {
     }
 }
 
+/// When a slice of a queue is bad although nobody got through in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueRule {
+    /// As how many bad events it counts at least.
+    pub least: u64,
+    /// So long a silence proves nothing, seconds.
+    pub bound_s: i64,
+    /// A counter of its own says who was let in.
+    pub through: bool,
+}
+
 /// What the tracker must know of an SLI.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sli {
@@ -197,9 +210,8 @@ pub struct Sli {
     pub native: bool,
     /// Its threshold lies between two bounds of its histogram.
     pub between: Option<Between>,
-    /// It is a queue, of which the gauge of those who wait is read beside the histogram: as how many bad events a slice in
-    /// which nobody gets through counts at least.
-    pub queue: Option<u64>,
+    /// It is a queue, of which the gauge of those who wait is read beside the histogram.
+    pub queue: Option<QueueRule>,
     /// Why nothing is asked for although it has a source.
     pub refused: Option<String>,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called. Saved with its
@@ -240,11 +252,13 @@ impl Plan {
             }
             of
         };
-        let mut asked_by: Vec<Option<usize>> = vec![None; self.slis.len()];
+        // What a queue reads on the slice grid is read apart from its histogram.
+        let mut asked_by: Vec<[Option<usize>; 2]> = vec![[None; 2]; self.slis.len()];
         for (i, fetch) in self.fetches.iter().enumerate() {
-            let together = |sli: &&usize| fetch.ask != Ask::Gauge || self.slis[**sli].rates;
+            let on_grid = fetch.ask == Ask::Gauge;
+            let together = |sli: &&usize| !on_grid || self.slis[**sli].rates || self.slis[**sli].queue.is_some();
             for &sli in fetch.slis.iter().filter(together) {
-                let other = *asked_by[sli].get_or_insert(i);
+                let other = *asked_by[sli][usize::from(on_grid)].get_or_insert(i);
                 let (a, b) = (first_of(&towards, other), first_of(&towards, i));
                 let first = a.min(b);
                 (towards[a], towards[b], towards[i]) = (first, first, first);

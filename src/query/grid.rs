@@ -1,7 +1,7 @@
 //! Answers of range queries: values on a grid of moments.
 //!
-//! Five kinds come this way. Gauges are compared with their bound, one event a slice; those of who waits in a queue are added up
-//! (`queue`). Ratios and rates of foreign queries are taken as they are. Increments that the server summed (`aggregated`,
+//! Six kinds come this way. Gauges are compared with their bound, one event a slice; those of who waits in a queue are
+//! added up, and of counters of who was let in it is asked whether they moved (`queue`). Ratios and rates of foreign queries are taken as they are. Increments that the server summed (`aggregated`,
 //! over `raw_series_max`) are booked in the slice that ends at their moment. Coarse history (`increase` over five minutes
 //! or an hour) fills the coarse tiers at a cold start without remote read.
 
@@ -13,13 +13,15 @@ use crate::engine::{Coverage, Labels, RATIO_SCALE, SliceDelta};
 use crate::spec::model::Bound;
 
 use super::fanout::{Fanout, Met, child_key};
-use super::fetch::{Fetch, Plan, Role};
+use super::fetch::{Ask, Fetch, Plan, Role};
 use super::increment::SeriesDeltas;
 use super::samples::RawSeries;
 
 mod book;
+mod through;
 
 pub use book::GridBook;
+pub use through::{Through, through};
 
 /// Names the series of a gauge of who waits among those on the slice grid, which are else the counts of the same labels.
 const WAITING: &str = "__waiting__";
@@ -59,16 +61,18 @@ pub struct CoarseHarvest {
 
 /// The SLIs that one series of a range answer belongs to. Aggregations drop the metric name, so it is put back.
 pub(super) fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
-    match &fetch.metric {
-        None => fetch.roles.clone(),
-        Some(metric) if series.label("__name__").is_empty() => {
-            let mut labels = series.labels.clone();
-            labels.insert(0, ("__name__".into(), metric.clone()));
-            labels.sort();
-            plan.uses_of(&labels)
-        }
-        Some(_) => plan.uses_of(&series.labels),
-    }
+    let Some(metric) = &fetch.metric else { return fetch.roles.clone() };
+    let mut found = if series.label("__name__").is_empty() {
+        let mut labels = series.labels.clone();
+        labels.insert(0, ("__name__".into(), metric.clone()));
+        labels.sort();
+        plan.uses_of(&labels)
+    } else {
+        plan.uses_of(&series.labels)
+    };
+    // A counter of who was let in may be another SLI's count: each is read the way it was asked for.
+    found.retain(|(_, role)| (role.ask() == Ask::Gauge) == (fetch.ask == Ask::Gauge));
+    found
 }
 
 /// Lets the fan-out know which children an answer holds, and how busy they are.
@@ -84,7 +88,7 @@ pub fn meet(plan: &Plan, fanout: &mut Fanout, fetch: &Fetch, answer: &[RawSeries
             let events = match role {
                 Role::Total => series.samples.iter().map(|(_, value)| value).filter(|value| value.is_finite()).sum(),
                 Role::Value | Role::Share | Role::Waiting => series.samples.len() as f64,
-                Role::Bad | Role::Good | Role::Upper | Role::Lower => continue,
+                Role::Bad | Role::Good | Role::Upper | Role::Lower | Role::Through => continue,
             };
             if !child.is_empty() {
                 met.push(Met { sli, child: child_key(&child), events, at_ms });
@@ -358,7 +362,7 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
     for (fetch, answer) in answers {
         for series in distinct(answer) {
             for (sli, role) in uses(plan, fetch, series) {
-                if matches!(role, Role::Value | Role::Share | Role::Waiting) {
+                if matches!(role, Role::Value | Role::Share | Role::Waiting | Role::Through) {
                     continue;
                 }
                 let of_row = |name: &str| name != "le" && both.get(&sli).is_some_and(|both| both.contains(name));

@@ -1,13 +1,15 @@
-//! Queues: who waits, beside who got through.
+//! Queues: who waits, beside who was let in.
 //!
 //! A histogram of waiting times sees only those who got through. So the gauge of those who wait is read with it, and a
-//! slice in which somebody waits and nobody gets through is bad:
+//! slice is bad where somebody waits and nobody has been let in for longer than the bound (`silence`):
 //!
 //! - *somebody waits*: the gauge, summed over its series, is above 0 at the end of the slice;
-//! - *nobody gets through*: no scrape interval that touches the slice has a completion. Whether one that is still going
-//!   on has shows with the next scrape, so the verdict on such a slice waits for it;
+//! - *somebody was let in*: a counter of its own (`through:`) moved, where there is one; else a scrape interval that touches
+//!   the slice has a completion. Whether one that is still going on has shows with the next scrape, so the verdict on
+//!   such a slice waits for it. While that counter is not there the completions say so;
 //! - *how bad*: each waiter is one bad event of the slice. Where slices are judged they count as no fewer than a slice
 //!   is judged on, so that it is bad however few wait;
+//! - a silence that is not longer than the bound proves nothing: such a slice is known and idle;
 //! - without the gauge a slice without completions is unknown, never idle; one with completions is the histogram's alone;
 //! - a histogram that has been silent for five minutes while the gauge is there has nobody who got through: a process
 //!   that has let nobody through yet has no histogram.
@@ -21,11 +23,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::fetch::Plan;
-use super::grid::{CoarseHarvest, GridHarvest};
+use super::fetch::{Plan, QueueRule};
+use super::grid::{CoarseHarvest, GridHarvest, Through};
 use super::increment::{Mark, SeriesDeltas};
 use crate::engine::ledger::End;
 use crate::engine::{Coverage, Labels, SliceDelta};
+
+mod silence;
+
+use silence::Silence;
 
 /// A histogram that is silent for longer is not there (Prometheus' own lookback), seconds.
 const GONE_S: i64 = 300;
@@ -53,7 +59,7 @@ enum Verdict {
     Open,
     /// The histogram says what there is to say.
     Counted,
-    /// Nobody got through while somebody waited.
+    /// Somebody waited, and nobody had been let in for longer than the bound.
     Stuck,
     /// Nobody knows who waited, or who got through.
     Unknown,
@@ -67,9 +73,15 @@ struct Slice {
     seen: bool,
     /// Somebody may have got through.
     moved: bool,
+    /// A counter begins in it: who got through before, nobody knows.
+    begins: bool,
+    /// Whether somebody may have been let in, by the counter of its own.
+    let_in: Option<bool>,
     /// How many waited at its end.
     waiting: Option<u32>,
     verdict: Verdict,
+    /// Nothing more is said of it: what has completions may still turn out to be stuck.
+    settled: bool,
 }
 
 /// The slices of one series that are not decided, and those just before them.
@@ -78,6 +90,10 @@ struct Queue {
     /// Slices before this one are done with.
     floor: Option<i64>,
     slices: BTreeMap<i64, Slice>,
+    /// What went before the first of them.
+    silence: Silence,
+    /// Slices that a move of the counter of its own reaches back: those of a scrape interval.
+    reach: i64,
     /// What can be booked, once it is known of all slices before it: a ledger judges slices in their order.
     #[serde(skip)]
     ready: Vec<SliceDelta>,
@@ -87,6 +103,8 @@ struct Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadUpTo {
     /// Slices before this one, and whatever of the next ones tells of them, have been read of the counter.
+    pub known: i64,
+    /// The same where there was no counter so far.
     pub counted: i64,
     /// Slices before this one have been read of the gauge.
     pub waiting: i64,
@@ -95,6 +113,7 @@ pub struct ReadUpTo {
 /// The queues of one source.
 #[derive(Debug, Default)]
 pub struct QueueBook {
+    resolution_s: i64,
     gone: i64,
     ahead: i64,
     queues: BTreeMap<(usize, Labels), Queue>,
@@ -111,7 +130,12 @@ impl QueueBook {
     /// An empty book of slices of `resolution_s` seconds.
     pub fn new(resolution_s: i64) -> Self {
         let slices = |seconds: i64| seconds.div_euclid(resolution_s.max(1));
-        QueueBook { gone: slices(GONE_S), ahead: slices(PATIENCE_S), queues: BTreeMap::new() }
+        QueueBook {
+            resolution_s: resolution_s.max(1),
+            gone: slices(GONE_S),
+            ahead: slices(PATIENCE_S),
+            queues: BTreeMap::new(),
+        }
     }
 
     /// Whether there is no queue.
@@ -145,6 +169,7 @@ impl QueueBook {
             if let Some(of) = queue.slice(slice) {
                 of.seen = true;
                 of.moved |= moved;
+                of.begins |= begins;
                 if begins && of.verdict == Verdict::Open {
                     of.verdict = Verdict::Unknown;
                 }
@@ -208,13 +233,32 @@ impl QueueBook {
         }
     }
 
+    /// Takes what the counter of those who were let in says. A move may have been anywhere in the scrape interval before it,
+    /// which is `reach` slices long.
+    pub fn take_through(&mut self, plan: &Plan, through: Through, reach: i64) {
+        let sli = through.sli;
+        let ends = End::BOTH.iter().filter(|_| plan.slis[sli].between.is_some()).map(|end| end.labels(&through.labels));
+        for labels in ends.chain([through.labels.clone()]) {
+            let queue = self.queues.entry((sli, labels)).or_default();
+            queue.reach = reach;
+            for (&slice, &moved) in &through.slices {
+                for touched in if moved { slice - reach..=slice } else { slice..=slice } {
+                    if let Some(of) = queue.slice(touched) {
+                        of.let_in = Some(moved || of.let_in == Some(true));
+                    }
+                }
+            }
+        }
+    }
+
     /// Decides what can be decided, and hands out what can be booked: `read` says of an SLI how far it was read.
     pub fn settle(&mut self, plan: &Plan, read: impl Fn(usize) -> Option<ReadUpTo>) -> Vec<SeriesDeltas> {
         let mut harvests = Vec::new();
         for ((sli, labels), queue) in &mut self.queues {
             let mut deltas = std::mem::take(&mut queue.ready);
-            if let (Some(read), Some(least)) = (read(*sli), plan.slis[*sli].queue) {
-                deltas.extend(queue.settle(read, least, (self.gone, self.ahead)));
+            if let (Some(read), Some(rule)) = (read(*sli), plan.slis[*sli].queue) {
+                let pace = Pace { resolution_s: self.resolution_s, gone: self.gone, ahead: self.ahead };
+                deltas.extend(queue.settle(read, rule, pace));
             }
             deltas.sort_by_key(|delta| delta.slice);
             if !deltas.is_empty() {
@@ -246,54 +290,122 @@ impl Queue {
         self.floor.is_none_or(|floor| slice >= floor).then(|| self.slices.entry(slice).or_default())
     }
 
-    fn settle(&mut self, read: ReadUpTo, least: u64, (gone, ahead): (i64, i64)) -> Vec<SliceDelta> {
-        let seen: BTreeSet<i64> = self.slices.iter().filter(|(_, of)| of.seen).map(|(&slice, _)| slice).collect();
-        let absent = |slice: i64| seen.range(slice - gone..=slice + ahead).next().is_none();
+    fn settle(&mut self, read: ReadUpTo, rule: QueueRule, pace: Pace) -> Vec<SliceDelta> {
+        let near =
+            |all: BTreeSet<i64>| move |slice: i64| all.range(slice - pace.gone..=slice + pace.ahead).next().is_some();
+        let with = |is: fn(&Slice) -> bool| self.slices.iter().filter(move |(_, of)| is(of)).map(|(&slice, _)| slice);
+        let (is_there, is_guided) =
+            (near(with(|of| of.seen).collect()), near(with(|of| of.let_in.is_some()).collect()));
         let mut deltas = Vec::new();
-        let mut open = 0;
-        for (&slice, of) in self.slices.iter_mut().filter(|(_, of)| of.verdict == Verdict::Open) {
-            let known = of.counted != Coverage::Unknown;
-            let last = slice < read.counted;
-            let coverage = if known { of.counted } else { Coverage::Known };
-            let mut book = |total| deltas.push(SliceDelta { slice, total, bad: total, coverage });
-            of.verdict = match of.waiting {
-                _ if of.moved => {
-                    if known {
-                        book(0);
-                    }
-                    Verdict::Counted
-                }
-                Some(0) if known || last && absent(slice) => {
-                    book(0);
-                    Verdict::Counted
-                }
-                Some(waiting @ 1..) if last && (known || absent(slice)) => {
-                    book(u64::from(waiting).max(least));
-                    Verdict::Stuck
-                }
-                Some(_) if last && !known => Verdict::Unknown,
-                None if last && slice < read.waiting => Verdict::Unknown,
-                _ => {
-                    open += 1;
-                    Verdict::Open
-                }
+        let mut silence = self.silence;
+        for (&slice, of) in &mut self.slices {
+            let guided = rule.through && is_guided(slice);
+            let look = Look {
+                slice,
+                let_in: if guided { of.let_in == Some(true) } else { of.moved },
+                // Whoever is let in later shows up to a scrape interval after it.
+                read: if guided { slice + self.reach < read.waiting } else { of.is_read(slice, read) },
+                counted: of.is_read(slice, read),
+                gauged: slice < read.waiting,
+                absent: !is_there(slice),
+                stuck: silence.is_over(slice, rule.bound_s, pace),
+                guided,
             };
+            if !of.settled {
+                deltas.extend(of.decide(&look, rule.least));
+            }
+            silence.step(slice, of, &look, pace);
         }
-        // Undecided slices stay, and decided ones as long as they tell that the counter was there.
-        let too_many = self.slices.len().saturating_sub(UNDECIDED_MAX + gone as usize);
-        let first_open = self.slices.iter().find(|(_, of)| of.verdict == Verdict::Open).map(|(&slice, _)| slice);
-        let oldest = first_open.filter(|_| open > 0).unwrap_or(read.counted).min(read.counted) - gone;
+        self.forget(read, pace, rule, is_guided);
+        deltas
+    }
+
+    /// Undecided slices stay, and decided ones as long as they tell that the counter was there.
+    fn forget(&mut self, read: ReadUpTo, pace: Pace, rule: QueueRule, is_guided: impl Fn(i64) -> bool) {
+        let too_many = self.slices.len().saturating_sub(UNDECIDED_MAX + pace.gone as usize);
+        let first_open = self.slices.iter().find(|(_, of)| !of.settled).map(|(&slice, _)| slice);
+        let oldest = first_open.unwrap_or(read.counted).min(read.counted) - pace.gone;
         let oldest = self
             .slices
             .keys()
             .nth(too_many)
             .map_or(oldest, |&slice| if too_many > 0 { slice.max(oldest) } else { oldest });
-        if self.slices.first_key_value().is_some_and(|(&slice, _)| slice < oldest) {
-            self.slices = self.slices.split_off(&oldest);
-            self.floor = self.floor.max(Some(oldest));
+        if self.slices.first_key_value().is_none_or(|(&slice, _)| slice >= oldest) {
+            return;
         }
-        deltas
+        let kept = self.slices.split_off(&oldest);
+        for (slice, of) in std::mem::replace(&mut self.slices, kept) {
+            let guided = rule.through && is_guided(slice);
+            let let_in = if guided { of.let_in == Some(true) } else { of.moved };
+            self.silence.step(slice, &of, &Look { slice, let_in, guided, ..Look::default() }, pace);
+        }
+        self.floor = self.floor.max(Some(oldest));
     }
+}
+
+impl Slice {
+    /// Whether all was read of the counter that tells of it.
+    fn is_read(&self, slice: i64, read: ReadUpTo) -> bool {
+        slice < if self.counted == Coverage::Unknown { read.counted } else { read.known }
+    }
+
+    /// The verdict, where it is time for one, and what is booked for it.
+    fn decide(&mut self, look: &Look, least: u64) -> Option<SliceDelta> {
+        let known = self.counted != Coverage::Unknown;
+        let coverage = if known { self.counted } else { Coverage::Known };
+        let book = |total: u64| Some(SliceDelta { slice: look.slice, total, bad: total, coverage });
+        let open = self.verdict == Verdict::Open;
+        if self.verdict == Verdict::Unknown {
+            self.settled = true;
+            return None;
+        }
+        let (verdict, booked) = match self.waiting {
+            _ if look.let_in => (Verdict::Counted, book(0).filter(|_| open && known)),
+            Some(0) if !open => (self.verdict, None),
+            Some(0) if known || look.counted && look.absent => (Verdict::Counted, book(0)),
+            Some(waiting @ 1..) if look.read && look.stuck == Some(true) && (known || look.absent || look.guided) => {
+                (Verdict::Stuck, book(u64::from(waiting).max(least)))
+            }
+            Some(1..) if look.read && look.stuck == Some(false) && !open => (self.verdict, None),
+            Some(1..) if look.read && look.stuck == Some(false) && (known || look.counted && look.absent) => {
+                (Verdict::Counted, book(0))
+            }
+            Some(_) if look.counted && !known && !look.absent && open => (Verdict::Unknown, None),
+            None if look.counted && look.gauged => (if open { Verdict::Unknown } else { self.verdict }, None),
+            _ if !open && !look.guided => (self.verdict, None),
+            _ => return None,
+        };
+        (self.verdict, self.settled) = (verdict, true);
+        booked
+    }
+}
+
+/// How long slices are, and how many of them a counter may be silent and is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    resolution_s: i64,
+    gone: i64,
+    ahead: i64,
+}
+
+/// What is known around a slice.
+#[derive(Debug, Default)]
+struct Look {
+    slice: i64,
+    /// Somebody may have been let in.
+    let_in: bool,
+    /// All was read that tells whether somebody was.
+    read: bool,
+    /// All was read of the histogram that tells of it.
+    counted: bool,
+    /// The gauge was read.
+    gauged: bool,
+    /// The histogram is not there.
+    absent: bool,
+    /// Nobody had been let in for longer than the bound; `None` where an earlier slice is not decided.
+    stuck: Option<bool>,
+    /// The counter of those who were let in is there.
+    guided: bool,
 }
 
 /// What two reads know of one slice: partial stays partial.

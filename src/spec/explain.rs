@@ -107,8 +107,10 @@ fn source_text(source: &SliSource) -> String {
         SliSource::Histogram { selector, threshold } => format!("over {} in {selector}", shown(*threshold)),
         SliSource::Gauge { expr, bound: Bound::Max(max), .. } => format!("over {}: {expr}", shown(*max)),
         SliSource::Gauge { expr, bound: Bound::Min(min), .. } => format!("under {}: {expr}", shown(*min)),
-        SliSource::Queue { histogram, threshold, waiting } => {
-            format!("over {} in {histogram}, or none of {waiting} getting through", shown(*threshold))
+        SliSource::Queue { histogram, threshold, bound_s, waiting, through } => {
+            let by = through.as_ref().map_or(String::new(), |through| format!(" by {through}"));
+            let (most, bound) = (shown(*threshold), shown(*bound_s));
+            format!("over {most} in {histogram}, or none of {waiting} let in{by} for {bound} s")
         }
         SliSource::Query { bad, total: Some(total), .. } => format!("{bad} of {total}"),
         SliSource::Query { bad, total: None, .. } => bad.clone(),

@@ -75,14 +75,18 @@ pub enum SliSource {
         trust: Trust,
     },
     /// Waiting for a turn: a histogram of waits sees only those who got through, so a gauge of those who wait is read
-    /// beside it. A slice with waiters and no completions is bad.
+    /// beside it. A slice is bad where somebody waits and nobody has been let in for longer than the bound.
     Queue {
         /// As of [`SliSource::Histogram`]; its `_count` is the completions.
         histogram: String,
         /// Longest good wait, in the unit of the histogram.
         threshold: f64,
+        /// The same in seconds: so long a silence proves nothing.
+        bound_s: f64,
         /// Gauge of those who wait: an instant-vector selector; several series add up.
         waiting: String,
+        /// Counter that moves when somebody is let in: an instant-vector selector. `None` where the completions say so.
+        through: Option<String>,
     },
     /// Ratios that somebody else's query makes, used as they are where they cannot be read as counters. Approximate.
     Query {
@@ -175,8 +179,9 @@ impl SloSpec {
             Ok(SliSource::Gauge { expr, bound: Bound::Min(min), .. }) => {
                 vec!["min".into(), expr.clone(), min.to_string()]
             }
-            Ok(SliSource::Queue { histogram, threshold, waiting }) => {
-                vec!["queue".into(), histogram.clone(), threshold.to_string(), waiting.clone()]
+            Ok(SliSource::Queue { histogram, threshold, waiting, through, .. }) => {
+                let own = ["queue".into(), histogram.clone(), threshold.to_string(), waiting.clone()];
+                own.into_iter().chain(through.clone()).collect()
             }
             Ok(SliSource::Query { bad, total, .. }) => {
                 vec!["query".into(), bad.clone(), total.clone().unwrap_or_default()]

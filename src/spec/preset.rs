@@ -70,6 +70,8 @@ pub enum Measure {
         times: Times,
         /// Those who wait.
         waiting: String,
+        /// A counter that moves when somebody is let in; `None` where the histogram does.
+        through: Option<String>,
     },
     /// A value in a unit of time, good while it is not over the bound.
     Gauge {
@@ -131,7 +133,9 @@ impl Measure {
                 names
             }
             Measure::Histogram(times) => vec![name(&times.histogram)],
-            Measure::Queue { times, waiting } => vec![name(&times.histogram), name(waiting)],
+            Measure::Queue { times, waiting, through } => {
+                [&times.histogram, waiting].into_iter().chain(through).map(|text| name(text)).collect()
+            }
             Measure::Gauge { expr, .. } => super::selector::metrics(expr),
             Measure::Generations(all) => all.iter().flat_map(|one| one.measure.metrics()).collect(),
             Measure::None(_) => Vec::new(),

@@ -1,7 +1,7 @@
 //! Where the events of one SLO come from, said by an explicit `sli:`.
 //!
-//! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}`, `{histogram}` (with `waiting`, the gauge of those who wait,
-//! for queues) and `{gauge}` (with `frozen_after` and `sentinel_over` where it may lie). A threshold in the key
+//! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}`, `{histogram}` (for queues with `waiting`, the
+//! gauge of those who wait, and `through`, a counter that moves when somebody is let in) and `{gauge}` (with `frozen_after` and `sentinel_over` where it may lie). A threshold in the key
 //! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
 //! comparing seconds with milliseconds is the quietest way to be wrong.
 
@@ -212,13 +212,31 @@ fn from_histogram(
     let name = selector::metric_of(&found);
     let unit = metric_unit(at, TimeUnit::of_metric(name), said, report)?;
     let threshold = convert(bound?, indicator.unit()?, unit);
-    match fields.get("waiting") {
-        None => Some(SliSource::Histogram { selector: found.to_string(), threshold }),
-        Some(at) => {
-            let waiting = read_selector(&at, report)?.to_string();
-            Some(SliSource::Queue { histogram: found.to_string(), threshold, waiting })
-        }
+    let histogram = found.to_string();
+    let [waiting, through] = ["waiting", "through"].map(|key| fields.get(key));
+    let Some(waiting) = waiting else {
+        return beside_waiting(through.as_ref(), report)
+            .then_some(SliSource::Histogram { selector: histogram, threshold });
+    };
+    Some(SliSource::Queue {
+        histogram,
+        threshold,
+        bound_s: convert(bound?, indicator.unit()?, TimeUnit::Seconds),
+        waiting: read_selector(&waiting, report)?.to_string(),
+        through: match through {
+            Some(at) => Some(read_selector(&at, report)?.to_string()),
+            None => None,
+        },
+    })
+}
+
+/// `through` alone says nothing: who was let in matters while somebody waits.
+pub(crate) fn beside_waiting(through: Option<&At<'_>>, report: &mut Report<'_>) -> bool {
+    if let Some(at) = through {
+        let what = "`through` says who was let in of those who wait, and there is no `waiting`";
+        report.error(at, Code::InvalidSli, what).write("waiting: the gauge of those who wait");
     }
+    through.is_none()
 }
 
 /// Reads the selector of a histogram: its base name, and no `le`.

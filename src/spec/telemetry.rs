@@ -221,10 +221,12 @@ impl Narrowed<'_> {
             Measure::Histogram(times) => {
                 SliSource::Histogram { selector: self.selector(&times.histogram)?, threshold: self.threshold(times)? }
             }
-            Measure::Queue { times, waiting } => SliSource::Queue {
+            Measure::Queue { times, waiting, through } => SliSource::Queue {
                 histogram: self.selector(&times.histogram)?,
                 threshold: self.threshold(times)?,
+                bound_s: self.converted(TimeUnit::Seconds)?,
                 waiting: self.selector(waiting)?,
+                through: through.as_ref().map(|through| self.selector(through)).transpose()?,
             },
             Measure::Gauge { expr, unit, trust } => {
                 let mut expr = selector::gauge(expr).map_err(|fault| fault.what)?;

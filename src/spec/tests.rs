@@ -161,7 +161,7 @@ fn every_kind_of_sli_resolves_to_its_unit_objective_and_source() {
         ),
         (
             "  gpu_queue_time_p95_s: {max: 10, sli: {histogram: wait_seconds, waiting: waiting}}\n",
-            r#"a-gpu-queue-time-p95 99 QuantileSlices { quantile: 0.95 } Ok(Queue { histogram: "wait_seconds", threshold: 10.0, waiting: "waiting" })"#,
+            r#"a-gpu-queue-time-p95 99 QuantileSlices { quantile: 0.95 } Ok(Queue { histogram: "wait_seconds", threshold: 10.0, bound_s: 10.0, waiting: "waiting", through: None })"#,
         ),
         (
             "  feature_freshness_max_delay_s: {max: 60, sli: {gauge: age_seconds, frozen_after: 3, sentinel_over: 1e9}}\n",

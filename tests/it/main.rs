@@ -35,6 +35,7 @@ mod notify_alertmanager;
 mod notify_faults;
 mod presets;
 mod queue;
+mod queue_silence;
 mod refused;
 mod resolution;
 mod scale;

@@ -278,7 +278,7 @@ impl Backfill {
     /// Decides on the slices of queues, all of which have been read. What is newer than the end joins on to the polls.
     fn settle(&self, queues: &mut QueueBook, to_s: i64, older: &mut Older) {
         let end = to_s.div_euclid(self.options.resolution_s);
-        let ends = ReadUpTo { counted: i64::MAX, waiting: i64::MAX };
+        let ends = ReadUpTo { known: i64::MAX, counted: i64::MAX, waiting: i64::MAX };
         queues.cut(end);
         for mut harvest in queues.settle(&self.plan, |_| Some(ends)) {
             let newer = harvest.deltas.split_off(harvest.deltas.partition_point(|delta| delta.slice < end));
@@ -431,6 +431,10 @@ impl Backfill {
                     answers.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
                 }
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
+                let every = (self.scrape_s.max(1) + resolution - 1) / resolution;
+                for through in grid::through(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
+                    queues.take_through(&self.plan, through, every);
+                }
                 for harvest in grid::values(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
                     if let Some(labels) = grid::series_of(&harvest.labels) {
                         queues.take_waiting(&self.plan, labels, &harvest);

@@ -100,7 +100,9 @@ impl Tracker {
     }
 
     fn find_match(&mut self, plan: &Plan, raw: &RawSeries, key: u128) -> SeriesMatch {
-        let uses = plan.uses_of(&raw.labels);
+        let mut uses = plan.uses_of(&raw.labels);
+        // Who was let in is asked for on the slice grid, though it is a counter.
+        uses.retain(|&(_, role)| role != Role::Through);
         let (paired, own): (Vec<_>, Vec<_>) = uses.into_iter().partition(|&(sli, _)| plan.slis[sli].histogram);
         let mut found = SeriesMatch::default();
         if !own.is_empty() {

@@ -357,7 +357,11 @@ fn native(counted: &Selector, le: Option<f64>) -> Result<String, String> {
     Ok(request::native(&counted.renamed(name.to_owned()).to_promql()?, le))
 }
 
-/// Slices before the first wanted one that any of these SLIs needs to be judged by.
+/// Slices before the first wanted one that any of these SLIs needs to be judged by: a counter moves from one to the next.
 pub(super) fn context_of(slis: &[usize], all: &[Sli]) -> i64 {
-    slis.iter().filter_map(|&sli| all[sli].trust.frozen_after).max().map_or(0, i64::from)
+    let of = |sli: &Sli| {
+        let moves = i64::from(sli.queue.is_some_and(|rule| rule.through));
+        sli.trust.frozen_after.map_or(0, i64::from).max(moves)
+    };
+    slis.iter().map(|&sli| of(&all[sli])).max().unwrap_or(0)
 }

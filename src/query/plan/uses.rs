@@ -3,7 +3,7 @@
 use promql_parser::parser::value::ValueType;
 
 use crate::engine::Unit;
-use crate::query::fetch::{Role, Sli, Use};
+use crate::query::fetch::{QueueRule, Role, Sli, Use};
 use crate::query::promql::request;
 use crate::query::selector::{Selector, bounded};
 use crate::spec::SliSource;
@@ -78,9 +78,16 @@ pub(super) fn uses_of_source(
             }
             meta.native = threshold::is_native(known);
             uses.iter_mut().for_each(|of| of.native = meta.native);
-            if let SliSource::Queue { waiting, .. } = source {
-                meta.queue = Some(unit.judged_on());
+            if let SliSource::Queue { waiting, through, bound_s, .. } = source {
+                meta.queue = Some(QueueRule {
+                    least: unit.judged_on(),
+                    bound_s: bound_s.ceil() as i64,
+                    through: through.is_some(),
+                });
                 uses.push(on(Role::Waiting, Selector::parse(waiting)?, None));
+                if let Some(through) = through {
+                    uses.push(on(Role::Through, Selector::parse(through)?, None));
+                }
             }
             Ok(Sourced::Uses(uses))
         }

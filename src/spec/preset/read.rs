@@ -125,8 +125,8 @@ fn renamed(at: &At<'_>, report: &mut Report<'_>) -> BTreeMap<String, String> {
 
 fn read_measure(fields: &mut Fields<'_>, family: Family, report: &mut Report<'_>) -> Option<Measure> {
     let at = fields.at.clone();
-    let keys = ["total", "bad", "good", "histogram", "waiting", "gauge"];
-    let [total, bad, good, histogram, waiting, gauge] = keys.map(|key| fields.get(key));
+    let keys = ["total", "bad", "good", "histogram", "waiting", "through", "gauge"];
+    let [total, bad, good, histogram, waiting, through, gauge] = keys.map(|key| fields.get(key));
     let counters = total.is_some() || bad.is_some() || good.is_some();
     match (counters, histogram, gauge) {
         (true, None, None) => match sli::ratio(&at, total, bad, good, report)? {
@@ -147,9 +147,13 @@ fn read_measure(fields: &mut Fields<'_>, family: Family, report: &mut Report<'_>
             match waiting {
                 Some(at) => {
                     let waiting = sli::read_selector(&at, report)?.to_string();
-                    Some(Measure::Queue { times, waiting })
+                    let through = match through {
+                        Some(at) => Some(sli::read_selector(&at, report)?.to_string()),
+                        None => None,
+                    };
+                    Some(Measure::Queue { times, waiting, through })
                 }
-                None => Some(Measure::Histogram(times)),
+                None => sli::beside_waiting(through.as_ref(), report).then_some(Measure::Histogram(times)),
             }
         }
         (false, None, Some(gauge)) => {

@@ -205,7 +205,8 @@ impl Stack {
         let busiest =
             self.streams.iter().find(|stream| stream.starts_with("good")).is_some_and(|first| first == stream);
         match stream {
-            "times.gpu_queue_time" if self.waits() && STALL.contains(&k) => 0,
+            // Who is not let in has no first token either.
+            "times.gpu_queue_time" | "times.ttfb" if self.waits() && STALL.contains(&k) => 0,
             _ if busiest || stream.starts_with("times.") => 25 + dice % 20,
             _ if stream.starts_with("bad") && INCIDENT.contains(&k) => 3 + dice % 9,
             _ if stream.starts_with("bad") => dice % 5 / 4,
@@ -236,15 +237,16 @@ impl Stack {
             "availability" => self.availability(),
             "feature_freshness" => self.freshness(),
             kind if name.ends_with("-p90") => {
-                // Whoever waits in a slice in which nobody gets through is a slow event of it. The last scrape of the stall
-                // shares its slice with the first completion after it.
-                let stuck = if kind == "gpu_queue_time" && self.waits() { (STALL.len() as u64 - 1) * STUCK } else { 0 };
+                // Whoever waits in a slice in which nobody was let in for longer than the bound is a slow event of it. The
+                // last scrape of the stall shares its slice with the first completion after it.
+                let stuck = STALL.filter(|k| *k + 1 < STALL.end && self.is_stuck(kind, *k)).count() as u64 * STUCK;
                 let stuck = Truth { total: stuck, bad: stuck };
                 self.slices(kind)[1..].iter().fold(stuck, |sum, of| sum.and(of.0))
             }
             kind => {
-                let judged = |&(of, waiting): &(Truth, bool)| match of {
-                    Truth { total: 0, .. } => Truth { total: waiting.into(), bad: waiting.into() },
+                let judged = |&(of, stuck): &(Truth, bool)| match of {
+                    // Nobody got through: judged with those before it.
+                    Truth { total: 0, .. } => Truth { total: 1, bad: stuck.into() },
                     // 5 % of its events may be slow.
                     Truth { total, bad } => Truth { total: 1, bad: (bad * 20 > total).into() },
                 };
@@ -279,10 +281,15 @@ impl Stack {
             let times = |pod: &Pod| streams.iter().flat_map(|stream| self.times(*pod, kind, stream, k)).collect();
             let times: Vec<f64> = PODS.iter().flat_map(|pod| -> Vec<f64> { times(pod) }).collect();
             let bad = times.iter().filter(|time| **time > threshold).count() as u64;
-            let waits = kind == "gpu_queue_time" && self.waits() && STALL.contains(&k);
-            (Truth { total: times.len() as u64, bad }, waits)
+            (Truth { total: times.len() as u64, bad }, self.is_stuck(kind, k))
         };
         (0..SCRAPES).map(of_slice).collect()
+    }
+
+    /// Whether somebody waits at a scrape and nobody was let in for longer than the bound.
+    fn is_stuck(&self, kind: &str, k: usize) -> bool {
+        let silent_s = (k + 1).saturating_sub(STALL.start) as i64 * EVERY;
+        kind == "gpu_queue_time" && self.waits() && STALL.contains(&k) && silent_s as f64 >= self.threshold(kind)
     }
 
     /// The worst gauge of each slice against the bound, and how many slices can be judged at all.
