@@ -5,6 +5,7 @@
 mod approve;
 mod ask;
 mod audit;
+mod backtest;
 mod check;
 mod compare;
 mod demo;
@@ -166,6 +167,15 @@ enum Command {
         #[command(subcommand)]
         what: export::Export,
     },
+    /// Live through a range of the past, under one alert policy or several, and print what would have paged
+    #[command(after_help = "Examples:\n  \
+        slowburn backtest --prometheus-url http://localhost:9090 --rules rules/services --since 30d\n  \
+        slowburn backtest --prometheus-url http://localhost:9090 --rules main/rules --policy rules --policy branch/rules \\\n    \
+        --format markdown --max-pages 5 --must-page slo=checkout-availability@2026-11-03T10:20:00Z\n  \
+        slowburn backtest --events events.csv --labels incidents.csv --policy rules --policy workbook --format svg\n\n\
+        What the files hold, and how to read a report: docs/backtest.md.\n\n\
+        Exit codes: 0 done, 1 --max-pages or --must-page is broken, 2 wrong usage, 4 Prometheus cannot be asked, 64 bad rules")]
+    Backtest(Box<backtest::BacktestArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  slowburn completions bash > /etc/bash_completion.d/slowburn")]
     Completions {
@@ -292,6 +302,7 @@ pub fn main() -> ExitCode {
         Command::Approvals(args) => block_on(approve::approvals(args)),
         Command::Halt(args) => block_on(halt::halt(args)),
         Command::Resume(args) => block_on(halt::resume(args)),
+        Command::Backtest(args) => block_on(backtest::backtest(*args)),
         Command::Replay(args) => replay::replay(&args),
         Command::Witness(args) => block_on(witness::witness(args)),
         Command::Halts(args) => block_on(halt::halts(args)),

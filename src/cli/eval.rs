@@ -1,6 +1,6 @@
 //! `slowburn eval`: one evaluation, printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clap::Args;
@@ -84,6 +84,14 @@ pub(super) fn open(source: &SourceArgs, at: Option<&str>) -> Result<Opened, (Exi
     Ok(Opened { settings, client, model: loaded.model, at_s })
 }
 
+/// What was read up to a moment.
+pub(super) struct Begun {
+    pub source: Source,
+    pub ledger: Ledger,
+    pub slos: Vec<Arc<Slo>>,
+    pub notes: BTreeMap<String, Vec<String>>,
+}
+
 /// Reads the windows that end at `at_s`, and evaluates them: what came out, and the counts behind it.
 pub(super) async fn evaluate_at(
     settings: &Settings,
@@ -91,12 +99,32 @@ pub(super) async fn evaluate_at(
     model: Model,
     at_s: i64,
 ) -> Result<(Snapshot, Ledger), (Exit, String)> {
+    let Begun { source, ledger, slos, notes } = read_to(settings, client, model, at_s, 0, None).await?;
+    let filling = BTreeSet::new();
+    let unseen = |sli| source.health_unseen(sli, at_s);
+    let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
+    let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
+    let mut book = AlertMachine::new();
+    let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
+    Ok((snapshot, ledger))
+}
+
+/// Reads the windows that end at `at_s`, `longest_s` at least: what goes on can be read on from there. What there is to read
+/// is looked for at `seen_s`, where that is another moment.
+pub(super) async fn read_to(
+    settings: &Settings,
+    client: Client,
+    model: Model,
+    at_s: i64,
+    longest_s: i64,
+    seen_s: Option<i64>,
+) -> Result<Begun, (Exit, String)> {
     let url = settings.prometheus.url.clone().unwrap_or_default();
     let unanswered = |fault: &dyn std::fmt::Display| (Exit::NoData, format!("{url}: {fault}"));
     let mut known = Survey::default();
     let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
     let options = wiring::source(settings, None);
-    let surveyed = survey(&client, &model, |_| true, at_s, &options, far_off()).await;
+    let surveyed = survey(&client, &model, |_| true, seen_s.unwrap_or(at_s), &options, far_off()).await;
     if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.first()) {
         return Err(unanswered(fault));
     }
@@ -112,7 +140,7 @@ pub(super) async fn evaluate_at(
     for harvest in &poll.series {
         harvest.apply_to(ledger.series_mut(&slos[harvest.sli], &harvest.labels));
     }
-    let longest_s = slos.iter().map(|slo| slo.longest_s()).max();
+    let longest_s = slos.iter().map(|slo| slo.longest_s()).fold(longest_s, i64::max);
     let (raw_series, scrape_s) = source.extent();
     let show = progress();
     let history = Backfill {
@@ -128,8 +156,7 @@ pub(super) async fn evaluate_at(
         raw_series,
         progress: Box::new(move |done| show(done)),
     };
-    let from_s = recent_s - longest_s.unwrap_or(0) - 3600;
-    let older = history.run(from_s, recent_s).await.map_err(|fault| unanswered(&fault))?;
+    let older = history.run(recent_s - longest_s - 3600, recent_s).await.map_err(|fault| unanswered(&fault))?;
     let mut reach = Reach::default();
     let mut short: Vec<(String, String)> = reach
         .note(&slos, &older)
@@ -138,15 +165,9 @@ pub(super) async fn evaluate_at(
         .collect();
     short.extend(reach.notes());
     join(&mut ledger, older, &slos, recent_s);
-    let filling = BTreeSet::new();
-    let unseen = |sli| source.health_unseen(sli, at_s);
-    let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
-    let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
     let mut notes = source.plan().notes.clone();
     short.into_iter().for_each(|(id, note)| notes.entry(id).or_default().push(note));
-    let mut book = AlertMachine::new();
-    let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
-    Ok((snapshot, ledger))
+    Ok(Begun { source, ledger, slos, notes })
 }
 
 fn series(snapshot: &Snapshot) -> impl Iterator<Item = &SeriesStatus> {

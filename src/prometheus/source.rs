@@ -228,7 +228,7 @@ impl Source {
     }
 
     /// Everything up to `at_s`, however long it takes: for whoever has nothing to show before.
-    pub(super) async fn catch_up(&mut self, at_s: i64) -> Poll {
+    pub async fn catch_up(&mut self, at_s: i64) -> Poll {
         self.poll_until(at_s, |_| true, Instant::now() + CATCH_UP_MAX).await
     }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod alerting;
 mod audit;
+mod backtest;
 mod check;
 mod compare;
 mod conformance;
