@@ -8,7 +8,7 @@ use slowburn::engine::{BurnClause, Confidence, Labels, SeriesStatus, Slo, Speed,
 
 use crate::random::Random;
 use crate::scenario::{DAY, FAULTS, RES, Service, sample};
-use crate::twin::{self, Judging, Policy};
+use crate::twin::{self, Judging, LEVELS, Policy};
 
 /// In how many slices of some stories the page of the engine is not that of the twin.
 pub fn differences(seed: u64, runs: usize) -> usize {
@@ -19,7 +19,7 @@ pub fn differences(seed: u64, runs: usize) -> usize {
                 let service = Service { rpm, objective: 99.9, background: 0.5, cluster };
                 let truth = scenario.truth(&service, DAY, 0.0005);
                 let slices = sample(&truth, &service, &mut Random::of(&[seed, run as u64, nth as u64, rpm as u64]));
-                let twin = &twin::events(&[Policy::Ours], &slices, &service, (0.003, 0.1))[0];
+                let twin = &twin::events(&[Policy::Ours], &slices, &service, LEVELS)[0];
                 differ += pages(Unit::Events, 99.9, &slices).iter().zip(&twin.page).filter(|(a, b)| a != b).count();
             }
         }
@@ -50,7 +50,7 @@ fn slo(unit: Unit, objective: f64) -> Slo {
         unit,
         resolution_s: None,
         burn: vec![clause(Speed::Fast, 3600, 300, 14.4), clause(Speed::Fast, 6 * 3600, 1800, 6.0)],
-        confidence: Some(Confidence { page: if unit == Unit::Events { 0.003 } else { 0.001 }, ticket: 0.1 }),
+        confidence: Some(Confidence { page: LEVELS.0, ticket: LEVELS.1 }),
         weigh: Weigh::Rate,
         severity: Vec::new(),
         by: Vec::new(),

@@ -8,6 +8,9 @@ use slowburn::engine::page::{Moment, Page};
 
 use crate::scenario::{DAY, HOUR, RES, Service};
 
+/// The levels of the guard that are in force where nothing is said: pages, tickets.
+pub const LEVELS: (f64, f64) = (0.002, 0.1);
+
 /// Whose pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Policy {
@@ -216,7 +219,7 @@ pub enum Judging {
 /// Lives through the judged slices of a p95.
 pub fn judged(judging: Judging, slices: &[(u64, u64)], service: &Service) -> (Signals, Vec<bool>) {
     let policy = if judging == Judging::Evidence { Policy::Ours } else { Policy::Workbook };
-    let mut twin = Twin::new(policy, service, false, (1e-3, 0.03));
+    let mut twin = Twin::new(policy, service, false, LEVELS);
     let counts = Sums::of(slices);
     let test = Evidence::of(50_000);
     let (mut sums, mut bad) = (Sums::of(&[]), vec![false; slices.len()]);

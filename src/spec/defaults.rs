@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(defaults.window.to_string(), "30d");
         assert_eq!(defaults.resolution.to_string(), "30s");
         assert_eq!(defaults.objective_of_slices, 99.0);
-        assert_eq!(defaults.confidence, Confidence { page: 0.003, ticket: 0.1 });
+        assert_eq!(defaults.confidence, Confidence { page: 0.002, ticket: 0.1 });
         assert_eq!(defaults.series_max, 100);
         assert_eq!(defaults.target_labels, ["job", "instance"]);
         let clauses: Vec<_> = defaults.clauses.iter().map(|(speed, clause)| (*speed, clause.text.as_str())).collect();

@@ -6,6 +6,8 @@
 //! Measured here: every one holds within one 30-second slice, for windows of days too: their left edge cuts slots
 //! of constant traffic, whose share by time is exact.
 
+mod weigh;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
