@@ -75,7 +75,7 @@ fn backtested(url: &str, rules: &str, stretch: &str) -> Out {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backtest_is_the_daemon_that_lives_through_the_range() {
     let demo = slowburn::demo::fleet::fleet(1, END - 2 * 3600, 1800);
-    let prometheus = fleet::prometheus(&demo.scenario, END - 31 * 86_400, END).await;
+    let prometheus = fleet::prometheus(&demo.scenario, END - 86_400, END).await;
     let dir = tempfile::tempdir().expect("a temporary folder");
     let texts = slowburn::demo::rules();
     for (name, text) in &texts {
@@ -95,16 +95,16 @@ async fn a_backtest_is_the_daemon_that_lives_through_the_range() {
     assert_eq!(of_burns(&backtested(&prometheus.url(), &rules, "1h")), of_burns(&lived), "read by the hour");
 }
 
-/// Ten requests a minute for two days, and an outage of half an hour.
+/// Ten requests a minute for half a day, and an outage of half an hour.
 fn events(dir: &std::path::Path) -> (String, i64) {
-    let (start, outage) = (1_790_000_010, 1_790_000_010 + 86_400);
+    let (start, outage) = (1_790_000_010, 1_790_000_010 + 21_600);
     let row = |slice: i64| {
         let at = start + slice * 30;
         let bad = if (outage..outage + 1800).contains(&at) { 5 } else { 0 };
         format!("{at},5,{bad}\n")
     };
     let path = dir.join("events.csv");
-    std::fs::write(&path, format!("time,total,bad\n{}", (0..5760).map(row).collect::<String>())).expect("writable");
+    std::fs::write(&path, format!("time,total,bad\n{}", (0..1440).map(row).collect::<String>())).expect("writable");
     (path.display().to_string(), outage)
 }
 
