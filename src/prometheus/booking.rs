@@ -286,7 +286,7 @@ impl Booking {
     }
 
     fn read(&mut self, counters: &[RawSeries], witnesses: &[RawSeries], until_ms: i64) -> ReadDeltas {
-        let mut harvest = self.tracker.read(&self.plan, &Read { counters, witnesses, until_ms });
+        let mut harvest = self.tracker.read(&self.plan, &Read { counters, witnesses, until_ms, join: None });
         harvest.series = harvest.series.into_iter().map(|series| self.counted(series)).collect();
         harvest
     }

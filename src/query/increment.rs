@@ -49,7 +49,7 @@ use series_match::{Matched, SeriesMatch};
 use target::Target;
 
 pub use super::samples::{PROCESS_START, UP};
-pub use cursors::{Cursors, Starts};
+pub use cursors::{Cursors, Join, Starts};
 pub use reason::Reason;
 pub use trace::{Traced, Tracing};
 
@@ -214,6 +214,8 @@ pub struct Read<'a> {
     pub witnesses: &'a [RawSeries],
     /// Only samples up to here are taken, milliseconds, inclusive.
     pub until_ms: i64,
+    /// All of it was read by others from somewhere on: what they booked is not booked again.
+    pub join: Option<Join<'a>>,
 }
 
 impl Tracker {
@@ -292,7 +294,7 @@ impl Tracker {
             tracing.meet(&pairs, &self.raws);
         }
         for pair in &pairs {
-            self.walk(pair, &evidence, &waits, read.until_ms, &mut walked, &mut accumulators, &mut births, &mut found);
+            self.walk(pair, &evidence, &waits, read, &mut walked, &mut accumulators, &mut births, &mut found);
         }
         self.place_births(&evidence, births, read.until_ms, &mut accumulators, &mut found);
         for series in without_bucket {
@@ -310,12 +312,16 @@ impl Tracker {
         pair: &CounterPair<'_>,
         evidence: &Evidence,
         waits: &HashMap<(u32, u32), PairLimit>,
-        until_ms: i64,
+        read: &Read<'_>,
         walked: &mut Vec<CounterDelta>,
         accumulators: &mut BTreeMap<u32, Accumulator>,
         births: &mut Vec<Birth>,
         found: &mut ReadDeltas,
     ) {
+        let until_ms = read.until_ms;
+        let raws = || [Some(pair.whole), pair.part, pair.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
+        let ours = |at_ms: i64, until_ms: Option<i64>| until_ms.is_none_or(|until_ms| at_ms <= until_ms);
+        let join_ms = read.join.map(|join| join.until_ms(raws()));
         let doubt = self.doubts.remove(&pair.id).unwrap_or_default();
         let raw = &self.raws[pair.id as usize];
         let feeds = raw.feeds.as_deref().unwrap_or(&[]);
@@ -333,7 +339,7 @@ impl Tracker {
         walked.clear();
         deltas.walk(pair, limit_ms.map_or(until_ms, |at| at.min(until_ms)), |delta| walked.push(delta));
         let Deltas { last, doubt, first, flickers, .. } = deltas;
-        for delta in &*walked {
+        for delta in walked.iter().filter(|delta| ours(delta.at_ms, join_ms)) {
             let there = |feed: &&Feed| !widowed.contains(&sli_of(feed));
             book(
                 &mut self.fanout,
@@ -351,8 +357,7 @@ impl Tracker {
                 tracing.note(raw.key, pair, delta);
             }
         }
-        if let Some(FirstSample { at_ms, count, start_ms }) = first {
-            let raws = [Some(pair.whole), pair.part, pair.lower].into_iter().flatten();
+        if let Some(FirstSample { at_ms, count, start_ms }) = first.filter(|first| ours(first.at_ms, join_ms)) {
             births.push(Birth {
                 key: raw.key,
                 at_ms,
@@ -360,11 +365,11 @@ impl Tracker {
                 since_ms,
                 start_ms,
                 waits: Waits::Nothing,
-                raws: raws.map(|raw| key_of(&raw.labels)).collect(),
+                raws: raws().collect(),
             });
         }
         let nameless = self.targets[raw.target as usize].nameless;
-        for (since_ms, at_ms) in flickers {
+        for (since_ms, at_ms) in flickers.into_iter().filter(|&(_, at_ms)| ours(at_ms, join_ms)) {
             let reason = if nameless { DataReason::CounterSummed } else { DataReason::CounterFlickers };
             for feed in feeds {
                 distrust(self.uncountable.entry(feed.series).or_default(), since_ms, at_ms, reason);

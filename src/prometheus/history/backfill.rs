@@ -24,7 +24,7 @@ use crate::prometheus::fault::Fault;
 use crate::prometheus::options::SourceOptions;
 use crate::query::fetch::Ask;
 use crate::query::grid;
-use crate::query::increment::{PROCESS_START, Read, SeriesDeltas, Starts, UP};
+use crate::query::increment::{Join, PROCESS_START, Read, SeriesDeltas, Starts, UP};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
 use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Tracker};
@@ -137,7 +137,7 @@ impl Backfill {
         queues: &mut QueueBook,
     ) -> Result<(), Fault> {
         let tracker = self.tracker(from_s);
-        let mut walked = Walked { tracker, queues, from_s, at_s: from_s, to_s };
+        let mut walked = Walked { tracker, queues, jobs: self.jobs.clone(), from_s, at_s: from_s, to_s };
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
         let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
@@ -147,7 +147,7 @@ impl Backfill {
             return Ok(());
         }
         // The last span reaches past the end: up to the samples the polls began with.
-        while walked.at_s < to_s + RECENT_S {
+        while walked.at_s < self.joined_until_s(to_s) {
             older.requests += 1;
             let before_s = walked.at_s;
             let spans = (seconds(SAMPLES_PER_READ, span_s, i64::MAX) / span_s) as usize;
@@ -192,35 +192,37 @@ impl Backfill {
         walked: &mut Walked<'_>,
         older: &mut Older,
     ) -> Result<(), Fault> {
+        let joined_s = self.joined_until_s(walked.to_s);
         let ends = |at_s: &i64| match *at_s {
             at_s if at_s < walked.to_s => Some(walked.to_s.min(at_s + span_s)),
-            at_s if at_s == walked.to_s => Some(at_s + RECENT_S),
+            at_s if at_s < joined_s => Some(joined_s.min(at_s + span_s)),
             _ => None,
         };
         let starts: Vec<i64> = std::iter::successors(Some(walked.at_s), ends).take(spans.max(1) + 1).collect();
-        let asked: Vec<(i64, i64)> = starts.windows(2).map(|span| (span[0] * 1000 + 1, span[1] * 1000)).collect();
+        let begins_s = |at_s: i64| at_s - STEP_OVERLAP_S;
+        let asked: Vec<(i64, i64)> =
+            starts.windows(2).map(|span| (begins_s(span[0]) * 1000 + 1, span[1] * 1000)).collect();
         let mut wanted = selectors(&self.plan);
-        wanted.extend(request::witnesses(&targets_of(&self.jobs)));
+        wanted.extend(request::witnesses(&targets_of(&walked.jobs)));
         let mut answer = remote_read::read_spans(client, &wanted, &asked).await?;
         for end_s in starts.into_iter().skip(1) {
             let history = answer.next().await?.unwrap_or_default();
             older.bytes += history.bytes;
-            if walked.at_s == walked.to_s {
-                let (series, seen) = parted(history.span(walked.at_s * 1000, end_s * 1000)?);
-                let series = self.starts.join(series);
-                older.samples += samples(&series) + samples(&seen);
-                older.joined = self.walk(walked, &series, &seen, end_s);
-                walked.at_s = end_s;
-                continue;
+            let known = walked.jobs.len();
+            walked.jobs.extend(history.values("job"));
+            if walked.jobs.len() > known {
+                // Targets that were not known so far: what they say of themselves is asked for, too.
+                return Ok(());
             }
             while walked.at_s < end_s {
                 let step_end_s = end_s.min(walked.at_s + step_s);
-                let (series, seen) = parted(history.span(walked.at_s * 1000, step_end_s * 1000)?);
+                let (series, seen) = parted(history.span(begins_s(walked.at_s) * 1000, step_end_s * 1000)?);
                 older.samples += samples(&series) + samples(&seen);
-                self.book(walked, &series, &seen, step_end_s, &mut older.ledger);
+                self.book(walked, &series, &seen, step_end_s, older);
                 walked.at_s = step_end_s;
             }
-            (self.progress)(Progress { done_s: end_s - walked.from_s, total_s: walked.to_s - walked.from_s });
+            let done_s = end_s.min(walked.to_s) - walked.from_s;
+            (self.progress)(Progress { done_s, total_s: walked.to_s - walked.from_s });
         }
         Ok(())
     }
@@ -231,7 +233,8 @@ impl Backfill {
         let fetches: Vec<&Fetch> = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Native).collect();
         let resolution_s = self.options.resolution_s;
         let tracker = self.tracker(from_s);
-        let mut walked = Walked { tracker, queues, from_s, at_s: from_s.div_euclid(resolution_s) * resolution_s, to_s };
+        let at_s = from_s.div_euclid(resolution_s) * resolution_s;
+        let mut walked = Walked { tracker, queues, jobs: BTreeSet::new(), from_s, at_s, to_s };
         while !fetches.is_empty() && walked.at_s < to_s + JOINED_S {
             let newer = walked.at_s >= to_s;
             let end_s = if newer { to_s + JOINED_S } else { to_s.min(walked.at_s + POINTS_MAX * resolution_s) };
@@ -249,30 +252,20 @@ impl Backfill {
                     Err(fault) => older.fall_short(&slis_of(&[fetch]), Some(end_s), &fault),
                 }
             }
-            if newer {
-                let joined = self.walk(&mut walked, &self.starts.join(series), &[], end_s);
-                older.joined.extend(joined);
-            } else {
-                self.book(&mut walked, &series, &[], end_s, &mut older.ledger);
-            }
+            self.book(&mut walked, &series, &[], end_s, older);
             walked.at_s = end_s;
         }
     }
 
-    fn walk(
-        &self,
-        walked: &mut Walked<'_>,
-        series: &[RawSeries],
-        witnesses: &[RawSeries],
-        until_s: i64,
-    ) -> Vec<SeriesDeltas> {
-        let read = Read { counters: series, witnesses, until_ms: until_s * 1000 };
-        let harvests = walked.tracker.read(&self.plan, &read).series.into_iter();
-        let counted = |harvest: SeriesDeltas| match self.plan.slis[harvest.sli].queue {
-            Some(_) => walked.queues.take_counts(harvest),
-            None => harvest,
-        };
-        harvests.map(counted).collect()
+    /// Up to where counters are read for what joins on to the polls, seconds: the samples that these began with, and
+    /// what the next scrapes say of them.
+    fn joined_until_s(&self, to_s: i64) -> i64 {
+        let newest_s = self.join(to_s).newest_ms().div_euclid(1000);
+        to_s.saturating_add(RECENT_S).min(newest_s + JOINED_S)
+    }
+
+    fn join(&self, to_s: i64) -> Join<'_> {
+        Join { starts: &self.starts, ends_ms: to_s * 1000 }
     }
 
     /// Decides on the slices of queues, all of which have been read. What is newer than the end joins on to the polls.
@@ -289,16 +282,29 @@ impl Backfill {
         }
     }
 
+    /// Walks on to `until_s` and books what was found: in the older ledger, and past its end to what joins on.
     fn book(
         &self,
         walked: &mut Walked<'_>,
         series: &[RawSeries],
         witnesses: &[RawSeries],
         until_s: i64,
-        ledger: &mut Ledger,
+        older: &mut Older,
     ) {
-        for harvest in self.walk(walked, series, witnesses, until_s) {
-            harvest.apply_to(ledger.series_mut(&self.slos[harvest.sli], &harvest.labels));
+        let join = (until_s > walked.to_s).then(|| self.join(walked.to_s));
+        let read = Read { counters: series, witnesses, until_ms: until_s * 1000, join };
+        for harvest in walked.tracker.read(&self.plan, &read).series {
+            let harvest = match self.plan.slis[harvest.sli].queue {
+                Some(_) => walked.queues.take_counts(harvest),
+                None => harvest,
+            };
+            match join {
+                None => {
+                    harvest.apply_to(older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels));
+                }
+                Some(_) if harvest.is_empty() => {}
+                Some(_) => older.joined.push(harvest),
+            }
         }
     }
 
@@ -461,6 +467,8 @@ fn cut(rows: &mut [RawSeries], since_s: i64) {
 struct Walked<'a> {
     tracker: Tracker,
     queues: &'a mut QueueBook,
+    /// Jobs of the targets that were met.
+    jobs: BTreeSet<String>,
     from_s: i64,
     /// Everything up to here is booked, seconds.
     at_s: i64,

@@ -144,7 +144,7 @@ fn no_event_is_lost_or_counted_twice_while_children_come_and_go() {
                 counters.push(RawSeries { labels, samples: Samples::new(vec![(at_ms - 1000, *count)]) });
             }
         }
-        let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &[], until_ms: at_ms });
+        let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &[], until_ms: at_ms, join: None });
         for series in harvest.series {
             let sum = if series.labels.is_empty() { &mut whole } else { &mut parts };
             for delta in &series.deltas {

@@ -13,7 +13,7 @@ use super::target::Target;
 use crate::engine::Labels;
 use crate::query::fanout::{Fanout, SavedFanout};
 use crate::query::fetch::{Plan, Role};
-use crate::query::samples::{RawSeries, Samples, key_of};
+use crate::query::samples::key_of;
 
 /// Where one pair was read to.
 #[derive(Debug, Clone)]
@@ -118,17 +118,25 @@ pub(super) fn bound(asleep: &mut HashMap<u128, Asleep>, oldest_ms: i64) {
 #[derive(Debug, Clone, Default)]
 pub struct Starts(pub(super) HashMap<u128, i64>);
 
-impl Starts {
-    /// Of series read just after older history ended: the samples up to where the newer reads began. Reading them with
-    /// the tracker of the older history books exactly what lies between the two.
-    pub fn join(&self, series: Vec<RawSeries>) -> Vec<RawSeries> {
-        let up_to_start = |raw: RawSeries| {
-            let start = *self.0.get(&key_of(&raw.labels))?;
-            let before = raw.samples.iter().filter(|&(at, _)| at <= start);
-            let samples = Samples::with_starts(before.map(|(at, v)| (at, v, raw.samples.start_ms(at))).collect());
-            (!samples.is_empty()).then_some(RawSeries { samples, ..raw })
-        };
-        series.into_iter().filter_map(up_to_start).collect()
+/// Where reading older history ends: it books what the newer reads could not, and nothing that they booked.
+#[derive(Debug, Clone, Copy)]
+pub struct Join<'a> {
+    /// Where the newer reads began.
+    pub starts: &'a Starts,
+    /// Older history ends here, milliseconds; what lies before is its own, also where it was decided on later.
+    pub ends_ms: i64,
+}
+
+impl Join<'_> {
+    /// Up to when increments of a counter that is made of these raw series are booked, milliseconds.
+    pub(super) fn until_ms(&self, raws: impl Iterator<Item = u128>) -> i64 {
+        let starts = raws.filter_map(|raw| self.starts.0.get(&raw).copied());
+        starts.fold(self.ends_ms, i64::max)
+    }
+
+    /// The newest sample it can have to do with, milliseconds.
+    pub fn newest_ms(&self) -> i64 {
+        self.starts.0.values().copied().fold(self.ends_ms, i64::max)
     }
 }
 

@@ -142,7 +142,10 @@ impl Tracker {
         }
         for (&target, processes) in &mut evidence.processes {
             processes.sort_by_key(|process| process.at_ms);
-            let mut newest = self.targets[target as usize].process.map(|(_, start_ms)| start_ms);
+            // A read may reach back to before what was last seen: that says nothing of the moments before.
+            let first_ms = processes.first().map_or(i64::MIN, |process| process.at_ms);
+            let known = self.targets[target as usize].process.filter(|&(seen_ms, _)| seen_ms <= first_ms);
+            let mut newest = known.map(|(_, start_ms)| start_ms);
             for process in processes {
                 process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS);
                 newest = newest.max(Some(process.start_ms));

@@ -77,7 +77,7 @@ fn read(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries]) -> ReadDelta
 
 fn read_with(tracker: &mut Tracker, plan: &Plan, counters: &[RawSeries], witnesses: &[RawSeries]) -> ReadDeltas {
     let newest = counters.iter().filter_map(|raw| raw.samples.iter().next_back()).map(|(at, _)| at).max();
-    tracker.read(plan, &Read { counters, witnesses, until_ms: newest.unwrap_or(0) })
+    tracker.read(plan, &Read { counters, witnesses, until_ms: newest.unwrap_or(0), join: None })
 }
 
 /// (total, bad) over all slices of all series.
@@ -421,6 +421,7 @@ fn children_that_come_and_go_cost_nothing() {
     }
 }
 
+mod joined;
 mod placed;
 
 mod chopped {

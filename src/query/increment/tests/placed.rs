@@ -35,7 +35,8 @@ fn booked_by(
             of.iter().filter_map(inside).collect()
         };
         let (counters, witnesses) = (cut(series, at - 15), cut(witnesses, at - 150));
-        let found = tracker.read(plan, &Read { counters: &counters, witnesses: &witnesses, until_ms: end * 1000 });
+        let found =
+            tracker.read(plan, &Read { counters: &counters, witnesses: &witnesses, until_ms: end * 1000, join: None });
         for deltas in &found.series {
             deltas.apply_to(ledger.series_mut(&slo, &deltas.labels));
         }
@@ -64,15 +65,15 @@ fn same_however_read(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries])
     all[0]
 }
 
-fn grows(from: i64, to: i64, start: f64, each: f64) -> Vec<(i64, f64)> {
+pub(super) fn grows(from: i64, to: i64, start: f64, each: f64) -> Vec<(i64, f64)> {
     (from..to).map(|i| (7 + i * 30, start + (i - from) as f64 * each)).collect()
 }
 
-fn labelled(code: &str, more: &[(&str, &str)], samples: &[(i64, f64)]) -> RawSeries {
+pub(super) fn labelled(code: &str, more: &[(&str, &str)], samples: &[(i64, f64)]) -> RawSeries {
     raw("req_total", &[&[("code", code)], more].concat(), samples)
 }
 
-fn up(more: &[(&str, &str)], from: i64, to: i64) -> RawSeries {
+pub(super) fn up(more: &[(&str, &str)], from: i64, to: i64) -> RawSeries {
     raw(UP, more, &grows(from, to, 1.0, 0.0))
 }
 
