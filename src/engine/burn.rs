@@ -237,7 +237,13 @@ fn page_of(
     clauses: &[ClauseStatus],
     previous: Option<&SeriesStatus>,
 ) -> Option<Page> {
-    let before = previous.filter(|previous| previous.at <= at && previous.at > at - MEMORY_S);
+    // What was said while history was being read was said of less than there was.
+    let judged = |previous: &&SeriesStatus| {
+        previous.at <= at
+            && previous.at > at - MEMORY_S
+            && (previous.data.reason != DataReason::Filling || reading.read_from > Seconds::MIN)
+    };
+    let before = previous.filter(judged);
     let page = before.and_then(|previous| previous.page);
     if blind {
         return page;

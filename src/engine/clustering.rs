@@ -21,7 +21,10 @@ const INDEPENDENT: f64 = 1.5;
 const LARGEST: f64 = 2.5;
 /// Bad events that the budget allows a window, from which clusters even out; and a long incident is not taken for one.
 const MANY: f64 = 30.0;
-/// Bad slots of five minutes from which the last three days say enough; with fewer the hours of a month are asked.
+/// The last days are asked in slots of five minutes: so far back that all of them are held for each moment of the last six
+/// hours, which a daemon that starts steps through, seconds.
+const RECENT_S: i64 = 66 * HOUR_S;
+/// Bad slots of five minutes from which the last days say enough; with fewer the hours of a month are asked.
 const ENOUGH: usize = 8;
 /// Bad slots below which nothing is known.
 const FEWEST: usize = 4;
@@ -68,17 +71,19 @@ pub fn chance(
 }
 
 impl Slots<'_> {
-    /// Slots with events in them, and those with bad ones: slices where they are known, 5 minutes before.
+    /// Slots with events in them, and those with bad ones: slices in a window of an hour, 5 minutes in a longer one, for
+    /// of that not every daemon holds all slices.
     fn moments(&self, at: Seconds, length_s: i64) -> (u64, u64) {
         let from = at - length_s;
-        let step_s = if from >= self.slices_from { self.resolution_s } else { MID_S };
+        let in_slices = length_s <= HOUR_S && from >= self.slices_from;
+        let step_s = if in_slices { self.resolution_s } else { MID_S };
         let counts = (self.steps)(from, at, step_s);
         let some = counts.iter().filter(|(total, _)| *total > 0);
         some.fold((0, 0), |(all, bad), (_, of)| (all + 1, bad + u64::from(*of > 0)))
     }
 
     fn dispersion_before(&self, at: Seconds) -> f64 {
-        let mids = (self.steps)(at - 3 * DAY_S, at, MID_S);
+        let mids = (self.steps)(at - RECENT_S, at, MID_S);
         if mids.iter().filter(|(_, bad)| *bad > 0).count() >= ENOUGH {
             return dispersion(mids);
         }
