@@ -10,8 +10,7 @@ use slowburn::demo::count::{hash, unit};
 use slowburn::engine::Snapshot;
 use slowburn::web::view::SloView;
 
-use crate::daemon::{Driven, options};
-use crate::daemon_faults::alike;
+use crate::daemon::{Driven, counted_apart, options};
 use crate::fleet;
 use crate::harness::exporter::Exporter;
 use crate::harness::fault_proxy::FaultProxy;
@@ -159,7 +158,10 @@ async fn fifty_kills_leave_no_trace() {
     while compared < 10 {
         for (binary, seen) in [&steady, &killed].into_iter().zip(&mut answers) {
             let answer = binary.get("/v1/slos").await.expect("an answer");
-            seen.insert(slice_of(&answer).expect("an evaluation"), answer);
+            // Right after a start history is still on its way, and is said to be.
+            if !answer.contains("\"filling\"") {
+                seen.insert(slice_of(&answer).expect("an evaluation"), answer);
+            }
         }
         let pretty = |text: &str| {
             serde_json::from_str::<Value>(text).and_then(|v| serde_json::to_string_pretty(&v)).expect("JSON")
@@ -167,9 +169,7 @@ async fn fifty_kills_leave_no_trace() {
         compared = 0;
         for (slice, one) in &answers[0] {
             let Some(other) = answers[1].get(slice) else { continue };
-            // OPEN: history that is read after a kill may lack the first sample of one series at its seam (`alike`).
-            let read = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-            if !alike(&read(one), &read(other)) {
+            if one != other {
                 panic!("seed {seed}, {} s: {:?}", slice - T0, difference(&pretty(one), &pretty(other)));
             }
             compared += 1;
@@ -276,15 +276,18 @@ async fn thirty_days_stay_although_prometheus_keeps_fifteen() {
     let mut daemon = Driven::new(options(&all.url(), &fleet::rules(), data.clone()));
     let before = daemon.tick(T0).await;
     drop(daemon);
-    let mut restarted = Driven::new(options(&half.url(), &fleet::rules(), data));
-    let restarted = restarted.live(T0, end - 60).await;
+    let mut driven = Driven::new(options(&half.url(), &fleet::rules(), data));
+    let restarted = driven.live(T0, end - 60).await;
     let cold = async |prometheus: &Prometheus| {
         let mut daemon = Driven::new(options(&prometheus.url(), &fleet::rules(), None));
         // Older history is joined after the first evaluation.
         daemon.tick(end - 90).await;
-        daemon.live(end - 90, end - 60).await
+        daemon.live(end - 90, end - 60).await;
+        daemon
     };
-    let (cold_all, cold_half) = (cold(&all).await, cold(&half).await);
+    let (cold_all, cold_half) = (cold(&all).await, cold(&half).await.snapshot());
+    let apart = counted_apart(&driven, &cold_all);
+    let cold_all = cold_all.snapshot();
     let total = |snapshot: &Snapshot, id: &str| snapshot.slo(id).expect("the SLO").series[0].window;
     for id in ["pay-availability", "quiet-availability", "pay-latency-p95", "features-feature-freshness"] {
         let (kept, lost) = (total(&restarted, id), total(&cold_half, id));
@@ -294,10 +297,7 @@ async fn thirty_days_stay_although_prometheus_keeps_fifteen() {
         );
         assert!(lost.total < kept.total * 6 / 10, "half of it is gone from Prometheus");
         assert!(kept.bad * 10 > lost.bad * 15, "the older burn is not forgotten");
-        // OPEN: but for the first sample of one series at a seam of two reads.
-        let whole = total(&cold_all, id);
-        let near = kept.total.abs_diff(whole.total) <= 2 && kept.bad.abs_diff(whole.bad) <= 2;
-        assert!(near, "{id}: {kept:?}, as Prometheus had it when it had all {whole:?}");
+        assert_eq!(kept, total(&cold_all, id), "{id}: as Prometheus had it when it had all\n{apart}");
     }
     assert!(before.at < restarted.at);
 }
@@ -343,17 +343,13 @@ async fn twins_say_the_same_whenever_they_were_started() {
             states.insert((slo.slo.id.clone(), slo.series[0].state, slo.series[0].since.map(|since| since - T0)));
         }
         if often.snapshot().at == first.snapshot().at {
-            let read = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-            let other = bytes(&often.snapshot());
-            let same = alike(&read(&reference), &read(&other));
-            assert!(same, "restarted, minute {minute}: {:?}", difference(&reference, &other));
+            let apart = counted_apart(&first, often);
+            assert_eq!(difference(&reference, &bytes(&often.snapshot())), None, "restarted, minute {minute}\n{apart}");
         }
         if let Some(later) = later.as_ref().filter(|_| minute > 4 * 60 + 10) {
-            // OPEN: but for when a page began, and what is lost at a seam (`alike`).
-            let read = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-            let (one, other) = (reference.clone(), bytes(&later.snapshot()));
-            let same = alike(&read(&one), &read(&other));
-            assert!(same, "started later, minute {minute}: {:?}", difference(&one, &other));
+            let apart = counted_apart(&first, later);
+            let differs = difference(&reference, &bytes(&later.snapshot()));
+            assert_eq!(differs, None, "started later, minute {minute}\n{apart}");
         }
     }
     println!("{} states and onsets on the way, {} minutes compared", states.len(), hours * 60 - 2);
