@@ -10,6 +10,7 @@ mod check;
 mod compare;
 mod demo;
 mod eval;
+mod explain;
 mod export;
 mod halt;
 mod import;
@@ -77,6 +78,19 @@ enum Command {
         64 bad rules or settings"
     )]
     Eval(eval::EvalArgs),
+    /// List what a count is made of, sample by sample (not why a change is allowed: that is `slowburn ask --explain`)
+    #[command(
+        after_help = "Examples:\n  slowburn explain checkout-availability --prometheus-url http://localhost:9090 --rules rules/services\n  \
+        slowburn explain checkout-availability --prometheus-url http://localhost:9090 --rules rules/services \\\n    \
+        --at 2026-11-01T12:00:00Z --window 1h --samples\n  \
+        slowburn explain checkout-availability --prometheus-url http://localhost:9090 --rules rules/services \\\n    \
+        --format json | jq '[.series[].changes[] | select(.why != \"rose\")]'\n\n\
+        It reads the same samples by the same rules as `run` and `eval`, and says of each raw series what it counted and why.\n\
+        What a change of something needs to be allowed says `slowburn ask --explain`. Rules: docs/numbers.md.\n\n\
+        Exit codes: 0 the samples sum up to what was counted, 1 some slices differ (they are named), 2 wrong usage,\n\
+        4 Prometheus cannot be asked, or there are no samples; 64 bad rules or settings"
+    )]
+    Explain(explain::ExplainArgs),
     /// Compare what Sloth or Pyrra recorded with exact counts, and say why they differ
     #[command(after_help = "Examples:\n  \
         slowburn compare --prometheus-url http://localhost:9090 --rules sloth/ --owner team-pay\n  \
@@ -107,6 +121,7 @@ enum Command {
         slowburn ask --service checkout --action rollback --resource deployment/checkout-service \\\n    \
         --from-version v42 --to-version v41 --reason slo_burn_rate_exceeded --wait 10m --redeem\n  \
         slowburn ask --explain --service checkout --action scale --resource deployment/checkout-service --replicas 8\n\n\
+        What the counts behind a decision are made of says `slowburn explain SLO`.\n\n\
         Exit codes: 0 allow, 2 deny (or wrong usage), 3 needs approval, 4 no usable data, 5 not reachable.\n\
         Only 0 means yes")]
     Ask(Box<ask::AskArgs>),
@@ -290,6 +305,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => block_on(check::check(args)),
         Command::Init(args) => block_on(init::init(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
+        Command::Explain(args) => block_on(explain::explain(args)),
         Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),

@@ -2,6 +2,7 @@
 //!
 //! The modules ask a Prometheus and answer with plain values, so that a command, the API and the page can say the same:
 //!
+//! - [`account`]: what a count is made of, down to each sample;
 //! - [`presence`]: what each selector finds; [`missing`]: why it finds nothing, or the wrong kind;
 //! - [`doctor`]: whether what it finds can be believed;
 //! - [`fit`]: whether an SLO can work there; [`dry_run`]: how the last weeks would have looked;
@@ -11,6 +12,7 @@
 //!
 //! Deliberately absent: printing, exit codes and flags, which are the command's.
 
+pub mod account;
 pub mod compare;
 pub mod cutover;
 pub mod discover;

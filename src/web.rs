@@ -8,13 +8,14 @@
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
 //! | `GET /v1/slos` | every SLO with all its series, in id order |
 //! | `GET /v1/slos/{id}` | one of them |
+//! | `GET /v1/slos/{id}/explain` | what its count is made of, read from Prometheus again |
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
 //! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
-//! Everything but `/metrics` and the stream is a pure function of the last snapshot: two replicas at the same slice
+//! Everything but `/metrics`, the stream and explanations is a pure function of the last snapshot: two replicas at the same slice
 //! answer the same bytes. Readers take an `Arc` from a watch channel and never hold up a tick. Every error is JSON
 //! with `error` and `hint`.
 //!
@@ -48,6 +49,7 @@ mod audit;
 pub mod auth;
 mod connections;
 mod encoding;
+mod explain;
 pub mod exposition;
 mod forward;
 mod gate;
@@ -65,6 +67,7 @@ mod stream;
 pub mod tls;
 pub mod view;
 
+pub use crate::inspect::account::Explainer;
 pub use problem::Problem;
 pub use readiness::Readiness;
 pub use reload::{Reload, Reloaded};
@@ -117,6 +120,8 @@ pub struct Info {
     pub metrics_detail: Detail,
     /// What other tools call the SLOs that were imported, by id.
     pub origins: BTreeMap<String, Origin>,
+    /// Whoever explains what counts are made of; `None` where nothing is read.
+    pub explainer: Option<Arc<Explainer>>,
 }
 
 /// The state of every handler. Each layer of each request clones it.
@@ -127,6 +132,8 @@ struct Site(Arc<Shared>);
 struct Shared {
     app: App,
     streams: Arc<Semaphore>,
+    /// Counts are explained one after the other: each is read from Prometheus again.
+    explaining: Semaphore,
     /// `/v1/slos` of the last snapshot that somebody asked for.
     fleet: std::sync::Mutex<encoding::Rendered>,
     /// What readers of the audit log share.
@@ -149,8 +156,9 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let audit = audit::Readers::default();
-    let site =
-        Site(Arc::new(Shared { app, streams, fleet: Default::default(), audit, forward: Default::default(), stop }));
+    let (explaining, forward) = (Semaphore::new(1), Default::default());
+    let fleet = Default::default();
+    let site = Site(Arc::new(Shared { app, streams, explaining, fleet, audit, forward, stop }));
     let routes = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(api::healthz))
@@ -158,6 +166,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/metrics", get(exposition::metrics))
         .route("/v1/slos", get(api::slos))
         .route("/v1/slos/{id}", get(api::slo))
+        .route("/v1/slos/{id}/explain", get(explain::explain))
         .route("/v1/services/{name}", get(api::service))
         .route("/v1/alerts", get(api::alerts))
         .route("/v1/stream", get(stream::stream))

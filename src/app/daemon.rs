@@ -26,7 +26,7 @@ use crate::prometheus::backfill::Older;
 use crate::prometheus::{Client, Fault, Position, Source};
 use crate::query::plan::Survey;
 use crate::store::{Restored, Store, StoreError};
-use crate::web::{Info, Readiness, Reload, Reloaded};
+use crate::web::{Explainer, Info, Readiness, Reload, Reloaded};
 
 /// What readers see of a daemon.
 pub struct Views {
@@ -91,7 +91,7 @@ impl Daemon {
         waiting.hold("first_evaluation", "the first poll of Prometheus has not been evaluated yet");
         let (snapshot, snapshots) = watch::channel(Arc::default());
         let (readiness, readinesses) = watch::channel(waiting);
-        let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, false)));
+        let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, &client, false)));
         let source = Source::new(client.clone(), Arc::clone(&rules.plan), options.source.clone(), None);
         let mut daemon = Daemon {
             client,
@@ -294,7 +294,7 @@ impl Daemon {
                 Err(problems)
             }
         };
-        self.info.send_replace(Arc::new(info_of(&self.options, &self.rules, answer.is_err())));
+        self.info.send_replace(Arc::new(info_of(&self.options, &self.rules, &self.client, answer.is_err())));
         if let Some(request) = request {
             drop(request.answer.send(answer));
         }
@@ -343,7 +343,9 @@ async fn sleep_until(clock: &Clock, at_s: i64, poll_s: i64) {
     tokio::time::sleep(clock.wall_until(at_s * 1000).min(poll)).await;
 }
 
-fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
+fn info_of(options: &Options, rules: &Rules, client: &Client, failed: bool) -> Info {
+    let explainer =
+        Explainer { client: client.clone(), model: Arc::clone(&rules.model), options: options.source.clone() };
     let origins = rules.model.slos.iter().filter_map(|spec| Some((spec.slo.id.clone(), spec.origin.clone()?)));
     Info {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -355,5 +357,6 @@ fn info_of(options: &Options, rules: &Rules, failed: bool) -> Info {
         compat: options.compat,
         metrics_detail: options.metrics_detail,
         origins: origins.collect(),
+        explainer: Some(Arc::new(explainer)),
     }
 }

@@ -28,7 +28,7 @@ pub type ReadRules = Arc<dyn Fn() -> Loaded + Send + Sync>;
 /// The rules in force, in plan order.
 pub struct Rules {
     /// What the files say.
-    pub model: Model,
+    pub model: Arc<Model>,
     /// Its SLOs, in id order.
     pub slos: Vec<Arc<Slo>>,
     /// What is asked for them.
@@ -55,7 +55,7 @@ impl Rules {
             gate,
             workloads,
             definitions: store::definitions(&loaded.model, resolution_s),
-            model: loaded.model,
+            model: Arc::new(loaded.model),
         }
     }
 

@@ -11,7 +11,7 @@ use super::options::SourceOptions;
 use super::span::{Answered, Span, first_slice};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest, Through};
-use crate::query::increment::{Cursors, Liveness, Read, SeriesDeltas, Starts};
+use crate::query::increment::{Cursors, Liveness, Read, SeriesDeltas, Starts, Tracing};
 use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
 use crate::query::{Fanout, Plan, RawSeries, ReadDeltas, Tracker};
 
@@ -95,6 +95,16 @@ impl Booking {
     /// Whether older history will be joined on: only then it is remembered where each series began.
     pub fn expect_history(&mut self, expected: bool) {
         self.tracker.expect_history(expected);
+    }
+
+    /// Writes down every change of what an SLI counts, from now on.
+    pub fn trace(&mut self, sli: usize) {
+        self.tracker.trace(BTreeSet::from([sli]));
+    }
+
+    /// What was written down.
+    pub fn traced(&self) -> Option<&Tracing> {
+        self.tracker.traced()
     }
 
     /// How many raw series are followed by cursors.

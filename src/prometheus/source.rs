@@ -30,7 +30,7 @@ use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::fetch::Ask;
 use crate::query::grid;
-use crate::query::increment::Starts;
+use crate::query::increment::{Starts, Tracing};
 use crate::query::{Fanout, Plan, RawSeries, ReadDeltas};
 
 /// After a longer read that brought nothing none is made for this long, seconds.
@@ -159,6 +159,16 @@ impl Source {
     /// Once an hour: lets the busiest children have rows. Who is in `kept` (SLI, `fanout::child_key`) keeps its own.
     pub fn reconsider_children(&mut self, kept: &BTreeSet<(usize, u128)>) {
         self.booking.reconsider_children(kept);
+    }
+
+    /// Writes down every change of what an SLI counts, from now on: for whoever explains a count.
+    pub fn trace(&mut self, sli: usize) {
+        self.booking.trace(sli);
+    }
+
+    /// What was written down.
+    pub fn traced(&self) -> Option<&Tracing> {
+        self.booking.traced()
     }
 
     /// Where the polls began, for a backfill to join on to.

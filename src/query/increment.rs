@@ -291,7 +291,7 @@ impl Tracker {
         let mut accumulators: BTreeMap<u32, Accumulator> = BTreeMap::new();
         let (mut births, mut walked) = (Vec::new(), Vec::new());
         if let Some(tracing) = &mut self.tracing {
-            tracing.meet(&pairs, &self.raws);
+            tracing.meet(&pairs, &self.raws, |series| self.series[series as usize].sli);
         }
         for pair in &pairs {
             self.walk(pair, &evidence, &waits, read, &mut walked, &mut accumulators, &mut births, &mut found);
@@ -460,9 +460,9 @@ impl Tracker {
         &self.jobs
     }
 
-    /// Writes down every change from now on.
-    pub fn trace(&mut self) {
-        self.tracing = Some(Tracing::default());
+    /// Writes down every change of what these SLIs count, from now on.
+    pub fn trace(&mut self, slis: BTreeSet<usize>) {
+        self.tracing = Some(Tracing::of(slis));
     }
 
     /// What was written down.

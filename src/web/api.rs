@@ -87,7 +87,7 @@ pub async fn alerts(State(site): State<Site>) -> Response {
 }
 
 /// A 404 that names what there is, or where the list is when there is much.
-fn unknown<'a>(noun: &str, asked: &str, known: impl Iterator<Item = &'a str>, list: &str) -> Problem {
+pub(super) fn unknown<'a>(noun: &str, asked: &str, known: impl Iterator<Item = &'a str>, list: &str) -> Problem {
     const SHOWN: usize = 10;
     let known: Vec<_> = known.take(SHOWN + 1).collect();
     let hint = match known.len() {

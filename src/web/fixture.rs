@@ -310,6 +310,7 @@ pub fn info() -> Info {
         compat: Compat::default(),
         metrics_detail: Detail::Full,
         origins: BTreeMap::new(),
+        explainer: None,
     }
 }
 

@@ -17,6 +17,7 @@ mod daemon_faults;
 mod decider;
 mod doctor;
 mod exactness;
+mod explain;
 mod export;
 mod fanout;
 mod faults;

@@ -56,6 +56,38 @@ impl Reason {
         matches!(self, Reason::NotPlaced | Reason::TooMuch | Reason::Older | Reason::Lowered | Reason::SetAnew)
     }
 
+    /// What it means, for people.
+    pub fn says(self) -> &'static str {
+        match self {
+            Reason::Rose => "it rose from one sample to the next",
+            Reason::Bridged => "it rose while nothing was scraped, or while it was hidden",
+            Reason::Recovered => "it is as high again as before it fell; what lies between counts",
+            Reason::ProcessBegan => "it fell, and its process says that it began anew: the new value counts",
+            Reason::TargetAway => {
+                "it fell while its target was away, to what a new process can have: the new value counts"
+            }
+            Reason::MostFell => "it fell as most counters of its target did: the new value counts",
+            Reason::ShownAfterRestart => "it was not there while its target began anew: its value counts",
+            Reason::BornWithProcess => {
+                "its first sample, of a process that began since the scrape before: its value counts"
+            }
+            Reason::YoungTarget => "its first sample, of a new target whose process is young: its value counts",
+            Reason::Born => "its first sample, beside older series of its target and small enough: its value counts",
+            Reason::Continued => "it goes on from a series that ended, under other labels",
+            Reason::First => "reading began with it: it sets the start",
+            Reason::NotPlaced => "a first sample that nothing explains: it sets the start, and is doubted",
+            Reason::TooMuch => "a first sample too large for one interval: it sets the start, and is doubted",
+            Reason::Older => "a first sample of an older counter: it sets the start, and is doubted",
+            Reason::Fell => "it fell, and nothing says why: nothing counts until it is back, or stays low",
+            Reason::Lowered => "it fell and stayed low: it counts on from there, and what it had is doubted",
+            Reason::SetAnew => {
+                "it was away and holds more than a new process can have: it sets the start, and is doubted"
+            }
+            Reason::NotANumber => "the sample is negative or no number: the next one bridges it",
+            Reason::TooLarge => "the sample is too large to count by ones: nothing is known of its slice",
+        }
+    }
+
     /// Its name in `/metrics` and in answers.
     pub fn as_str(self) -> &'static str {
         match self {

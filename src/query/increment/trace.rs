@@ -1,7 +1,9 @@
 //! What is written down of every change of a counter while somebody asks what a count is made of, so that he can redo
 //! it by hand. Nothing of it is kept otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
 
 use super::cursors::Raw;
 use super::delta::CounterDelta;
@@ -12,7 +14,7 @@ use super::reason::Reason;
 const TRACED_MAX: usize = 1_000_000;
 
 /// One change of one raw series.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Traced {
     /// Time of the sample before, milliseconds; `None` where it counts from nothing, or where there is none.
     pub from_ms: Option<i64>,
@@ -36,6 +38,8 @@ type OfSeries = (Vec<(String, String)>, Vec<Traced>);
 /// What was written down, by raw series.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
+    /// The SLIs that are asked about.
+    slis: BTreeSet<usize>,
     /// Labels of each raw series (of a histogram those of its count), and its changes in the order they were found.
     series: BTreeMap<u128, OfSeries>,
     written: usize,
@@ -44,14 +48,23 @@ pub struct Tracing {
 }
 
 impl Tracing {
+    pub(super) fn of(slis: BTreeSet<usize>) -> Self {
+        Tracing { slis, ..Tracing::default() }
+    }
+
     /// Labels and changes of each raw series.
     pub fn series(&self) -> impl Iterator<Item = (&[(String, String)], &[Traced])> {
         self.series.values().map(|(labels, changes)| (labels.as_slice(), changes.as_slice()))
     }
 
-    pub(super) fn meet(&mut self, pairs: &[CounterPair<'_>], raws: &[Raw]) {
+    /// Meets the raw series of a read, each with the SLIs that it feeds.
+    pub(super) fn meet(&mut self, pairs: &[CounterPair<'_>], raws: &[Raw], sli_of: impl Fn(u32) -> usize) {
         for pair in pairs {
-            let key = raws[pair.id as usize].key;
+            let raw = &raws[pair.id as usize];
+            if !raw.series().any(|series| self.slis.contains(&sli_of(series))) {
+                continue;
+            }
+            let key = raw.key;
             self.series.entry(key).or_insert_with(|| (pair.whole.labels.clone(), Vec::new()));
         }
     }
@@ -70,6 +83,7 @@ impl Tracing {
     }
 
     fn push(&mut self, key: u128, count: Option<Count>, histogram: bool, delta: &CounterDelta) {
+        let Some((_, changes)) = self.series.get_mut(&key) else { return };
         if self.written == TRACED_MAX {
             self.left_out += 1;
             return;
@@ -77,7 +91,6 @@ impl Tracing {
         self.written += 1;
         let CounterDelta { from_ms, at_ms, events, why, .. } = *delta;
         let good = |count: Count| histogram.then_some(count.good);
-        let (_, changes) = self.series.entry(key).or_default();
         changes.push(Traced {
             from_ms,
             at_ms,
