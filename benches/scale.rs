@@ -258,7 +258,9 @@ fn evaluated(slos: &[Arc<Slo>], ledger: &Ledger, quick: bool, table: &mut Table)
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..25 {
         let seen = (0..slos.len()).map(|sli| ((sli, Labels::new()), fresh)).collect();
-        let health = Health { seen, unseen: &unseen, folded: &folded, filling: &filling };
+        let scaled_to_zero = BTreeSet::new();
+        let health =
+            Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
         let began = Instant::now();
         let (snapshot, _) = evaluate(slos, &notes, ledger, &health, T0, &statuses, &mut book);
         times.push(began.elapsed().as_secs_f64() * 1e3);

@@ -26,6 +26,8 @@ pub struct Health<'a> {
     pub folded: &'a (dyn Fn(usize, &Labels) -> bool + Sync),
     /// SLOs whose history is still being read.
     pub filling: &'a BTreeSet<String>,
+    /// Services whose workloads are all scaled to 0 replicas: that they have no data is no fault.
+    pub scaled_to_zero: &'a BTreeSet<String>,
 }
 
 /// What evaluations leave for the next one.
@@ -177,7 +179,7 @@ impl Moment<'_> {
         let slice_s = slo.resolution_s.unwrap_or(self.ledger.resolution_s());
         let none = SeriesLedger::new(self.ledger.resolution_s(), slo.unit, slo.window_s).judged_by(slice_s);
         let labels = Labels::new();
-        let data = doubted((self.health.unseen)(index), filling);
+        let data = self.planned(slo, doubted((self.health.unseen)(index), filling));
         Arc::new([burn::evaluate(slo, &none, &labels, data, self.at, of(previous, &labels))])
     }
 
@@ -195,7 +197,7 @@ impl Moment<'_> {
             return None;
         }
         let data = self.health.seen.get(&(index, labels.clone())).copied();
-        let data = doubted(data.unwrap_or_else(|| (self.health.unseen)(index)), filling);
+        let data = self.planned(slo, doubted(data.unwrap_or_else(|| (self.health.unseen)(index)), filling));
         if gone(slo, labels, data, self.at, self.book) {
             return None;
         }
@@ -204,6 +206,18 @@ impl Moment<'_> {
             burn::add_bounds(slo, slices, ends, &mut status);
         }
         Some(status)
+    }
+}
+
+impl Moment<'_> {
+    /// Data that are gone because what they come from was scaled to 0 are absent by plan.
+    fn planned(&self, slo: &Slo, data: DataHealth) -> DataHealth {
+        let gone = matches!(data.reason, DataReason::NoSeries | DataReason::SamplesOld | DataReason::SeriesMissing)
+            && matches!(data.state, DataState::Absent | DataState::Stale);
+        match gone && self.health.scaled_to_zero.contains(&slo.service) {
+            true => DataHealth { reason: DataReason::ScaledToZero, ..data },
+            false => data,
+        }
     }
 }
 

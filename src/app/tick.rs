@@ -162,7 +162,14 @@ impl Daemon {
         let source = &self.source;
         let unseen = |sli| source.health_unseen(sli, at_s);
         let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
-        let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &expected };
+        let scaled_to_zero = self.workloads.scaled_to_zero(at_s);
+        let health = Health {
+            seen: source.health(at_s),
+            unseen: &unseen,
+            folded: &folded,
+            filling: &expected,
+            scaled_to_zero: &scaled_to_zero,
+        };
         let windows_s = self.options.compat.windows_s();
         let (snapshot, transitions) =
             self.evaluator.evaluate(&self.rules.slos, &notes, &self.ledger, &health, at_s, windows_s);

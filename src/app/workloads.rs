@@ -3,7 +3,7 @@
 //! Nothing waits for it. The gate is shown what the last look found; each sample has its own time, so what comes late is
 //! old when it comes, and never passes for what runs now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use crate::prometheus::workloads::{self, Limits, Looked, Seen, Wanted};
 /// A whole look takes this long at most: the next poll may need the server.
 const LOOK_MAX: Duration = Duration::from_secs(20);
 
+/// What was seen of a workload is of now for so long at least, seconds: a look takes a tick.
+const RECENT_S: i64 = 90;
+
 /// Workloads by service and resource.
 pub type SeenByService = BTreeMap<String, BTreeMap<String, Seen>>;
 
@@ -30,6 +33,8 @@ type Looking = (Vec<(String, Wanted)>, JoinHandle<Looked>);
 pub struct Workloads {
     looking: Option<Looking>,
     seen: SeenByService,
+    /// How many workloads each service has, by the last look.
+    wanted: BTreeMap<String, usize>,
     /// Where the next look begins to ask for utilizations: all of them have their turn where one look cannot ask for all.
     first: usize,
 }
@@ -65,6 +70,17 @@ impl Workloads {
         }
     }
 
+    /// Services all of whose workloads want 0 replicas, as was seen within two scrapes before `at_s`: who wants something
+    /// of which nobody can tell wants more than nothing.
+    pub fn scaled_to_zero(&self, at_s: i64) -> BTreeSet<String> {
+        let zero = |seen: &Seen| seen.replicas == Some(0) && at_s - seen.at_s <= (2 * seen.every_s).max(RECENT_S);
+        let all = self.seen.iter().filter(|(service, of)| {
+            let wanted = self.wanted.get(*service).copied().unwrap_or(usize::MAX);
+            of.len() >= wanted && of.values().all(zero)
+        });
+        all.map(|(service, _)| service.clone()).collect()
+    }
+
     /// What runs, as it was seen last.
     pub fn seen(&self) -> &SeenByService {
         &self.seen
@@ -91,7 +107,9 @@ impl Workloads {
         }
         self.first = looked.next;
         let mut before = std::mem::take(&mut self.seen);
+        self.wanted.clear();
         for (service, wanted) in named {
+            *self.wanted.entry(service.clone()).or_default() += 1;
             // Of whom nobody could tell, what was seen last is known still, and is as old as it is.
             let old = before.get_mut(&service).and_then(|of| of.remove(&wanted.resource));
             let seen = match looked.unanswered.contains(&wanted) {
@@ -127,5 +145,30 @@ impl gate_service::Observe for Observer {
             let mut looked = workloads::look(&self.client, std::slice::from_ref(wanted), at_s, limits).await;
             if looked.unanswered.is_empty() { Ok(looked.found.remove(wanted)) } else { Err(()) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_scaled_to_zero_where_all_of_its_workloads_were_just_seen_to_want_nothing() {
+        let seen = |replicas, at_s| Seen { at_s, replicas, every_s: 30, ..Seen::default() };
+        let at = |wanted: usize, of: &[Seen]| {
+            let of = of.iter().cloned().zip(0..).map(|(seen, n)| (format!("deployment/d{n}"), seen)).collect();
+            let workloads = Workloads {
+                seen: BTreeMap::from([("a".to_owned(), of)]),
+                wanted: BTreeMap::from([("a".to_owned(), wanted)]),
+                ..Workloads::default()
+            };
+            !workloads.scaled_to_zero(1000).is_empty()
+        };
+        assert!(at(1, &[seen(Some(0), 970)]));
+        assert!(at(2, &[seen(Some(0), 970), seen(Some(0), 990)]));
+        assert!(!at(2, &[seen(Some(0), 970), seen(Some(1), 990)]), "one of them runs");
+        assert!(!at(2, &[seen(Some(0), 970)]), "of the other nobody can tell");
+        assert!(!at(1, &[seen(None, 970)]), "its replicas are not known");
+        assert!(!at(1, &[seen(Some(0), 800)]), "that was three minutes ago");
     }
 }

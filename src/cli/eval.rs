@@ -103,7 +103,10 @@ pub(super) async fn evaluate_at(
     let filling = BTreeSet::new();
     let unseen = |sli| source.health_unseen(sli, at_s);
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
-    let health = Health { seen: source.health(at_s), unseen: &unseen, folded: &folded, filling: &filling };
+    // What was wanted of workloads at that moment is not looked up.
+    let (seen, scaled_to_zero) = (source.health(at_s), BTreeSet::new());
+    let health =
+        Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
     let mut book = AlertMachine::new();
     let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
     Ok((snapshot, ledger))

@@ -161,6 +161,9 @@ fn measure(measure: &Measure, indent: &str) -> String {
             if let Some(over) = trust.sentinel_over {
                 text += &format!("{indent}unknown where it is over {}\n", shown(over));
             }
+            if let Some(under) = trust.sentinel_under {
+                text += &format!("{indent}unknown where it is under {}\n", shown(under));
+            }
             text
         }
         Measure::Generations(all) => {

@@ -87,6 +87,8 @@ pub enum DataReason {
     SourceUnplanned,
     /// Prometheus answers others, and not the query of this SLO: it refuses it, or the answer is too large or too late.
     QueryFailing,
+    /// Its workloads are scaled to 0 replicas, so nothing is there to be measured: absent by plan.
+    ScaledToZero,
 }
 
 /// The data behind one series, as its source saw it at the last poll.
@@ -271,6 +273,7 @@ impl DataReason {
             DataReason::Filling => "filling",
             DataReason::SourceUnplanned => "source_unplanned",
             DataReason::QueryFailing => "query_failing",
+            DataReason::ScaledToZero => "scaled_to_zero",
         }
     }
 }

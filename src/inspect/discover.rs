@@ -15,7 +15,7 @@ use crate::prometheus::{Client, Fault};
 use crate::query::plan::parse_le;
 use crate::query::promql::expr;
 use crate::query::{RawSeries, Selector};
-use crate::spec::model::Part;
+use crate::spec::model::{Part, Trust};
 use crate::spec::{Family, Measure, Preset, PresetGeneration, TimeUnit, Times};
 use place::{By, Place, Places, SEPARATOR, matches_of};
 pub use proposal::ProposedSlo;
@@ -307,7 +307,7 @@ impl Looker<'_> {
         match probe.measure {
             Measure::Ratio { total, part } => self.ratio(by, total, part, span).await,
             Measure::Histogram(times) | Measure::Queue { times, .. } => self.times(probe.family, by, times, span).await,
-            Measure::Gauge { expr, unit, trust } => self.ages(by, expr, *unit, trust.sentinel_over, span).await,
+            Measure::Gauge { expr, unit, trust } => self.ages(by, expr, *unit, *trust, span).await,
             Measure::Generations(_) | Measure::None(_) => Ok(Vec::new()),
         }
     }
@@ -366,10 +366,11 @@ impl Looker<'_> {
         by: &By,
         age: &str,
         unit: TimeUnit,
-        sentinel_over: Option<f64>,
+        trust: Trust,
         span: &str,
     ) -> Result<Vec<(String, Slo)>, Fault> {
-        let known = sentinel_over.map_or_else(|| age.to_owned(), |most| expr::at_most(age, most));
+        let known = trust.sentinel_over.map_or_else(|| age.to_owned(), |most| expr::at_most(age, most));
+        let known = trust.sentinel_under.map_or_else(|| known.clone(), |least| expr::at_least(&known, least));
         let query = expr::subquery("max_over_time", &expr::aggregate("max", &by.0, &known), span, "5m");
         let oldest = self.by(by, &query).await?;
         Ok(oldest.into_iter().map(|(value, most)| (value, age_of(most / unit.per_second(), span))).collect())

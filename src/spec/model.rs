@@ -1,6 +1,7 @@
 //! The model: everything the daemon needs to know of the user's files, resolved and checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -112,12 +113,34 @@ pub struct Generation {
 }
 
 /// Which values of a gauge are no values: unknown, never good.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Trust {
     /// A gauge that has not changed for so many slices is frozen: its exporter has died inside.
     pub frozen_after: Option<u32>,
     /// Values over this stand for "not yet known" (Materialize's `u64::MAX`).
     pub sentinel_over: Option<f64>,
+    /// Values under this do (the -1 of many exporters).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel_under: Option<f64>,
+}
+
+impl fmt::Debug for Trust {
+    /// The digest of several generations is made of this text, so what is new shows only where it is used.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Trust");
+        text.field("frozen_after", &self.frozen_after).field("sentinel_over", &self.sentinel_over);
+        if self.sentinel_under.is_some() {
+            text.field("sentinel_under", &self.sentinel_under);
+        }
+        text.finish()
+    }
+}
+
+impl Trust {
+    /// Whether a value stands for "not known".
+    pub fn is_sentinel(&self, value: f64) -> bool {
+        self.sentinel_over.is_some_and(|most| value > most) || self.sentinel_under.is_some_and(|least| value < least)
+    }
 }
 
 /// Which part of `total` a second selector counts.

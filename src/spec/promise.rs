@@ -32,6 +32,8 @@ pub(crate) struct Service<'a> {
     pub clauses: Option<Vec<PlacedClause<'a>>>,
     pub severity: Vec<SeverityRule>,
     pub annotations: BTreeMap<String, String>,
+    /// Labels that name one scraped target, where the service says so.
+    pub target_labels: Option<Vec<String>>,
     pub resolution: TimeSpan,
     pub defaults: &'static Defaults,
 }
@@ -68,6 +70,7 @@ struct Common<'a> {
     /// What alerts of one kind carry beside.
     alerts: BTreeMap<AlertKind, AlertExtras>,
     mute: Vec<AlertKind>,
+    target_labels: Option<Vec<String>>,
     origin: Option<Origin>,
 }
 
@@ -101,6 +104,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let labels = fields.get("labels").map(|at| own_labels(&at, &by, &[], report)).unwrap_or_default();
     let alerts = fields.get("alerts").map(|at| extras(&at, &by, report)).unwrap_or_default();
     let mute = fields.get("mute").map(|at| alerting::mute(&at, report)).unwrap_or_default();
+    let target_labels = fields.get("target_labels").and_then(|at| sli::target_labels(&at, report));
     let origin = fields.get("origin").and_then(|at| origin::read(&at, report));
     Common {
         objective,
@@ -116,6 +120,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
         labels,
         alerts,
         mute,
+        target_labels,
         origin,
     }
 }
@@ -377,8 +382,10 @@ impl Parts<'_> {
             Some(clauses) => alerting::resolve(clauses, &mut slo, resolution, report)?,
             None => alerting::resolve_defaults(&service.defaults.clauses, &mut slo, place, resolution, report),
         }
-        let target_labels = self
-            .target_labels
+        // The nearest one holds: at the source, the SLO, the service, its telemetry.
+        let target_labels = (self.target_labels)
+            .or(self.said.target_labels)
+            .or_else(|| service.target_labels.clone())
             .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
             .unwrap_or_else(|| service.defaults.target_labels.clone());
         let spec = SloSpec { slo, source: self.source, target_labels, origin: self.said.origin };
@@ -406,5 +413,19 @@ mod tests {
         assert_eq!(definitions(&plain, 30), definitions(&same, 30));
         assert_ne!(definitions(&plain, 30)["a-latency-p95"], definitions(&longer, 30)["a-latency-p95"]);
         assert_eq!(explain::explain(&longer.slos[0]).unit, "slices of 5m by p95");
+    }
+
+    #[test]
+    fn the_nearest_target_labels_hold() {
+        let text = "name: a\nowner: b\ntarget_labels: [job, pod]\nslo:\n  availability: {objective: 99, sli: {total: t, bad: 't{x=\"1\"}'}}\n  \
+                    latency_p95_ms: {max: 100, target_labels: [node], sli: {histogram: c_seconds}}\n  \
+                    ttfb_p95_ms: {max: 100, target_labels: [node], sli: {histogram: d_seconds, target_labels: [ip]}}\n";
+        let of = |text: &str| -> Vec<String> {
+            let loaded = load_texts(&[("a.yaml", text)], &Options::default());
+            assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+            loaded.model.slos.iter().map(|spec| spec.target_labels.join(",")).collect()
+        };
+        assert_eq!(of(text), ["job,pod", "node", "ip"]);
+        assert_eq!(of(&text.replace("target_labels: [job, pod]\n", ""))[0], "job,instance");
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn read<'a>(
     let mapping_at = one_of(fields.get("severity_mapping"), incident.severity_mapping, "severity_mapping", report);
     let severity = mapping_at.as_ref().map(|at| alerting::severities(at, report)).unwrap_or_default();
     let telemetry = fields.get("telemetry").and_then(|at| telemetry::read(&at, presets, report));
+    let target_labels = fields.get("target_labels").and_then(|at| super::sli::target_labels(&at, report));
     let workloads = fields.get("workloads").map(|at| super::workload::read(&at, report)).unwrap_or_default();
     fields.finish(report);
 
@@ -81,6 +82,7 @@ pub(crate) fn read<'a>(
         clauses,
         severity,
         annotations,
+        target_labels,
         resolution,
         defaults: defaults(),
     };

@@ -1,7 +1,8 @@
 //! Where the events of one SLO come from, said by an explicit `sli:`.
 //!
 //! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}`, `{histogram}` (for queues with `waiting`, the
-//! gauge of those who wait, and `through`, a counter that moves when somebody is let in) and `{gauge}` (with `frozen_after` and `sentinel_over` where it may lie). A threshold in the key
+//! gauge of those who wait, and `through`, a counter that moves when somebody is let in) and `{gauge}` (with `frozen_after`,
+//! `sentinel_over` and `sentinel_under` where it may lie). A threshold in the key
 //! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
 //! comparing seconds with milliseconds is the quietest way to be wrong.
 
@@ -38,6 +39,17 @@ pub(crate) fn label_names(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<St
     Some(names)
 }
 
+/// Reads the labels that name one scraped target.
+pub(crate) fn target_labels(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let names = label_names(at, report)?;
+    if names.is_empty() {
+        let what = "no label names a target: then all series would be of one";
+        report.error(at, Code::InvalidValue, what).write("target_labels: [job, instance]");
+        return None;
+    }
+    Some(names)
+}
+
 /// Reads an explicit `sli:` of an SLO with this indicator and bound.
 pub(crate) fn explicit(
     at: &At<'_>,
@@ -48,7 +60,7 @@ pub(crate) fn explicit(
     let mut fields = at.map(report)?;
     let keys = ["total", "bad", "good", "histogram", "gauge"];
     let [total, bad, good, histogram, gauge] = keys.map(|key| fields.get(key));
-    let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
+    let target_labels = fields.get("target_labels").and_then(|at| target_labels(&at, report));
     let given = [&histogram, &gauge].iter().filter(|at| at.is_some()).count()
         + usize::from(total.is_some() || bad.is_some() || good.is_some());
     let source = match (histogram, gauge) {
@@ -287,11 +299,20 @@ pub(crate) fn unit(
     metric_unit(at, named, said, report)
 }
 
-/// Reads which values of a gauge are no values: `frozen_after` and `sentinel_over`.
+/// Reads which values of a gauge are no values: `frozen_after`, `sentinel_over` and `sentinel_under`.
 pub(crate) fn trust(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Trust {
     let frozen_after = fields.get("frozen_after").and_then(|at| at.whole(report, 2..=120));
     let sentinel_over = fields.get("sentinel_over").and_then(|at| at.number(report));
-    Trust { frozen_after: frozen_after.and_then(|slices| u32::try_from(slices).ok()), sentinel_over }
+    let under_at = fields.get("sentinel_under");
+    let sentinel_under = under_at.as_ref().and_then(|at| at.number(report));
+    if let (Some(at), Some(under), Some(over)) = (&under_at, sentinel_under, sentinel_over)
+        && under >= over
+    {
+        let what = format!("every value is under {under} or over {over}: nothing would ever be known");
+        report.error(at, Code::InvalidValue, what).write("sentinel_under below sentinel_over");
+    }
+    let frozen_after = frozen_after.and_then(|slices| u32::try_from(slices).ok());
+    Trust { frozen_after, sentinel_over, sentinel_under }
 }
 
 /// The unit of a metric: what its name shows, or what the user says.

@@ -8,7 +8,7 @@ use super::preset::{Buckets, Measure, Preset, PresetGeneration, Presets, Times};
 use super::problem::Code;
 use super::reader::{At, Fields, Report, nearest};
 use super::selector::{self, TimeUnit};
-use super::sli::{KeyBound, convert, label_names};
+use super::sli::{KeyBound, convert, target_labels};
 use super::tree::Value;
 
 /// The service's `telemetry:`.
@@ -29,7 +29,7 @@ pub(crate) fn read<'a>(at: &At<'a>, presets: &'a Presets, report: &mut Report<'_
     let preset_at = fields.get("preset");
     let match_at = fields.get("match");
     let generation_at = fields.get("generation");
-    let target_labels = fields.get("target_labels").and_then(|at| label_names(&at, report));
+    let targets = fields.get("target_labels").and_then(|at| target_labels(&at, report));
     let mut preset = None;
     if let Some(at) = &preset_at {
         let name = at.text(report).unwrap_or_default();
@@ -62,7 +62,7 @@ pub(crate) fn read<'a>(at: &At<'a>, presets: &'a Presets, report: &mut Report<'_
     }
     fields.finish(report);
     let broken = preset_at.is_some() && preset.is_none();
-    Some(Telemetry { broken, preset, generation, labels, target_labels })
+    Some(Telemetry { broken, preset, generation, labels, target_labels: targets })
 }
 
 fn read_generation<'a>(at: &At<'a>, preset: &Preset, report: &mut Report<'_>) -> Option<&'a str> {

@@ -35,6 +35,7 @@ mod native;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
+mod planned;
 mod presets;
 mod queue;
 mod queue_silence;

@@ -251,7 +251,9 @@ impl Pages {
 /// The evaluation of a past moment, as a daemon of that moment had it.
 fn past(slos: &[std::sync::Arc<Slo>], ledger: &Ledger, at: i64) -> Snapshot {
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(at) };
-    let health = Health { seen: BTreeMap::new(), unseen: &|_| fresh, folded: &|_, _| false, filling: &BTreeSet::new() };
+    let none = BTreeSet::new();
+    let (seen, folded) = (BTreeMap::new(), |_: usize, _: &slowburn::engine::Labels| false);
+    let health = Health { seen, unseen: &|_| fresh, folded: &folded, filling: &none, scaled_to_zero: &none };
     let mut book = AlertMachine::new();
     let mut snapshot = evaluate(slos, &BTreeMap::new(), ledger, &health, at, &[], &mut book).0;
     add_wholes(&mut snapshot, ledger, &SLOTH_WINDOWS_S, &BTreeMap::new());

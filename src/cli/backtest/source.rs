@@ -206,12 +206,13 @@ impl Source {
         let absent = |reason| DataHealth { state: DataState::Absent, reason, newest: None };
         let unseen = |sli| reader.map_or(absent(DataReason::NoSeries), |reader| reader.health_unseen(sli, at_s));
         let folded = |sli: usize, labels: &Labels| reader.is_some_and(|reader| reader.is_folded(sli, labels));
-        let filling = BTreeSet::new();
+        let (filling, scaled_to_zero) = (BTreeSet::new(), BTreeSet::new());
         let seen = match reader.filter(|_| polled) {
             Some(reader) => reader.health(at_s),
             None => self.health(),
         };
-        let health = Health { seen, unseen: &unseen, folded: &folded, filling: &filling };
+        let health =
+            Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
         lived.iter_mut().for_each(|lived| lived.step(&self.ledger, &health, at_s));
     }
 

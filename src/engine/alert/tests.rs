@@ -295,7 +295,7 @@ fn a_gap_now_and_then_is_no_outage_of_data() {
 
 #[test]
 fn data_missing_never_fires_for_a_source_that_is_not_there_or_still_filling() {
-    for reason in [DataReason::NoSource, DataReason::Filling] {
+    for reason in [DataReason::NoSource, DataReason::Filling, DataReason::ScaledToZero] {
         let says = Says { data: DataState::Absent, reason, ..CALM };
         check(&slo(), &[(0, says, ""), (600, says, ""), (6000, says, "")]);
         let burning = Says { data: DataState::Absent, reason, ..FAST };

@@ -151,6 +151,7 @@ fn cause(reason: DataReason) -> &'static str {
         DataReason::Filling => "its history is still being read",
         DataReason::SourceUnplanned => "no request can be made of its source",
         DataReason::QueryFailing => "Prometheus refuses its query, or cannot answer it, while it answers others",
+        DataReason::ScaledToZero => "its workloads are scaled to 0 replicas",
     }
 }
 

@@ -40,6 +40,11 @@ pub fn at_most(expr: &str, most: f64) -> String {
     format!("({expr}) <= {most}")
 }
 
+/// `(expr) >= least`.
+pub fn at_least(expr: &str, least: f64) -> String {
+    format!("({expr}) >= {least}")
+}
+
 /// The worst of a summary's quantiles.
 pub fn worst_quantile(summary: &str, quantile: &str) -> String {
     format!("max({summary}{{quantile={quantile:?}}})")

@@ -110,9 +110,10 @@ pub fn ask(source: &SliSource, by: &[String], function: &str, window: &str) -> R
         SliSource::Gauge { expr, bound, trust } => {
             let value = vector(expr)?;
             // A NaN compares as good; it is left out before.
-            let known = match trust.sentinel_over {
-                Some(most) => format!("(({value}) <= {most})"),
-                None => format!("(({value}) >= -Inf)"),
+            let known = match (trust.sentinel_over, trust.sentinel_under) {
+                (Some(most), None) => format!("(({value}) <= {most})"),
+                (Some(most), Some(least)) => format!("((({value}) <= {most}) >= {least})"),
+                (None, least) => format!("(({value}) >= {})", least.map_or("-Inf".to_owned(), |least| least.to_string())),
             };
             let bad = match bound {
                 Bound::Max(max) => format!("{known} > bool {max}"),
@@ -221,6 +222,9 @@ mod tests {
         let asked = |source| ask(&source, &[], "rate", "5m");
         let plain = gauge("max(age)", Bound::Max(60.0), Trust::default());
         assert_eq!(asked(plain), Ok(Asked::Bad("max (((max(age)) >= -Inf) > bool 60)".into())));
+        let under = Trust { sentinel_under: Some(0.0), ..Trust::default() };
+        let probe = asked(gauge("probe_success", Bound::Min(1.0), under));
+        assert_eq!(probe, Ok(Asked::Bad("max (((probe_success) >= 0) < bool 1)".into())));
         let trust = Trust { sentinel_over: Some(1e18), ..Trust::default() };
         let scalar = gauge("time() - 5", Bound::Min(2.5), trust);
         assert_eq!(

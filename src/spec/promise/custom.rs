@@ -64,7 +64,7 @@ fn both_or_all(count: usize) -> &'static str {
 fn from_events(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
     let mut fields = at.map(report)?;
     let source = counted(at, &mut fields, report);
-    let target_labels = fields.get("target_labels").and_then(|at| sli::label_names(&at, report));
+    let target_labels = fields.get("target_labels").and_then(|at| sli::target_labels(&at, report));
     fields.finish(report);
     Some(Said { source: source?, unit: Unit::Events, target_labels })
 }
@@ -102,7 +102,7 @@ fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
         }
     };
     let source = counted(at, &mut fields, report);
-    let target_labels = fields.get("target_labels").and_then(|at| sli::label_names(&at, report));
+    let target_labels = fields.get("target_labels").and_then(|at| sli::target_labels(&at, report));
     fields.finish(report);
     Some(Said { source: source?, unit: Unit::QuantileSlices { quantile: quantile? }, target_labels })
 }

@@ -84,6 +84,7 @@ fn scalar_form<'a>(
         labels: BTreeMap::new(),
         alerts: BTreeMap::new(),
         mute: Vec::new(),
+        target_labels: None,
         origin: None,
     };
     Some(Said { common, bound, events: false, explicit: None })
