@@ -219,7 +219,7 @@ pub fn gauge(
                         continue;
                     };
                     let fault = match () {
-                        () if meta.trust.sentinel_over.is_some_and(|most| value > most) => Some(DataReason::Sentinel),
+                        () if meta.trust.is_sentinel(value) => Some(DataReason::Sentinel),
                         () if still.is_frozen(slice, value) => Some(DataReason::Frozen),
                         () => None,
                     };
@@ -311,12 +311,14 @@ fn rates(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])], resol
     let of_rates = sums(plan, fanout, answers).into_iter().filter(|((sli, _), _)| plan.slis[*sli].rates);
     of_rates
         .map(|((sli, labels), (sums, not_a_number))| {
-            let above = |sum: &Sum| sum.part.zip(sum.total).is_some_and(|(part, total)| part > total * (1.0 + SAME));
-            let above = sums.values().any(above).then_some(DataReason::BadAboveTotal);
+            let over = |sum: &Sum| sum.part.zip(sum.total).is_some_and(|(part, total)| part > total * (1.0 + SAME));
+            let above = sums.values().any(over).then_some(DataReason::BadAboveTotal);
             let cell = |(at, sum): (i64, Sum)| {
                 let slice = at.div_euclid(resolution_ms) - 1;
                 let events = |rate: f64| (rate * seconds + 1e-6 + spread(slice)).floor() as u64;
                 let (total, bad) = (events(sum.total?), events(sum.part.unwrap_or(0.0)));
+                // Bad events are events: an outage in which nothing but errors is counted is no silence.
+                let total = if over(&sum) { total.max(bad) } else { total };
                 Some((slice, Cell { total, bad: bad.min(total), rows: sum.rows }))
             };
             let fault = not_a_number.then_some(DataReason::NotANumber).or(above);
@@ -340,10 +342,17 @@ struct Sum {
     buckets: u32,
     /// Rows they are made of; one that counts for both counts twice.
     rows: u32,
+    /// A value among them is negative or no number: what the others say is no sum.
+    spoilt: bool,
 }
 
 /// Sums by moment, for one series of one SLI.
 type Sums = BTreeMap<i64, Sum>;
+
+/// Differences of sums that are the same are no further below zero than this.
+const DUST: f64 = 1e-9;
+/// Count and bucket may be read a moment apart: this share of the events is made up by the next sum.
+const UNEVEN: f64 = 0.01;
 
 /// The largest sum that still counts single events.
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -371,11 +380,13 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
                 for (labels, weight) in labels.flat_map(|labels| weighed(plan, sli, role, labels)) {
                     let of = rows.entry((sli, labels, row.clone())).or_default();
                     for (at, value) in series.samples.iter() {
+                        let moment = of.0.entry(at).or_default();
+                        // A difference of two equal sums is off by binary dust.
+                        let value = if (-DUST..0.0).contains(&value) { 0.0 } else { value };
                         if !(0.0..=COUNT_MAX).contains(&value) {
-                            of.1 = true;
+                            (of.1, moment.spoilt) = (true, true);
                             continue;
                         }
-                        let moment = of.0.entry(at).or_default();
                         let side = if role == Role::Total { &mut moment.total } else { &mut moment.part };
                         *side = Some(side.unwrap_or(0.0) + weight * value);
                         moment.buckets += u32::from(role != Role::Total);
@@ -390,16 +401,20 @@ fn sums(plan: &Plan, fanout: &Fanout, answers: &[(&Fetch, &[RawSeries])]) -> BTr
         let needed = buckets_of(plan, sli, &labels);
         let of = sums.entry((sli, labels)).or_default();
         of.1 |= not_a_number;
-        for (at, Sum { total, part, buckets, rows }) in moments {
-            if plan.slis[sli].histogram && (total.is_none() || buckets < needed) {
+        for (at, Sum { total, part, buckets, rows, spoilt }) in moments {
+            if !spoilt && plan.slis[sli].histogram && (total.is_none() || buckets < needed) {
                 continue;
             }
             let sum = of.0.entry(at).or_default();
+            sum.spoilt |= spoilt;
             let add = |to: &mut Option<f64>, more: Option<f64>| *to = more.map(|more| to.unwrap_or(0.0) + more).or(*to);
             add(&mut sum.total, total);
             add(&mut sum.part, part);
             sum.rows += rows;
         }
+    }
+    for (moments, _) in sums.values_mut() {
+        moments.retain(|_, sum| !sum.spoilt);
     }
     sums
 }
@@ -425,7 +440,8 @@ fn buckets_of(plan: &Plan, sli: usize, labels: &Labels) -> u32 {
 }
 
 /// Whole events of one moment; fractions wait for the next one in `rest`. `None` where the total is not known, or the
-/// good part of it.
+/// good part of it. There are no fewer events than bad ones; what is owed because more were good than there were is not
+/// carried on for ever.
 fn whole(good_part: bool, sum: Sum, scale: f64, rest: &mut (f64, f64)) -> Option<(u64, u64)> {
     let total = sum.total? * scale;
     let part = match sum.part {
@@ -438,8 +454,19 @@ fn whole(good_part: bool, sum: Sum, scale: f64, rest: &mut (f64, f64)) -> Option
         *rest += sum - events;
         events as u64
     };
-    let total = take(total, &mut rest.0);
-    Some((total, take(bad, &mut rest.1).min(total)))
+    let (events, bad_events) = (take(total, &mut rest.0), take(bad, &mut rest.1));
+    if rest.1 < -(1.0 + UNEVEN * total) {
+        rest.1 = 0.0;
+    }
+    // By less than one they differ because fractions of both wait.
+    let events = if bad > total + 1.0 { events.max(bad_events) } else { events };
+    Some((events, bad_events.min(events)))
+}
+
+/// Whether more is bad than there is, by more than fractions and extrapolation make of it.
+fn is_above(good_part: bool, sum: &Sum) -> bool {
+    let Some((total, part)) = sum.total.zip(sum.part) else { return false };
+    part > total * (1.0 + UNEVEN) + 1.0 || !good_part && part > total + 1.0
 }
 
 /// Increments that the server summed over one slice each.
@@ -454,11 +481,12 @@ pub fn aggregated(
         .map(|((sli, labels), (sums, not_a_number))| {
             let mut rest = (0.0, 0.0);
             let good_part = plan.slis[sli].good_part;
+            let above = sums.values().any(|sum| is_above(good_part, sum)).then_some(DataReason::BadAboveTotal);
             let slices = sums.into_iter().filter_map(|(at, sum)| {
                 let (total, bad) = whole(good_part, sum, 1.0, &mut rest)?;
                 Some((at.div_euclid(resolution_ms) - 1, Cell { total, bad, rows: sum.rows }))
             });
-            let fault = not_a_number.then_some(DataReason::NotANumber);
+            let fault = not_a_number.then_some(DataReason::NotANumber).or(above);
             GridHarvest { sli, labels, slices: slices.collect(), fault }
         })
         .collect()

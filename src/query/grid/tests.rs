@@ -15,7 +15,10 @@ fn plan(source: SliSource) -> Plan {
 }
 
 fn gauge(frozen_after: Option<u32>, sentinel_over: Option<f64>) -> Plan {
-    let trust = Trust { frozen_after, sentinel_over };
+    gauge_of(Trust { frozen_after, sentinel_over, ..Trust::default() })
+}
+
+fn gauge_of(trust: Trust) -> Plan {
     plan(SliSource::Gauge { expr: "max(age_seconds)".into(), bound: Bound::Max(60.0), trust })
 }
 
@@ -45,6 +48,15 @@ fn a_gauge_that_stands_still_is_unknown_from_the_slice_on_that_proves_it() {
     // A value over the bound that does not move is no more to be believed.
     let (slices, _) = read(&plan, &[vec![series("a", &[99.0; 8])]], 4);
     assert_eq!(slices, []);
+}
+
+#[test]
+fn a_sentinel_under_what_can_be_is_unknown_too() {
+    let plan = gauge_of(Trust { sentinel_under: Some(0.0), ..Trust::default() });
+    let (slices, fault) = read(&plan, &[vec![series("a", &[30.0, -1.0, 70.0, 0.0])]], 0);
+    assert_eq!((slices, fault), (vec![(0, 1, 0), (2, 1, 1), (3, 1, 0)], Some(DataReason::Sentinel)));
+    let (slices, fault) = read(&plan, &[vec![series("a", &[-1.0]), series("b", &[70.0])]], 0);
+    assert_eq!((slices, fault), (vec![(0, 1, 1)], Some(DataReason::Sentinel)), "a bad one is not hidden");
 }
 
 #[test]
@@ -80,6 +92,49 @@ fn rates_come_to_whole_events_that_add_up_however_often_they_are_read() {
     assert_eq!(later, whole[2000..]);
     let (none_bad, _) = read(&plan, &[vec![], vec![total]], 0);
     assert_eq!(none_bad.iter().map(|of| of.2).sum::<u64>(), 0, "bad absent while total is there is 0 bad");
+}
+
+#[test]
+fn what_is_negative_or_no_number_is_unknown_and_never_no_errors() {
+    let plan = plan(SliSource::Query { bad: "bad".into(), total: Some("total".into()), why: "raw".into() });
+    let total = series("a", &[1.0; 5]);
+    let bad = series("a", &[0.5, -0.5, f64::NAN, -1e-17, f64::INFINITY]);
+    let (slices, fault) = read(&plan, &[vec![bad], vec![total.clone()]], 0);
+    let shown: Vec<(i64, bool)> = slices.iter().map(|of| (of.0, of.2 > 0)).collect();
+    assert_eq!(shown, [(0, true), (3, false)], "{slices:?}");
+    assert_eq!(fault, Some(DataReason::NotANumber));
+    // One of several: what the others say is no sum.
+    let (slices, _) = read(&plan, &[vec![], vec![series("b", &[1.0, f64::NAN]), total]], 0);
+    assert_eq!(slices.iter().map(|of| of.0).collect::<Vec<_>>(), [0, 2, 3, 4]);
+}
+
+#[test]
+fn bad_events_beyond_the_total_are_events_on_every_path() {
+    let foreign = plan(SliSource::Query { bad: "bad".into(), total: Some("total".into()), why: "raw".into() });
+    let rows = [vec![series("a", &[2.0, 0.1])], vec![series("a", &[0.0, 1.0])]];
+    let (slices, fault) = read(&foreign, &rows, 0);
+    assert_eq!((slices[0], slices[1].1 >= 30), ((0, 60, 60), true), "{slices:?}");
+    assert_eq!(fault, Some(DataReason::BadAboveTotal));
+
+    let part = crate::spec::model::Part::Bad("b".into());
+    let counted = plan(SliSource::Ratio { total: "t".into(), part });
+    let row = |metric: &str, values: [f64; 3]| RawSeries {
+        labels: vec![("__name__".into(), metric.into())],
+        samples: Samples::new((1..).map(|at| at * 300_000).zip(values).collect()),
+    };
+    let rows: Vec<Vec<RawSeries>> = (counted.fetches.iter())
+        .map(|fetch| match fetch.metric.as_deref() {
+            Some("t") => vec![row("t", [100.0, 0.0, 50.0])],
+            _ => vec![row("b", [3.0, 40.0, -2.0])],
+        })
+        .collect();
+    let answers: Vec<(&Fetch, &[RawSeries])> = counted.fetches.iter().zip(rows.iter().map(Vec::as_slice)).collect();
+    let spans = &coarse(&counted, &Fanout::default(), &answers, 300, 1.0)[0].spans;
+    let counts: Vec<(u64, u64)> = spans.iter().map(|span| (span.total, span.bad)).collect();
+    assert_eq!(counts, [(100, 3), (40, 40)], "a total that stands still hides nothing, and -2 errors are unknown");
+    let summed = &aggregated(&counted, &Fanout::default(), &answers, 300_000)[0];
+    assert_eq!((summed.slices[&1].total, summed.slices[&1].bad), (40, 40));
+    assert_eq!(summed.fault, Some(DataReason::NotANumber));
 }
 
 /// Availability and latency of one histogram share the request of its count, which is told apart by code then.
