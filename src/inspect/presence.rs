@@ -120,6 +120,11 @@ fn wanted_of(spec: &SloSpec, source: &SliSource) -> Vec<Wanted> {
         SliSource::Ratio { total, part: Part::Bad(bad) } => vec![one("total", total, None), one("bad", bad, None)],
         SliSource::Ratio { total, part: Part::Good(good) } => vec![one("total", total, None), one("good", good, None)],
         SliSource::Ratio { total, part: Part::Beside(bad) } => vec![one("good", total, None), one("bad", bad, None)],
+        SliSource::Counters { total, part, good } => {
+            let word = if *good { "good" } else { "bad" };
+            let totals = total.iter().map(|selector| one("total", selector, None));
+            totals.chain(part.iter().map(|selector| one(word, selector, None))).collect()
+        }
         SliSource::Gauge { expr, .. } => vec![one("value", expr, None)],
         SliSource::Histogram { selector, threshold } => histogram(selector, *threshold),
         SliSource::Queue { histogram: selector, threshold, waiting, through, .. } => {

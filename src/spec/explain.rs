@@ -104,6 +104,10 @@ fn source_text(source: &SliSource) -> String {
         SliSource::Ratio { total, part: Part::Bad(bad) } => format!("bad {bad} of {total}"),
         SliSource::Ratio { total, part: Part::Good(good) } => format!("all but {good} of {total}"),
         SliSource::Ratio { total, part: Part::Beside(bad) } => format!("bad {bad} beside {total}"),
+        SliSource::Counters { total, part, good } => {
+            let (word, all) = (if *good { "all but" } else { "bad" }, total.join(" + "));
+            format!("{word} {} of {all}", part.join(" + "))
+        }
         SliSource::Histogram { selector, threshold } => format!("over {} in {selector}", shown(*threshold)),
         SliSource::Gauge { expr, bound: Bound::Max(max), .. } => format!("over {}: {expr}", shown(*max)),
         SliSource::Gauge { expr, bound: Bound::Min(min), .. } => format!("under {}: {expr}", shown(*min)),

@@ -59,6 +59,15 @@ pub enum SliSource {
         /// The subset that is bad, or the subset that is good.
         part: Part,
     },
+    /// Counters of several metrics that are added up; a series that several selectors match counts once.
+    Counters {
+        /// Selectors of all events.
+        total: Vec<String>,
+        /// Selectors of the bad ones, or of the good ones.
+        part: Vec<String>,
+        /// `part` is the good ones: bad = total - good.
+        good: bool,
+    },
     /// A classic histogram: an event is bad (slow) when it is not in the bucket `le = threshold`.
     Histogram {
         /// Selector with the base name, without `_bucket` or `_count`: `http_request_duration_seconds{service="a"}`.
@@ -192,6 +201,11 @@ impl SloSpec {
             Ok(SliSource::Ratio { total, part: Part::Good(good) }) => vec!["good".into(), total.clone(), good.clone()],
             Ok(SliSource::Ratio { total, part: Part::Beside(bad) }) => {
                 vec!["beside".into(), total.clone(), bad.clone()]
+            }
+            Ok(SliSource::Counters { total, part, good }) => {
+                let word = if *good { "good of several" } else { "bad of several" };
+                let parts = part.iter().cloned().chain(["of all".to_string()]);
+                [word.to_string()].into_iter().chain(parts).chain(total.iter().cloned()).collect()
             }
             Ok(SliSource::Histogram { selector, threshold }) => {
                 vec!["histogram".into(), selector.clone(), threshold.to_string()]

@@ -29,6 +29,9 @@ fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
                 Part::Beside(bad) => Part::Beside(on(bad)),
             },
         },
+        SliSource::Counters { total, part, good } => {
+            SliSource::Counters { total: total.iter().map(on).collect(), part: part.iter().map(on).collect(), good: *good }
+        }
         SliSource::Histogram { selector, threshold } => {
             SliSource::Histogram { selector: on(selector), threshold: *threshold }
         }

@@ -1,8 +1,9 @@
 //! Where the events of one SLO come from, said by an explicit `sli:`.
 //!
-//! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}`, `{histogram}` (for queues with `waiting`, the
-//! gauge of those who wait, and `through`, a counter that moves when somebody is let in) and `{gauge}` (with `frozen_after`,
-//! `sentinel_over` and `sentinel_under` where it may lie). A threshold in the key
+//! `sli:` has five forms: `{total, bad}`, `{total, good}`, `{good, bad}` (each a selector, or a list of them that are added
+//! up), `{histogram}` (for queues with `waiting`, the gauge of those who wait, and `through`, a counter that moves when
+//! somebody is let in) and `{gauge}` (with `frozen_after`, `sentinel_over` and `sentinel_under` where it may lie). A threshold
+//! in the key
 //! (`latency_p95_ms: 800`) is converted to the unit of the metric, which its name must show or `unit:` must say:
 //! comparing seconds with milliseconds is the quietest way to be wrong.
 
@@ -108,8 +109,10 @@ pub(crate) fn ratio(
     good: Option<At<'_>>,
     report: &mut Report<'_>,
 ) -> Option<SliSource> {
+    let is_list = |at: &&At<'_>| matches!(at.node.value, super::tree::Value::List(_));
+    let several = [&total, &bad, &good].into_iter().flatten().any(|at| is_list(&at));
     if let (None, Some(bad), Some(good)) = (&total, &bad, &good) {
-        return beside(bad, good, report);
+        return if several { all_beside(bad, good, report) } else { beside(bad, good, report) };
     }
     if total.is_none() {
         report
@@ -128,6 +131,9 @@ pub(crate) fn ratio(
                 .write("one of them");
         }
         _ => {}
+    }
+    if several {
+        return counters(total.as_ref()?, bad.as_ref(), good.as_ref(), report);
     }
     let mut read =
         |at: &Option<At<'_>>| at.as_ref().and_then(|at| read_selector(at, report).map(|found| found.to_string()));
@@ -173,6 +179,71 @@ fn beside(bad: &At<'_>, good: &At<'_>, report: &mut Report<'_>) -> Option<SliSou
         return None;
     }
     Some(SliSource::Ratio { total: good_text, part: Part::Beside(bad_text) })
+}
+
+/// Most selectors of one list.
+const SELECTORS_MAX: usize = 20;
+
+/// Reads a selector, or a list of them.
+fn selectors(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<promql_parser::parser::VectorSelector>> {
+    if !matches!(at.node.value, super::tree::Value::List(_)) {
+        return read_selector(at, report).map(|one| vec![one]);
+    }
+    let items = at.list(report)?;
+    if !(1..=SELECTORS_MAX).contains(&items.len()) {
+        let what = format!("a list holds from 1 to {SELECTORS_MAX} selectors, found {}", items.len());
+        report.error(at, Code::InvalidSli, what).write(format!("{}: [requests_total, rejected_total]", at.key()));
+        return None;
+    }
+    let mut found: Vec<promql_parser::parser::VectorSelector> = Vec::new();
+    for item in &items {
+        let one = read_selector(item, report)?;
+        if found.contains(&one) {
+            report.error(item, Code::DuplicateKey, format!("{one} is listed twice")).write("one of them");
+            return None;
+        }
+        found.push(one);
+    }
+    Some(found)
+}
+
+/// Counters of several metrics, added up.
+fn counters(
+    total: &At<'_>,
+    bad: Option<&At<'_>>,
+    good: Option<&At<'_>>,
+    report: &mut Report<'_>,
+) -> Option<SliSource> {
+    let (part_at, word) = match (bad, good) {
+        (Some(bad), None) => (bad, "bad"),
+        (None, Some(good)) => (good, "good"),
+        _ => return None,
+    };
+    let (totals, parts) = (selectors(total, report), selectors(part_at, report));
+    let (totals, parts) = (totals?, parts?);
+    if totals.iter().all(|all| parts.iter().any(|part| selector::contains(part, all))) {
+        let what = format!("`{word}` selects every event of `total`: every event would be {word}");
+        report
+            .error(part_at, Code::InvalidSli, what)
+            .write(format!("{word}: the {word} part of it, by a label such as code"));
+        return None;
+    }
+    let texts = |all: Vec<promql_parser::parser::VectorSelector>| all.iter().map(ToString::to_string).collect();
+    Some(SliSource::Counters { total: texts(totals), part: texts(parts), good: word == "good" })
+}
+
+/// Counters that together are all events, several of a kind.
+fn all_beside(bad: &At<'_>, good: &At<'_>, report: &mut Report<'_>) -> Option<SliSource> {
+    let (bads, goods) = (selectors(bad, report), selectors(good, report));
+    let (bads, goods) = (bads?, goods?);
+    if let Some(both) = bads.iter().find(|bad| goods.contains(bad)) {
+        let what = format!("{both} is listed under `bad` and under `good`");
+        report.error(bad, Code::InvalidSli, what).write("one of them");
+        return None;
+    }
+    let part: Vec<String> = bads.iter().map(ToString::to_string).collect();
+    let total = goods.iter().map(ToString::to_string).chain(part.iter().cloned()).collect();
+    Some(SliSource::Counters { total, part, good: false })
 }
 
 /// Reads a bare selector, `at` pointing at its text.

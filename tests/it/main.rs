@@ -42,6 +42,7 @@ mod queue_silence;
 mod refused;
 mod resolution;
 mod scale;
+mod several;
 mod series;
 mod survival;
 mod transport;

@@ -75,6 +75,11 @@ impl Probes {
                     | SliSource::Query { bad: expr, total: None, .. } => {
                         look(Target::Series, Selector::parse(expr), expr);
                     }
+                    SliSource::Counters { total, .. } => {
+                        for expr in total.iter().take(1) {
+                            look(Target::Series, Selector::parse(expr), expr);
+                        }
+                    }
                     SliSource::Histogram { selector, .. } | SliSource::Queue { histogram: selector, .. } => {
                         let Ok(base) = Selector::parse(selector) else { continue };
                         look(Target::Buckets, Ok(base.renamed(format!("{}_bucket", base.metric))), "");

@@ -60,6 +60,15 @@ pub(super) fn uses_of_source(
             uses.push(on(role, part, None));
             Ok(Sourced::Uses(uses))
         }
+        SliSource::Counters { total, part, good } => {
+            let parsed = |all: &[String]| all.iter().map(|text| Selector::parse(text)).collect::<Result<Vec<_>, _>>();
+            let (totals, parts) = (parsed(total)?, parsed(part)?);
+            meta.paired = !parts.iter().all(|part| totals.iter().any(|total| total.contains(part)));
+            meta.good_part = *good;
+            let role = if *good { Role::Good } else { Role::Bad };
+            let totals = totals.into_iter().map(|total| on(Role::Total, total, None));
+            Ok(Sourced::Uses(totals.chain(parts.into_iter().map(|part| on(role, part, None))).collect()))
+        }
         SliSource::Histogram { selector, threshold } | SliSource::Queue { histogram: selector, threshold, .. } => {
             let base = Selector::parse(selector)?;
             meta.paired = true;

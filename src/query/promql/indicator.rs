@@ -65,6 +65,9 @@ impl Selectors {
                 };
                 Selectors { total: plain(total)?, part: plain(part)?, counts }
             }
+            SliSource::Counters { .. } => {
+                return Err("it adds up several selectors, which one rate of PromQL does not".to_owned());
+            }
             SliSource::Histogram { selector, threshold } | SliSource::Queue { histogram: selector, threshold, .. } => {
                 let base = Selector::parse(selector)?;
                 let count = base.renamed(format!("{}_count", base.metric));
@@ -134,7 +137,10 @@ pub fn ask(source: &SliSource, by: &[String], function: &str, window: &str) -> R
             let first = asked.next().unwrap_or_else(|| Err("it names no generation of its metric".into()))?;
             asked.try_fold(first, |before, after| either(before, after?))
         }
-        SliSource::Ratio { .. } | SliSource::Histogram { .. } | SliSource::Queue { .. } => {
+        SliSource::Ratio { .. }
+        | SliSource::Counters { .. }
+        | SliSource::Histogram { .. }
+        | SliSource::Queue { .. } => {
             unreachable!("counted SLIs were answered above")
         }
     }
@@ -167,7 +173,10 @@ pub fn presence(source: &SliSource) -> Result<String, String> {
             let all: Vec<String> = all.iter().map(|one| presence(&one.source)).collect::<Result<_, _>>()?;
             Ok(all.join(" or "))
         }
-        SliSource::Ratio { .. } | SliSource::Histogram { .. } | SliSource::Queue { .. } => {
+        SliSource::Ratio { .. }
+        | SliSource::Counters { .. }
+        | SliSource::Histogram { .. }
+        | SliSource::Queue { .. } => {
             unreachable!("counted SLIs were answered above")
         }
     }

@@ -131,7 +131,11 @@ fn read_measure(fields: &mut Fields<'_>, family: Family, report: &mut Report<'_>
     match (counters, histogram, gauge) {
         (true, None, None) => match sli::ratio(&at, total, bad, good, report)? {
             SliSource::Ratio { total, part } => Some(Measure::Ratio { total, part }),
-            _ => None,
+            _ => {
+                let what = "a preset's SLI has one selector of each kind: lists are for services";
+                report.error(&at, Code::InvalidSli, what).write("one selector");
+                None
+            }
         },
         (false, Some(metric), None) => {
             if matches!(family, Family::Availability | Family::FeatureFreshness) {
