@@ -5,9 +5,11 @@
 //! everything: the peers deduplicate among themselves.
 //!
 //! A 400 means that some alert of the batch was invalid while the valid ones were stored: the batch is halved until the
-//! bad one stands alone, which is then left out for an hour or until its state changes. A 200 does not mean that an
+//! bad one stands alone, which is then left out for an hour or until its state changes. Before 0.27 every label whose name
+//! is no plain word is invalid: a peer that refuses such an alert gets its names with `_` from then on. A 200 does not mean that an
 //! alert was stored (`--alerts.per-alertname-limit` drops in silence), so newly firing ones are read back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use reqwest::Url;
@@ -54,6 +56,8 @@ pub(super) struct Alertmanager {
     /// Parts of a batch in which a bad alert is being looked for.
     suspects: Vec<Vec<Labels>>,
     in_flight: InFlight,
+    /// It takes names of labels that are plain words, and no others.
+    plain_names: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,7 @@ enum InFlight {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PostableAlert<'a> {
-    labels: &'a Labels,
+    labels: Cow<'a, Labels>,
     annotations: &'a BTreeMap<String, String>,
     starts_at: String,
     ends_at: String,
@@ -91,7 +95,13 @@ impl Alertmanager {
             left_out: 0,
             suspects: Vec::new(),
             in_flight: InFlight::Nothing,
+            plain_names: false,
         }
+    }
+
+    /// The labels of an alert as this peer takes them.
+    fn spelled<'a>(&self, labels: &'a Labels) -> Cow<'a, Labels> {
+        if self.plain_names { plainly_named(labels) } else { Cow::Borrowed(labels) }
     }
 
     fn due_ms(&self, entry: &Entry<Note>) -> i64 {
@@ -129,7 +139,7 @@ impl Alertmanager {
                 let starts_ms = alert.starts_at.saturating_mul(1000);
                 let ends_ms = alert.resolved_at.map_or(ahead_ms, |at| at.saturating_mul(1000));
                 PostableAlert {
-                    labels: &alert.labels,
+                    labels: self.spelled(&alert.labels),
                     annotations: &alert.annotations,
                     starts_at: wire::rfc3339(starts_ms),
                     // `endsAt` before `startsAt` is invalid; a clock that was set back must not cost a page.
@@ -178,11 +188,14 @@ impl Alertmanager {
     /// Takes in what the peer has of one SLO. Without a readable answer nothing is concluded and nothing asked again.
     fn compare(&mut self, slo_id: &str, found: Option<Vec<GettableAlert>>) -> Vec<Event> {
         let mut events = Vec::new();
+        let plain_names = self.plain_names;
+        let spelled = |labels| if plain_names { plainly_named(labels) } else { Cow::Borrowed(labels) };
         let unread = self.outbox.entries.values_mut().filter(|e| e.note.unread && e.alert.slo_id == slo_id);
         for entry in unread {
             entry.note.unread = false;
             let Some(found) = &found else { continue };
-            let here = found.iter().any(|alert| alert.labels == entry.alert.labels);
+            let own = spelled(&entry.alert.labels);
+            let here = found.iter().any(|alert| alert.labels == *own);
             if !here && !entry.note.missing {
                 let alerts = entry.alert.labels.to_string();
                 events.push(Event::Dropped { why: "accepted, but the peer does not have it", alerts });
@@ -191,6 +204,32 @@ impl Alertmanager {
         }
         events
     }
+}
+
+/// Labels under names that every Alertmanager takes: what is no letter, digit or `_` is a `_`, as in `/metrics`. A name that
+/// is there already gets one more.
+fn plainly_named(labels: &Labels) -> Cow<'_, Labels> {
+    let plain = |name: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    if labels.iter().all(|(name, _)| plain(name)) {
+        return Cow::Borrowed(labels);
+    }
+    let mut named: BTreeMap<String, &str> =
+        labels.iter().filter(|(name, _)| plain(name)).map(|(name, value)| (name.to_owned(), value)).collect();
+    for (name, value) in labels.iter().filter(|(name, _)| !plain(name)) {
+        let word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let mut own: String = name.chars().map(word).collect();
+        if own.starts_with(|c: char| c.is_ascii_digit()) {
+            own.insert(0, '_');
+        }
+        while named.contains_key(&own) {
+            own.push('_');
+        }
+        named.insert(own, value);
+    }
+    Cow::Owned(named.iter().map(|(name, value)| (name.as_str(), *value)).collect())
 }
 
 impl Integration for Alertmanager {
@@ -241,6 +280,12 @@ impl Integration for Alertmanager {
                     let labels: Vec<Labels> = alerts.into_iter().map(|(labels, _)| labels).collect();
                     let (left, right) = labels.split_at(labels.len() / 2);
                     self.suspects.extend([right.to_vec(), left.to_vec()]);
+                    return Vec::new();
+                }
+                let named = |(labels, _): &(Labels, State)| matches!(plainly_named(labels), Cow::Owned(_));
+                if by_content && !self.plain_names && alerts.iter().any(named) {
+                    // Sent again at once, as it may like it better.
+                    self.plain_names = true;
                     return Vec::new();
                 }
                 self.refused(&alerts, now_ms.saturating_add(if by_content { REFUSED_MS } else { self.resend_ms }));

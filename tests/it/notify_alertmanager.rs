@@ -13,7 +13,7 @@ use slowburn::outbound::Transport;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::alertmanager::{Alertmanager, SILENT};
-use crate::harness::parts::{eventually, http};
+use crate::harness::parts::{Generation, eventually, http};
 use crate::harness::receiver::TestReceiver;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -88,13 +88,40 @@ async fn holds(peer: &Alertmanager, services: &[&str]) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_page_arrives_with_labels_and_runbook_and_is_resolved() {
+    for generation in Generation::ENDS {
+        arrives_and_is_resolved(generation).await;
+    }
+}
+
+/// Before 0.27 an alert with such a label is refused, and everything beside it is taken.
+#[tokio::test]
+async fn labels_with_dots_reach_the_oldest_and_the_newest() {
+    for (generation, name) in [(Generation::Oldest, "service_name"), (Generation::Newest, "service.name")] {
+        let peer = Alertmanager::of(generation, SILENT).await;
+        let (notifier, _stop) = notifier(&[&peer], &quick());
+        let mut dotted = page("checkout", Clock::wall().now() - 90);
+        let own = dotted.labels.iter().chain([("service.name", "shop"), ("größe", "L")]).collect();
+        dotted.labels = own;
+        notifier.publish(snapshot(&[dotted.clone(), page("search", Clock::wall().now() - 60)]));
+        let held = holds(&peer, &["checkout", "search"]).await;
+        let checkout = held.iter().find(|alert| alert["labels"]["service"] == "checkout").expect("it is held");
+        println!("Alertmanager {}: {}", generation.version("prometheus-alertmanager"), checkout["labels"]);
+        assert_eq!(checkout["labels"][name], "shop", "{generation:?}");
+        // It ends under the name under which it began.
+        dotted.resolved_at = Some(Clock::wall().now());
+        notifier.publish(snapshot(&[dotted, page("search", Clock::wall().now() - 60)]));
+        holds(&peer, &["search"]).await;
+    }
+}
+
+async fn arrives_and_is_resolved(generation: Generation) {
     let mut people = TestReceiver::start().await;
     let config = format!(
         "route: {{receiver: people, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
          receivers: [{{name: people, webhook_configs: [{{url: \"{}/\"}}]}}]\n",
         people.url()
     );
-    let peer = Alertmanager::start(&config).await;
+    let peer = Alertmanager::of(generation, &config).await;
     let (notifier, _stop) = notifier(&[&peer], &quick());
     let starts_at = Clock::wall().now() - 90;
     let firing = page("checkout", starts_at);

@@ -74,6 +74,36 @@ fn a_firing_alert_ends_four_resends_ahead_and_is_sent_every_resend() {
 }
 
 #[test]
+fn a_peer_that_refuses_a_name_gets_plain_ones_from_then_on() {
+    let mut peer = peer();
+    let own = alert("checkout").labels;
+    let labels = own.iter().chain([("a.b", "1"), ("a_b", "2"), ("9x", "3")]).collect();
+    let dotted = Alert { labels, ..alert("checkout") };
+    peer.absorb(&snapshot(2_000, vec![dotted, alert("search")]), NOW_MS);
+    assert_eq!(posted(&mut peer, NOW_MS).len(), 2);
+    let mut names = Vec::new();
+    for _ in 0..9 {
+        // Whatever batch it is, it is refused while a name in it is no plain word.
+        let Next::Send(request) = peer.next(NOW_MS) else { break };
+        if request.reads {
+            peer.settle(Reply { outcome: Outcome::Delivered, body: None }, NOW_MS);
+            continue;
+        }
+        let alerts: Vec<Value> = serde_json::from_slice(&request.body).expect("JSON");
+        let of = |alert: &Value| alert["labels"].as_object().expect("labels").clone();
+        let bad = alerts.iter().map(of).any(|labels| labels.contains_key("a.b"));
+        if !bad {
+            names.extend(alerts.iter().map(of).find(|labels| labels["service"] == "checkout"));
+        }
+        peer.settle(reply(if bad { status(400) } else { Outcome::Delivered }), NOW_MS);
+    }
+    let labels = names.first().expect("it was sent with other names");
+    let of = |name: &str| labels.get(name).and_then(Value::as_str);
+    assert_eq!((of("a_b"), of("a_b_"), of("_9x")), (Some("2"), Some("1"), Some("3")));
+    assert_eq!(peer.waiting(NOW_MS), 0);
+}
+
+#[test]
 fn a_resolved_alert_is_sent_for_fifteen_minutes() {
     let mut peer = peer();
     let resolved = Alert { resolved_at: Some(1_990), ..alert("checkout") };
