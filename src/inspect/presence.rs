@@ -88,7 +88,7 @@ struct Wanted {
 
 fn wanted(spec: &SloSpec, known: &Survey) -> Vec<Wanted> {
     let (Ok(all), Ok(chosen)) = (&spec.source, known.source(spec)) else { return Vec::new() };
-    let mut wanted = wanted_of(spec, chosen);
+    let mut wanted = wanted_of(spec, &chosen);
     let is_found = known.of(&spec.slo.id).is_some_and(|known| known.generation.is_some());
     if let (SliSource::Generations(all), false) = (all, is_found) {
         wanted.truncate(1);

@@ -62,7 +62,8 @@ struct Draft {
 
 impl Draft {
     fn add(&mut self, index: usize, spec: &SloSpec, survey: &Survey) {
-        let source = survey.source(spec);
+        let chosen = survey.source(spec);
+        let source = chosen.as_deref().map_err(|reason| *reason);
         let mut sli = Sli {
             id: spec.slo.id.clone(),
             by: spec.slo.by.clone(),
@@ -142,17 +143,22 @@ impl Draft {
 fn notes(model: &Model, survey: &Survey, draft: &Draft) -> BTreeMap<String, Vec<String>> {
     let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (index, (sli, spec)) in draft.slis.iter().zip(&model.slos).enumerate() {
-        let source = survey.source(spec).ok();
+        let chosen = survey.source(spec).ok();
+        let source = chosen.as_deref();
         let threshold = source.and_then(threshold_of);
         let of = notes.entry(sli.id.clone()).or_default();
         of.extend(draft.refused.get(&index).cloned());
         of.extend(generation(spec, survey));
+        of.extend(survey.is_underscored(spec).then(|| UNDERSCORED.to_owned()));
         of.extend(source.and_then(remark));
         of.extend(sli.between.zip(threshold).map(|(between, threshold)| threshold::remark(&between, threshold)));
         of.extend(sli.native.then(|| "reads a native histogram, once a slice".to_owned()));
     }
     notes
 }
+
+/// The note of SLOs whose names with colons are not there.
+const UNDERSCORED: &str = "reads its metrics under names with `_`: there are none with the colons as written";
 
 /// The label values that severities tell apart.
 fn told(slo: &Slo) -> BTreeMap<String, BTreeSet<String>> {

@@ -1,6 +1,7 @@
 //! An SLO narrowed to one of its series: every selector of its source gets the labels of that series.
 //!
-//! For questions about one child of a fan-out. What cannot be parsed again stays as it is.
+//! For questions about one child of a fan-out. What cannot be parsed again stays as it is. The same walk gives the names
+//! under which some exporters write metrics whose names have colons.
 
 use super::model::{Generation, Part, SliSource, SloSpec};
 use super::selector;
@@ -29,9 +30,11 @@ fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
                 Part::Beside(bad) => Part::Beside(on(bad)),
             },
         },
-        SliSource::Counters { total, part, good } => {
-            SliSource::Counters { total: total.iter().map(on).collect(), part: part.iter().map(on).collect(), good: *good }
-        }
+        SliSource::Counters { total, part, good } => SliSource::Counters {
+            total: total.iter().map(on).collect(),
+            part: part.iter().map(on).collect(),
+            good: *good,
+        },
         SliSource::Histogram { selector, threshold } => {
             SliSource::Histogram { selector: on(selector), threshold: *threshold }
         }
@@ -46,6 +49,58 @@ fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
     }
 }
 
+/// A selector of a metric whose name has colons, with `_` in their place.
+fn underscored(text: &str) -> Option<String> {
+    let mut found = selector::selector(text).ok()?;
+    let metric = selector::metric_of(&found).to_owned();
+    if !metric.contains(':') {
+        return None;
+    }
+    selector::name_metric(&mut found, &metric.replace(':', "_"));
+    Some(found.to_string())
+}
+
+impl SliSource {
+    /// The same source under the names that exporters write which take no colons (`vllm_x` for `vllm:x`); `None` where no
+    /// name has one.
+    pub fn underscored(&self) -> Option<SliSource> {
+        let changed = std::cell::Cell::new(false);
+        let on = |text: &String| match underscored(text) {
+            Some(other) => {
+                changed.set(true);
+                other
+            }
+            None => text.clone(),
+        };
+        let source = match self {
+            SliSource::Ratio { total, part } => SliSource::Ratio {
+                total: on(total),
+                part: match part {
+                    Part::Bad(bad) => Part::Bad(on(bad)),
+                    Part::Good(good) => Part::Good(on(good)),
+                    Part::Beside(bad) => Part::Beside(on(bad)),
+                },
+            },
+            SliSource::Counters { total, part, good } => SliSource::Counters {
+                total: total.iter().map(on).collect(),
+                part: part.iter().map(on).collect(),
+                good: *good,
+            },
+            SliSource::Histogram { selector, threshold } => {
+                SliSource::Histogram { selector: on(selector), threshold: *threshold }
+            }
+            SliSource::Queue { histogram, threshold, waiting } => {
+                SliSource::Queue { histogram: on(histogram), threshold: *threshold, waiting: on(waiting) }
+            }
+            SliSource::Gauge { expr, bound, trust } => {
+                SliSource::Gauge { expr: on(expr), bound: *bound, trust: *trust }
+            }
+            SliSource::Query { .. } | SliSource::Generations(_) => return None,
+        };
+        changed.get().then_some(source)
+    }
+}
+
 impl SloSpec {
     /// The same SLO of the series with these labels alone.
     pub fn narrowed(&self, labels: &[(String, String)]) -> SloSpec {
@@ -57,6 +112,19 @@ impl SloSpec {
 #[cfg(test)]
 mod tests {
     use crate::spec::load_text;
+
+    #[test]
+    fn names_with_colons_have_another_spelling_and_others_have_none() {
+        let of = |sli: &str| {
+            let text = format!("name: a\nowner: t\nslo: {{availability: {{objective: 99, sli: {sli}}}}}\n");
+            let loaded = load_text("a.yaml", &text);
+            let source = loaded.model.slos[0].source.clone().expect("a source");
+            source.underscored().map(|other| format!("{other:?}"))
+        };
+        let other = of("{total: 'vllm:ok_total{m=\"a:b\"}', bad: bad_total}").expect("it has a colon");
+        assert!(other.contains("vllm_ok_total{m=\\\"a:b\\\"}") && other.contains("\"bad_total\""), "{other}");
+        assert_eq!(of("{total: ok_total, bad: 'ok_total{m=\"a:b\"}'}"), None, "a value is no name");
+    }
 
     #[test]
     fn every_selector_of_a_source_gets_the_labels() {

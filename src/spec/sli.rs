@@ -208,12 +208,7 @@ fn selectors(at: &At<'_>, report: &mut Report<'_>) -> Option<Vec<promql_parser::
 }
 
 /// Counters of several metrics, added up.
-fn counters(
-    total: &At<'_>,
-    bad: Option<&At<'_>>,
-    good: Option<&At<'_>>,
-    report: &mut Report<'_>,
-) -> Option<SliSource> {
+fn counters(total: &At<'_>, bad: Option<&At<'_>>, good: Option<&At<'_>>, report: &mut Report<'_>) -> Option<SliSource> {
     let (part_at, word) = match (bad, good) {
         (Some(bad), None) => (bad, "bad"),
         (None, Some(good)) => (good, "good"),

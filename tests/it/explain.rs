@@ -122,7 +122,16 @@ async fn what_is_listed_adds_up_to_what_is_counted() {
             }
         }
         println!("{generation:?} {seen:?}");
-        for reason in ["rose", "bridged", "process_began", "born"] {
+        // The error series of this one appeared 70 minutes before the end.
+        let (births, code) = slowburn(&url, &services, &["explain", "late-class-availability", "--window", "2h"]);
+        let (total, bad) = added_up(&births);
+        assert_eq!((Some(total), Some(bad)), (births["counts"]["total"].as_f64(), births["counts"]["bad"].as_f64()));
+        assert_eq!((bad >= 20.0, births["differing"].as_array().map(Vec::len), code), (true, Some(0), Some(0)));
+        let born = births["reasons"].as_array().expect("reasons").iter().find(|of| of["why"] == "born");
+        let born = born.and_then(|of| of["events"].as_f64()).unwrap_or(0.0);
+        assert!(born >= 20.0, "{generation:?}: {:#}", births["reasons"]);
+        println!("{generation:?} late-class, 2h: {bad} bad, {born} events by births");
+        for reason in ["rose", "bridged", "process_began", "young_target"] {
             assert!(seen.get(reason).is_some_and(|events| *events > 0.0), "{generation:?} {reason}: {seen:?}");
         }
         by_the_api(&url, &cases).await;

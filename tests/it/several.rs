@@ -58,7 +58,16 @@ async fn an_outage_in_which_only_refusals_are_counted_burns() {
             std::fs::write(dir.path().join(format!("{name}.yaml")), text).expect("writable");
         }
         let out = Command::new(env!("CARGO_BIN_EXE_slowburn"))
-            .args(["eval", "--prometheus-url", &prometheus.url(), "--format", "json", "--at", &T0.to_string(), "--rules"])
+            .args([
+                "eval",
+                "--prometheus-url",
+                &prometheus.url(),
+                "--format",
+                "json",
+                "--at",
+                &T0.to_string(),
+                "--rules",
+            ])
             .arg(dir.path())
             .output()
             .expect("the binary runs");
@@ -86,4 +95,40 @@ async fn an_outage_in_which_only_refusals_are_counted_burns() {
         assert_eq!(slo("exact")["series"][0]["data"]["state"], "fresh");
         assert_eq!(slo("apart")["series"][0]["data"]["reason"], "bad_above_total");
     }
+}
+
+/// Some exporters, and the OpenTelemetry Collector, write `vllm:x` as `vllm_x`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_with_colons_is_read_as_it_is_spelled_there() {
+    let mut text = String::new();
+    for at in (T0 - 2 * HOUR..=T0).step_by(15) {
+        let count = at - T0 + 3 * HOUR;
+        for (series, count) in [("vllm_ok_total", count), ("vllm_failed_total", count / 100), ("own:kept_total", count)]
+        {
+            text += &format!("{series}{{job=\"v\",instance=\"a:80\"}} {count} {at}\n");
+        }
+    }
+    let past = Some(Past::Text(text + "# EOF\n"));
+    let prometheus = Prometheus::start(PromOptions { past, ..PromOptions::default() }).await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (name, sli) in [
+        ("spelled", "{total: 'vllm:ok_total', bad: 'vllm:failed_total'}"),
+        ("kept", "{total: 'own:kept_total', bad: 'own:kept_total{code=\"500\"}'}"),
+    ] {
+        let text = format!("name: {name}\nowner: t\nslo: {{availability: {{objective: 99.9, sli: {sli}}}}}\n");
+        std::fs::write(dir.path().join(format!("{name}.yaml")), text).expect("writable");
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_slowburn"))
+        .args(["eval", "--prometheus-url", &prometheus.url(), "--format", "json", "--at", &T0.to_string(), "--rules"])
+        .arg(dir.path())
+        .output()
+        .expect("the binary runs");
+    let slos: Vec<Value> = serde_json::from_slice(&out.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out.stderr)));
+    let of = |name: &str| slos.iter().find(|slo| slo["service"] == name).expect("it is evaluated");
+    let (total, bad) = hour(of("spelled"));
+    assert!(total.abs_diff(3600) <= 30 && bad.abs_diff(36) <= 1, "{total} {bad}");
+    assert!(of("spelled")["notes"].to_string().contains("with `_`"), "{}", of("spelled")["notes"]);
+    assert!(hour(of("kept")).0.abs_diff(3600) <= 30);
+    assert!(!of("kept")["notes"].to_string().contains("with `_`"));
 }

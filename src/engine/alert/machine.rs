@@ -411,10 +411,8 @@ impl SeriesAlerts {
 
     fn judge_data(&mut self, step: &Step, transitions: &mut Vec<Transition>) {
         let kind = AlertKind::DataMissing;
-        let expected = matches!(
-            step.status.data.reason,
-            DataReason::NoSource | DataReason::Filling | DataReason::ScaledToZero
-        );
+        let expected =
+            matches!(step.status.data.reason, DataReason::NoSource | DataReason::Filling | DataReason::ScaledToZero);
         if step.slo.mute.contains(&kind) || step.no_data() && expected {
             self.outage = None;
         } else {

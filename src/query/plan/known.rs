@@ -2,6 +2,7 @@
 //!
 //! Plain data, kept across restarts. Deliberately absent: how it is asked for (`survey`), and when (`app`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ pub struct Survey(BTreeMap<String, Known>);
 /// What is known of the sources of one SLO.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Known {
-    /// Place of the generation that is there; `None` while none was ever found, or where there are no generations.
+    /// Place of the generation that is there; `None` while none was ever found, or where there are no generations. Of a
+    /// source with colons in its names, the second is that with `_` instead.
     pub generation: Option<usize>,
     /// Finite bounds of its buckets, ascending: those that every one of its histograms has.
     pub bounds: Vec<f64>,
@@ -67,15 +69,25 @@ impl Survey {
     }
 
     /// The source that an SLO is read from: of several generations the one that is there, the first until that is known.
-    pub fn source<'a>(&self, spec: &'a SloSpec) -> Result<&'a SliSource, &'a String> {
+    pub fn source<'a>(&self, spec: &'a SloSpec) -> Result<Cow<'a, SliSource>, &'a String> {
         let source = spec.source.as_ref()?;
-        let SliSource::Generations(all) = source else { return Ok(source) };
         let place = self.of(&spec.slo.id).and_then(|known| known.generation).unwrap_or(0);
-        Ok(all.get(place).or(all.first()).map_or(source, |one| &one.source))
+        let SliSource::Generations(all) = source else {
+            let other = if place == 1 { source.underscored() } else { None };
+            return Ok(other.map_or(Cow::Borrowed(source), Cow::Owned));
+        };
+        Ok(Cow::Borrowed(all.get(place).or(all.first()).map_or(source, |one| &one.source)))
+    }
+
+    /// Whether an SLO is read under names with `_` although they were written with colons.
+    pub fn is_underscored(&self, spec: &SloSpec) -> bool {
+        matches!(self.source(spec), Ok(Cow::Owned(_)))
     }
 }
 
 /// Whether anything has to be known of a source before it can be read.
 pub fn is_surveyed(spec: &SloSpec) -> bool {
-    matches!(spec.source, Ok(SliSource::Generations(_) | SliSource::Histogram { .. } | SliSource::Queue { .. }))
+    let Ok(source) = &spec.source else { return false };
+    matches!(source, SliSource::Generations(_) | SliSource::Histogram { .. } | SliSource::Queue { .. })
+        || source.underscored().is_some()
 }

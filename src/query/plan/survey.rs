@@ -4,6 +4,7 @@
 //! Asked once where something must be known, not in each poll, and one query for each metric, not for each SLO: selectors
 //! are merged as those of the polls are. Deliberately absent: when to ask. That is `app`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::known::{Known, is_surveyed};
@@ -51,12 +52,12 @@ impl Probes {
         let mut uses: Vec<Use> = Vec::new();
         let mut exprs: BTreeMap<String, Vec<(usize, Role)>> = BTreeMap::new();
         for spec in model.slos.iter().filter(|spec| is_surveyed(spec) && wanted(&spec.slo.id)) {
-            let sources: Vec<&SliSource> = match &spec.source {
-                Ok(SliSource::Generations(all)) => all.iter().map(|one| &one.source).collect(),
-                Ok(source) => vec![source],
+            let sources: Vec<Cow<'_, SliSource>> = match &spec.source {
+                Ok(SliSource::Generations(all)) => all.iter().map(|one| Cow::Borrowed(&one.source)).collect(),
+                Ok(source) => [Cow::Borrowed(source)].into_iter().chain(source.underscored().map(Cow::Owned)).collect(),
                 Err(_) => Vec::new(),
             };
-            for (place, source) in sources.into_iter().enumerate() {
+            for (place, source) in sources.iter().enumerate() {
                 let mut look = |what: Target, selector: Result<Selector, String>, expr: &str| {
                     let sli = targets.len();
                     targets.push((spec.slo.id.clone(), place, what));
@@ -68,7 +69,7 @@ impl Probes {
                         Err(_) => exprs.entry(expr.to_owned()).or_default().push((sli, Role::Value)),
                     }
                 };
-                match source {
+                match &**source {
                     SliSource::Ratio { total: expr, .. }
                     | SliSource::Gauge { expr, .. }
                     | SliSource::Query { total: Some(expr), .. }

@@ -116,7 +116,9 @@ pub fn ask(source: &SliSource, by: &[String], function: &str, window: &str) -> R
             let known = match (trust.sentinel_over, trust.sentinel_under) {
                 (Some(most), None) => format!("(({value}) <= {most})"),
                 (Some(most), Some(least)) => format!("((({value}) <= {most}) >= {least})"),
-                (None, least) => format!("(({value}) >= {})", least.map_or("-Inf".to_owned(), |least| least.to_string())),
+                (None, least) => {
+                    format!("(({value}) >= {})", least.map_or("-Inf".to_owned(), |least| least.to_string()))
+                }
             };
             let bad = match bound {
                 Bound::Max(max) => format!("{known} > bool {max}"),
