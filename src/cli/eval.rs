@@ -105,8 +105,7 @@ pub(super) async fn evaluate_at(
     let folded = |sli: usize, labels: &Labels| source.is_folded(sli, labels);
     // What was wanted of workloads at that moment is not looked up.
     let (seen, scaled_to_zero) = (source.health(at_s), BTreeSet::new());
-    let health =
-        Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
+    let health = Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
     let mut book = AlertMachine::new();
     let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
     Ok((snapshot, ledger))

@@ -89,9 +89,13 @@ impl SliSource {
             SliSource::Histogram { selector, threshold } => {
                 SliSource::Histogram { selector: on(selector), threshold: *threshold }
             }
-            SliSource::Queue { histogram, threshold, waiting } => {
-                SliSource::Queue { histogram: on(histogram), threshold: *threshold, waiting: on(waiting) }
-            }
+            SliSource::Queue { histogram, threshold, bound_s, waiting, through } => SliSource::Queue {
+                histogram: on(histogram),
+                threshold: *threshold,
+                bound_s: *bound_s,
+                waiting: on(waiting),
+                through: through.as_ref().map(on),
+            },
             SliSource::Gauge { expr, bound, trust } => {
                 SliSource::Gauge { expr: on(expr), bound: *bound, trust: *trust }
             }
