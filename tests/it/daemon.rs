@@ -89,25 +89,3 @@ impl Driven {
         self.views.snapshot.borrow().clone()
     }
 }
-
-/// Where two daemons counted differently: steps of an hour, of 5 minutes and of a slice, each with what both hold.
-pub fn counted_apart(one: &Driven, other: &Driven) -> String {
-    let mut apart = String::new();
-    for slo in &one.snapshot().slos {
-        let id = &slo.slo.id;
-        for (labels, ours) in one.daemon.ledger().of(id) {
-            let Some(theirs) = other.daemon.ledger().get(id, labels) else { continue };
-            let to = slo.series[0].at;
-            let oldest = ours.oldest().max(theirs.oldest()).unwrap_or(to);
-            let slices_from = ours.slices_begin().max(theirs.slices_begin());
-            for (step_s, from) in [(3600, oldest), (300, oldest), (ours.resolution_s(), slices_from)] {
-                let steps = ours.steps(from, to, step_s).zip(theirs.steps(from, to, step_s));
-                for (place, (ours, theirs)) in steps.enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
-                    let at = from.div_euclid(step_s) * step_s + place as i64 * step_s;
-                    apart += &format!("{id} {at} ({} s ago), {step_s} s: {ours:?} and {theirs:?}\n", to - at);
-                }
-            }
-        }
-    }
-    apart
-}

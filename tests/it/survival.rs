@@ -10,7 +10,7 @@ use slowburn::demo::count::{hash, unit};
 use slowburn::engine::Snapshot;
 use slowburn::web::view::SloView;
 
-use crate::daemon::{Driven, counted_apart, options};
+use crate::daemon::{Driven, options};
 use crate::fleet;
 use crate::harness::exporter::Exporter;
 use crate::harness::fault_proxy::FaultProxy;
@@ -520,4 +520,26 @@ async fn rules_change_while_it_runs_and_it_stops_when_asked() {
     let restored = binary.get("/v1/slos").await.expect("an answer");
     assert!(slice_of(&restored) >= slice_of(&last));
     assert_eq!(pay_start(&firing(&binary).await), Some(started));
+}
+
+/// Where two daemons counted differently: steps of an hour, of 5 minutes and of a slice, each with what both hold.
+fn counted_apart(one: &Driven, other: &Driven) -> String {
+    let mut apart = String::new();
+    for slo in &one.snapshot().slos {
+        let id = &slo.slo.id;
+        for (labels, ours) in one.daemon.ledger().of(id) {
+            let Some(theirs) = other.daemon.ledger().get(id, labels) else { continue };
+            let to = slo.series[0].at;
+            let oldest = ours.oldest().max(theirs.oldest()).unwrap_or(to);
+            let slices_from = ours.slices_begin().max(theirs.slices_begin());
+            for (step_s, from) in [(3600, oldest), (300, oldest), (ours.resolution_s(), slices_from)] {
+                let steps = ours.steps(from, to, step_s).zip(theirs.steps(from, to, step_s));
+                for (place, (ours, theirs)) in steps.enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
+                    let at = from.div_euclid(step_s) * step_s + place as i64 * step_s;
+                    apart += &format!("{id} {at} ({} s ago), {step_s} s: {ours:?} and {theirs:?}\n", to - at);
+                }
+            }
+        }
+    }
+    apart
 }

@@ -120,7 +120,7 @@ impl Judge {
         let to_now = to.min(before).min(self.end(series));
         let changed = from.max(self.first_whole(series))..to_now;
         match self.rule {
-            Rule::Evidence(test) if !changed.is_empty() => self.weigh(&test, series, changed),
+            Rule::Evidence(test) if !changed.is_empty() => self.weigh(&test, series, changed, to),
             Rule::Evidence(_) | Rule::None => {}
             Rule::AnyBad => {
                 for judged in changed {
@@ -139,8 +139,9 @@ impl Judge {
         self.judge_aside(series);
     }
 
-    /// Judges all that depends on the slices in `changed`, which are those that changed and an hour after them.
-    fn weigh(&self, test: &Test, series: &mut SeriesLedger, changed: Range<i64>) {
+    /// Judges all that depends on the slices in `changed`, which are those that changed and an hour after them. Those after
+    /// them and before `pending` may change in the same read, and are judged when they have.
+    fn weigh(&self, test: &Test, series: &mut SeriesLedger, changed: Range<i64>, pending: i64) {
         let bad_before = series.fine.range(changed.start * self.per_verdict, changed.end * self.per_verdict).judged_bad;
         if bad_before == 0 {
             // None of them ended a span that was evidence, so nothing was bad because of them.
@@ -155,7 +156,8 @@ impl Judge {
         }
         let first = (changed.start - self.look_back + 1).max(self.first_whole(series));
         let mut bad = vec![false; (changed.end - first) as usize];
-        let ends = first..(changed.end + self.look_back - 1).min(self.end(series));
+        let last = (changed.end + self.look_back - 1).min(self.end(series));
+        let ends = (first..changed.end).chain(pending.max(changed.end)..last);
         let mut owns = Vec::with_capacity((changed.end - first) as usize);
         for end in ends {
             let look = self.look(test, series, end);
