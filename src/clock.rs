@@ -7,6 +7,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Nobody waits longer: a year.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
+
 /// A source of "now", cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Clock(Kind);
@@ -48,10 +51,12 @@ impl Clock {
     /// How long the wall takes until this clock reads `at_ms`; zero when it has passed.
     pub fn wall_until(&self, at_ms: i64) -> Duration {
         let ahead_ms = (at_ms - self.now_ms()).max(0) as f64;
-        match &self.0 {
-            Kind::Wall => Duration::from_secs_f64(ahead_ms / 1000.0),
-            Kind::Scaled { speed, .. } => Duration::from_secs_f64(ahead_ms / 1000.0 / speed),
-        }
+        let speed = match &self.0 {
+            Kind::Wall => 1.0,
+            Kind::Scaled { speed, .. } => *speed,
+        };
+        // A clock that all but stands still takes longer than can be said: as long as anybody waits.
+        Duration::try_from_secs_f64(ahead_ms / 1000.0 / speed).unwrap_or(WAIT_MAX).min(WAIT_MAX)
     }
 
     /// Sleeps until this clock reads `at_ms`.

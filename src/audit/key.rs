@@ -273,7 +273,9 @@ mod tests {
         assert_eq!(made.public(), again.public());
         assert!(made.public().checks(b"message", &again.sign(b"message")));
         assert!(!made.public().checks(b"another", &again.sign(b"message")));
-        let seed = std::fs::read_to_string(&path).expect("there").rsplit('+').next().expect("a seed").trim().to_owned();
+        // The seed may hold a + of its own.
+        let seed =
+            std::fs::read_to_string(&path).expect("there").splitn(5, '+').last().expect("a seed").trim().to_owned();
         assert!(!format!("{made:?}").contains(&seed));
         let fault = SigningKey::load_or_make(&path, Some("example.com/other")).expect_err("another name");
         assert!(fault.to_string().contains("example.com/log"), "{fault}");

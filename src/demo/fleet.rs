@@ -184,7 +184,8 @@ fn llm_chat(scenario: &mut Scenario, site: &Site, trouble: (i64, i64)) {
         let sli = format!("llm-chat-availability-{model}-{tier}");
         scenario.truth_of(&sli, pod, &total.without(&aborted), &failed);
 
-        let slow = total.part(&troubled(0.003, 0.15));
+        // So many that the slice is evidence at the quietest hour of the night, too.
+        let slow = total.part(&troubled(0.003, 0.35));
         let median = if realtime { 0.18 } else { 0.35 };
         let modes =
             [Mode { count: total.without(&slow), median, sigma: 0.35 }, Mode { count: slow, median: 3.2, sigma: 0.5 }];

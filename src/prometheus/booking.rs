@@ -290,7 +290,8 @@ impl Booking {
         (from_s, until_s): (i64, i64),
     ) -> ReadDeltas {
         for &sli in groups.flat_map(|group| &group.slis) {
-            self.tracker.begin(sli, from_s * 1000);
+            // What was scraped at that very moment was not read: nobody looked for a series then.
+            self.tracker.begin(sli, from_s * 1000 + 1);
         }
         self.read(counters, witnesses, until_s * 1000)
     }

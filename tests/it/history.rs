@@ -95,14 +95,11 @@ async fn seven_days_come_to_the_same_in_every_encoding_and_kind_of_window() {
         println!("{} remote read {remote_read}: {bad} of {total}; truth {truth:?}", generation.version());
         table.push((total, bad));
         let off = |seen: u64, truth: u64| (seen as f64 / truth as f64 - 1.0).abs();
-        // OPEN: raw samples of several days come to 1.3 % too many bad events here, one lifetime of an error counter; ranges
-        // are right within 0.2 %. This bound is to be 0.003 again.
-        let most = if remote_read { 0.015 } else { 0.003 };
-        assert!(off(total, truth.seen_total) < 0.0005 && off(bad, truth.seen_bad) < most, "{generation:?}");
+        assert!(off(total, truth.seen_total) < 0.0005 && off(bad, truth.seen_bad) < 0.003, "{generation:?}");
         assert_eq!(series(&snapshot).data.state, DataState::Fresh, "{generation:?}");
     }
-    assert!(table[0] == table[1], "raw samples are raw samples: {table:?}");
-    // Closed or left-open, a sample on the border counts once.
+    assert!(table[0] == table[1] && table[1] == table[2], "raw samples are raw samples: {table:?}");
+    // Closed or left-open, a sample on the border counts once; where a coarse step ends differs.
     assert!(table[3].1.abs_diff(table[4].1) < 20 && table[3].0.abs_diff(table[4].0) < 1000, "{table:?}");
 }
 
@@ -126,7 +123,7 @@ async fn a_history_that_cannot_be_read_is_asked_for_in_another_way() {
         println!("{fault:?}: {:?} {:?}", series(&snapshot).state, counts(&snapshot));
         assert_eq!(series(&snapshot).state, SloState::FastBurn, "{fault:?}");
         let ((total, bad), (of_total, of_bad)) = (counts(&snapshot), counts(&plain));
-        assert!(total.abs_diff(of_total) < of_total / 500 && bad.abs_diff(of_bad) < of_bad / 50, "{fault:?}");
+        assert!(total.abs_diff(of_total) < of_total / 500 && bad.abs_diff(of_bad) < of_bad / 100, "{fault:?}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! and an hour that tile (`tiling`). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
 //! other from its own, and is said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
@@ -27,7 +27,7 @@ use crate::query::grid;
 use crate::query::increment::{Join, PROCESS_START, Read, SeriesDeltas, Starts, UP};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
-use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Tracker};
+use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Selector, Tracker};
 
 /// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
 const SAMPLES_PER_SPAN: i64 = 250_000;
@@ -122,7 +122,7 @@ impl Backfill {
     /// A tracker that reads everything from `from_s` on.
     fn tracker(&self, from_s: i64) -> Tracker {
         let mut tracker = Tracker::new(self.options.resolution_s);
-        (0..self.plan.slis.len()).for_each(|sli| tracker.begin(sli, from_s * 1000));
+        (0..self.plan.slis.len()).for_each(|sli| tracker.begin(sli, from_s * 1000 + 1));
         *tracker.fanout_mut() = self.fanout.clone();
         tracker
     }
@@ -137,7 +137,8 @@ impl Backfill {
         queues: &mut QueueBook,
     ) -> Result<(), Fault> {
         let tracker = self.tracker(from_s);
-        let mut walked = Walked { tracker, queues, jobs: self.jobs.clone(), from_s, at_s: from_s, to_s };
+        let mut walked =
+            Walked { tracker, queues, jobs: self.jobs.clone(), met: BTreeMap::new(), from_s, at_s: from_s, to_s };
         let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
         let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
@@ -163,20 +164,29 @@ impl Backfill {
                 Err(fault) => again(fault, &mut tries).await?,
             }
         }
-        self.contradicted(client, from_s, to_s, &walked.tracker).await
+        self.contradicted(client, &walked).await
     }
 
-    /// A history in which a metric never was, while the server knows it by other means, is no history.
-    async fn contradicted(&self, client: &Client, from_s: i64, to_s: i64, tracker: &Tracker) -> Result<(), Fault> {
-        let seen = tracker.raw_series_of_slis(self.plan.slis.len());
+    /// A history in which a metric never was, or was not yet, while the server knows it by other means, is no history.
+    async fn contradicted(&self, client: &Client, walked: &Walked<'_>) -> Result<(), Fault> {
+        let (from_s, to_s) = (walked.from_s, walked.to_s);
+        let step_s = ((to_s - from_s) / MOMENTS).max(60);
         for fetch in self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter) {
-            if fetch.slis.iter().any(|&sli| seen[sli] > 0) {
+            let Some(selector) = Selector::parse(&fetch.expr).ok().filter(|selector| !selector.metric.is_empty())
+            else {
+                continue;
+            };
+            let met_s = walked.met.get(&selector.metric).copied().filter(|&met_s| met_s < to_s);
+            if met_s.is_some_and(|met_s| met_s <= from_s + 2 * step_s) {
                 continue;
             }
-            let step_s = ((to_s - from_s) / MOMENTS).max(60);
             let answer = client.query_range(&request::count(&fetch.expr, &[]), from_s + step_s, to_s, step_s).await;
-            if answer.is_ok_and(|answer| !answer.series.is_empty()) {
-                return Err(Fault::NotAnAnswer(format!("remote read knows nothing of {}, and queries do", fetch.expr)));
+            let Ok(answer) = answer else { continue };
+            let known = answer.series.iter().filter_map(|row| row.samples.iter().next());
+            let Some(known_s) = known.map(|(at_ms, _)| at_ms.div_euclid(1000)).min() else { continue };
+            if met_s.is_none_or(|met_s| met_s > known_s + 2 * step_s) {
+                let expr = &fetch.expr;
+                return Err(Fault::NotAnAnswer(format!("remote read does not know of {expr} what queries do")));
             }
         }
         Ok(())
@@ -234,7 +244,7 @@ impl Backfill {
         let resolution_s = self.options.resolution_s;
         let tracker = self.tracker(from_s);
         let at_s = from_s.div_euclid(resolution_s) * resolution_s;
-        let mut walked = Walked { tracker, queues, jobs: BTreeSet::new(), from_s, at_s, to_s };
+        let mut walked = Walked { tracker, queues, jobs: BTreeSet::new(), met: BTreeMap::new(), from_s, at_s, to_s };
         while !fetches.is_empty() && walked.at_s < to_s + JOINED_S {
             let newer = walked.at_s >= to_s;
             let end_s = if newer { to_s + JOINED_S } else { to_s.min(walked.at_s + POINTS_MAX * resolution_s) };
@@ -291,6 +301,15 @@ impl Backfill {
         until_s: i64,
         older: &mut Older,
     ) {
+        for raw in series {
+            let first = raw.samples.iter().next().map(|(at_ms, _)| at_ms.div_euclid(1000));
+            let met = walked.met.get_mut(raw.label("__name__"));
+            match (first, met) {
+                (Some(first), Some(met)) => *met = first.min(*met),
+                (Some(first), None) => drop(walked.met.insert(raw.label("__name__").to_owned(), first)),
+                (None, _) => {}
+            }
+        }
         let join = (until_s > walked.to_s).then(|| self.join(walked.to_s));
         let read = Read { counters: series, witnesses, until_ms: until_s * 1000, join };
         for harvest in walked.tracker.read(&self.plan, &read).series {
@@ -469,6 +488,8 @@ struct Walked<'a> {
     queues: &'a mut QueueBook,
     /// Jobs of the targets that were met.
     jobs: BTreeSet<String>,
+    /// Since when each metric was met, seconds.
+    met: BTreeMap<String, i64>,
     from_s: i64,
     /// Everything up to here is booked, seconds.
     at_s: i64,

@@ -39,6 +39,8 @@ impl Pace {
         let mut rates = [0.0; REMEMBERED];
         let mut known = 0;
         let remembered = self.rates[..usize::from(self.len)].iter().rev().map(|&rate| f64::from(rate));
+        // As exact as those that are remembered: who has just read them says the same as who remembers them.
+        let newer = newer.map(|rate| f64::from(rate as f32));
         for rate in newer.filter(|rate| *rate > 0.0 && rate.is_finite()).chain(remembered).take(REMEMBERED) {
             rates[known] = rate;
             known += 1;
