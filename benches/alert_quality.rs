@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench alert_quality                  the table, a few minutes
-//! cargo bench --bench alert_quality -- --quick       the headline rows, held to their bounds (CI)
+//! cargo bench --bench alert_quality -- --quick       the headline rows, held to their bounds
 //! cargo bench --bench alert_quality -- --write       the table, into docs/alert-quality.md
 //!     --seed N     other seeds; runs of one seed are the same for every policy (paired)
 //! ```
