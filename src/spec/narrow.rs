@@ -22,22 +22,6 @@ fn narrowed(text: &str, labels: &[(String, String)]) -> String {
 fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
     let on = |text: &String| narrowed(text, labels);
     match of {
-        SliSource::Ratio { total, part } => SliSource::Ratio {
-            total: on(total),
-            part: match part {
-                Part::Bad(bad) => Part::Bad(on(bad)),
-                Part::Good(good) => Part::Good(on(good)),
-                Part::Beside(bad) => Part::Beside(on(bad)),
-            },
-        },
-        SliSource::Counters { total, part, good } => SliSource::Counters {
-            total: total.iter().map(on).collect(),
-            part: part.iter().map(on).collect(),
-            good: *good,
-        },
-        SliSource::Histogram { selector, threshold } => {
-            SliSource::Histogram { selector: on(selector), threshold: *threshold }
-        }
         SliSource::Query { bad, total, why } => {
             SliSource::Query { bad: on(bad), total: total.as_ref().map(on), why: why.clone() }
         }
@@ -46,6 +30,7 @@ fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
             SliSource::Generations(all.iter().map(one).collect())
         }
         SliSource::Gauge { .. } | SliSource::Queue { .. } => of.clone(),
+        counted => counted.rewritten(&on).unwrap_or_else(|| of.clone()),
     }
 }
 
@@ -72,7 +57,12 @@ impl SliSource {
             }
             None => text.clone(),
         };
-        let source = match self {
+        self.rewritten(&on).filter(|_| changed.get())
+    }
+
+    /// The same source with each selector written as `on` says; `None` of a query, and of several generations.
+    fn rewritten(&self, on: &impl Fn(&String) -> String) -> Option<SliSource> {
+        Some(match self {
             SliSource::Ratio { total, part } => SliSource::Ratio {
                 total: on(total),
                 part: match part {
@@ -100,8 +90,7 @@ impl SliSource {
                 SliSource::Gauge { expr: on(expr), bound: *bound, trust: *trust }
             }
             SliSource::Query { .. } | SliSource::Generations(_) => return None,
-        };
-        changed.get().then_some(source)
+        })
     }
 }
 
