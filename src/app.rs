@@ -199,6 +199,7 @@ pub async fn run(
         auth: authenticator,
         tls,
         gate_service,
+        ledger: Some(views.ledger),
         clock,
         limits,
     };

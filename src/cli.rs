@@ -73,7 +73,10 @@ enum Command {
     #[command(
         after_help = "Examples:\n  slowburn eval --prometheus-url http://localhost:9090 --rules rules/services\n  \
         slowburn eval --prometheus-url http://localhost:9090 --rules rules/services \\\n    \
-        --at 2026-11-01T12:00:00Z --format json\n\n\
+        --at 2026-11-01T12:00:00Z --format json\n  \
+        slowburn eval --prometheus-url http://localhost:9090 --rules rules/services \\\n    \
+        --history checkout-availability --from 2026-11-01T00:00:00Z --at 2026-11-01T12:00:00Z --step 5m\n\n\
+        With --history it exits with 0, or 4 where nothing is known of the range.\n\
         Exit codes: 0 nothing burns, 1 something burns or is exhausted, 2 wrong usage, 4 an SLO has no data,\n\
         64 bad rules or settings"
     )]

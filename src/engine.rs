@@ -13,6 +13,7 @@ pub mod chance;
 pub mod clustering;
 pub mod duration;
 pub mod exclusion;
+pub mod history;
 pub mod labels;
 pub mod ledger;
 pub mod now;

@@ -42,6 +42,7 @@ mod id;
 mod inputs;
 mod leading;
 mod options;
+pub mod past;
 mod read;
 mod record;
 pub mod replay;

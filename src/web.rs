@@ -9,13 +9,14 @@
 //! | `GET /v1/slos` | every SLO with all its series, in id order |
 //! | `GET /v1/slos/{id}` | one of them |
 //! | `GET /v1/slos/{id}/explain` | what its count is made of, read from Prometheus again |
+//! | `GET /v1/slos/{id}/history` | one of its series over a range of time, from the ledger |
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
 //! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
-//! Everything but `/metrics`, the stream and explanations is a pure function of the last snapshot: two replicas at the same slice
+//! Everything but `/metrics`, the stream, history and explanations is a pure function of the last snapshot: two replicas at the same slice
 //! answer the same bytes. Readers take an `Arc` from a watch channel and never hold up a tick. Every error is JSON
 //! with `error` and `hint`.
 //!
@@ -54,8 +55,10 @@ pub mod exposition;
 mod forward;
 mod gate;
 mod guard;
+pub mod history;
 mod impatient;
 mod json;
+mod ledger;
 mod openapi;
 mod page;
 mod private_name;
@@ -68,6 +71,7 @@ pub mod tls;
 pub mod view;
 
 pub use crate::inspect::account::Explainer;
+pub use ledger::{LedgerReader, LedgerRequest};
 pub use problem::Problem;
 pub use readiness::Readiness;
 pub use reload::{Reload, Reloaded};
@@ -95,6 +99,8 @@ pub struct App {
     pub auth: Arc<auth::Authenticator>,
     /// Decides; `None` where nothing is decided, for lack of an audit log.
     pub gate_service: Option<crate::gate_service::GateService>,
+    /// Copies of series of the ledger; `None` where there is none to read.
+    pub ledger: Option<LedgerReader>,
     /// TLS of the server; `None` serves plain HTTP.
     pub tls: Option<Arc<tls::Tls>>,
 }
@@ -167,6 +173,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/slos", get(api::slos))
         .route("/v1/slos/{id}", get(api::slo))
         .route("/v1/slos/{id}/explain", get(explain::explain))
+        .route("/v1/slos/{id}/history", get(history::slo_history))
         .route("/v1/services/{name}", get(api::service))
         .route("/v1/alerts", get(api::alerts))
         .route("/v1/stream", get(stream::stream))

@@ -26,7 +26,7 @@ use crate::prometheus::backfill::Older;
 use crate::prometheus::{Client, Fault, Position, Source};
 use crate::query::plan::Survey;
 use crate::store::{Restored, Store, StoreError};
-use crate::web::{Explainer, Info, Readiness, Reload, Reloaded};
+use crate::web::{Explainer, Info, LedgerReader, LedgerRequest, Readiness, Reload, Reloaded};
 
 /// What readers see of a daemon.
 pub struct Views {
@@ -36,6 +36,8 @@ pub struct Views {
     pub readiness: watch::Receiver<Readiness>,
     /// Its configuration.
     pub info: watch::Receiver<Arc<Info>>,
+    /// Copies of series of its ledger.
+    pub ledger: LedgerReader,
 }
 
 /// A running daemon. Only its loop touches it.
@@ -69,6 +71,8 @@ pub struct Daemon {
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) readiness: watch::Sender<Readiness>,
     info: watch::Sender<Arc<Info>>,
+    /// Series that readers want copies of.
+    pub(super) asked: mpsc::Receiver<LedgerRequest>,
 }
 
 impl Daemon {
@@ -92,6 +96,7 @@ impl Daemon {
         let (snapshot, snapshots) = watch::channel(Arc::default());
         let (readiness, readinesses) = watch::channel(waiting);
         let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, &client, false)));
+        let (reader, asked) = LedgerReader::new();
         let source = Source::new(client.clone(), Arc::clone(&rules.plan), options.source.clone(), None);
         let mut daemon = Daemon {
             client,
@@ -116,11 +121,12 @@ impl Daemon {
             snapshot,
             readiness,
             info,
+            asked,
         };
         if let Some(restored) = restored {
             daemon.restore(restored).map_err(StartError::Store)?;
         }
-        Ok((daemon, Views { snapshot: snapshots, readiness: readinesses, info: infos }))
+        Ok((daemon, Views { snapshot: snapshots, readiness: readinesses, info: infos, ledger: reader }))
     }
 
     /// Ticks until `stop`. What goes on beside the ticks is taken between them.
@@ -161,6 +167,7 @@ impl Daemon {
                 }
                 older = self.history.done() => self.fill(older),
                 () = self.workloads.done() => self.show_gate(notifier),
+                Some(request) = self.asked.recv() => request.answer(&self.ledger),
                 () = std::future::ready(()), if self.saved.has_work() => {
                     self.saved.work(&self.ledger, self.history.unread());
                     tokio::task::yield_now().await;

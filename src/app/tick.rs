@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::daemon::Daemon;
@@ -32,6 +33,7 @@ use crate::prometheus::{Poll, Source, backfill};
 use crate::query::fanout::OTHER;
 use crate::store::SeriesKey;
 use crate::telemetry::names;
+use crate::web::LedgerRequest;
 
 /// A series without data for this long after its longest window is forgotten, seconds.
 const FORGOTTEN_AFTER_S: i64 = 2 * 86_400;
@@ -116,13 +118,14 @@ impl Daemon {
         self.source.expect_history(!self.history.is_read());
         if !self.cold || !self.history.is_enabled() {
             self.cold = false;
-            let poll = self.source.poll(at_s).await;
+            let poll = lending(&self.ledger, &mut self.asked, self.source.poll(at_s)).await;
             report(&poll, at_s);
             return poll;
         }
         self.source.expect_history(true);
         let from_s = backfill::recent_from(at_s);
-        let (way, poll) = backfill::recent(&mut self.source, from_s, at_s).await;
+        let reading = backfill::recent(&mut self.source, from_s, at_s);
+        let (way, poll) = lending(&self.ledger, &mut self.asked, reading).await;
         self.history.way = way;
         // Without any answer the next tick starts over; nothing was read that could be read twice.
         self.cold = poll.series.is_empty() && !poll.faults.is_empty();
@@ -279,6 +282,18 @@ impl Daemon {
             progress: &self.options.progress,
         };
         self.history.start(&ground, at_s);
+    }
+}
+
+/// Waits for `work`, and gives away copies of the ledger's series meanwhile: Prometheus may be slow when people look.
+async fn lending<T>(ledger: &Ledger, asked: &mut mpsc::Receiver<LedgerRequest>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(request) = asked.recv() => request.answer(ledger),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `slowburn eval`: one evaluation, printed.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use crate::prometheus::survey::{far_off, survey};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
 use crate::query::plan::Survey;
-use crate::spec::Model;
+use crate::spec::{Model, TimeSpan};
 use crate::web::view::{SloView, Word};
 
 /// Flags of `slowburn eval`.
@@ -32,6 +34,18 @@ pub struct EvalArgs {
     /// The moment to evaluate: RFC 3339 or Unix seconds [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// Show one SLO over a range of time, point by point, instead of all at one moment
+    #[arg(long, value_name = "SLO")]
+    history: Option<String>,
+    /// With --history: start of the range, RFC 3339 or Unix seconds [default: 6 h before --at]
+    #[arg(long, value_name = "TIME", requires = "history")]
+    from: Option<String>,
+    /// With --history: length of a point [default: what makes some hundred]
+    #[arg(long, value_name = "DURATION", requires = "history", value_parser = super::run::duration)]
+    step: Option<TimeSpan>,
+    /// With --history: labels of a series of a fan-out, as JSON [default: the rollup]
+    #[arg(long, value_name = "JSON", requires = "history")]
+    series: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -39,6 +53,9 @@ pub struct EvalArgs {
 
 /// Evaluates and prints.
 pub async fn eval(args: EvalArgs) -> Exit {
+    if let Some(slo_id) = &args.history {
+        return history::show(&args, slo_id).await;
+    }
     match evaluated(&args).await {
         Ok(snapshot) => {
             print_out(&match args.format {

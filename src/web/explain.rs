@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::api::unknown;
+use super::history::moment;
 use super::json::Json;
 use super::{Problem, Site};
 use crate::engine::{Labels, Snapshot};
@@ -98,12 +99,4 @@ fn ledger(snapshot: &Snapshot, account: &Account) -> Option<Counts<u64>> {
     let window = whole.windows.iter().find(|window| window.window_s == account.window_s)?;
     // Judged slices are no events.
     window.undecided.is_none().then_some(Counts { total: window.total, bad: window.bad })
-}
-
-fn moment(text: &str) -> Option<i64> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=1e11).contains(&seconds) => Some(seconds as i64),
-        Ok(_) => None,
-        Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second),
-    }
 }

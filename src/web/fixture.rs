@@ -338,6 +338,7 @@ pub fn stand() -> Stand {
         reload: Some(reload),
         auth: Arc::new(crate::web::auth::Authenticator::new(crate::web::auth::Settings::default(), clock.clone())),
         gate_service: None,
+        ledger: None,
         tls: None,
         clock,
         limits: Limits::default(),

@@ -7,8 +7,9 @@ use slowburn::clock::Clock;
 use slowburn::demo::count::{Count, Shape, Timeline, Traffic};
 use slowburn::demo::prometheus::{Behaviour, Generation, serve_as};
 use slowburn::demo::scenario::{Pod, Scenario};
+use slowburn::engine::history::{Range, history};
 use slowburn::engine::status::{DataState, SloState};
-use slowburn::engine::{SeriesStatus, Snapshot};
+use slowburn::engine::{Labels, SeriesStatus, Snapshot};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -156,4 +157,57 @@ async fn a_store_that_looks_back_no_further_gives_what_it_has_and_it_is_said() {
         let notes = &snapshot.slos[0].notes;
         assert!(notes.iter().any(|note| note.contains("history goes back")), "{notes:?}");
     }
+}
+
+/// What `eval --history` prints of the same rules.
+fn eval_history(url: &str, from_s: i64, step: &str) -> serde_json::Value {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (name, text) = &rules()[0];
+    std::fs::write(dir.path().join(name), text).expect("a file");
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_slowburn"))
+        .args(["eval", "--history", "shop-availability", "--prometheus-url", url, "--format", "json"])
+        .args(["--at", &END.to_string(), "--from", &from_s.to_string(), "--step", step, "--rules"])
+        .arg(dir.path())
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// The onset of the errors is in the points, each of which is the truth, in a daemon and without one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_point_of_a_range_is_what_happened() {
+    let (proxy, _stop) = prometheus(speaking(Generation::V3_5, true), scenario()).await;
+    let mut driven = Driven::new(options(&proxy.url(), &rules(), None));
+    driven.tick(END - 30).await;
+    let snapshot = driven.tick(END).await;
+    let slo = Arc::clone(&snapshot.slos[0].slo);
+    let labels = Labels::new();
+    let series = driven.daemon.ledger().get(&slo.id, &labels).expect("it is counted");
+    let range = Range::new(END - 2 * HOUR - 77, END, 420, 30).expect("a range");
+    let lived = history(&slo, series, &labels, range, false);
+    let url = proxy.url();
+    let (printed, long) = tokio::task::spawn_blocking(move || {
+        (eval_history(&url, END - 2 * HOUR - 77, "7m"), eval_history(&url, END - 12 * DAY, "6h"))
+    })
+    .await
+    .expect("it ran");
+    assert_eq!(printed["points"], serde_json::to_value(&lived.points).expect("plain data"));
+    let mut burnt = 0;
+    for point in &lived.points {
+        let shown = scenario().scraped("shop", END - 9 * DAY, point.from, point.to).expect("it is known");
+        assert_eq!(point.total.zip(point.bad), Some(shown), "{point:?}");
+        burnt += usize::from(point.error_ratio.expect("there were requests") > 0.1);
+    }
+    assert_eq!(burnt, 6, "of points of seven minutes, in forty minutes");
+    // Before the first sample nothing is known, which is no hour without requests.
+    let points = long["points"].as_array().expect("points");
+    assert_eq!(
+        (points.len(), &points[0]["data"], &points[0]["total"]),
+        (49, &"unknown".into(), &serde_json::Value::Null)
+    );
+    let known_from = long["known_from"].as_i64().expect("something is known");
+    assert!((END - 9 * DAY - HOUR..END - 9 * DAY + HOUR).contains(&known_from), "{known_from}");
+    assert!(points.iter().filter(|point| point["data"] != "unknown").all(|point| point["total"].as_u64() > Some(0)));
 }

@@ -28,11 +28,17 @@ impl SeriesLedger {
 
     /// The start of the step that holds `time`, in which it is still known, or of the one `later` steps after it.
     fn step_at(&self, time: Seconds, later: i64) -> Seconds {
-        let step_s = match time {
+        let step_s = self.grain_s(time);
+        (time.div_euclid(step_s) + later) * step_s
+    }
+
+    /// Length of the steps in which what happened at `time` is still known, seconds: the slice, later 5 minutes, later
+    /// the hour.
+    pub fn grain_s(&self, time: Seconds) -> i64 {
+        match time {
             time if time >= self.slices_from() => self.slice_s(),
             time if time >= self.mids_from() => MID_S,
             _ => HOUR_S,
-        };
-        (time.div_euclid(step_s) + later) * step_s
+        }
     }
 }
