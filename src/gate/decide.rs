@@ -7,17 +7,21 @@
 //! |---|---|
 //! | `standing` | the gate itself, halts, freezes, changes under way, rates, what acts came to |
 //! | `premise` | the allow-list, versions and replicas as observed |
+//! | `argument` | what an action of the policy's own is done to, and with what |
+//! | `node` | what runs on a node, and what is left without it |
 //! | `data` | whether there is data to decide on |
 //! | `budget` | headroom for a risk, necessity for a cure, claims, budget and burn bounds |
 //! | `effect` | availability after the act, on the pessimistic side |
 //! | `cause` | whether the burn follows the change, and is not the upstream's |
 //! | `consent` | whose yes is needed, and whether it is there |
 
+mod argument;
 mod budget;
 mod cause;
 mod consent;
 mod data;
 mod effect;
+pub(in crate::gate) mod node;
 mod options;
 mod premise;
 mod standing;
@@ -119,7 +123,7 @@ pub(super) fn decide_with(
         checks.extend(premise::resource(&case));
         checks.extend(case.checks());
         decision.data = data::summary(&case);
-        decision.generation = view.observed.workload(&request.resource).and_then(|workload| workload.generation);
+        decision.generation = view.observed.workload_of(&request.resource).and_then(|workload| workload.generation);
         // Whoever says it is somebody else is told nothing of what others asked for.
         if checks.iter().all(|check| check.code != ReasonCode::ActorMismatch) {
             decision.approval = consent::consent(&case, principal, &decision, &mut checks);
@@ -163,6 +167,8 @@ impl<'a> Case<'a> {
         let mut checks = Vec::with_capacity(24);
         standing::standing(self, &mut checks);
         premise::premise(self, &mut checks);
+        argument::arguments(self, &mut checks);
+        node::node(self, &mut checks);
         data::quality(self, &mut checks);
         budget::budget(self, &mut checks);
         effect::effect(self, &mut checks);
@@ -191,8 +197,6 @@ impl<'a> Case<'a> {
 /// What the action is for, where the policy does not say: by what is observed, not by what is claimed.
 fn natural_class(request: &Request, view: Option<&View>, now: Seconds) -> ActionClass {
     match request.action {
-        ActionKind::Rollback | ActionKind::Restart => ActionClass::Mitigate,
-        ActionKind::Deploy | ActionKind::Config => ActionClass::Risk,
         ActionKind::Scale => {
             // What somebody only said of it makes no cure of a risk.
             let seen = view.and_then(|view| premise::seen(view, &request.resource, now)).filter(|one| !one.told);
@@ -202,6 +206,7 @@ fn natural_class(request: &Request, view: Option<&View>, now: Seconds) -> Action
                 _ => ActionClass::Risk,
             }
         }
+        other => other.class(),
     }
 }
 
@@ -252,9 +257,9 @@ fn retry_after(checks: &[Check], now: Seconds) -> Option<i64> {
 
 /// Limits of the scale row.
 fn scale_limits(row: Option<&AllowedAction>) -> Option<(u32, u32, Option<u32>, f64)> {
-    match row?.action {
+    match &row?.action {
         Action::Scale { min_replicas, max_replicas, max_step, max_utilization } => {
-            Some((min_replicas, max_replicas, max_step, max_utilization))
+            Some((*min_replicas, *max_replicas, *max_step, *max_utilization))
         }
         _ => None,
     }

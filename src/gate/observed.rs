@@ -1,9 +1,11 @@
 //! What runs, as somebody saw it: the state of workloads, and the changes they went through. It comes from metrics
 //! (kube-state-metrics and its like) or from posted changes, never from the one who asks.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Seconds;
+use crate::engine::{Seconds, SloState};
 
 /// Workloads of one service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -11,6 +13,43 @@ use crate::engine::Seconds;
 pub struct Observed {
     /// In the order of their resource names.
     pub workloads: Vec<Workload>,
+    /// The node that a request is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+}
+
+/// A node, as far as its pods tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its name, without `node/`.
+    pub name: String,
+    /// When its pods were seen.
+    pub seen_at: Seconds,
+    /// How long after it they are still held to be so, seconds.
+    pub good_for_s: i64,
+    /// What runs on it of the services that are known, in the order of services and resources.
+    pub tenants: Vec<Tenant>,
+    /// Pods that are of no known service, by namespace; those of daemon sets, which every node has, are not counted.
+    pub strangers: BTreeMap<String, u32>,
+}
+
+/// A workload of a service with pods on a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// The service.
+    pub service: String,
+    /// Its workload.
+    pub resource: String,
+    /// Pods of it on the node.
+    pub pods: u32,
+    /// Pods of it that are ready on other nodes; `None` where that is not seen.
+    pub ready_elsewhere: Option<u32>,
+    /// The worst state of the service's SLOs; `Unknown` where it has none, or nobody can tell.
+    pub state: SloState,
+    /// Whether some SLO of it has no budget left.
+    pub spent: bool,
 }
 
 /// One workload as it was last seen.
@@ -78,8 +117,49 @@ pub fn returns<'c>(changes: impl Iterator<Item = &'c Change>) -> impl Iterator<I
 }
 
 impl Observed {
+    /// The workload that a resource is, or that it is one pod of.
+    pub fn workload_of(&self, resource: &str) -> Option<&Workload> {
+        self.workload(resource).or_else(|| self.workloads.iter().find(|one| is_pod_of(resource, &one.resource)))
+    }
+
     /// The workload of this name.
     pub fn workload(&self, resource: &str) -> Option<&Workload> {
         self.workloads.iter().find(|workload| workload.resource == resource)
+    }
+}
+
+/// Whether `resource` (`pod/NAME`) is by its name a pod of this workload: `NAME-REPLICASET-SUFFIX` of a deployment,
+/// `NAME-ORDINAL` of a stateful set. Kubernetes names them so; a name proves no more than that.
+pub fn is_pod_of(resource: &str, workload: &str) -> bool {
+    let Some((kind, name)) = workload.split_once('/') else { return false };
+    let rest = resource.strip_prefix("pod/").and_then(|pod| pod.strip_prefix(name)?.strip_prefix('-'));
+    let Some(rest) = rest else { return false };
+    let drawn = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    match kind {
+        "deployment" => rest.split_once('-').is_some_and(|(set, own)| drawn(set) && drawn(own) && own.len() == 5),
+        "statefulset" => !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_by_its_name() {
+        for (pod, workload, expected) in [
+            ("pod/checkout-5d8f7c9b4-x2x9k", "deployment/checkout", true),
+            ("pod/checkout-api-5d8f7c9b4-x2x9k", "deployment/checkout", false),
+            ("pod/checkout-5d8f7c9b4", "deployment/checkout", false),
+            ("pod/checkout-5d8f7c9b4-", "deployment/checkout", false),
+            ("pod/checkoutx-5d8f7c9b4-x2x9k", "deployment/checkout", false),
+            ("pod/cache-0", "statefulset/cache", true),
+            ("pod/cache-0x", "statefulset/cache", false),
+            ("pod/cache-", "statefulset/cache", false),
+            ("deployment/checkout", "deployment/checkout", false),
+        ] {
+            assert_eq!(is_pod_of(pod, workload), expected, "{pod} of {workload}");
+        }
     }
 }

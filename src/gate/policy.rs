@@ -1,13 +1,16 @@
 //! The policy of one service: what may be done, by whom, when, and what must hold. Data only: `spec::policy` reads it
 //! from `policy.yaml`, `decide` reads it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::action::{ActionClass, ActionKind};
+use super::action::{ActionClass, ActionKind, ActionName};
 use super::answer::Answer;
 use super::canonical::Digest;
 use super::freeze::FreezeWindow;
 use super::principal::{ActorClass, Approver};
+use super::request::Argument;
 
 /// Life of a permit where the policy says nothing, seconds.
 pub const PERMIT_TTL_DEFAULT_S: i64 = 120;
@@ -74,7 +77,7 @@ pub struct AllowedAction {
 }
 
 /// An action and its limits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Action {
     /// Back to an earlier version.
@@ -99,17 +102,99 @@ pub enum Action {
     Deploy,
     /// Another configuration.
     Config,
+    /// A node takes no new pods.
+    Cordon(NodeLimits),
+    /// A node is emptied.
+    Drain(NodeLimits),
+    /// An action of this policy's own.
+    Custom(CustomAction),
+}
+
+/// Which nodes, and what has to be left without them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeLimits {
+    /// The pool: names of nodes, where a trailing `*` matches the rest. One of them is changed at a time.
+    pub nodes: Vec<String>,
+    /// Pods of each workload that have to be ready on other nodes.
+    pub min_left: u32,
+    /// Most nodes of the pool in any 24 h.
+    pub max_per_day: u32,
+    /// Namespaces whose pods are of no service and may go.
+    pub ignore_namespaces: Vec<String>,
+}
+
+impl NodeLimits {
+    /// Whether a node of this name is of the pool.
+    pub fn means(&self, node: &str) -> bool {
+        self.nodes.iter().any(|pattern| matches(pattern, node))
+    }
+}
+
+/// An action that is known to the policy alone. What it would do nobody can tell from here, so all of it is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomAction {
+    /// Its name.
+    pub name: ActionName,
+    /// What it is done to: the kind before the `/` of a resource.
+    pub resource: String,
+    /// Whether it can be taken back; else a person is asked, whatever else holds.
+    pub reversible: bool,
+    /// Its arguments, all of them needed, and nothing else taken.
+    pub arguments: BTreeMap<String, Bounds>,
+}
+
+/// What an argument may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bounds {
+    /// A whole number from the first to the second, both included.
+    Between(i64, i64),
+    /// One of these words.
+    OneOf(Vec<String>),
+}
+
+impl Bounds {
+    /// Whether a value is within them.
+    pub fn hold(&self, value: &Argument) -> bool {
+        match (self, value) {
+            (Bounds::Between(least, most), Argument::Number(number)) => (least..=most).contains(&number),
+            (Bounds::OneOf(words), Argument::Word(word)) => words.contains(word),
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bounds::Between(least, most) => write!(f, "{least} to {most}"),
+            Bounds::OneOf(words) => f.write_str(&words.join(", ")),
+        }
+    }
 }
 
 impl Action {
+    /// The limits of an action on nodes.
+    pub fn of_nodes(&self) -> Option<&NodeLimits> {
+        match self {
+            Action::Cordon(limits) | Action::Drain(limits) => Some(limits),
+            _ => None,
+        }
+    }
+
     /// Which action it limits.
-    pub fn kind(self) -> ActionKind {
+    pub fn kind(&self) -> ActionKind {
         match self {
             Action::Rollback { .. } => ActionKind::Rollback,
             Action::Scale { .. } => ActionKind::Scale,
             Action::Restart => ActionKind::Restart,
             Action::Deploy => ActionKind::Deploy,
             Action::Config => ActionKind::Config,
+            Action::Cordon(_) => ActionKind::Cordon,
+            Action::Drain(_) => ActionKind::Drain,
+            Action::Custom(custom) => ActionKind::Custom(custom.name),
         }
     }
 }
@@ -279,9 +364,14 @@ impl AllowedAction {
 
     /// Whether `version` is a target that cannot be left again.
     pub fn is_irreversible(&self, version: &str) -> bool {
-        self.irreversible.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => version.starts_with(start),
-            None => version == pattern,
-        })
+        self.irreversible.iter().any(|pattern| matches(pattern, version))
+    }
+}
+
+/// Whether a name is meant by a pattern: the same, or one that begins like it where it ends with `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
     }
 }

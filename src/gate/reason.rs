@@ -51,8 +51,10 @@ reason_codes! {
 
     /// The policy does not let this actor do it.
     ActorNotAllowed = "actor_not_allowed",
-    /// The resource is not one of the service.
+    /// The resource is not one of the service, or not of the kind or pool that the action is for.
     ForeignResource = "foreign_resource",
+    /// An argument is missing, is one that the action does not take, or is out of the policy's bounds.
+    ArgumentRefused = "argument_refused",
 
     /// The newest policy files were refused; the ones before them are in force.
     PolicyInvalid = "policy_invalid",
@@ -89,7 +91,9 @@ reason_codes! {
     AboveMaxReplicas = "above_max_replicas",
     /// More replicas added or removed at once than the policy allows.
     StepTooLarge = "step_too_large",
-    /// The policy marks the target as one that cannot be left again.
+    /// Fewer pods would be ready elsewhere than the policy asks for.
+    TooFewLeft = "too_few_left",
+    /// The policy marks the target, or the action, as one that cannot be taken back.
     Irreversible = "irreversible",
 
     /// Another change of the service, or of its group, is under way.

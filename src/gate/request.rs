@@ -4,6 +4,8 @@
 //! An unknown member, a member that does not belong to the action, an empty text, a wildcard: each is refused. An
 //! empty selector once meant "everything" elsewhere; here it means nothing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionKind;
@@ -17,6 +19,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 pub const NAME_BYTES_MAX: usize = 253;
 /// Longest claimed reason, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Most arguments of one request.
+pub const ARGUMENTS_MAX: usize = 16;
 /// Most replicas that can be asked for.
 pub const REPLICAS_MAX: u32 = 100_000;
 
@@ -42,6 +46,9 @@ pub struct Request {
     /// Replicas to go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// Arguments of an action that the policy defines; it says within which bounds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arguments: BTreeMap<String, Argument>,
     /// Why, as the caller says. `slo_burn_rate_exceeded` and its like are checked against the ledger; any other text is
     /// shown to people and read by nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +70,25 @@ pub struct Request {
     pub idempotency_key: Option<String>,
 }
 
+/// An argument: a whole number, or a word out of those that the policy names. No other text has a say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Argument {
+    /// A whole number.
+    Number(i64),
+    /// A word.
+    Word(String),
+}
+
+impl std::fmt::Display for Argument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Argument::Number(number) => number.fmt(f),
+            Argument::Word(word) => f.write_str(word),
+        }
+    }
+}
+
 /// Why a request is no request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestFault {
@@ -81,12 +107,20 @@ impl std::fmt::Display for RequestFault {
 impl std::error::Error for RequestFault {}
 
 impl Request {
-    /// Reads a request.
+    /// Reads a request for one of the actions that are known here. See [`Request::parse_among`].
+    ///
+    /// # Errors
+    /// As of that, and an action that only a policy defines.
+    pub fn parse(body: &[u8]) -> Result<Self, RequestFault> {
+        Request::parse_among(body, |_| false)
+    }
+
+    /// Reads a request. `defined` tells whether some policy defines an action that is not known here.
     ///
     /// # Errors
     /// A body over [`REQUEST_BYTES_MAX`], no JSON, an unknown or doubled member, an unknown action, a member that the
     /// action lacks or does not take, an empty or overlong text, a wildcard.
-    pub fn parse(body: &[u8]) -> Result<Self, RequestFault> {
+    pub fn parse_among(body: &[u8], defined: impl Fn(ActionKind) -> bool) -> Result<Self, RequestFault> {
         let fault = |code, what: String| RequestFault { code, what };
         if body.len() > REQUEST_BYTES_MAX {
             let what = format!("the request has {} bytes: at most {REQUEST_BYTES_MAX} are read", body.len());
@@ -94,6 +128,18 @@ impl Request {
         }
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(fault(ReasonCode::MalformedRequest, "the request is no object of JSON".into()));
+        }
+        // What is asked for comes first: who misspells an action is told so, whatever else is wrong.
+        #[derive(Deserialize)]
+        struct Asked {
+            action: ActionKind,
+        }
+        if let Ok(Asked { action: action @ ActionKind::Custom(_) }) = serde_json::from_slice(body)
+            && !defined(action)
+        {
+            let known = ActionKind::NAMES.map(|(name, _)| name).join(", ");
+            let what = format!("{} is none of {known}, and no policy defines it", action.as_str());
+            return Err(fault(ReasonCode::UnknownAction, what));
         }
         let mut request: Request = serde_json::from_slice(body).map_err(|error| {
             let text = error.to_string();
@@ -147,11 +193,12 @@ impl Request {
         {
             return Err(format!("reason is empty or over {REASON_BYTES_MAX} bytes"));
         }
+        self.members_of_action()?;
         self.arguments()
     }
 
     /// Each action has its own arguments: none may be missing, none may be left over.
-    fn arguments(&self) -> Result<(), String> {
+    fn members_of_action(&self) -> Result<(), String> {
         let action = self.action.as_str();
         let versions = (self.from_version.is_some(), self.to_version.is_some());
         let replicas = (self.from_replicas.is_some(), self.replicas.is_some());
@@ -164,6 +211,12 @@ impl Request {
             ActionKind::Scale | ActionKind::Restart if versions.1 => {
                 return Err(format!("{action} takes no to_version: it keeps the version"));
             }
+            ActionKind::Cordon | ActionKind::Drain if versions != (false, false) => {
+                return Err(format!("{action} takes no versions: a node has none here"));
+            }
+            ActionKind::Cordon | ActionKind::Drain if !self.resource.starts_with("node/") => {
+                return Err(format!("{action} is of a node: write node/k8s-gpu-17"));
+            }
             _ => {}
         }
         if self.action != ActionKind::Scale && (replicas.0 || replicas.1) {
@@ -171,6 +224,23 @@ impl Request {
         }
         if self.replicas.max(self.from_replicas).is_some_and(|replicas| replicas > REPLICAS_MAX) {
             return Err(format!("over {REPLICAS_MAX} replicas"));
+        }
+        Ok(())
+    }
+
+    /// Only actions of a policy have arguments, and each is a number or a plain word.
+    fn arguments(&self) -> Result<(), String> {
+        if !matches!(self.action, ActionKind::Custom(_)) && !self.arguments.is_empty() {
+            return Err(format!("{} takes no arguments", self.action.as_str()));
+        }
+        if self.arguments.len() > ARGUMENTS_MAX {
+            return Err(format!("over {ARGUMENTS_MAX} arguments"));
+        }
+        for (key, value) in &self.arguments {
+            name("the name of an argument", key)?;
+            if let Argument::Word(word) = value {
+                name(key, word)?;
+            }
         }
         Ok(())
     }

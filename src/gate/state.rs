@@ -21,6 +21,7 @@ use super::action::ActionKind;
 use super::answer::Answer;
 use super::approval::{Approval, ApprovalState};
 use super::canonical::Digest;
+use super::decide::node;
 use super::event::{Event, EventKind};
 use super::halt::{HALT_MAX_S, Halt};
 use super::observed::Change;
@@ -67,6 +68,9 @@ pub struct GateState {
     changes: BTreeMap<String, VecDeque<Change>>,
     /// By service, oldest first.
     acts: BTreeMap<String, VecDeque<Act>>,
+    /// Permits for nodes of all services, oldest first: those that were used or still may be.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    node_acts: VecDeque<NodeAct>,
     /// By service, oldest first.
     verdicts: BTreeMap<String, VecDeque<Verdict>>,
     /// By service, actor and action.
@@ -93,6 +97,18 @@ pub struct Act {
     pub class: ActorClass,
     /// What for.
     pub action: ActionKind,
+    /// The permit.
+    pub permit: String,
+}
+
+/// A permit for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeAct {
+    /// When it was issued.
+    pub at: Seconds,
+    /// The node.
+    pub node: String,
     /// The permit.
     pub permit: String,
 }
@@ -191,6 +207,11 @@ impl GateState {
         self.acts.get(service).into_iter().flatten()
     }
 
+    /// Permits for nodes within a day, oldest first.
+    pub fn node_acts(&self) -> impl Iterator<Item = &NodeAct> {
+        self.node_acts.iter()
+    }
+
     /// Verdicts on acts of a service, oldest first.
     pub fn verdicts_of(&self, service: &str) -> impl DoubleEndedIterator<Item = &Verdict> {
         self.verdicts.get(service).into_iter().flatten()
@@ -226,8 +247,11 @@ impl GateState {
         let halts = halts.map(|(id, halt)| (id.clone(), halt.clone())).collect();
         let mut slice = GateState { halts, ..GateState::default() };
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
-        let related =
-            |permit: &&Permit| permit.request.service == service || group.is_some() && permit.group.as_deref() == group;
+        // Whoever runs on a node is looked at, and every other node of its pool.
+        let of_node = node::name(request).is_some();
+        let related = |permit: &&Permit| {
+            of_node || permit.request.service == service || group.is_some() && permit.group.as_deref() == group
+        };
         for permit in self.open_permits().filter(related) {
             let of = slice.open_permits.entry(permit.request.service.clone()).or_default();
             of.insert(permit.id.clone());
@@ -245,6 +269,8 @@ impl GateState {
         let own = own.take_while(|(place, act)| *place < SLICE_ACTS || act.at > since);
         let mut acts: VecDeque<Act> = own.map(|(_, act)| act.clone()).collect();
         acts.make_contiguous().reverse();
+        let today = self.node_acts.iter().filter(|act| of_node && act.at > now - node::DAY_S);
+        slice.node_acts.extend(today.cloned());
         let tells = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::Worse | Outcome::NoEffect);
         let verdicts: VecDeque<Verdict> = self.verdicts_of(service).filter(tells).cloned().collect();
         slice.acts.extend((!acts.is_empty()).then(|| (one(service), acts)));
@@ -424,6 +450,11 @@ impl GateState {
         while acts.front().is_some_and(|act| act.at < at - ACTS_KEPT_S) {
             acts.pop_front();
         }
+        if let Some(name) = node::name(&permit.request) {
+            let act = NodeAct { at, node: name.to_owned(), permit: permit.id.clone() };
+            push(&mut self.node_acts, act, ROWS_MAX);
+            self.node_acts.retain(|act| act.at > at - node::DAY_S);
+        }
         let keyed = permit.request.idempotency_key.as_deref();
         if let Some(decided) = keyed.and_then(|key| self.decided.get_mut(&permit.sub)?.get_mut(key)) {
             decided.permit = Some(permit.id.clone());
@@ -445,7 +476,11 @@ impl GateState {
             return false;
         }
         let is_open = matches!(state, PermitState::Redeemed { .. });
+        let unused = permit.state == PermitState::Live && !is_open;
         permit.state = state;
+        if unused {
+            self.node_acts.retain(|act| act.permit != id);
+        }
         if !is_open {
             let service = permit.request.service.clone();
             remove(&mut self.open_permits, &service, id);

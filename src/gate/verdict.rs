@@ -249,6 +249,8 @@ fn not_applied(permit: &Permit, baseline: &Baseline, view: &View, acted: Seconds
             let (was, is) = (baseline.generation?, workload.generation?);
             (was == is).then(|| format!("{} is the same as before", request.resource))
         }
+        // Whether a node was emptied, or a cache, nobody watches: what it came to is in the SLOs.
+        ActionKind::Cordon | ActionKind::Drain | ActionKind::Custom(_) => None,
         ActionKind::Rollback | ActionKind::Deploy => {
             let (runs, to) = (workload.version.as_deref()?, request.to_version.as_deref()?);
             (runs != to).then(|| format!("{} runs {runs}, not {to}", request.resource))

@@ -30,6 +30,7 @@ fn action(request: &Request, decision: Option<&Decision>) -> Value {
         ("to_version", request.to_version.clone().map(Value::from)),
         ("from_replicas", request.from_replicas.map(Value::from)),
         ("replicas", request.replicas.map(Value::from)),
+        ("arguments", (!request.arguments.is_empty()).then(|| json!(request.arguments))),
         ("class", decision.map(|decision| decision.class.as_str().into())),
     ];
     for (name, value) in members {

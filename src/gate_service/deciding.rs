@@ -39,7 +39,7 @@ impl GateService {
     /// # Errors
     /// The request cannot be read, its idempotency key was used for something else, or nothing can be written down.
     pub async fn decide(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
-        let request = parse(body)?;
+        let request = self.parse(body)?;
         let Decided { mut answer, queued, bodies, keyed } = *self.make(principal, &request)?;
         let gate_service = self.clone();
         // A task of its own: it ends although whoever asked has gone, and then the key says what became of it.
@@ -100,7 +100,7 @@ impl GateService {
         drop(state);
         let service = if is_known { request.service.clone() } else { "unknown".to_owned() };
         metrics::counter!(names::DECISIONS_TOTAL, "service" => service,
-            "action" => request.action.as_str(), "answer" => verdict)
+            "action" => request.action.as_str().to_owned(), "answer" => verdict)
         .increment(1);
         for code in &codes {
             metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => code.as_str()).increment(1);
@@ -138,7 +138,7 @@ impl GateService {
         match repeat {
             Repeat::Anew(None) => Ok(None),
             Repeat::Anew(Some(revoked)) => {
-                self.note(state, &[revoked]);
+                self.note(state, &[*revoked]);
                 Ok(None)
             }
             Repeat::Permit(permit, decision) => {
@@ -183,13 +183,21 @@ impl GateService {
     /// # Errors
     /// The request cannot be read.
     pub fn explain(&self, principal: &Principal, body: &[u8]) -> Result<Answered, Blocked> {
-        let request = parse(body)?;
+        let request = self.parse(body)?;
         let state = self.read();
         let now = self.now();
         let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
         let known = state.digest(&request.service);
         let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
         Ok(Answered::now(decision, &request, None, &[], &state.gate, self.page()))
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Request, Blocked> {
+        let defined = |kind| self.read().rules.policies.values().any(|policy| policy.allowed(kind).is_some());
+        Request::parse_among(body, defined).map_err(|fault| {
+            metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
+            Blocked::Malformed(format!("{fault} ({})", fault.code))
+        })
     }
 
     fn ids(&self, state: &State) -> Result<Ids, Blocked> {
@@ -202,11 +210,4 @@ impl State {
     fn digest(&self, service: &str) -> Option<Digest> {
         self.digests.get(service).copied()
     }
-}
-
-fn parse(body: &[u8]) -> Result<Request, Blocked> {
-    Request::parse(body).map_err(|fault| {
-        metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
-        Blocked::Malformed(format!("{fault} ({})", fault.code))
-    })
 }

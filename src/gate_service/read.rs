@@ -38,7 +38,7 @@ impl GateService {
         let approval = state.gate.approval(id)?;
         let request = &approval.request;
         let observed = state.observed(&request.service, state.views.seen.get(&request.service), now);
-        let workload = observed.workload(&request.resource);
+        let workload = observed.workload_of(&request.resource);
         let observed = json!({
             "version": workload.and_then(|workload| workload.version.clone()),
             "replicas": workload.and_then(|workload| workload.replicas),

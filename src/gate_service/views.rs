@@ -109,7 +109,7 @@ impl State {
             };
             workloads.insert(resource.clone(), workload);
         }
-        Observed { workloads: workloads.into_values().collect() }
+        Observed { workloads: workloads.into_values().collect(), node: None }
     }
 
     /// Changes that the metrics show and nobody has told of: another generation, version or number of replicas than

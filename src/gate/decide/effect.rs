@@ -89,7 +89,11 @@ fn forecast(case: &Case<'_>, slo: &SloView) -> Forecast {
             Some((has, wants)) if wants > has => Forecast::Unchanged,
             _ => after(recent(), 0.0, "the recent window", "nothing was measured lately"),
         },
-        ActionKind::Deploy | ActionKind::Config => {
+        // Nothing that runs is touched.
+        ActionKind::Cordon => {
+            after(recent(), 0.0, "the recent window", &format!("nothing was measured of {} lately", slo.id))
+        }
+        ActionKind::Deploy | ActionKind::Config | ActionKind::Drain | ActionKind::Custom(_) => {
             let missing = format!("nothing was measured of {} lately", slo.id);
             after(recent(), loss(case, slo), "the recent window", &missing)
         }

@@ -78,8 +78,7 @@ pub fn allowed(
 fn classes(row: &AllowedAction) -> Vec<ActionClass> {
     match (row.class, row.action.kind()) {
         (Some(class), _) => vec![class],
-        (None, ActionKind::Rollback | ActionKind::Restart) => vec![ActionClass::Mitigate],
-        (None, ActionKind::Deploy | ActionKind::Config) => vec![ActionClass::Risk],
         (None, ActionKind::Scale) => vec![ActionClass::Mitigate, ActionClass::Risk],
+        (None, kind) => vec![kind.class()],
     }
 }

@@ -5,24 +5,24 @@ use super::{Case, scale_limits};
 use crate::engine::Seconds;
 use crate::gate::action::ActionKind;
 use crate::gate::check::{Check, ClearBy, Effect};
-use crate::gate::observed::{Workload, returns};
+use crate::gate::observed::{Workload, is_pod_of, returns};
 use crate::gate::policy::{Action, RateActor};
 use crate::gate::reason::ReasonCode;
 use crate::gate::request::Request;
 use crate::gate::view::View;
 
 /// What was seen longer ago than this is not known, seconds.
-const SEEN_MAX_S: i64 = 300;
+pub(super) const SEEN_MAX_S: i64 = 300;
 
 /// The workload, if it was seen lately.
 pub(super) fn seen<'v>(view: &'v View, resource: &str, now: Seconds) -> Option<&'v Workload> {
     let lately = |one: &&Workload| one.seen_at >= now - one.good_for_s.map_or(SEEN_MAX_S, |good| good.min(SEEN_MAX_S));
-    view.observed.workload(resource).filter(lately)
+    view.observed.workload_of(resource).filter(lately)
 }
 
 /// The allow-list.
 pub(super) fn allowed(case: &Case<'_>) -> Check {
-    let action = case.action.map_or("", ActionKind::as_str);
+    let action = case.action.as_ref().map_or("", ActionKind::as_str);
     match case.row {
         Some(_) => Check::holds("action", format!("the policy allows {action}")),
         None => {
@@ -52,7 +52,18 @@ pub(super) fn actor(case: &Case<'_>) -> Option<Check> {
 pub(super) fn resource(case: &Case<'_>) -> Option<Check> {
     let (request, own) = (case.request?, case.view.resources.as_ref()?);
     let id = "resource";
-    if own.contains(&request.resource) {
+    let other_kind = match case.row.map(|row| &row.action) {
+        // A node is of no one service, and the policy says which of them it means.
+        Some(action) if action.of_nodes().is_some() => return None,
+        // So is what an action of the policy is for, unless it is one of the workloads.
+        Some(Action::Custom(custom)) => !own.iter().any(|one| one.split('/').next() == Some(&custom.resource)),
+        _ => false,
+    };
+    let one_pod = request.action == ActionKind::Restart && own.iter().any(|one| is_pod_of(&request.resource, one));
+    if other_kind {
+        return None;
+    }
+    if one_pod || own.contains(&request.resource) {
         return Some(Check::holds(id, format!("{} is of {}", request.resource, case.service)));
     }
     let what = format!("{} is not one of the workloads of {}", request.resource, case.service);
@@ -64,6 +75,14 @@ pub(super) fn resource(case: &Case<'_>) -> Option<Check> {
 pub(super) fn premise(case: &Case<'_>, checks: &mut Vec<Check>) {
     let Some(request) = case.request else { return };
     let workload = seen(case.view, &request.resource, case.now);
+    if request.action.is_of_node() {
+        return;
+    }
+    // What an action of the policy is done to need not be a thing that runs, unless the caller says that it does.
+    let custom = matches!(request.action, ActionKind::Custom(_));
+    if custom && workload.is_none() && request.from_version.is_none() {
+        return;
+    }
     if request.action == ActionKind::Scale {
         replicas(case, request, workload.and_then(|workload| workload.replicas), checks);
     } else {
@@ -104,10 +123,10 @@ fn version(case: &Case<'_>, request: &Request, runs: Option<&str>, checks: &mut 
     };
     checks.push(check);
     if let (Some(Action::Rollback { max_versions_back }), Some(to)) =
-        (case.row.map(|row| row.action), request.to_version.as_deref())
+        (case.row.map(|row| &row.action), request.to_version.as_deref())
     {
         let from = runs.or(request.from_version.as_deref()).unwrap_or_default();
-        checks.push(versions_back(case, request, from, to, max_versions_back));
+        checks.push(versions_back(case, request, from, to, *max_versions_back));
     }
 }
 
@@ -124,6 +143,7 @@ fn versions_back(case: &Case<'_>, request: &Request, from: &str, to: &str, most:
             }
         }
     }
+    // As it was when what runs came last: a change that brought something else does not shorten it.
     let mut began = from;
     let (mut before, mut chain) = (None, None);
     for (change, back) in returns(of_resource()) {
@@ -134,9 +154,9 @@ fn versions_back(case: &Case<'_>, request: &Request, from: &str, to: &str, most:
             (false, _) => None,
         };
         before = change.version.as_deref();
-    }
-    if let Some(first) = chain.filter(|_| before == Some(from)) {
-        began = first;
+        if before == Some(from) {
+            began = chain.unwrap_or(from);
+        }
     }
     let from = began;
     let place = |version: &str| seen.iter().position(|seen| *seen == version);

@@ -6,7 +6,7 @@ use crate::engine::Seconds;
 use crate::gate::action::{ActionClass, ActionKind};
 use crate::gate::check::{Check, ClearBy, Effect, span};
 use crate::gate::observed::{Change, returns};
-use crate::gate::permit::PermitState;
+use crate::gate::permit::{Permit, PermitState};
 use crate::gate::policy::RateActor;
 use crate::gate::reason::ReasonCode;
 use crate::gate::verdict::Outcome;
@@ -148,13 +148,9 @@ fn in_flight(case: &Case<'_>) -> Check {
         .open_permits()
         .filter(|permit| permit.request.service == case.service || group.is_some() && permit.group.as_deref() == group);
     let others = related.filter(|permit| case.permit.is_none_or(|own| own.id != permit.id));
-    let until = |permit: &crate::gate::Permit| match &permit.state {
-        PermitState::Live => Some(permit.expires_at).filter(|end| case.now < *end),
-        PermitState::Redeemed { .. } => {
-            permit.acting_since().map(|since| since + permit.settle_s).filter(|end| case.now < end + UNJUDGED_S)
-        }
-        _ => None,
-    };
+    let prepares = |permit: &&Permit| case.request.is_some_and(|later| super::node::prepares(&permit.request, later));
+    let others = others.filter(|permit| !prepares(permit));
+    let until = |permit| under_way(permit, case.now);
     match others.filter_map(|permit| until(permit).map(|until| (until, permit))).max_by_key(|(until, _)| *until) {
         None => Check::holds(id, "no other change is under way"),
         Some((until, permit)) => {
@@ -167,6 +163,17 @@ fn in_flight(case: &Case<'_>) -> Check {
                 .at(until.max(case.now + 1))
                 .flip(format!("permit {} expires or its act is judged", permit.id))
         }
+    }
+}
+
+/// Until when the act of a permit is under way: while it may begin, and until it was judged.
+pub(super) fn under_way(permit: &Permit, now: Seconds) -> Option<Seconds> {
+    match &permit.state {
+        PermitState::Live => Some(permit.expires_at).filter(|end| now < *end),
+        PermitState::Redeemed { .. } => {
+            permit.acting_since().map(|since| since + permit.settle_s).filter(|end| now < end + UNJUDGED_S)
+        }
+        _ => None,
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Ids {
 #[derive(Debug)]
 pub enum Repeat {
     /// Decide. The permit that was given for the key is taken back first, where it would not be redeemed any more.
-    Anew(Option<Event>),
+    Anew(Option<Box<Event>>),
     /// Give this permit back, with the decision as it is made now.
     Permit(Box<Permit>, Box<Decision>),
 }
@@ -63,7 +63,7 @@ impl GateState {
             Ok(mut decisions) => Ok(Repeat::Permit(Box::new(permit.clone()), Box::new(decisions.swap_remove(0)))),
             Err((refusal, _)) => {
                 let kind = EventKind::PermitRevoked { id: permit.id.clone(), reason: refusal.code };
-                Ok(Repeat::Anew(Some(at(now, kind))))
+                Ok(Repeat::Anew(Some(Box::new(at(now, kind)))))
             }
         }
     }

@@ -132,7 +132,7 @@ impl GateState {
         now: Seconds,
     ) -> Result<Vec<Decision>, (Refusal, Vec<Decision>)> {
         let resource = &permit.request.resource;
-        let generation = view.and_then(|view| view.observed.workload(resource)).and_then(|one| one.generation);
+        let generation = view.and_then(|view| view.observed.workload_of(resource)).and_then(|one| one.generation);
         if generation != permit.generation && !permit.break_glass {
             let was = |generation: Option<u64>| generation.map_or("not observed".to_string(), |n| n.to_string());
             let what = format!("{resource}: generation {}, was {}", was(generation), was(permit.generation));
