@@ -20,10 +20,10 @@ pub struct AskArgs {
     /// The service that is changed
     #[arg(long)]
     service: String,
-    /// rollback, scale, restart, deploy or config
+    /// rollback, scale, restart, deploy, config, cordon, drain, or an action of the policy's own
     #[arg(long)]
     action: String,
-    /// What is changed, e.g. deployment/checkout-service
+    /// What is changed, e.g. deployment/checkout-service, pod/NAME, node/k8s-gpu-17
     #[arg(long)]
     resource: String,
     /// The version that runs now
@@ -38,6 +38,9 @@ pub struct AskArgs {
     /// Replicas to go to
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
+    /// An argument of an action of the policy's own, e.g. percent=5; can be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = argument)]
+    arguments: Vec<(String, Value)>,
     /// Why; slo_burn_rate_exceeded and its like are checked against the ledger
     #[arg(long)]
     reason: Option<String>,
@@ -88,6 +91,8 @@ impl AskArgs {
         put("to_version", text(&self.to_version));
         put("from_replicas", self.from_replicas.map(Value::from));
         put("replicas", self.replicas.map(Value::from));
+        let arguments: Map<String, Value> = self.arguments.iter().cloned().collect();
+        put("arguments", (!arguments.is_empty()).then_some(Value::Object(arguments)));
         put("reason", text(&self.reason));
         put("incident_id", text(&self.incident));
         put("suspected_change", text(&self.suspected_change));
@@ -96,6 +101,13 @@ impl AskArgs {
         put("break_glass", self.break_glass.then_some(Value::Bool(true)));
         Value::Object(body)
     }
+}
+
+/// `percent=5` is a number, `region=eu` a word.
+fn argument(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let value = value.parse::<i64>().map_or_else(|_| Value::from(value), Value::from);
+    Ok((name.to_owned(), value))
 }
 
 /// Asks and prints.

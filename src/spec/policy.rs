@@ -5,6 +5,7 @@
 
 mod action;
 mod check;
+mod custom;
 mod freeze;
 mod limits;
 #[cfg(test)]

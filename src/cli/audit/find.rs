@@ -26,7 +26,7 @@ pub struct QueryArgs {
     /// Only of this incident
     #[arg(long, value_name = "ID")]
     incident: Option<String>,
-    /// Only this action: rollback, scale, restart, deploy, config
+    /// Only this action: rollback, scale, restart, deploy, config, cordon, drain, or one of the policy's own
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only records of this kind

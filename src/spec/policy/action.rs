@@ -1,7 +1,7 @@
 //! `allowed_actions`: what may be done, how far it may go, and whose yes it needs.
 
-use super::{count, only_of, rows, share, short_text};
-use crate::gate::policy::{Action, AllowedAction, RateActor};
+use super::{count, custom, only_of, rows, share, short_text};
+use crate::gate::policy::{Action, AllowedAction, NodeLimits, RateActor};
 use crate::gate::principal::Approver;
 use crate::gate::principal::same_person;
 use crate::gate::{ActionClass, ActionKind, ActorClass};
@@ -17,6 +17,7 @@ const MOST: u64 = 100_000;
 const MAX_UTILIZATION: f64 = 0.8;
 
 const LIMITS: [&str; 5] = ["max_versions_back", "min_replicas", "max_replicas", "max_step", "max_utilization"];
+const OF_NODES: [&str; 4] = ["nodes", "min_left", "max_per_day", "ignore_namespaces"];
 const WHO: &str = "approvers: [{team: checkout-oncall}]";
 
 /// Reads `allowed_actions`; the place of each row's approvers.
@@ -38,14 +39,23 @@ pub(super) fn read(fields: &mut Fields<'_>, report: &mut Report<'_>) -> (Vec<All
 
 fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Place)> {
     let mut fields = at.map(report)?;
-    let kinds = ActionKind::ALL.map(|kind| (kind.as_str(), kind));
-    let kind = fields.need(report, "type", "rollback").and_then(|at| at.choice(report, &kinds));
-    let action = kind.and_then(|kind| limits(kind, &mut fields, report));
+    let type_at = fields.need(report, "type", "rollback");
+    let class_at = fields.get("class");
+    let (kind, action) = match custom::is_one(type_at.as_ref(), &mut fields) {
+        true => {
+            let custom = type_at.and_then(|at| custom::read(&at, class_at.is_some(), &mut fields, report));
+            (custom.as_ref().map(|custom| ActionKind::Custom(custom.name)), custom.map(Action::Custom))
+        }
+        false => {
+            let kind = type_at.and_then(|at| at.choice(report, &ActionKind::NAMES));
+            (kind, kind.and_then(|kind| limits(kind, &mut fields, report)))
+        }
+    };
     if kind.is_none() {
         // The type is what is wrong: what belongs to it cannot be told.
-        LIMITS.iter().for_each(|key| drop(fields.get(key)));
+        LIMITS.iter().chain(&OF_NODES).for_each(|key| drop(fields.get(key)));
     }
-    let class = fields.get("class").and_then(|at| class(&at, report));
+    let class = class_at.and_then(|at| class(&at, report));
     let irreversible = irreversible(kind, &mut fields, report);
     let actors = fields.get("actors").map(|at| actors(&at, report)).unwrap_or_default();
     let approvers_at = fields.get("approvers");
@@ -101,6 +111,9 @@ fn actors(at: &At<'_>, report: &mut Report<'_>) -> Vec<RateActor> {
 /// The limits of an action of this kind. Those of another kind are refused by name.
 fn limits(kind: ActionKind, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Action> {
     let scale = &LIMITS[1..];
+    if !kind.is_of_node() {
+        only_of(fields, report, &OF_NODES, kind.as_str(), "cordon and drain");
+    }
     match kind {
         ActionKind::Rollback => {
             only_of(fields, report, scale, kind.as_str(), "scale");
@@ -117,10 +130,31 @@ fn limits(kind: ActionKind, fields: &mut Fields<'_>, report: &mut Report<'_>) ->
             match other {
                 ActionKind::Restart => Some(Action::Restart),
                 ActionKind::Deploy => Some(Action::Deploy),
+                ActionKind::Cordon => nodes(fields, report).map(Action::Cordon),
+                ActionKind::Drain => nodes(fields, report).map(Action::Drain),
                 _ => Some(Action::Config),
             }
         }
     }
+}
+
+/// The pool of nodes, and what has to be left.
+fn nodes(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<NodeLimits> {
+    let nodes_at = fields.need(report, "nodes", "[\"k8s-gpu-*\"]");
+    let min_left = fields.get("min_left").and_then(|at| count(&at, report, 0, MOST)).unwrap_or(1);
+    let max_per_day = fields.get("max_per_day").and_then(|at| count(&at, report, 1, MOST)).unwrap_or(1);
+    let mut texts =
+        |at: &At<'_>| -> Vec<String> { rows(at, report).iter().filter_map(|item| short_text(item, report)).collect() };
+    let ignore_namespaces = fields.get("ignore_namespaces").map(|at| texts(&at)).unwrap_or_default();
+    let at = nodes_at?;
+    let nodes = patterns(&at, "node", "k8s-gpu-17, or k8s-gpu-*", report);
+    if nodes.is_empty() {
+        report
+            .error(&at, Code::InvalidValue, "no node is named, so none could be touched")
+            .write("nodes: [\"k8s-gpu-*\"]");
+        return None;
+    }
+    Some(NodeLimits { nodes, min_left, max_per_day, ignore_namespaces })
 }
 
 fn replicas(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<Action> {
@@ -154,17 +188,23 @@ fn class(at: &At<'_>, report: &mut Report<'_>) -> Option<ActionClass> {
 /// Versions that cannot be left again once they run.
 fn irreversible(kind: Option<ActionKind>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Vec<String> {
     let Some(at) = fields.get("irreversible") else { return Vec::new() };
-    if let Some(kind @ (ActionKind::Scale | ActionKind::Restart)) = kind {
+    if let Some(kind) = kind.filter(|kind| matches!(kind, ActionKind::Scale | ActionKind::Restart) || kind.is_of_node())
+    {
         let what = format!("{} goes to no version, so none of its targets is irreversible", kind.as_str());
         report.error(&at, Code::InvalidValue, what).write("irreversible at rollback, deploy or config");
         return Vec::new();
     }
+    patterns(&at, "version", "v39, or v39-*", report)
+}
+
+/// Names, or beginnings of names.
+fn patterns(at: &At<'_>, of: &str, example: &str, report: &mut Report<'_>) -> Vec<String> {
     let mut patterns = Vec::new();
-    for item in rows(&at, report) {
+    for item in rows(at, report) {
         let Some(text) = short_text(&item, report) else { continue };
         if text.trim_end_matches('*').contains('*') || text.ends_with("**") || text.contains(char::is_whitespace) {
-            let what = format!("{text:?} matches no version: only one * at the end is a pattern");
-            report.error(&item, Code::InvalidValue, what).write("v39, or v39-*");
+            let what = format!("{text:?} matches no {of}: only one * at the end is a pattern");
+            report.error(&item, Code::InvalidValue, what).write(example);
             continue;
         }
         patterns.push(text);

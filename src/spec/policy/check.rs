@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::PlacedPolicy;
 use crate::gate::identity::{Identities, Identity};
-use crate::gate::policy::{AllowedAction, Policy, RateActor};
+use crate::gate::policy::{Action, AllowedAction, Policy, RateActor};
 use crate::gate::principal::Approver;
 use crate::gate::principal::{person_of, same_person};
 use crate::spec::model::Model;
@@ -70,7 +70,8 @@ fn slos(placed: &PlacedPolicy, model: &Model, report: &mut Report<'_>) {
 
 /// A row that will ask people, whoever asks.
 fn always_asks(row: &AllowedAction) -> bool {
-    row.require_approval || row.four_eyes || !row.irreversible.is_empty()
+    let for_good = matches!(&row.action, Action::Custom(custom) if !custom.reversible);
+    row.require_approval || row.four_eyes || !row.irreversible.is_empty() || for_good
 }
 
 /// Those of the row; where it names nobody, those of the other rows.
@@ -109,7 +110,8 @@ fn channel(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) 
             people.all.iter().filter(|one| can_say_yes(one, &named)).map(person_behind).collect();
         let need = if row.four_eyes { row.quorum.max(2) } else { row.quorum };
         if able.len() < need as usize {
-            let action = row.action.kind().as_str();
+            let kind = row.action.kind();
+            let action = kind.as_str();
             let names: Vec<String> = named.iter().map(ToString::to_string).collect();
             let what = match (people.all.is_empty(), able.len()) {
                 (true, _) => format!("{action} needs a person's yes, and without identities nobody can give one"),
@@ -153,7 +155,8 @@ fn for_whom(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>)
                 machine.on_behalf_of.iter().filter_map(|name| people.like(name)).map(person_behind).collect();
             let left = all.difference(&senders).count();
             if left < need && all.len() >= need {
-                let action = row.action.kind().as_str();
+                let kind = row.action.kind();
+                let action = kind.as_str();
                 let what = format!(
                     "{action} asked by {} needs {need} who did not send it, and {left} could approve it",
                     machine.name

@@ -60,8 +60,13 @@ fn rate_budget(at: &At<'_>, allowed: &[AllowedAction], report: &mut Report<'_>) 
     let max = fields.need(report, "max", "3").and_then(|at| count(&at, report, 1, ACTS_MAX));
     let per_s = fields.need(report, "per", "1h").and_then(|at| within(&at, ACTS_KEPT_S, report));
     let action_at = fields.get("action");
-    let kinds = ActionKind::ALL.map(|kind| (kind.as_str(), kind));
-    let action = action_at.as_ref().map(|at| at.choice(report, &kinds));
+    // Those of this policy's own first: the others are known everywhere.
+    let own = |at: &At<'_>| {
+        let named =
+            |row: &&AllowedAction| matches!(&at.node.value, Value::Text(text) if text == row.action.kind().as_str());
+        allowed.iter().find(named).map(|row| row.action.kind())
+    };
+    let action = action_at.as_ref().map(|at| own(at).or_else(|| at.choice(report, &ActionKind::NAMES)));
     if let (Some(at), Some(Some(kind))) = (&action_at, action)
         && !allowed.iter().any(|row| row.action.kind() == kind)
     {
