@@ -1,5 +1,6 @@
 //! Tests of the gate as a whole: every cell of its lattice, the threats it stands against, and history decided again.
 
+mod acts;
 pub(crate) mod cases;
 mod claims;
 mod lattice;

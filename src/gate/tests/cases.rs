@@ -95,7 +95,15 @@ fn a_principal(dice: &mut Dice) -> Principal {
 }
 
 fn a_request(dice: &mut Dice) -> Request {
-    let mut request = request(dice.of(&ActionKind::ALL));
+    // Mostly one of the first five, of which there are more kinds of cases.
+    let kinds = if dice.one_in(6) { &ActionKind::ALL[..] } else { &ActionKind::ALL[..5] };
+    let mut request = request(dice.of(kinds));
+    if dice.one_in(12) {
+        request = super::acts::custom_request(dice.of(&["flush-cache", "failover"]));
+    }
+    if dice.one_in(40) {
+        request.arguments.clear();
+    }
     if request.action == ActionKind::Scale {
         request.replicas = Some(dice.of(&[0, 2, 3, 5, 8, 10, 12, 30, 50, 51]));
         request.from_replicas = dice.of(&[None, Some(10), Some(9)]);
@@ -139,6 +147,9 @@ fn a_policy(dice: &mut Dice) -> Policy {
         let (kind, thresholds) = dice.of(&kinds);
         let slo = dice.of(&[SLO, "checkout-latency-p95", "checkout-gone"]).to_string();
         policy.safety_checks.push(SafetyCheck { kind, slo, threshold: dice.of(&thresholds) });
+    }
+    if dice.one_in(2) {
+        policy.allowed_actions.extend(super::acts::rows());
     }
     for row in &mut policy.allowed_actions {
         row.quorum = dice.of(&[1, 1, 2]);
@@ -197,6 +208,10 @@ fn a_view(dice: &mut Dice) -> View {
     if dice.one_in(6) {
         view.history.retain(|record| record.version != "v41");
     }
+    if dice.one_in(2) {
+        let (_, other) = dice.of(&super::acts::node_states());
+        view.observed.node = other.observed.node;
+    }
     let workload = &mut view.observed.workloads[0];
     workload.replicas = dice.of(&[Some(10), Some(10), None]);
     workload.utilization = dice.of(&[Some(0.5), Some(0.9), None]);
@@ -221,7 +236,10 @@ fn a_past(dice: &mut Dice, who: &Principal) -> Vec<Event> {
     }
     for n in 0..dice.below(4) {
         let owner = dice.of(&[who.clone(), deployer()]);
-        let of = request(dice.of(&[ActionKind::Rollback, ActionKind::Restart]));
+        let mut of = request(dice.of(&[ActionKind::Rollback, ActionKind::Restart, ActionKind::Drain]));
+        if of.action.is_of_node() {
+            of.resource = dice.of(&["node/k8s-gpu-17", "node/k8s-gpu-18"]).to_string();
+        }
         let issued_at = dice.ago(6000);
         let other = Permit {
             group: dice.of(&[None, Some("shop".into())]),

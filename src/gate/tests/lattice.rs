@@ -88,7 +88,7 @@ fn state(state: SloState) -> &'static str {
 }
 
 /// Every reason with a mark: what only warns in brackets, what a yes covers with a plus.
-fn marks(decision: &Decision) -> Vec<String> {
+pub(super) fn marks(decision: &Decision) -> Vec<String> {
     let mut marks: Vec<String> = Vec::new();
     for check in decision.reasons() {
         let mark = match (check.effect, &check.covered_by) {
@@ -155,6 +155,7 @@ fn every_cell_is_as_it_was_read() {
         let actors: Vec<&str> = actors.into_iter().map(ActorClass::as_str).collect();
         write!(text, "\n== {}, {}: {}\n{block}", actors.join(" and "), class.as_str(), yes.as_str()).expect("a text");
     }
+    text += &super::acts::blocks();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gate/tests/lattice.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(path, &text).expect("writable");

@@ -22,6 +22,7 @@ pub const ONSET: Seconds = NOW - 1500;
 pub const DEPLOYED: Seconds = ONSET - 60;
 pub const SERVICE: &str = "checkout";
 pub const RESOURCE: &str = "deployment/checkout-service";
+pub const NODE: &str = "node/k8s-gpu-17";
 pub const SLO: &str = "checkout-availability";
 const BUDGET: f64 = 0.001;
 
@@ -83,11 +84,12 @@ pub fn request(action: ActionKind) -> Request {
     Request {
         service: SERVICE.into(),
         action,
-        resource: RESOURCE.into(),
+        resource: if action.is_of_node() { NODE.into() } else { RESOURCE.into() },
         from_version,
         to_version,
         from_replicas: None,
         replicas: (action == ActionKind::Scale).then_some(12),
+        arguments: Default::default(),
         reason: Some("see INC-7".into()),
         incident_id: None,
         suspected_change: None,
@@ -274,6 +276,7 @@ pub fn view(state: SloState, data: Data) -> View {
                 good_for_s: None,
                 told: false,
             }],
+            node: None,
         },
         resources: None,
         health: Health {
