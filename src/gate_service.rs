@@ -38,6 +38,7 @@ mod alarm;
 mod answer;
 mod command;
 mod deciding;
+mod doors;
 mod id;
 mod inputs;
 mod leading;

@@ -6,9 +6,9 @@ use super::action::ActionClass;
 use super::check::Effect;
 use super::decide::Case;
 use super::halt::HaltScope;
-use super::permit::PermitState;
+use super::permit::{Permit, PermitState};
 use super::policy::Policy;
-use super::principal::ActorClass;
+use super::principal::{ActorClass, Principal};
 use super::reason::ReasonCode;
 use super::state::GateState;
 use super::view::View;
@@ -100,9 +100,52 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &G
         now,
         permit: None,
     };
+    summed(&case, |_| false)
+}
+
+/// Whether an act that was begun may go on, as a canary asks at each step: [`signal`] for this very principal, to whose own
+/// act, redeemed and not judged, neither its permit nor the change that it made of its resource stands in the way.
+pub fn going_on(
+    class: ActionClass,
+    policy: Option<&Policy>,
+    view: &View,
+    gate: &GateState,
+    principal: &Principal,
+    own: Option<&Permit>,
+    now: Seconds,
+) -> Signal {
+    let service = view.service.clone();
+    let Some(policy) = policy.filter(|policy| policy.service == service) else {
+        return Signal { service, class, value: 0, codes: vec![ReasonCode::NoPolicy] };
+    };
+    let case = Case {
+        service: &service,
+        action: None,
+        class,
+        request: None,
+        sub: &principal.sub,
+        acting: &principal.sub,
+        actor: principal.class,
+        policy,
+        row: None,
+        view,
+        gate,
+        now,
+        permit: own,
+    };
+    let begun = own.and_then(|own| Some((own.acting_since()?, own)));
+    let own_change = begun.is_some_and(|(since, own)| {
+        let mut lately = gate.changes_of(&service).rev().take_while(|change| change.at > now - policy.cool_down_s);
+        lately.all(|change| change.at >= since && change.resource == own.request.resource)
+    });
+    summed(&case, |code| code == ReasonCode::CoolingDown && own_change)
+}
+
+/// One value of all checks but those that are `excused`.
+fn summed(case: &Case<'_>, excused: impl Fn(ReasonCode) -> bool) -> Signal {
     let mut codes = Vec::new();
     let (mut refused, mut unknown) = (false, false);
-    for check in case.checks().iter().filter(|check| check.effect > Effect::Warn) {
+    for check in case.checks().iter().filter(|check| check.effect > Effect::Warn && !excused(check.code)) {
         let blind = matches!(
             check.code,
             ReasonCode::DataAbsent
@@ -124,7 +167,7 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &G
         (false, true, _) => -1,
         _ => 0,
     };
-    Signal { service, class, value, codes }
+    Signal { service: case.service.into(), class: case.class, value, codes }
 }
 
 /// Whether the service is being changed, the strongest first: halted, frozen, in flight, settling.
