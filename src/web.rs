@@ -14,6 +14,7 @@
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
+//! | `/access/v1`, `/integrations`, `/gate/check` | the gate in the words of other protocols: `doors` |
 //! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
 //! Everything but `/metrics`, the stream, history and explanations is a pure function of the last snapshot: two replicas at the same slice
@@ -31,7 +32,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ mod api;
 mod audit;
 pub mod auth;
 mod connections;
+mod doors;
 mod encoding;
 mod explain;
 pub mod exposition;
@@ -198,11 +200,23 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
+        .merge(doors())
         .with_state(site.clone())
         .layer(from_fn_with_state(site.clone(), forward::forward))
         .layer(from_fn_with_state(auth, auth::guard_reads))
         .layer(from_fn_with_state(site, guard::guard_site));
     layered(routes, &limits)
+}
+
+/// The gate in the words of other protocols.
+fn doors() -> Router<Site> {
+    use doors::{canary, ext_authz};
+    Router::new()
+        .route("/integrations/ext-authz/", any(ext_authz::check))
+        .route("/integrations/ext-authz/{*path}", any(ext_authz::check))
+        .route("/integrations/argo-rollouts", post(canary::argo))
+        .route("/integrations/flagger/{hook}", post(canary::flagger))
+        .route("/gate/check", post(canary::flagger_gate))
 }
 
 /// The layers around all routes: from the inside out a panic becomes a 500, slowness a 408, size a 413, and whatever

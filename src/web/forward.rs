@@ -17,7 +17,7 @@ use super::{Problem, Site};
 use crate::outbound::Transport;
 
 /// What belongs to the gate.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 13] = [
     "/v1/decisions",
     "/v1/options",
     "/v1/permits",
@@ -27,7 +27,13 @@ const PATHS: [&str; 9] = [
     "/v1/signals",
     "/v1/operators",
     "/v1/audit/accept",
+    "/access/v1",
+    "/integrations",
+    "/gate/check",
+    "/admission",
 ];
+/// Whatever the method, it begins an act.
+const BEGINS: &str = "/integrations/ext-authz";
 /// Longest wait for the one that decides.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is handed on, bytes.
@@ -56,9 +62,11 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
     let of_gate = PATHS.iter().any(|path| request.uri().path().starts_with(path));
     let following = site.app.gate_service.as_ref().and_then(|gate_service| gate_service.following());
     let Some(following) = following.filter(|_| of_gate) else { return next.run(request).await };
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let begins = request.uri().path().starts_with(BEGINS);
+    let reads = !begins && matches!(*request.method(), Method::GET | Method::HEAD);
     let explains = request.uri().path() == "/v1/options"
-        || request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("explain")));
+        || !begins
+            && request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("explain")));
     let again = request.headers().contains_key(&FORWARDED);
     let Some(leader) = following.leader.filter(|_| !again) else {
         return match reads || explains {
@@ -67,7 +75,7 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
         };
     };
     let (head, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, site.app.limits.max_body_bytes).await else {
+    let Ok(bytes) = to_bytes(body, super::guard::body_bytes_max(head.uri.path(), site.app.limits.max_body_bytes)).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     match sent(&site, &leader, &head, bytes.clone()).await {
@@ -102,6 +110,10 @@ async fn sent(
         if let Some(value) = head.headers.get(&name) {
             request = request.header(name, value);
         }
+    }
+    // An act at Envoy's door stands in headers; whether it was sent on is said by this process alone.
+    for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-slowburn-")) {
+        request = request.header(name, value);
     }
     let said = |error: reqwest::Error| error.without_url().to_string();
     let mut answer = request.header(FORWARDED, "1").send().await.map_err(said)?;

@@ -18,10 +18,11 @@ use serde::de::DeserializeOwned;
 use super::auth::Caller;
 use super::json::Json;
 use super::{Problem, Site};
+use crate::gate::ActionClass;
 use crate::gate_service::{Blocked, GateService, HaltOrder, OptionsOrder, Posted, VoteOrder};
 
 /// Extractor: the gate, or a 503 where this process decides nothing. Comes after [`Caller`]: strangers learn nothing.
-pub struct Gate(GateService);
+pub struct Gate(pub(super) GateService);
 
 impl FromRequestParts<Site> for Gate {
     type Rejection = Problem;
@@ -63,6 +64,25 @@ impl IntoResponse for Blocked {
 #[serde(deny_unknown_fields)]
 pub struct DecisionQuery {
     explain: Option<String>,
+    status: Option<Strict>,
+}
+
+/// `?status=strict`: the answer is in the status, too, for who reads nothing else (`curl -f`).
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Strict {
+    Strict,
+}
+
+impl Strict {
+    /// Only a yes that may be used is a 200.
+    fn of(self, answer: &serde_json::Value) -> StatusCode {
+        match answer["argo"].as_str() {
+            Some("allow") => StatusCode::OK,
+            Some("needs_approval") => StatusCode::PRECONDITION_REQUIRED,
+            _ => StatusCode::FORBIDDEN,
+        }
+    }
 }
 
 /// A body that is read strictly.
@@ -97,7 +117,10 @@ pub async fn decide(
         }
         false => gate_service.decide(&principal, &body).await,
     };
-    answer.map(shown).map_err(IntoResponse::into_response)
+    let answer = answer.map_err(IntoResponse::into_response)?;
+    let Some(strict) = query.status else { return Ok(shown(answer)) };
+    let answer = serde_json::to_value(answer).unwrap_or_default();
+    Ok((strict.of(&answer), shown(answer)).into_response())
 }
 
 /// `POST /v1/options`. Each option costs as much as an explanation.
@@ -237,10 +260,35 @@ pub async fn signals(Gate(gate_service): Gate) -> Answered {
     Ok(shown(gate_service.signals()))
 }
 
-/// `GET /v1/signals/{service}`.
-pub async fn signals_of(Gate(gate_service): Gate, Path(service): Path<String>) -> Answered {
-    gate_service.signals_of(&service).map(shown)
+/// The query of `GET /v1/signals/{service}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalQuery {
+    status: Option<Strict>,
+    /// Which class the status is of.
+    #[serde(default = "risk")]
+    class: ActionClass,
+}
+
+fn risk() -> ActionClass {
+    ActionClass::Risk
+}
+
+/// `GET /v1/signals/{service}[?class=mitigate&status=strict]`.
+pub async fn signals_of(
+    Gate(gate_service): Gate,
+    Path(service): Path<String>,
+    query: Result<Query<SignalQuery>, QueryRejection>,
+) -> Answered {
+    let Query(query) = query.map_err(|rejection| Blocked::Malformed(rejection.body_text()))?;
+    let answer = gate_service.signals_of(&service)?;
+    let status = match (query.status, answer["signals"][query.class.as_str()]["value"].as_i64()) {
+        (None, _) | (Some(Strict::Strict), Some(1)) => StatusCode::OK,
+        (_, Some(0)) => StatusCode::FORBIDDEN,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Ok((status, shown(answer)).into_response())
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

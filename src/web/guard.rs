@@ -20,8 +20,17 @@ use super::{Problem, Site, private_name};
 /// Paths that probes and scrapes ask for, which bring no credentials.
 pub(super) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// Longest body of a request to this path, bytes: reviews of the API server hold whole objects.
+pub(super) fn body_bytes_max(path: &str, max: usize) -> usize {
+    if path.starts_with("/admission") { max.max(REVIEW_BYTES_MAX) } else { max }
+}
+
+/// Longest review of the API server, bytes: an object before and after, each as large as etcd takes it, and what is added.
+pub(super) const REVIEW_BYTES_MAX: usize = 8 << 20;
+
 /// Refuses a body that announces more than `max` bytes; extractors bound those that announce nothing.
 pub async fn cap_body(State(max): State<usize>, request: Request, next: Next) -> Response {
+    let max = body_bytes_max(request.uri().path(), max);
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let length = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > max as u64) {
@@ -60,6 +69,10 @@ pub async fn guard_site(State(site): State<Site>, request: Request, next: Next) 
     };
     match passed {
         Ok(()) => next.run(request).await,
+        // AuthZEN has a 400 for whatever cannot be read.
+        Err(problem) if problem.status.as_u16() == 415 && request.uri().path().starts_with("/access/v1") => {
+            Problem { status: StatusCode::BAD_REQUEST, ..problem }.into_response()
+        }
         Err(problem) => problem.into_response(),
     }
 }

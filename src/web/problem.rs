@@ -34,12 +34,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Types of bodies that say what is wrong already.
+const JSON: [&str; 2] = ["application/json", "application/problem+json"];
+
 /// Gives the bare errors of router, extractors and layers the body every error has.
 pub async fn explain(request: Request, next: Next) -> Response {
     let asked = format!("{} {}", request.method(), request.uri().path());
     let answer = next.run(request).await;
     let status = answer.status();
-    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| JSON.iter().any(|json| kind == json));
     if json || !(status.is_client_error() || status.is_server_error()) {
         return answer;
     }
