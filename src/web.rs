@@ -210,8 +210,14 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
 
 /// The gate in the words of other protocols.
 fn doors() -> Router<Site> {
-    use doors::{canary, ext_authz};
+    use doors::{access_request, authzen, canary, ext_authz};
     Router::new()
+        .route("/.well-known/authzen-configuration", get(authzen::metadata))
+        .route("/access/v1/evaluation", post(authzen::evaluation))
+        .route("/access/v1/evaluations", post(authzen::evaluations))
+        .route("/access/v1/requests", post(access_request::submit))
+        .route("/access/v1/tasks/{id}", get(access_request::task))
+        .route("/access/v1/tasks/{id}/cancel", post(access_request::cancel))
         .route("/integrations/ext-authz/", any(ext_authz::check))
         .route("/integrations/ext-authz/{*path}", any(ext_authz::check))
         .route("/integrations/argo-rollouts", post(canary::argo))

@@ -21,8 +21,12 @@ use crate::gate::request::Request;
 use crate::gate_service::{Blocked, GateService};
 use crate::spec::model::Service;
 
+pub mod access_request;
+pub mod authzen;
 pub mod canary;
 pub mod ext_authz;
+#[cfg(test)]
+mod tests;
 
 /// What the gate said, with what every door needs of it.
 pub(super) struct Told {

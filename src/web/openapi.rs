@@ -27,12 +27,13 @@ mod tests {
     /// `(path, method)` of every route, read from the source of the router.
     fn routes() -> BTreeSet<(String, String)> {
         let source = include_str!("../web.rs");
-        let route = Regex::new(r#"\.route\(\s*"([^"]+)",\s*((?:get|post)\([^)]*\)(?:\.(?:get|post)\([^)]*\))*)"#);
-        let method = Regex::new(r"(get|post)\(").expect("a pattern");
+        let route = Regex::new(r#"\.route\(\s*"([^"]+)",\s*((?:get|post|any)\([^)]*\)(?:\.(?:get|post)\([^)]*\))*)"#);
+        let method = Regex::new(r"(get|post|any)\(").expect("a pattern");
         let mut found = BTreeSet::new();
         for route in route.expect("a pattern").captures_iter(source) {
             for method in method.captures_iter(&route[2]) {
-                found.insert((route[1].to_owned(), method[1].to_owned()));
+                // What takes any method is described by one that says that it changes something.
+                found.insert((route[1].to_owned(), method[1].replace("any", "post")));
             }
         }
         found
