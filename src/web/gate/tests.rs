@@ -24,17 +24,17 @@ use crate::web::auth::{Authenticator, Settings};
 use crate::web::fixture::{self, Stand};
 use crate::web::router;
 
-struct Gate {
-    router: Router,
+pub(in crate::web) struct Gate {
+    pub router: Router,
     access: Access,
-    gate_service: GateService,
-    log: audit::Log,
+    pub gate_service: GateService,
+    pub log: audit::Log,
     _stand: Stand,
     _dir: tempfile::TempDir,
 }
 
 /// The fixture's fleet, in which checkout burns fast; a rollback of it needs the yes of Ada, a deploy of nobody.
-fn gate() -> Gate {
+pub(in crate::web) fn gate() -> Gate {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut stand = fixture::stand();
     let clock = stand.app.clock.clone();
@@ -81,7 +81,7 @@ fn gate() -> Gate {
 }
 
 impl Gate {
-    async fn send(&self, from: &str, token: &str, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
+    pub async fn send(&self, from: &str, token: &str, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
         let peer: SocketAddr = from.parse().expect("an address");
         let mut request = Request::builder()
             .method(method)
@@ -99,24 +99,24 @@ impl Gate {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+    pub async fn post(&self, token: &str, path: &str, body: &Value) -> (StatusCode, Value) {
         self.send("127.0.0.1:40000", token, Method::POST, path, &body.to_string()).await
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.send("127.0.0.1:40000", "", Method::GET, path, "").await
     }
 }
 
-fn rollback() -> Value {
+pub(in crate::web) fn rollback() -> Value {
     json!({
         "service": "checkout", "action": "rollback", "resource": "deployment/checkout", "from_version": "v42",
         "to_version": "v41", "reason": "slo_burn_rate_exceeded",
     })
 }
 
-const ADA: &str = "ada-token";
-const ORCA: &str = "orca-token";
+pub(in crate::web) const ADA: &str = "ada-token";
+pub(in crate::web) const ORCA: &str = "orca-token";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() {
