@@ -62,7 +62,8 @@ impl GateService {
     pub fn live_permit(&self, mine: &dyn Fn(&Permit) -> bool, fits: &dyn Fn(&Permit) -> bool) -> Option<Permit> {
         let state = self.read();
         let now = self.now();
-        let live: Vec<&Permit> = state.gate.open_permits().filter(|permit| permit.is_live(now) && mine(permit)).collect();
+        let live: Vec<&Permit> =
+            state.gate.open_permits().filter(|permit| permit.is_live(now) && mine(permit)).collect();
         live.iter().find(|permit| fits(permit)).or(live.first()).map(|permit| Permit::clone(permit))
     }
 

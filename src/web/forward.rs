@@ -75,7 +75,8 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
         };
     };
     let (head, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, super::guard::body_bytes_max(head.uri.path(), site.app.limits.max_body_bytes)).await else {
+    let Ok(bytes) = to_bytes(body, super::guard::body_bytes_max(head.uri.path(), site.app.limits.max_body_bytes)).await
+    else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     match sent(&site, &leader, &head, bytes.clone()).await {
