@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! cargo bench --bench alert_quality                  the table, a few minutes
-//! cargo bench --bench alert_quality -- --quick       the headline rows, held to their bounds
+//! cargo bench --bench alert_quality -- --quick       the headline rows, held to their bounds (CI)
 //! cargo bench --bench alert_quality -- --write       the table, into docs/alert-quality.md
 //!     --seed N     other seeds; runs of one seed are the same for every policy (paired)
 //! ```
 
+#[path = "alert_quality/cores.rs"]
+mod cores;
 #[path = "alert_quality/engine.rs"]
 mod engine;
 #[path = "alert_quality/random.rs"]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cores;
 use crate::random::Random;
 use crate::scenario::{DAY, FAULTS, PROMISED, Scenario, Service, Shape, Truth, page_worthy, sample, ticket_worthy};
 use crate::score::{Outcome, bootstrap, median, outcome};
@@ -17,6 +18,8 @@ pub struct Size {
     slow_rates: &'static [f64],
     /// Levels of the guard beside those in force.
     levels: &'static [f64],
+    /// Ours, the Workbook's, and others to be shown beside them.
+    policies: &'static [Policy],
 }
 
 pub const QUICK: Size = Size {
@@ -26,6 +29,7 @@ pub const QUICK: Size = Size {
     objectives: &[99.9],
     slow_rates: &[1.0, 10.0, 100.0],
     levels: &[],
+    policies: &[Policy::Ours, Policy::Workbook],
 };
 pub const FULL: Size = Size {
     runs: 60,
@@ -34,6 +38,7 @@ pub const FULL: Size = Size {
     objectives: &[99.0, 99.5, 99.9],
     slow_rates: &[1.0, 5.0, 10.0, 100.0, 1000.0],
     levels: &[0.001, 0.0015, 0.003, 0.01],
+    policies: &Policy::ALL,
 };
 
 /// A row of the headline.
@@ -57,6 +62,7 @@ pub struct Report {
     seed: u64,
     runs: usize,
     months: usize,
+    policies: &'static [Policy],
     cells: Vec<Cell>,
     sections: Vec<String>,
     bounds: Vec<Bound>,
@@ -75,15 +81,15 @@ fn shown(value: Option<f64>) -> String {
 }
 
 impl Cell {
-    fn run(seed: u64, runs: usize, scenario: Scenario, service: Service) -> Cell {
+    fn run(seed: u64, size: &Size, scenario: Scenario, service: Service) -> Cell {
         let truth = scenario.truth(&service, CALM, service.budget() * service.background);
         let worthy = page_worthy(&truth, &service);
-        let mut of: Vec<(Policy, Vec<Outcome>)> = Policy::ALL.map(|policy| (policy, Vec::new())).into();
-        for run in 0..runs {
+        let mut of: Vec<(Policy, Vec<Outcome>)> = size.policies.iter().map(|policy| (*policy, Vec::new())).collect();
+        for run in 0..size.runs {
             let name = scenario.name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
             let parts = [seed, run as u64, name, service.rpm.to_bits(), service.objective.to_bits()];
             let slices = sample(&truth, &service, &mut Random::of(&parts));
-            let signals = twin::events(&Policy::ALL, &slices, &service, LEVELS);
+            let signals = twin::events(size.policies, &slices, &service, LEVELS);
             for ((_, outcomes), signals) in of.iter_mut().zip(signals) {
                 outcomes.push(outcome(&signals.page, &truth, &worthy, 3 * DAY));
             }
@@ -137,22 +143,28 @@ impl Cell {
 
 impl Report {
     pub fn made(seed: u64, size: &Size) -> Self {
-        let mut cells = Vec::new();
+        let mut stories = Vec::new();
         for &objective in size.objectives {
             for &rpm in size.rates {
                 let service = Service { rpm, objective, background: 0.5, cluster: 1.0 };
                 let faults = FAULTS.iter().filter(|scenario| !scenario.name.contains("ticket"));
-                cells.extend(faults.map(|scenario| Cell::run(seed, size.runs, *scenario, service)));
+                stories.extend(faults.map(|scenario| (*scenario, service)));
             }
         }
+        let mut cells = cores::each(&stories, |(scenario, service)| Cell::run(seed, size, *scenario, *service));
         cells.sort_by_key(|cell| cell.verdict().0);
-        let mut report =
-            Report { seed, runs: size.runs, months: size.months, cells, sections: Vec::new(), bounds: Vec::new() };
+        let Size { runs, months, policies, .. } = *size;
+        let mut report = Report { seed, runs, months, policies, cells, sections: Vec::new(), bounds: Vec::new() };
         report.calm();
         report.levels(size.levels);
         report.slices(size.slow_rates);
         report.headline();
         report
+    }
+
+    /// Whether others are to be shown, too.
+    fn others(&self) -> bool {
+        self.policies.len() > 2
     }
 
     fn bound(&mut self, name: impl Into<String>, value: f64, wanted: f64) {
@@ -169,8 +181,11 @@ impl Report {
         let mut text = String::from(
             "## False pages in 30 days without a fault, objective 99.9\n\n| requests a minute | bad, of the budget | clusters of | ",
         );
-        text += &Policy::ALL.map(Policy::name).join(" | ");
-        text += " | tickets, Slowburn | Workbook |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+        let names: Vec<&str> = self.policies.iter().map(|policy| policy.name()).collect();
+        text += &names.join(" | ");
+        text += " | tickets, Slowburn | Workbook |\n|---|---|---|---|---|";
+        text += &"---|".repeat(names.len());
+        text += "\n";
         for (rpm, background, cluster) in [
             (1.0, 0.5, 1.0),
             (1.0, 1.0, 1.0),
@@ -204,22 +219,19 @@ impl Report {
     fn months_of(&self, service: &Service) -> (Vec<f64>, Vec<f64>) {
         let calm = Scenario { name: "calm", shape: Shape::Calm };
         let truth = calm.truth(service, 33 * DAY, service.budget() * service.background);
-        let (mut pages, mut tickets) = (vec![0.0; 6], vec![0.0; 6]);
-        for month in 0..self.months {
-            let parts = [
-                self.seed,
-                month as u64,
-                77,
-                service.rpm.to_bits(),
-                service.background.to_bits(),
-                service.cluster as u64,
-            ];
+        let months: Vec<u64> = (0..self.months as u64).collect();
+        let of_months = cores::each(&months, |&month| {
+            let of_service = [service.rpm.to_bits(), service.background.to_bits(), service.cluster as u64];
+            let parts = [self.seed, month, 77, of_service[0], of_service[1], of_service[2]];
             let slices = sample(&truth, service, &mut Random::of(&parts));
-            for (nth, of) in twin::events(&Policy::ALL, &slices, service, LEVELS).iter().enumerate() {
-                let count = |fires: &[bool]| outcome(fires, &truth, &[], 3 * DAY).false_pages / self.months as f64;
-                pages[nth] += count(&of.page);
-                tickets[nth] += count(&of.ticket);
-            }
+            let count = |fires: &[bool]| outcome(fires, &truth, &[], 3 * DAY).false_pages;
+            let signals = twin::events(self.policies, &slices, service, LEVELS);
+            signals.iter().map(|of| (count(&of.page), count(&of.ticket))).collect::<Vec<_>>()
+        });
+        let (mut pages, mut tickets) = (vec![0.0; self.policies.len()], vec![0.0; self.policies.len()]);
+        for (nth, of) in of_months.iter().flat_map(|of| of.iter().enumerate()) {
+            pages[nth] += of.0 / self.months as f64;
+            tickets[nth] += of.1 / self.months as f64;
         }
         (pages, tickets)
     }
@@ -233,35 +245,36 @@ impl Report {
         let mut levels: Vec<f64> = more.iter().copied().chain([LEVELS.0]).collect();
         levels.sort_by(f64::total_cmp);
         for level in levels {
-            let (mut missed, mut incidents) = (0.0, 0.0);
-            for run in 0..self.runs * 5 {
-                let mut random = Random::of(&[self.seed, run as u64, 4242]);
+            let runs: Vec<u64> = (0..self.runs as u64 * 5).collect();
+            let found = cores::each(&runs, |&run| {
+                let mut random = Random::of(&[self.seed, run, 4242]);
                 let minutes = [10, 30, 60, 120, 240, 480][random.below(6)];
                 let times = [10.0, 20.0, 50.0, 200.0, 1000.0][random.below(5)];
                 let scenario = Scenario { name: "any", shape: Shape::Times(times, 2 * minutes) };
                 let truth = scenario.truth(&service(0.5), CALM, 0.0005);
                 let worthy = page_worthy(&truth, &service(0.5));
-                if worthy.contains(&true) {
+                worthy.contains(&true).then(|| {
                     let slices = sample(&truth, &service(0.5), &mut random);
                     let fires = &twin::events(&[Policy::Ours], &slices, &service(0.5), (level, 0.03))[0].page;
-                    incidents += 1.0;
-                    missed += f64::from(u8::from(outcome(fires, &truth, &worthy, 3 * DAY).delay_min.is_none()));
-                }
-            }
+                    outcome(fires, &truth, &worthy, 3 * DAY).delay_min.is_some()
+                })
+            });
+            let found: Vec<bool> = found.into_iter().flatten().collect();
+            let missed = 100.0 * found.iter().filter(|found| !**found).count() as f64 / found.len().max(1) as f64;
             let calm = |background: f64| {
                 let truth = Scenario { name: "calm", shape: Shape::Calm }.truth(
                     &service(background),
                     33 * DAY,
                     0.001 * background,
                 );
-                let pages = (0..self.months).map(|month| {
-                    let slices = sample(&truth, &service(background), &mut Random::of(&[self.seed, month as u64, 78]));
+                let months: Vec<u64> = (0..self.months as u64).collect();
+                let pages = cores::each(&months, |&month| {
+                    let slices = sample(&truth, &service(background), &mut Random::of(&[self.seed, month, 78]));
                     let fires = &twin::events(&[Policy::Ours], &slices, &service(background), (level, 0.03))[0].page;
                     outcome(fires, &truth, &[], 3 * DAY).false_pages
                 });
-                pages.sum::<f64>() / self.months as f64
+                pages.iter().sum::<f64>() / self.months as f64
             };
-            let missed = 100.0 * missed / incidents;
             let _ = writeln!(text, "| {level} | {missed:.1} % | {:.2} | {:.2} |", calm(0.5), calm(1.0));
             if level == LEVELS.0 {
                 self.bound("incidents missed at 1 a minute, %", missed, 18.0);
@@ -288,19 +301,18 @@ impl Report {
             let lived = |slices: &[(u64, u64)]| {
                 twin::events(&[Policy::Ours], slices, &service, (LEVELS.0, level)).swap_remove(0)
             };
-            let runs = self.runs * 3;
-            let found = (0..runs).filter(|run| {
-                let slices = sample(&truth, &service, &mut Random::of(&[self.seed, *run as u64, 199]));
-                let of = lived(&slices);
+            let runs: Vec<u64> = (0..self.runs as u64 * 3).collect();
+            let found = cores::each(&runs, |&run| {
+                let of = lived(&sample(&truth, &service, &mut Random::of(&[self.seed, run, 199])));
                 truth.fault.clone().any(|slice| of.ticket[slice] || of.page[slice])
             });
-            let share = 100.0 * found.count() as f64 / runs as f64;
-            let months = self.months * 2;
-            let wrong = (0..months).map(|month| {
-                let slices = sample(&calm, &service, &mut Random::of(&[self.seed, month as u64, 200]));
+            let share = 100.0 * found.iter().filter(|found| **found).count() as f64 / runs.len() as f64;
+            let months: Vec<u64> = (0..self.months as u64 * 2).collect();
+            let wrong = cores::each(&months, |&month| {
+                let slices = sample(&calm, &service, &mut Random::of(&[self.seed, month, 200]));
                 outcome(&lived(&slices).ticket, &calm, &[], 3 * DAY).false_pages
             });
-            let wrong = wrong.sum::<f64>() / months as f64;
+            let wrong = wrong.iter().sum::<f64>() / months.len() as f64;
             let _ = writeln!(text, "| {level} | {share:.0} % | {wrong:.2} |");
             if level == LEVELS.1 {
                 self.bound_at("leaks of 2x at 1 a minute without a ticket, %", 100.0 - share, 20.0, 27.0);
@@ -320,24 +332,21 @@ impl Report {
             for slow in [0.02, 0.025, 0.03, 0.04] {
                 let service = Service { rpm, objective: 99.0, background: slow, cluster: 1.0 };
                 let truth = Scenario { name: "calm", shape: Shape::Calm }.truth(&service, 31 * DAY, slow);
-                let (mut pages, mut before, mut bad) = (0.0, 0.0, 0.0);
                 let months = if rpm >= 1000.0 { self.months.div_ceil(4) } else { self.months };
-                for month in 0..months {
-                    let parts = [self.seed, month as u64, 55, rpm.to_bits(), slow.to_bits()];
+                let of_months = cores::each(&(0..months as u64).collect::<Vec<_>>(), |&month| {
+                    let parts = [self.seed, month, 55, rpm.to_bits(), slow.to_bits()];
                     let slices = sample(&truth, &service, &mut Random::of(&parts));
-                    let count =
-                        |signals: &twin::Signals| outcome(&signals.page, &truth, &[], DAY).false_pages / months as f64;
+                    let count = |signals: &twin::Signals| outcome(&signals.page, &truth, &[], DAY).false_pages;
                     let (ours, judged) = twin::judged(Judging::Evidence, &slices, &service);
-                    pages += count(&ours);
-                    bad += judged.iter().filter(|bad| **bad).count() as f64 / judged.len() as f64 / months as f64;
-                    before += count(&twin::judged(Judging::Share, &slices, &service).0);
-                }
-                let _ = writeln!(
-                    text,
-                    "| {rpm} | {:.1} % | {pages:.2} | {:.2} % | {before:.0} |",
-                    slow * 100.0,
-                    bad * 100.0
-                );
+                    let bad = judged.iter().filter(|bad| **bad).count() as f64 / judged.len() as f64;
+                    let before = self.others().then(|| count(&twin::judged(Judging::Share, &slices, &service).0));
+                    [count(&ours), bad, before.unwrap_or(0.0)]
+                });
+                let of = |nth: usize| of_months.iter().map(|of| of[nth]).sum::<f64>() / months as f64;
+                let (pages, bad) = (of(0), of(1));
+                let before = if self.others() { format!("{:.0}", of(2)) } else { "-".into() };
+                let _ =
+                    writeln!(text, "| {rpm} | {:.1} % | {pages:.2} | {:.2} % | {before} |", slow * 100.0, bad * 100.0);
                 match slow {
                     slow if slow <= 0.03 => self.bound(format!("pages at {slow} slow, {rpm} a minute"), pages, 0.5),
                     _ if rpm >= 10.0 => self.bound_at(format!("pages at {slow} slow, {rpm} a minute"), pages, 1.0, 2.5),
@@ -366,14 +375,18 @@ impl Report {
             let service = Service { rpm, objective: 99.0, background: 0.01, cluster: 1.0 };
             let fault = Scenario { name: "slow", shape: Shape::Fault(slow, 2 * minutes) };
             let truth: Truth = fault.truth(&service, DAY / 2, PROMISED / 5.0);
-            let (mut ours, mut before) = (Vec::new(), Vec::new());
-            for run in 0..self.runs * 2 {
-                let parts = [self.seed, run as u64, 56, rpm.to_bits(), slow.to_bits(), minutes as u64];
+            let runs: Vec<u64> = (0..self.runs as u64 * 2).collect();
+            let of_runs = cores::each(&runs, |&run| {
+                let parts = [self.seed, run, 56, rpm.to_bits(), slow.to_bits(), minutes as u64];
                 let slices = sample(&truth, &service, &mut Random::of(&parts));
-                let worthy = vec![false; slices.len()];
-                ours.push(outcome(&twin::judged(Judging::Evidence, &slices, &service).0.page, &truth, &worthy, 0));
-                before.push(outcome(&twin::judged(Judging::Share, &slices, &service).0.page, &truth, &worthy, 0));
-            }
+                let of = |judging| {
+                    let fires = twin::judged(judging, &slices, &service).0.page;
+                    outcome(&fires, &truth, &vec![false; slices.len()], 0)
+                };
+                (of(Judging::Evidence), self.others().then(|| of(Judging::Share)))
+            });
+            let (ours, before): (Vec<Outcome>, Vec<Option<Outcome>>) = of_runs.into_iter().unzip();
+            let before: Vec<Outcome> = before.into_iter().flatten().collect();
             let found = share(&ours, |outcome| outcome.delay_min.is_some());
             let delay = |of: &[Outcome]| median(of.iter().filter_map(|outcome| outcome.delay_min));
             let reset = median(ours.iter().filter_map(|outcome| outcome.reset_min));
@@ -459,7 +472,7 @@ impl Report {
             text += "\n";
         }
         text += "\n## The others, all faults from 10 requests a minute on\n\n| policy | found | pages an incident | median reset, min | false pages a fault |\n|---|---|---|---|---|\n";
-        for policy in Policy::ALL {
+        for &policy in self.policies {
             let of: Vec<Outcome> = self
                 .cells
                 .iter()

@@ -2,7 +2,7 @@
 //! evidence with the engine and repeats only its windows; `engine` holds it to the engine itself.
 
 use slowburn::engine::chance;
-use slowburn::engine::clustering::{self, Slots};
+use slowburn::engine::clustering;
 use slowburn::engine::ledger::Evidence;
 use slowburn::engine::page::{Moment, Page};
 
@@ -192,9 +192,7 @@ impl Twin {
             steps.map(sum).collect()
         };
         let at = end as i64 * RES;
-        // The ledger holds slices for six hours and a little more.
-        let slots = Slots { resolution_s: RES, slices_from: at - 6 * 3600 - 600, steps: &steps };
-        clustering::chance(&slots, at, clause.long as i64 * RES, counts, self.budget, confidence) <= confidence
+        clustering::chance(&steps, at, clause.long as i64 * RES, counts, self.budget, confidence) <= confidence
     }
 }
 

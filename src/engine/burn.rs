@@ -20,7 +20,7 @@ pub(crate) mod tests;
 
 use super::budget::Budgets;
 use super::chance;
-use super::clustering::{self, Slots};
+use super::clustering;
 use super::exclusion::Cuts;
 use super::ledger::{BadBounds, SeriesLedger};
 use super::page::{MEMORY_S, Moment, Page};
@@ -216,8 +216,7 @@ fn clustered(
     confidence: f64,
 ) -> f64 {
     let steps = |from: Seconds, to: Seconds, step_s: i64| series.steps(from, to, step_s).collect();
-    let slots = Slots { resolution_s: series.resolution_s(), slices_from: series.slices_begin(), steps: &steps };
-    clustering::chance(&slots, at, length_s, counts, budget, confidence)
+    clustering::chance(&steps, at, length_s, counts, budget, confidence)
 }
 
 /// Whether `previous` had this clause firing.
