@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SeriesLedger;
 use super::series::{HOUR_S, MID_S};
 use super::tier::Slot;
-use crate::engine::Seconds;
+use crate::engine::{Seconds, Unit};
 
 const MIDS: i64 = HOUR_S / MID_S;
 
@@ -39,9 +39,9 @@ impl SeriesLedger {
             .collect()
     }
 
-    /// Puts an hour back as it was, in place of anything these tiers hold of it. Restore hours before applying
-    /// slices; the slices of a restored hour must not be applied again. A record that says more slices than an hour
-    /// has is cut to what is possible.
+    /// Puts an hour back as it was, in place of anything these tiers hold of it; slices of it that were applied before
+    /// stay, and those of a restored hour must not be applied again. A record that says more slices than an hour has is
+    /// cut to what is possible.
     pub fn restore_hour(&mut self, record: &HourRecord) {
         if record.slot.known == 0 || record.hour.unsigned_abs() > 100_000_000_000 / HOUR_S as u64 {
             return;
@@ -56,9 +56,29 @@ impl SeriesLedger {
                 last = (mid * MID_S, fine.known);
             }
         }
-        self.mid_behind(start);
+        self.note_behind(record.hour);
         let slices = HOUR_S / self.resolution_s;
         self.reached(last.0 / self.resolution_s + i64::from(last.1).min(slices) - 1, start + HOUR_S);
+    }
+
+    /// Notes where the finer tiers know less of an hour than the coarser ones: elsewhere each slice is known as well as it
+    /// was. Of a quantile SLI they always may, for a slice is judged by the hour before it, and not all of that is held.
+    fn note_behind(&mut self, hour: i64) {
+        let (mids, per_mid) = (hour * MIDS..(hour + 1) * MIDS, MID_S / self.resolution_s);
+        let is_judged_again = matches!(self.unit, Unit::QuantileSlices { .. });
+        if is_judged_again || self.hour.get(hour) != self.mid.range(mids.start, mids.end) {
+            return self.mid_behind(hour * HOUR_S);
+        }
+        let given_up = self.fine.given_up();
+        for mid in mids {
+            let (whole, held) = (self.mid.get(mid), self.fine.range(mid * per_mid, (mid + 1) * per_mid));
+            // What is older than a full tier reaches is no gap in it.
+            let gone = i64::from(whole.known - whole.known.min(held.known));
+            let is_old = gone > 0 && given_up.is_some_and(|from| gone <= from - mid * per_mid);
+            if whole != held && !is_old {
+                self.fine_behind(mid * MID_S);
+            }
+        }
     }
 
     /// Where older history is to end that is put under this series: where the series begins, while all of its slices are
@@ -119,4 +139,61 @@ fn possible(slot: Slot, (slices, verdicts): (u32, u32)) -> Slot {
     let judged_bad = slot.judged_bad.min(judged);
     let undecided = slot.undecided.min(judged - judged_bad);
     Slot { known, partial: slot.partial.min(known), judged, judged_bad, undecided, ..slot }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Coverage, SliceDelta};
+
+    const RES: i64 = 30;
+
+    /// A daemon that was started at 12:47:30, read six hours in slices, joined three days in steps of five minutes and
+    /// lived on for `lived` slices.
+    fn living(unit: Unit, lived: i64) -> SeriesLedger {
+        let started = 5_000_000 * 120 + 95;
+        let slice = |slice: i64| SliceDelta {
+            slice,
+            total: 40,
+            bad: u64::from(slice % 7 == 0) * 9,
+            coverage: if slice % 500 == 0 { Coverage::Partial } else { Coverage::Known },
+        };
+        let (mut older, mut younger) =
+            (SeriesLedger::new(RES, unit, 30 * 86_400), SeriesLedger::new(RES, unit, 30 * 86_400));
+        younger.apply(&(started - 740..started).map(slice).collect::<Vec<_>>());
+        let joins = younger.joins_at().expect("it holds slices");
+        for mid in joins.div_euclid(MID_S) - 800..joins.div_euclid(MID_S) {
+            older.apply_coarse(mid * MID_S, MID_S, 400, (mid % 5).unsigned_abs(), Coverage::Known);
+        }
+        older.apply(&(joins.div_euclid(MID_S) * 10..started - 740).map(slice).collect::<Vec<_>>());
+        assert!(younger.absorb_older(older, joins));
+        younger.apply(&(started..started + lived).map(slice).collect::<Vec<_>>());
+        younger
+    }
+
+    #[test]
+    fn a_series_that_was_put_back_knows_its_slices_as_one_that_lived() {
+        let units = [Unit::Events, Unit::GaugeSlices].into_iter();
+        for (unit, lived) in units.flat_map(|unit| [0, 7, 40, 300, 800].map(|lived| (unit, lived))) {
+            let living = living(unit, lived);
+            let mut back = living.emptied();
+            back.apply(&living.fine().collect::<Vec<_>>());
+            living.hours(i64::MIN..i64::MAX).iter().for_each(|record| back.restore_hour(record));
+            let end = living.horizon_s;
+            let from = |series: &SeriesLedger| series.slices_from().max(end - 6 * HOUR_S);
+            assert_eq!(from(&back), from(&living), "{unit:?} after {lived} slices");
+            // An excluded minute takes out as much.
+            for back_s in (30..5 * HOUR_S).step_by(1470) {
+                let spans = [(end - back_s - 60, end - back_s)];
+                for length_s in [3600, 6 * HOUR_S] {
+                    assert_eq!(
+                        back.window_within(end, length_s, &spans),
+                        living.window_within(end, length_s, &spans),
+                        "{unit:?} after {lived} slices, {back_s} s ago"
+                    );
+                    assert_eq!(back.window(end, length_s), living.window(end, length_s));
+                }
+            }
+        }
+    }
 }

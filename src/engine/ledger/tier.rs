@@ -291,6 +291,11 @@ impl<B: Block> Tier<B> {
         self.blocks.len() == self.blocks_max
     }
 
+    /// Where it begins, if it has given up what is older.
+    pub(super) fn given_up(&self) -> Option<i64> {
+        (self.is_full() && self.from == self.first * BLOCK).then_some(self.from)
+    }
+
     fn push(&mut self) {
         if self.is_full() {
             self.blocks.pop_front();
