@@ -3,8 +3,9 @@
 //! What is read in one stretch is booked slice by slice, and evaluated at each slice, as the daemon would have: the
 //! ledger, the burn rates, the page and the alerts are its own. What it holds does not grow with the range.
 //!
-//! Deliberately absent: what the gate would have decided (`replay` decides recorded requests again).
+//! Requests that a daemon's audit log has are decided again at their moments (`decisions`).
 
+mod decisions;
 mod events;
 mod limits;
 mod lived;
@@ -70,6 +71,9 @@ pub struct BacktestArgs {
     /// Fail where none of its pages of LABELS was out at TIME: slo=ID,label=value@TIME (repeatable)
     #[arg(long, value_name = "LABELS@TIME")]
     must_page: Vec<String>,
+    /// A daemon's audit log: which of its decisions would have been others
+    #[arg(long, value_name = "DIR")]
+    decisions: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
@@ -122,7 +126,7 @@ async fn report_of(args: &BacktestArgs) -> Result<Report, (Exit, String)> {
     let musts = musts.map_err(usage)?;
     let labels = args.labels.as_deref().map_or(Ok(Vec::new()), events::labels).map_err(usage)?;
     let mut source = Source::open(args).await?;
-    let mut lived: Vec<Lived> = source.policies(&args.policy)?.into_iter().map(Lived::new).collect();
+    let mut lived: Vec<Lived> = source.policies(&args.policy, &args.rules)?.into_iter().map(Lived::new).collect();
     source.begin(&lived).await?;
     let (from_s, to_s) = source.range();
     let bar = progress((to_s - from_s).unsigned_abs());
@@ -132,6 +136,8 @@ async fn report_of(args: &BacktestArgs) -> Result<Report, (Exit, String)> {
     bar.finish_and_clear();
     let (from_s, to_s) = source.range();
     let mut report = Report::of(lived, labels, (from_s, to_s));
+    let decisions = source.decisions.take().map(decisions::Decisions::end).transpose();
+    report.decisions = decisions.map_err(|text| (Exit::Findings, text))?;
     report.broken = limits::broken(&report, args.max_pages, &musts);
     Ok(report)
 }

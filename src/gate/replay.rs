@@ -12,8 +12,8 @@ use super::principal::Principal;
 use super::reason::ReasonCode;
 use super::request::Request;
 use super::state::GateState;
-use super::view::View;
-use crate::engine::Seconds;
+use super::view::{Scene, View};
+use crate::engine::{Seconds, SloState};
 
 /// Everything a decision rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,27 @@ pub struct Flip {
     pub new: Vec<ReasonCode>,
 }
 
+impl Flip {
+    /// How the answers to one request differ; `None` where they do not.
+    pub fn between(one: &Inputs, other: &Inputs) -> Option<Flip> {
+        let (before, after) = (one.decide(), other.decide());
+        if before.answer == after.answer {
+            return None;
+        }
+        let (was, is) = (before.codes(), after.codes());
+        Some(Flip {
+            inputs: one.digest(),
+            at: one.now,
+            service: one.request.service.clone(),
+            sub: one.principal.sub.clone(),
+            before: before.answer,
+            after: after.answer,
+            gone: was.iter().filter(|code| !is.contains(code)).copied().collect(),
+            new: is.iter().filter(|code| !was.contains(code)).copied().collect(),
+        })
+    }
+}
+
 impl Inputs {
     /// What [`decide`] is about to read, cut out of the whole state.
     pub fn of(
@@ -86,25 +107,39 @@ impl Inputs {
 
     /// What another policy of the service would have changed: `None` where the answer is the same.
     pub fn flip(&self, policy: Option<&Policy>) -> Option<Flip> {
-        let before = self.decide();
+        Flip::between(self, &self.under(policy))
+    }
+
+    /// The same, with another policy of the service.
+    #[must_use]
+    pub fn under(&self, policy: Option<&Policy>) -> Self {
         let mut other = Inputs { policy: policy.cloned(), ..self.clone() };
         if let Some((was, is)) = self.policy.as_ref().zip(policy) {
             other.gate = other.gate.under(was.digest(), is.digest());
         }
-        let after = other.decide();
-        if before.answer == after.answer {
-            return None;
+        other
+    }
+
+    /// The same, had the SLOs stood as they do in `scene`. What it does not know stays as it was: SLOs and services that
+    /// it has not, traffic of peers, versions, and all that is observed.
+    #[must_use]
+    pub fn seen_in(&self, scene: &Scene<'_>) -> Self {
+        let mut other = self.clone();
+        let Some(view) = &mut other.view else { return other };
+        let names: Vec<String> = view.upstreams.iter().map(|upstream| upstream.service.clone()).collect();
+        let Some(seen) = scene.view(&view.service, &names, view.observed.clone(), view.health.clone()) else {
+            return other;
+        };
+        for slo in &mut view.slos {
+            if let Some(seen) = seen.slos.iter().find(|seen| seen.id == slo.id) {
+                slo.clone_from(seen);
+            }
         }
-        let (was, is) = (before.codes(), after.codes());
-        Some(Flip {
-            inputs: self.digest(),
-            at: self.now,
-            service: self.request.service.clone(),
-            sub: self.principal.sub.clone(),
-            before: before.answer,
-            after: after.answer,
-            gone: was.iter().filter(|code| !is.contains(code)).copied().collect(),
-            new: is.iter().filter(|code| !was.contains(code)).copied().collect(),
-        })
+        for (upstream, seen) in view.upstreams.iter_mut().zip(&seen.upstreams) {
+            if seen.state != SloState::Unknown {
+                upstream.clone_from(seen);
+            }
+        }
+        other
     }
 }

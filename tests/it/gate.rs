@@ -183,6 +183,49 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// What was asked is decided again at its moments: as it was by the same rules, and otherwise by those that take no
+    /// notice of the burn.
+    fn backtested(&self) {
+        let blind = self.dir.path().join("blind");
+        std::fs::create_dir_all(&blind).expect("writable");
+        for name in ["checkout", "search"] {
+            let rules =
+                service(name) + "alert_policies: [{type: burn_rate, fast_burn: 1h > 900x, slow_burn: 3d > 900x}]\n";
+            std::fs::write(blind.join(format!("{name}.yaml")), rules).expect("writable");
+        }
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let backtest = |more: &[&str]| {
+            let (from, to) = ((T0 - 300).to_string(), (T0 + 1800).to_string());
+            let url = self._prometheus.url();
+            let all = ["backtest", "--prometheus-url", &url, "--rules", &path("rules"), "--from", &from, "--to", &to];
+            let done = Command::new(env!("CARGO_BIN_EXE_slowburn")).args(all).args(more).output();
+            let done = done.expect("the binary runs");
+            (String::from_utf8_lossy(&done.stdout).into_owned(), String::from_utf8_lossy(&done.stderr).into_owned())
+        };
+        let (audit, blind) = (path("data/audit"), path("blind"));
+        let (text, err) =
+            backtest(&["--decisions", &audit, "--policy", "rules", "--policy", &blind, "--format", "json"]);
+        let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {err}"));
+        let decided = report["decisions"]["decided"].as_u64().expect("a count");
+        assert!(decided >= 4, "{}", report["decisions"]);
+        assert_eq!((&report["decisions"]["gone"], &report["decisions"]["drifted"]), (&json!(0), &json!(0)));
+        assert_eq!(report["lived"][0]["flips"], Value::Null, "by the same rules: {:#}", report["lived"][0]["flips"]);
+        let flips = report["lived"][1]["flips"].as_array().expect("flips");
+        let is = |flip: &Value, before: &str, after: &str| {
+            (flip["flip"]["before"].as_str(), flip["flip"]["after"].as_str()) == (Some(before), Some(after))
+        };
+        println!("{decided} decided again, {} flips", flips.len());
+        let cure = flips.iter().find(|flip| is(flip, "allow", "needs_approval")).expect("the cure that had a yes");
+        assert!(cure["flip"]["new"].to_string().contains("not_necessary"), "{cure:#}");
+        assert!(flips.len() < decided as usize, "who may not act may not act under any: {flips:#?}");
+        let markdown =
+            backtest(&["--decisions", &audit, "--policy", "rules", "--policy", &blind, "--format", "markdown"]).0;
+        assert!(markdown.contains("| rules: allow |"), "{markdown}");
+        assert!(backtest(&["--decisions", &path("rules/none")]).1.contains("there is no audit log in"));
+    }
+}
+
 fn launch(args: &[String], clock: &Clock, log: &Path) -> Process {
     let now = (clock.now_ms() as f64 / 1000.0).to_string();
     let more = ["--clock-start", &now, "--clock-speed", &SPEED.to_string()].map(str::to_owned);
@@ -348,6 +391,7 @@ async fn a_burn_after_a_deploy_is_rolled_back_with_a_yes_and_judged() {
     assert!(exit == 1 && said.contains("action_not_allowed"), "{said}");
     let metrics = http().get(gate.url("/metrics")).send().await.expect("metrics").text().await.expect("text");
     assert!(metrics.contains("slowburn_safe_to_act{service=\"checkout\",class=\"risk\"}"), "{metrics}");
+    gate.backtested();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ use super::policy::Policy;
 use crate::app::evaluation::{Health, evaluate};
 use crate::engine::alert::{AlertKind, AlertMachine};
 use crate::engine::{Labels, Ledger, SeriesStatus, Snapshot, Speed};
+use crate::gate::replay::Flip;
 
 /// What goes out, for how long.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,13 @@ fn as_map<S: serde::Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok,
     serializer.collect_map(labels.iter())
 }
 
+/// A decision of the gate that a policy makes another one.
+#[derive(Debug, Clone, Serialize)]
+pub struct Flipped {
+    pub decision_id: String,
+    pub flip: Flip,
+}
+
 /// What an alert is told by, whatever its severity.
 type Key = (String, Labels, AlertKind);
 
@@ -38,6 +46,8 @@ type Key = (String, Labels, AlertKind);
 pub struct Lived {
     pub policy: Policy,
     pub episodes: Vec<Episode>,
+    /// What the gate would have answered otherwise.
+    pub flips: Vec<Flipped>,
     statuses: Vec<Arc<[SeriesStatus]>>,
     alerts: AlertMachine,
     /// Where the episode of what is out lies.
@@ -51,6 +61,7 @@ impl Lived {
         Lived {
             policy,
             episodes: Vec::new(),
+            flips: Vec::new(),
             statuses: Vec::new(),
             alerts: AlertMachine::new(),
             out: BTreeMap::new(),
@@ -58,8 +69,8 @@ impl Lived {
         }
     }
 
-    /// One evaluation. What is out at the first one, before the range begins, is not new in it.
-    pub fn step(&mut self, ledger: &Ledger, health: &Health<'_>, at: i64) {
+    /// One evaluation, and what it says. What is out at the first one, before the range begins, is not new in it.
+    pub fn step(&mut self, ledger: &Ledger, health: &Health<'_>, at: i64) -> Snapshot {
         let notes = BTreeMap::new();
         let (snapshot, _) = evaluate(&self.policy.slos, &notes, ledger, health, at, &self.statuses, &mut self.alerts);
         let out = match self.policy.held_s.clone() {
@@ -81,6 +92,7 @@ impl Lived {
             }
         }
         self.statuses = snapshot.slos.iter().map(|entry| Arc::clone(&entry.series)).collect();
+        snapshot
     }
 
     fn of_peer(&mut self, snapshot: &Snapshot, held_s: &[i64], at: i64) -> BTreeSet<Key> {

@@ -3,10 +3,12 @@
 //! Peers are their clauses, factors and `for:`, on the counts of our ledger: without guard, and a page lasts as long as its
 //! clauses fire. Sloth and Pyrra are taken with their 28 days, as they come.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::{BurnClause, Slo, Speed};
+use crate::gate;
 
 /// One policy.
 pub struct Policy {
@@ -15,6 +17,14 @@ pub struct Policy {
     pub slos: Vec<Arc<Slo>>,
     /// How long each clause must hold before it fires, seconds; `None` of our own, whose engine decides.
     pub held_s: Option<Vec<i64>>,
+    /// Policies of the gate in its files, by service; what was in force is for all others.
+    pub gate: BTreeMap<String, gate::Policy>,
+}
+
+/// What files of rules hold.
+pub struct Rules {
+    pub slos: Vec<Arc<Slo>>,
+    pub gate: BTreeMap<String, gate::Policy>,
 }
 
 /// A clause of a peer: long and short window, factor, `for:` (seconds).
@@ -46,8 +56,8 @@ const PEERS: [(&str, [Row; 4]); 3] = [
 
 impl Policy {
     /// The rules as they are written.
-    pub fn own(name: &str, slos: &[Arc<Slo>]) -> Self {
-        Policy { name: name.to_owned(), slos: slos.to_vec(), held_s: None }
+    pub fn own(name: &str, slos: &[Arc<Slo>], gate: BTreeMap<String, gate::Policy>) -> Self {
+        Policy { name: name.to_owned(), slos: slos.to_vec(), held_s: None, gate }
     }
 
     /// The peer of this name, on these SLOs.
@@ -65,16 +75,17 @@ impl Policy {
             Arc::new(Slo { burn: burn.clone(), confidence: None, weigh: Default::default(), ..Slo::clone(slo) })
         };
         let held_s = rows.iter().map(|row| row.3).collect();
-        Some(Policy { name: name.to_owned(), slos: slos.iter().map(with).collect(), held_s: Some(held_s) })
+        let slos = slos.iter().map(with).collect();
+        Some(Policy { name: name.to_owned(), slos, held_s: Some(held_s), gate: BTreeMap::new() })
     }
 
     /// The SLOs of other files in place of these: what is counted must be the same.
-    pub fn of_files(path: &Path, slos: &[Arc<Slo>], found: &[Arc<Slo>]) -> Result<Self, String> {
+    pub fn of_files(path: &Path, slos: &[Arc<Slo>], found: Rules) -> Result<Self, String> {
         let name = path.display().to_string();
         let with = |slo: &Arc<Slo>| {
-            let other = found.iter().find(|other| other.id == slo.id);
+            let other = found.slos.iter().find(|other| other.id == slo.id);
             // A file of a single SLO may stand for a series of events that has no other name.
-            let other = other.or_else(|| found.first().filter(|_| slos.len() == 1 && found.len() == 1));
+            let other = other.or_else(|| found.slos.first().filter(|_| slos.len() == 1 && found.slos.len() == 1));
             let other = other.ok_or_else(|| format!("{name} has no SLO {}", slo.id))?;
             if (other.unit, other.resolution_s, &other.by) != (slo.unit, slo.resolution_s, &slo.by) {
                 return Err(format!("{} counts something else in {name}: a policy says when, not what", slo.id));
@@ -82,7 +93,7 @@ impl Policy {
             Ok(Arc::new(Slo { id: slo.id.clone(), ..Slo::clone(other) }))
         };
         let slos = slos.iter().map(with).collect::<Result<Vec<_>, String>>()?;
-        Ok(Policy { name, slos, held_s: None })
+        Ok(Policy { name, slos, held_s: None, gate: found.gate })
     }
 
     /// The longest window of any of its SLOs, seconds.

@@ -4,15 +4,20 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::decisions::Counted;
 use super::events::Label;
-use super::lived::{self, Episode};
+use super::lived::{self, Episode, Flipped};
 use super::source::shown;
 use super::truth::Truth;
 use crate::cli::table::Table;
 use crate::engine::alert::AlertKind;
+use crate::gate::ReasonCode;
 
 /// Differences that a report lists at most.
 const LISTED_MAX: usize = 50;
+
+/// What is told of a decision that would have been another one.
+const FLIPS: [&str; 8] = ["decision", "when", "service", "asked by", "was", "would be", "no more", "new"];
 
 /// A range under some policies.
 #[derive(Serialize)]
@@ -21,6 +26,9 @@ pub struct Report {
     pub to: i64,
     pub incidents: Vec<Label>,
     pub lived: Vec<Lived>,
+    /// Only where an audit log was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<Counted>,
     /// Limits that are broken, in words.
     pub broken: Vec<String>,
 }
@@ -39,6 +47,9 @@ pub struct Lived {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<Truth>,
     pub episodes: Vec<Episode>,
+    /// Decisions of the gate that are others than under the first policy; of the first, than they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flips: Vec<Flipped>,
 }
 
 impl Lived {
@@ -63,10 +74,11 @@ impl Report {
                 peer: lived.policy.held_s.is_some(),
                 name: lived.policy.name,
                 episodes: lived.episodes,
+                flips: lived.flips,
             }
         };
         let lived = all.into_iter().map(one).collect();
-        Report { from, to, incidents, lived, broken: Vec::new() }
+        Report { from, to, incidents, lived, decisions: None, broken: Vec::new() }
     }
 
     pub fn json(&self) -> String {
@@ -112,7 +124,37 @@ impl Report {
         if !all.is_empty() {
             let _ = write!(text, "\n{}", list.print());
         }
+        if let Some(counted) = &self.decisions {
+            let mut table = Table::new(FLIPS);
+            self.flips().for_each(|row| table.push(row));
+            let _ = writeln!(text, "\n{}", counted.text(self.flips().count()));
+            if self.flips().next().is_some() {
+                text += &table.print();
+            }
+        }
         text
+    }
+
+    /// Decisions that are others, with the policy under which they are.
+    fn flips(&self) -> impl Iterator<Item = [String; 8]> {
+        let first = self.lived.iter().find(|lived| !lived.peer).map(|lived| lived.name.as_str());
+        self.lived.iter().flat_map(move |lived| {
+            let against = first.filter(|first| *first != lived.name).unwrap_or("recorded");
+            lived.flips.iter().map(move |Flipped { decision_id, flip }| {
+                let codes =
+                    |codes: &[ReasonCode]| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
+                [
+                    decision_id.clone(),
+                    shown(flip.at),
+                    flip.service.clone(),
+                    flip.sub.clone(),
+                    format!("{against}: {}", flip.before.as_str()),
+                    format!("{}: {}", lived.name, flip.after.as_str()),
+                    codes(&flip.gone),
+                    codes(&flip.new),
+                ]
+            })
+        })
     }
 
     pub fn markdown(&self) -> String {
@@ -126,6 +168,19 @@ impl Report {
         }
         if let [a, b, ..] = self.lived.as_slice() {
             text += &differences(a, b);
+        }
+        if let Some(counted) = &self.decisions {
+            let flips: Vec<[String; 8]> = self.flips().collect();
+            let _ = writeln!(text, "\n{}", counted.text(flips.len()));
+            if !flips.is_empty() {
+                let _ = writeln!(text, "\n| {} |\n|{}", FLIPS.join(" | "), "---|".repeat(FLIPS.len()));
+            }
+            for row in flips.iter().take(LISTED_MAX) {
+                let _ = writeln!(text, "| {} |", row.join(" | "));
+            }
+            if flips.len() > LISTED_MAX {
+                let _ = writeln!(text, "\n{} more are not listed.", flips.len() - LISTED_MAX);
+            }
         }
         text
     }

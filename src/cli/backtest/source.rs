@@ -1,19 +1,20 @@
 //! Where the past comes from: a Prometheus, read stretch by stretch, or a file of events; and living through it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::BacktestArgs;
+use super::decisions::Decisions;
 use super::events::Events;
 use super::lived::Lived;
-use super::policy::Policy;
+use super::policy::{Policy, Rules};
 use crate::app::evaluation::Health;
 use crate::cli::eval::{self, Begun};
 use crate::cli::{Exit, ImportFlags, SourceArgs, moment, wiring};
 use crate::config::Settings;
 use crate::engine::status::{DataHealth, DataReason, DataState};
-use crate::engine::{Labels, Ledger, SliceDelta, Slo};
+use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
 use crate::prometheus::{Client, Source as Reader};
 use crate::spec::{self, Model};
 
@@ -34,6 +35,8 @@ pub struct Source {
     /// What was read and is not lived through yet, by SLO and labels.
     pending: BTreeMap<(usize, Labels), VecDeque<SliceDelta>>,
     past: Past,
+    /// Recorded requests that are decided again.
+    pub decisions: Option<Decisions>,
 }
 
 enum Past {
@@ -84,7 +87,9 @@ impl Source {
         }
         let stretch_s = (args.stretch.seconds() / resolution_s).max(1) * resolution_s;
         let (ledger, pending) = (Ledger::new(resolution_s), BTreeMap::new());
-        Ok(Source { settings, slos, from_s, at_s: from_s, to_s, stretch_s, ledger, pending, past })
+        let decisions = args.decisions.as_deref().map(|dir| Decisions::open(dir, from_s)).transpose();
+        let decisions = decisions.map_err(|text| (Exit::Usage, text))?;
+        Ok(Source { settings, slos, from_s, at_s: from_s, to_s, stretch_s, ledger, pending, past, decisions })
     }
 
     /// The range, as far as it is known.
@@ -92,11 +97,12 @@ impl Source {
         (self.from_s, if self.to_s == i64::MAX { self.at_s } else { self.to_s })
     }
 
-    /// The policies of these names.
-    pub fn policies(&self, names: &[String]) -> Result<Vec<Policy>, Failed> {
+    /// The policies of these names; `own` are the files of the rules.
+    pub fn policies(&self, names: &[String], own: &[PathBuf]) -> Result<Vec<Policy>, Failed> {
         let one = |name: &String| {
             if name == "rules" {
-                return Ok(Policy::own(name, &self.slos));
+                let found = self.decisions.as_ref().map(|_| rules(own, &self.settings)).transpose()?;
+                return Ok(Policy::own(name, &self.slos, found.map(|found| found.gate).unwrap_or_default()));
             }
             if let Some(peer) = Policy::peer(name, &self.slos) {
                 return Ok(peer);
@@ -107,7 +113,7 @@ impl Source {
                 return Err((Exit::Usage, what));
             }
             let found = rules(&[path.to_owned()], &self.settings)?;
-            Policy::of_files(path, &self.slos, &found).map_err(|text| (Exit::BadConfig, text))
+            Policy::of_files(path, &self.slos, found).map_err(|text| (Exit::BadConfig, text))
         };
         names.iter().map(one).collect()
     }
@@ -197,7 +203,7 @@ impl Source {
         self.pending.retain(|_, deltas| !deltas.is_empty());
     }
 
-    fn evaluate(&self, lived: &mut [Lived], polled: bool) {
+    fn evaluate(&mut self, lived: &mut [Lived], polled: bool) {
         let at_s = self.at_s;
         let reader = match &self.past {
             Past::Prometheus { reader: Some(reader), .. } => Some(reader),
@@ -213,7 +219,10 @@ impl Source {
         };
         let health =
             Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
-        lived.iter_mut().for_each(|lived| lived.step(&self.ledger, &health, at_s));
+        let snapshots: Vec<Snapshot> = lived.iter_mut().map(|lived| lived.step(&self.ledger, &health, at_s)).collect();
+        if let Some(decisions) = &mut self.decisions {
+            decisions.decide(at_s, lived, &snapshots, &self.ledger);
+        }
     }
 
     /// How far the data of each series reaches, by its slices.
@@ -249,7 +258,7 @@ fn slos_of_events(args: &BacktestArgs, source: &SourceArgs, settings: &Settings)
         }
         return Ok(loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect());
     }
-    let mut slos = rules(&source.rules, settings)?;
+    let mut slos = rules(&source.rules, settings)?.slos;
     slos.retain(|slo| args.slo.as_ref().is_none_or(|id| *id == slo.id));
     match slos.len() {
         1 => Ok(slos),
@@ -258,13 +267,16 @@ fn slos_of_events(args: &BacktestArgs, source: &SourceArgs, settings: &Settings)
     }
 }
 
-/// The SLOs of these files.
-fn rules(paths: &[std::path::PathBuf], settings: &Settings) -> Result<Vec<Arc<Slo>>, Failed> {
+/// The SLOs of these files, and the policies of the gate.
+fn rules(paths: &[PathBuf], settings: &Settings) -> Result<Rules, Failed> {
     let loaded = wiring::rules(paths, settings, &ImportFlags::default());
     if loaded.is_fatal() {
         return Err((Exit::BadConfig, loaded.render(crate::cli::colour_on(&std::io::stderr()))));
     }
-    Ok(loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect())
+    Ok(Rules {
+        slos: loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect(),
+        gate: loaded.policies.into_iter().map(|policy| (policy.service.clone(), policy)).collect(),
+    })
 }
 
 /// A moment, for people.
