@@ -138,6 +138,7 @@ async fn report_of(args: &BacktestArgs) -> Result<Report, (Exit, String)> {
     let mut report = Report::of(lived, labels, (from_s, to_s));
     let decisions = source.decisions.take().map(decisions::Decisions::end).transpose();
     report.decisions = decisions.map_err(|text| (Exit::Findings, text))?;
+    report.held_bytes = source.held_bytes;
     report.broken = limits::broken(&report, args.max_pages, &musts);
     Ok(report)
 }

@@ -142,6 +142,26 @@ fn events_of_a_file_are_lived_through_beside_peers_and_held_to_limits() {
     assert_eq!(run(&["--must-page", "noon"]).0, 2);
 }
 
+/// What is held is the ledger and one stretch, whatever the range.
+#[test]
+fn a_longer_range_takes_no_more_memory() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let held = |days: i64| {
+        let path = dir.path().join(format!("{days}.csv"));
+        let row = |hour: i64| format!("{},600,{}\n", 1_790_000_010 + hour * 3600, hour % 7 % 2);
+        std::fs::write(&path, (0..days * 24).map(row).collect::<String>()).expect("writable");
+        let all = ["backtest", "--window", "3d", "--format", "json", "--events", &path.display().to_string()];
+        let (code, text, err) = slowburn(&all);
+        assert_eq!(code, 0, "{err}");
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        report["held_bytes"].as_u64().expect("a count of bytes")
+    };
+    let (short, long) = (held(7), held(11));
+    println!("{short} bytes over 7 days, {long} over 11");
+    // The ring of hours is full after 6.7 days.
+    assert!(long <= short && short < 48 * 1024, "{short} over 7 days, {long} over 11");
+}
+
 #[test]
 fn a_file_that_is_wrong_says_where() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -29,6 +29,8 @@ pub struct Report {
     /// Only where an audit log was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decisions: Option<Counted>,
+    /// The most that counts took at any moment, bytes.
+    pub held_bytes: usize,
     /// Limits that are broken, in words.
     pub broken: Vec<String>,
 }
@@ -78,7 +80,7 @@ impl Report {
             }
         };
         let lived = all.into_iter().map(one).collect();
-        Report { from, to, incidents, lived, decisions: None, broken: Vec::new() }
+        Report { from, to, incidents, lived, decisions: None, held_bytes: 0, broken: Vec::new() }
     }
 
     pub fn json(&self) -> String {

@@ -37,6 +37,8 @@ pub struct Source {
     past: Past,
     /// Recorded requests that are decided again.
     pub decisions: Option<Decisions>,
+    /// The most that the ledger and what was read ahead of it took, bytes.
+    pub held_bytes: usize,
 }
 
 enum Past {
@@ -89,7 +91,19 @@ impl Source {
         let (ledger, pending) = (Ledger::new(resolution_s), BTreeMap::new());
         let decisions = args.decisions.as_deref().map(|dir| Decisions::open(dir, from_s)).transpose();
         let decisions = decisions.map_err(|text| (Exit::Usage, text))?;
-        Ok(Source { settings, slos, from_s, at_s: from_s, to_s, stretch_s, ledger, pending, past, decisions })
+        Ok(Source {
+            settings,
+            slos,
+            from_s,
+            at_s: from_s,
+            to_s,
+            stretch_s,
+            ledger,
+            pending,
+            past,
+            decisions,
+            held_bytes: 0,
+        })
     }
 
     /// The range, as far as it is known.
@@ -183,6 +197,8 @@ impl Source {
                 }
             },
         };
+        let ahead: usize = self.pending.values().map(VecDeque::capacity).sum();
+        self.held_bytes = self.held_bytes.max(self.ledger.bytes() + ahead * size_of::<SliceDelta>());
         while self.at_s < end_s {
             self.at_s += resolution_s;
             self.book(self.at_s.div_euclid(resolution_s));
