@@ -257,7 +257,7 @@ fn page_of(
     }
     // What does not count by somebody's decision ends a page: there will be no news of it.
     if reading.window(at, slice_s).sum.slices == 0 {
-        return page.map(|page| Page { ended_at: page.ended_at.or(Some(at)), ..page });
+        return page.map(|page| page.ended_at.map_or(Page::over(at), |_| page));
     }
     let over = |at: Seconds| fast().any(|clause| fires_at(reading, clause, at, None));
     let counts = |to: Seconds, length_s: i64| {

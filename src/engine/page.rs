@@ -37,7 +37,8 @@ const CONTRADICTED: f64 = 0.5;
 /// The page of one series: firing, or ended within the last six hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// When it began to fire.
+    /// When it began to fire. Of one that is over nothing but its end is remembered, here and below: who starts later and
+    /// steps through the last six hours may find it to have begun at another of its moments.
     pub since: Seconds,
     /// When it ended; `None` while it fires.
     pub ended_at: Option<Seconds>,
@@ -86,6 +87,11 @@ impl Page {
         self.ended_at.is_none()
     }
 
+    /// One that ended at `at`.
+    pub(super) fn over(at: Seconds) -> Self {
+        Page { since: at, ended_at: Some(at), from: at, hot_at: at, over_at: at, lull_s: 0 }
+    }
+
     /// The page after `now`, by what it was one slice before.
     pub fn step(page: Option<Page>, now: &Moment<'_>) -> Option<Page> {
         match page {
@@ -114,7 +120,7 @@ impl Page {
         let faded = now.at - self.over_at.max(self.hot_at) > self.hold_s();
         let forgotten = now.at - self.hot_at >= MEMORY_S;
         if (recovered || faded) && (forgotten || self.saw_good(now)) {
-            self.ended_at = Some(now.at);
+            return Page::over(now.at);
         }
         self
     }
