@@ -13,14 +13,14 @@
 pub(super) mod kind;
 mod machine;
 mod text;
+mod transition;
 
 #[cfg(test)]
 mod tests;
 
 pub use kind::AlertKind;
-pub use machine::{
-    AlertMachine, DATA_MISSING_AFTER_S, FireReason, RESOLVED_KEPT_S, ResolveReason, Transition, TransitionKind,
-};
+pub use machine::{AlertMachine, DATA_MISSING_AFTER_S, RESOLVED_KEPT_S};
+pub use transition::{FireReason, ResolveReason, Transition, TransitionKind};
 
 use std::collections::BTreeMap;
 

@@ -11,6 +11,7 @@ mod hours;
 mod interval;
 mod judge;
 mod series;
+mod sums;
 mod tier;
 mod undo;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::transition::{FireReason, ResolveReason, Transition, TransitionKind};
 use super::{Alert, AlertKind, text};
 use crate::engine::severity::{Condition, severity_of};
 use crate::engine::status::{DataReason, DataState};
@@ -15,69 +16,6 @@ pub const DATA_MISSING_AFTER_S: i64 = 120;
 pub const DATA_BACK_AFTER_S: i64 = 300;
 /// How long a resolved alert is kept (and sent), seconds.
 pub const RESOLVED_KEPT_S: i64 = 15 * 60;
-
-/// What happened to one alert, for the log line and the counters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Transition {
-    /// The alert's identity.
-    pub labels: Labels,
-    /// The SLO.
-    pub slo_id: String,
-    /// What the alert is about.
-    pub kind: AlertKind,
-    /// When, slice time.
-    pub at: Seconds,
-    /// What happened.
-    pub change: TransitionKind,
-}
-
-/// What can happen to an alert, with its reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TransitionKind {
-    /// It began to fire and goes out.
-    Fired(FireReason),
-    /// It began to fire while a stronger one did: it waits.
-    Inhibited(AlertKind),
-    /// The stronger one ended: it goes out now.
-    Released,
-    /// Its data went away: it stays as it was.
-    Held(DataReason),
-    /// Its data came back: it is judged again.
-    Judged,
-    /// It ended.
-    Resolved(ResolveReason),
-}
-
-/// Why an alert began to fire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FireReason {
-    /// A burn clause fires.
-    Burning,
-    /// Nothing is left of the budget.
-    BudgetSpent,
-    /// Less of the budget is left than a level of the severity mapping.
-    BudgetLow,
-    /// There has been no data for [`DATA_MISSING_AFTER_S`].
-    NoData,
-    /// There is no data, and an alert of the series hangs on it.
-    NoDataWhileFiring,
-    /// It fired already, under another severity or owner.
-    Relabelled,
-}
-
-/// Why an alert ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResolveReason {
-    /// Its condition ended.
-    ConditionEnded,
-    /// It goes on under another severity or owner.
-    Relabelled,
-    /// Its SLO or series is no longer configured.
-    Removed,
-}
 
 /// All alerts of all series. Serializes as a list of series that have any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -438,7 +376,7 @@ impl SeriesAlerts {
         alert.annotations.extend(text::data_annotations(step.status));
         if !alert.held {
             alert.held = true;
-            transitions.push(transition(alert, step.at, TransitionKind::Held(step.status.data.reason)));
+            transitions.push(Transition::of(alert, step.at, TransitionKind::Held(step.status.data.reason)));
         }
     }
 
@@ -487,7 +425,7 @@ impl SeriesAlerts {
             inhibited_by,
         };
         let change = inhibited_by.map_or(TransitionKind::Fired(reason), TransitionKind::Inhibited);
-        transitions.push(transition(&alert, step.at, change));
+        transitions.push(Transition::of(&alert, step.at, change));
         self.alerts.push(alert);
     }
 
@@ -499,7 +437,7 @@ impl SeriesAlerts {
         let alert = &mut self.alerts[place];
         alert.resolved_at = Some(at);
         alert.held = false;
-        transitions.push(transition(alert, at, TransitionKind::Resolved(reason)));
+        transitions.push(Transition::of(alert, at, TransitionKind::Resolved(reason)));
         if !alert.is_sendable() {
             self.alerts.remove(place);
         }
@@ -510,17 +448,13 @@ impl Alert {
     /// Goes on firing with data: no longer held, and inhibited only as long as it never went out.
     fn carry_on(&mut self, inhibited_by: Option<AlertKind>, at: Seconds, transitions: &mut Vec<Transition>) {
         if std::mem::take(&mut self.held) {
-            transitions.push(transition(self, at, TransitionKind::Judged));
+            transitions.push(Transition::of(self, at, TransitionKind::Judged));
         }
         if self.inhibited_by.is_some() {
             self.inhibited_by = inhibited_by;
             if inhibited_by.is_none() {
-                transitions.push(transition(self, at, TransitionKind::Released));
+                transitions.push(Transition::of(self, at, TransitionKind::Released));
             }
         }
     }
-}
-
-fn transition(alert: &Alert, at: Seconds, change: TransitionKind) -> Transition {
-    Transition { labels: alert.labels.clone(), slo_id: alert.slo_id.clone(), kind: alert.kind, at, change }
 }
