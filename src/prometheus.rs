@@ -13,6 +13,7 @@ mod groups;
 mod health;
 pub mod history;
 pub mod lookback;
+pub mod nodes;
 pub mod options;
 pub mod poll;
 pub mod position;

@@ -249,6 +249,7 @@ impl Daemon {
             snapshot: &snapshot,
             ledger: &self.ledger,
             seen: self.workloads.seen().clone(),
+            nodes: self.workloads.nodes().clone(),
             unread: self.unread_services(),
             clock_skew_s: self.source.clock_skew_s(),
         };

@@ -14,6 +14,8 @@ use tracing::warn;
 use super::rules::Rules;
 use crate::gate_service;
 use crate::prometheus::Client;
+use crate::prometheus::fault::Fault;
+use crate::prometheus::nodes::{self, NodesSeen};
 use crate::prometheus::workloads::{self, Limits, Looked, Seen, Wanted};
 
 /// A whole look takes this long at most: the next poll may need the server.
@@ -26,13 +28,15 @@ const RECENT_S: i64 = 90;
 pub type SeenByService = BTreeMap<String, BTreeMap<String, Seen>>;
 
 /// A look that is under way, and what it asks about by service.
-type Looking = (Vec<(String, Wanted)>, JoinHandle<Looked>);
+type Looking = (Vec<(String, Wanted)>, JoinHandle<(Looked, Result<NodesSeen, Fault>)>);
 
 /// The looks for workloads.
 #[derive(Default)]
 pub struct Workloads {
     looking: Option<Looking>,
     seen: SeenByService,
+    /// The nodes that policies name.
+    nodes: NodesSeen,
     /// How many workloads each service has, by the last look.
     wanted: BTreeMap<String, usize>,
     /// Where the next look begins to ask for utilizations: all of them have their turn where one look cannot ask for all.
@@ -42,13 +46,18 @@ pub struct Workloads {
 impl Workloads {
     /// Begins a look, unless one is under way.
     pub fn begin(&mut self, client: &Client, rules: &Rules, at_s: i64, concurrency: usize) {
-        if self.looking.is_some() || rules.workloads.is_empty() {
+        let pools = rules.gate.pools();
+        if self.looking.is_some() || rules.workloads.is_empty() && pools.is_empty() {
             return;
         }
         let (client, named) = (client.clone(), rules.workloads.clone());
         let wanted: Vec<Wanted> = named.iter().map(|(_, wanted)| wanted.clone()).collect();
         let limits = Limits { concurrency, deadline: Instant::now() + LOOK_MAX, first: self.first };
-        let look = async move { workloads::look(&client, &wanted, at_s, limits).await };
+        let of_services = named.clone();
+        let look = async move {
+            let nodes = nodes::look(&client, &pools, &of_services, at_s, limits.deadline).await;
+            (workloads::look(&client, &wanted, at_s, limits).await, nodes)
+        };
         self.looking = Some((named, tokio::spawn(look)));
     }
 
@@ -57,7 +66,8 @@ impl Workloads {
         match &mut self.looking {
             Some((_, task)) => {
                 let looked = task.await;
-                self.take(looked.unwrap_or_default());
+                let (looked, nodes) = looked.unwrap_or_else(|_| (Looked::default(), Err(Fault::Timeout)));
+                self.take(looked, nodes);
             }
             None => std::future::pending().await,
         }
@@ -86,6 +96,11 @@ impl Workloads {
         &self.seen
     }
 
+    /// The nodes that policies name, as they were seen last.
+    pub fn nodes(&self) -> &NodesSeen {
+        &self.nodes
+    }
+
     /// Other rules are in force: what they do not name is not looked for.
     pub fn follow(&mut self, rules: &Rules) {
         if let Some((_, task)) = self.looking.take() {
@@ -94,14 +109,21 @@ impl Workloads {
         let named = |service: &str, resource: &str| {
             rules.workloads.iter().any(|(name, wanted)| name == service && wanted.resource == resource)
         };
+        // Whom pods belong to may be another now.
+        self.nodes.clear();
         for (service, of) in &mut self.seen {
             of.retain(|resource, _| named(service, resource));
         }
         self.seen.retain(|_, of| !of.is_empty());
     }
 
-    fn take(&mut self, looked: Looked) {
+    fn take(&mut self, looked: Looked, nodes: Result<NodesSeen, Fault>) {
         let Some((named, _)) = self.looking.take() else { return };
+        match nodes {
+            Ok(nodes) => self.nodes = nodes,
+            // What was seen last is known still, and is as old as it is.
+            Err(fault) => warn!(%fault, "what runs on nodes could not be looked up"),
+        }
         if let Some((query, fault)) = looked.faults.first() {
             warn!(failed = looked.faults.len(), query, %fault, "what runs could not be looked up");
         }

@@ -13,9 +13,9 @@ use crate::engine::{Seconds, SloState};
 pub struct Observed {
     /// In the order of their resource names.
     pub workloads: Vec<Workload>,
-    /// The node that a request is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<Node>,
+    /// The nodes that requests and permits are about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
 }
 
 /// A node, as far as its pods tell.
@@ -117,6 +117,11 @@ pub fn returns<'c>(changes: impl Iterator<Item = &'c Change>) -> impl Iterator<I
 }
 
 impl Observed {
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
     /// The workload that a resource is, or that it is one pod of.
     pub fn workload_of(&self, resource: &str) -> Option<&Workload> {
         self.workload(resource).or_else(|| self.workloads.iter().find(|one| is_pod_of(resource, &one.resource)))

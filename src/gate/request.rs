@@ -155,6 +155,17 @@ impl Request {
         Ok(request)
     }
 
+    /// The node that it is about.
+    pub fn node(&self) -> Option<&str> {
+        self.resource.strip_prefix("node/").filter(|_| self.action.is_of_node())
+    }
+
+    /// Whether it is the cordon that comes before this drain of the same node.
+    pub fn prepares(&self, later: &Request) -> bool {
+        let in_turn = (self.action, later.action) == (ActionKind::Cordon, ActionKind::Drain);
+        in_turn && self.resource == later.resource
+    }
+
     /// SHA-256 of the act in canonical form: what is done, to what, from where to where. What a permit and an approval
     /// are bound to. The words around it (reason, incident, suspected change) are no part of it: whoever asks again in
     /// other words asks for the same.

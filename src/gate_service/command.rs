@@ -14,11 +14,10 @@ use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
 use crate::gate::answer::Answer;
 use crate::gate::event::{Event, EventKind};
-use crate::gate::observed::Change;
+use crate::gate::observed::{Change, Observed};
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
 use crate::gate::request::Request;
-use crate::gate::view::View;
 use crate::gate::{Digest, HaltScope, Policy, Right};
 use crate::telemetry::names;
 
@@ -172,7 +171,8 @@ impl GateService {
                     Some(seen) => drop(all.insert(resource, seen)),
                     None => drop(all.remove(&resource)),
                 }
-                view.observed = state.observed(service, Some(&all), now);
+                let nodes = std::mem::take(&mut view.observed.nodes);
+                view.observed = Observed { nodes, ..state.observed(service, Some(&all), now) };
             }
             let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
             let redemption =
@@ -454,22 +454,6 @@ impl GateService {
 
     pub(super) fn page(&self) -> Option<&str> {
         self.0.external_url.as_deref()
-    }
-
-    /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands. A
-    /// service of which nothing is evaluated is one all the same: a person can act on it in an emergency.
-    pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
-        let observed = || state.observed(service, state.views.seen.get(service), now);
-        let health = state.health(service, self.is_writable(state), &self.log(), self.leads());
-        let resources = state.rules.workloads.get(service).map(|of| of.iter().cloned().collect());
-        match state.views.by_service.get(service) {
-            Some(view) => Some(View { observed: observed(), resources, health, ..View::clone(view) }),
-            None => state
-                .rules
-                .services
-                .contains(service)
-                .then(|| View { resources, ..View::bare(service, observed(), health) }),
-        }
     }
 }
 

@@ -63,7 +63,8 @@ impl GateService {
             return Ok(answer);
         }
         let ids = self.ids(&state)?;
-        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let (policy, view) =
+            (state.policy(&request.service), state.with_node(self.view(&state, &request.service, now), request));
         let known = state.digest(&request.service);
         let decision = decide_under(request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
         let is_known = view.is_some();
@@ -130,7 +131,8 @@ impl GateService {
             // Nobody was told anything but no: it is decided anew.
             Some(Standing::Refused) => return Ok(None),
         }
-        let (policy, view) = (state.policy(&request.service), self.view(state, &request.service, now));
+        let (policy, view) =
+            (state.policy(&request.service), state.with_node(self.view(state, &request.service, now), request));
         let pinned =
             |permit: &Permit| permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
         let repeat = state.gate.repeat(principal, request, pinned, policy.as_deref(), view.as_ref(), now)?;
@@ -186,7 +188,8 @@ impl GateService {
         let request = self.parse(body)?;
         let state = self.read();
         let now = self.now();
-        let (policy, view) = (state.policy(&request.service), self.view(&state, &request.service, now));
+        let (policy, view) =
+            (state.policy(&request.service), state.with_node(self.view(&state, &request.service, now), &request));
         let known = state.digest(&request.service);
         let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
         Ok(Answered::now(decision, &request, None, &[], &state.gate, self.page()))

@@ -90,7 +90,19 @@ impl GateService {
                 row
             })
             .collect();
-        json!({"operators": rows})
+        let stages: Vec<Value> = state
+            .gate
+            .records()
+            .filter_map(|(service, sub, action, record)| {
+                let rule = state.rules.policies.get(service)?.allowed(action)?.autonomy?;
+                let standing = rule.standing(Some(record));
+                Some(json!({
+                    "service": service, "operator": sub, "action": action.as_str(), "stage": standing.stage.as_str(),
+                    "at_most": rule.at_most.as_str(), "improved": standing.improved, "raise_after": rule.raise_after,
+                }))
+            })
+            .collect();
+        json!({"operators": rows, "autonomy": stages})
     }
 
     /// Signals of every service that has a policy.

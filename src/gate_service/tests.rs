@@ -38,6 +38,7 @@ fn poll(gate_service: &GateService) {
         snapshot: &snapshot,
         ledger: &ledger,
         seen,
+        nodes: Default::default(),
         unread: Default::default(),
         clock_skew_s: None,
     });
@@ -177,6 +178,7 @@ async fn the_gate_waits_for_the_history_of_the_service_asked_about_and_for_no_ot
         snapshot: &snapshot,
         ledger: &ledger,
         seen: BTreeMap::new(),
+        nodes: Default::default(),
         unread: ["search".to_owned()].into(),
         clock_skew_s: None,
     });

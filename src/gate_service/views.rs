@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::State;
+use super::{GateService, State};
 use crate::engine::{Ledger, Seconds, Snapshot};
-use crate::gate::observed::{Change, Observed, Workload};
+use crate::gate::observed::{Change, Node, Observed, Tenant, Workload};
+use crate::gate::request::Request;
 use crate::gate::view::{Health, Scene, Stops, View};
+use crate::prometheus::nodes::NodesSeen;
 use crate::prometheus::workloads::Seen;
 
 /// Time until the next poll has looked, beyond two scrapes, seconds.
@@ -21,6 +23,8 @@ pub struct Views {
     pub by_service: BTreeMap<String, Arc<View>>,
     /// What runs, by service and resource.
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// The nodes that policies name, with how everything on them stands.
+    pub nodes: BTreeMap<String, Node>,
     /// Services of which history has not been read.
     pub unread: BTreeSet<String>,
     /// Prometheus's clock less ours, seconds.
@@ -35,6 +39,8 @@ pub struct Poll<'a> {
     pub ledger: &'a Ledger,
     /// What runs, by service and resource; what was not seen is not in it.
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// The nodes that policies name; what was not seen is not in it.
+    pub nodes: NodesSeen,
     /// Services of which history has not been read: the gate waits for it, and for nobody else's.
     pub unread: BTreeSet<String>,
     /// Prometheus's clock less ours, seconds.
@@ -64,6 +70,7 @@ impl State {
         Views {
             at: poll.snapshot.at,
             by_service: self.rules.policies.iter().filter_map(view).collect(),
+            nodes: nodes(&scene, &poll.nodes),
             seen: poll.seen,
             unread: poll.unread,
             clock_skew_s: poll.clock_skew_s,
@@ -109,7 +116,7 @@ impl State {
             };
             workloads.insert(resource.clone(), workload);
         }
-        Observed { workloads: workloads.into_values().collect(), node: None }
+        Observed { workloads: workloads.into_values().collect(), nodes: Vec::new() }
     }
 
     /// Changes that the metrics show and nobody has told of: another generation, version or number of replicas than
@@ -144,4 +151,69 @@ impl State {
         }
         changes
     }
+}
+
+impl GateService {
+    /// The view of a service as of now: that of the last poll, with what was told since and how the gate stands. A
+    /// service of which nothing is evaluated is one all the same: a person can act on it in an emergency.
+    pub(super) fn view(&self, state: &State, service: &str, now: Seconds) -> Option<View> {
+        let observed = || state.observed(service, state.views.seen.get(service), now);
+        let health = state.health(service, self.is_writable(state), &self.log(), self.leads());
+        let resources = state.rules.workloads.get(service).map(|of| of.iter().cloned().collect());
+        // The nodes that its permits are for: whether they still hold is looked at again and again.
+        let held = state.gate.open_permits_of(service).filter_map(|permit| permit.request.node());
+        let held: BTreeSet<&str> = held.collect();
+        let observed = || {
+            let nodes = held.iter().filter_map(|name| state.views.nodes.get(*name)).cloned().collect();
+            Observed { nodes, ..observed() }
+        };
+        match state.views.by_service.get(service) {
+            Some(view) => Some(View { observed: observed(), resources, health, ..View::clone(view) }),
+            None => state
+                .rules
+                .services
+                .contains(service)
+                .then(|| View { resources, ..View::bare(service, observed(), health) }),
+        }
+    }
+}
+
+impl State {
+    /// The node that a request is about stands in the view, too.
+    pub(super) fn with_node(&self, mut view: Option<View>, request: &Request) -> Option<View> {
+        let node = request.node().and_then(|name| self.views.nodes.get(name));
+        if let (Some(view), Some(node)) = (&mut view, node)
+            && view.observed.node(&node.name).is_none()
+        {
+            view.observed.nodes.push(node.clone());
+        }
+        view
+    }
+}
+
+/// Nodes with how the services on them stand.
+fn nodes(scene: &Scene<'_>, seen: &NodesSeen) -> BTreeMap<String, Node> {
+    let mut standings = BTreeMap::new();
+    let node = |(name, seen): (&String, &crate::prometheus::nodes::NodeSeen)| {
+        let tenants = seen.tenants.iter().map(|((service, resource), tenant)| {
+            let (state, spent) = *standings.entry(service.clone()).or_insert_with(|| scene.standing(service));
+            Tenant {
+                service: service.clone(),
+                resource: resource.clone(),
+                pods: tenant.pods,
+                ready_elsewhere: tenant.ready_elsewhere,
+                state,
+                spent,
+            }
+        });
+        let node = Node {
+            name: name.clone(),
+            seen_at: seen.at_s,
+            good_for_s: 2 * seen.every_s + BETWEEN_POLLS_S,
+            tenants: tenants.collect(),
+            strangers: seen.strangers.clone(),
+        };
+        (name.clone(), node)
+    };
+    seen.iter().map(node).collect()
 }

@@ -24,7 +24,7 @@ use crate::query::promql::{expr, request};
 use crate::query::samples::{RawSeries, Samples};
 
 /// Samples older than this say nothing of now, seconds.
-const RECENT_S: i64 = 300;
+pub(super) const RECENT_S: i64 = 300;
 /// Label of the version where nothing else is said: `app.kubernetes.io/version` as kube-state-metrics writes it.
 pub const VERSION_LABEL: &str = "label_app_kubernetes_io_version";
 /// Most workloads of one query.
@@ -214,18 +214,14 @@ fn take(
     }
     // Where kube-state-metrics was replaced, both series overlap: the newest one holds.
     let newest = mine.iter().max_by_key(|series| series.samples.iter().next_back().map(|(at, _)| at));
-    let Some((series, (at_ms, value))) = newest.and_then(|series| Some((series, series.samples.iter().next_back()?)))
+    let Some((series, (at_s, value, every_s))) =
+        newest.and_then(|series| Some((series, self::newest(series, asked_s)?)))
     else {
         return;
     };
-    // A series that ended is served for minutes after its last sample. Two scrapes without one are the end of it.
-    let every_ms = scraped_every_ms(&series.samples);
-    if asked_s * 1000 - at_ms > 2 * every_ms + 1000 {
-        return;
-    }
     let seen = found.entry(one.clone()).or_default();
-    seen.every_s = seen.every_s.max(every_ms.div_euclid(1000));
-    seen.at_s = seen.at_s.max(at_ms.div_euclid(1000));
+    seen.every_s = seen.every_s.max(every_s);
+    seen.at_s = seen.at_s.max(at_s);
     let count = (value >= 0.0 && value.fract() == 0.0 && value <= 9e15).then_some(value);
     if metric == of.replicas {
         seen.replicas = count.and_then(|count| u32::try_from(count as u64).ok());
@@ -235,6 +231,15 @@ fn take(
         let version = series.label(&one.version_label);
         seen.version = (!version.is_empty()).then(|| version.to_owned());
     }
+}
+
+/// The newest sample of a series: its time, its value, and how often the series is scraped, seconds. A series that ended
+/// is served for minutes after its last sample. Two scrapes without one are the end of it.
+pub(super) fn newest(series: &RawSeries, asked_s: i64) -> Option<(i64, f64, i64)> {
+    let (at_ms, value) = series.samples.iter().next_back()?;
+    let every_ms = scraped_every_ms(&series.samples);
+    let is_over = asked_s * 1000 - at_ms > 2 * every_ms + 1000;
+    (!is_over).then(|| (at_ms.div_euclid(1000), value, every_ms.div_euclid(1000)))
 }
 
 /// How often a series is scraped: the middle one of the times between its samples. Of a single sample it is not known,

@@ -26,6 +26,7 @@ mod gate;
 mod gate_faults;
 mod gate_stage;
 mod gate_survival;
+mod gpu_node;
 mod harness_works;
 mod histogram;
 mod history;

@@ -16,23 +16,15 @@ use crate::gate::permit::Permit;
 use crate::gate::policy::NodeLimits;
 use crate::gate::reason::ReasonCode;
 use crate::gate::request::Request;
-
-/// How long a node counts for `max_per_day`, seconds.
-pub(in crate::gate) const DAY_S: i64 = 24 * 3600;
-
-/// The node that a request is about.
-pub(in crate::gate) fn name(request: &Request) -> Option<&str> {
-    request.resource.strip_prefix("node/").filter(|_| request.action.is_of_node())
-}
+use crate::gate::state::NODE_ACTS_KEPT_S;
 
 pub(super) fn node(case: &Case<'_>, checks: &mut Vec<Check>) {
     checks.extend(case.request.and_then(|request| one_pod(case, request)));
     let Some(limits) = case.row.and_then(|row| row.action.of_nodes()) else { return };
-    let Some((request, name)) = case.request.and_then(|request| Some((request, name(request)?))) else { return };
+    let Some((request, name)) = case.request.and_then(|request| Some((request, request.node()?))) else { return };
     checks.push(pool(limits, request, name));
-    let lately =
-        |node: &&Node| node.name == name && case.now - node.seen_at <= node.good_for_s.min(premise::SEEN_MAX_S);
-    match case.view.observed.node.as_ref().filter(lately) {
+    let lately = |node: &&Node| case.now - node.seen_at <= node.good_for_s.min(premise::SEEN_MAX_S);
+    match case.view.observed.node(name).filter(lately) {
         Some(node) => tenants(case, limits, request, node, checks),
         None => {
             let what = format!("what runs on {name} is not observed");
@@ -173,8 +165,8 @@ fn left(case: &Case<'_>, limits: &NodeLimits, tenant: &Tenant) -> Check {
 fn one_at_a_time(case: &Case<'_>, limits: &NodeLimits, request: &Request, own: &str) -> Check {
     let id = "node.one_at_a_time";
     let stands_in_the_way = |permit: &&Permit| {
-        let other = name(&permit.request).filter(|other| *other == own || limits.means(other));
-        other.is_some() && case.permit.is_none_or(|own| own.id != permit.id) && !prepares(&permit.request, request)
+        let other = permit.request.node().filter(|other| *other == own || limits.means(other));
+        other.is_some() && case.permit.is_none_or(|own| own.id != permit.id) && !permit.request.prepares(request)
     };
     let others = case.gate.open_permits().filter(stands_in_the_way);
     let last = others.filter_map(|permit| Some((under_way(permit, case.now)?, permit))).max_by_key(|(end, _)| *end);
@@ -194,18 +186,12 @@ fn one_at_a_time(case: &Case<'_>, limits: &NodeLimits, request: &Request, own: &
         .flip(format!("permit {} expires or its act is judged", permit.id))
 }
 
-/// A cordon prepares the drain of the same node.
-pub(super) fn prepares(earlier: &Request, later: &Request) -> bool {
-    let in_turn = (earlier.action, later.action) == (ActionKind::Cordon, ActionKind::Drain);
-    in_turn && earlier.resource == later.resource
-}
-
 /// How many nodes of the pool were touched within a day.
 fn per_day(case: &Case<'_>, limits: &NodeLimits, own: &str) -> Check {
     let id = "node.per_day";
     let counts = |act: &&crate::gate::state::NodeAct| {
         let earlier = case.permit.is_none_or(|permit| permit.id != act.permit);
-        earlier && act.at > case.now - DAY_S && act.node != own && limits.means(&act.node)
+        earlier && act.at > case.now - NODE_ACTS_KEPT_S && act.node != own && limits.means(&act.node)
     };
     // When each node was touched last, oldest first.
     let mut nodes: Vec<(&str, Seconds)> = Vec::new();
@@ -217,7 +203,7 @@ fn per_day(case: &Case<'_>, limits: &NodeLimits, own: &str) -> Check {
     let check = if nodes.len() < most {
         Check::holds(id, format!("{} other nodes of the pool in 24h", nodes.len()))
     } else {
-        let end = nodes[nodes.len() - most].1 + DAY_S;
+        let end = nodes[nodes.len() - most].1 + NODE_ACTS_KEPT_S;
         let what = format!("{} nodes of the pool were changed in 24h", nodes.len());
         Check::new(id, stops(case), ReasonCode::RateExceeded, what)
             .clear(ClearBy::Time)

@@ -148,7 +148,7 @@ fn in_flight(case: &Case<'_>) -> Check {
         .open_permits()
         .filter(|permit| permit.request.service == case.service || group.is_some() && permit.group.as_deref() == group);
     let others = related.filter(|permit| case.permit.is_none_or(|own| own.id != permit.id));
-    let prepares = |permit: &&Permit| case.request.is_some_and(|later| super::node::prepares(&permit.request, later));
+    let prepares = |permit: &&Permit| case.request.is_some_and(|later| permit.request.prepares(later));
     let others = others.filter(|permit| !prepares(permit));
     let until = |permit| under_way(permit, case.now);
     match others.filter_map(|permit| until(permit).map(|until| (until, permit))).max_by_key(|(until, _)| *until) {

@@ -116,6 +116,14 @@ impl<'a> Scene<'a> {
         onset(of_series, since, ONSET_REACH_S)
     }
 
+    /// The worst state of a service's SLOs, and whether some budget is spent; `Unknown` where it has none.
+    pub fn standing(&self, service: &str) -> (SloState, bool) {
+        let spent = |entry: &&&SloSnapshot| {
+            entry.series.iter().any(|series| series.budget_remaining.is_some_and(|left| left <= 0.0))
+        };
+        (self.upstream(service).state, self.of(service).iter().any(|entry| spent(&entry)))
+    }
+
     fn upstream(&self, service: &str) -> Upstream {
         let worst = self.of(service).iter().map(|entry| self.slo(entry)).max_by_key(|slo| severity(slo.state));
         Upstream {

@@ -68,6 +68,7 @@ pub(in crate::web) fn gate() -> Gate {
         snapshot: &fixture::fleet(),
         ledger: &Ledger::new(30),
         seen: BTreeMap::new(),
+        nodes: Default::default(),
         unread: BTreeSet::new(),
         clock_skew_s: Some(0.0),
     });
