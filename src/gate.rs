@@ -21,6 +21,7 @@
 pub mod action;
 pub mod answer;
 pub mod approval;
+pub mod autonomy;
 pub mod canonical;
 pub mod check;
 pub mod decide;
@@ -46,6 +47,7 @@ pub mod view;
 pub use action::{ActionClass, ActionKind};
 pub use answer::Answer;
 pub use approval::{Approval, ApprovalState};
+pub use autonomy::{Autonomy, Stage};
 pub use canonical::Digest;
 pub use check::{Check, ClearBy, Decision, Effect};
 pub use decide::decide;

@@ -96,6 +96,14 @@ pub struct Rules {
     pub current: bool,
 }
 
+impl Rules {
+    /// The nodes that some policy means: names, and beginnings that end with `*`.
+    pub fn pools(&self) -> BTreeSet<String> {
+        let rows = self.policies.values().flat_map(|policy| &policy.allowed_actions);
+        rows.filter_map(|row| row.action.of_nodes()).flat_map(|limits| limits.nodes.iter().cloned()).collect()
+    }
+}
+
 /// What the gate is made of.
 pub struct Options {
     /// The open audit log.

@@ -36,6 +36,9 @@ pub struct Approval {
     pub action_digest: Digest,
     /// Digest of the policy.
     pub policy_digest: Digest,
+    /// Digest of what the policy says of the action; records of before have that of the policy alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_digest: Option<Digest>,
     /// Generation of the resource.
     pub generation: Option<u64>,
     /// Reasons that a yes covers.

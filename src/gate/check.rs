@@ -156,6 +156,9 @@ pub struct ApprovalNeed {
     pub covers: Vec<ReasonCode>,
     /// The live approval, where there is one already.
     pub id: Option<String>,
+    /// Digest of what the policy says of the action, which a yes is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Digest>,
 }
 
 /// A decision with everything it rests on.

@@ -8,6 +8,7 @@
 //! | `standing` | the gate itself, halts, freezes, changes under way, rates, what acts came to |
 //! | `premise` | the allow-list, versions and replicas as observed |
 //! | `argument` | what an action of the policy's own is done to, and with what |
+//! | `autonomy` | whether a machine has earned to do it by itself |
 //! | `node` | what runs on a node, and what is left without it |
 //! | `data` | whether there is data to decide on |
 //! | `budget` | headroom for a risk, necessity for a cure, claims, budget and burn bounds |
@@ -16,12 +17,13 @@
 //! | `consent` | whose yes is needed, and whether it is there |
 
 mod argument;
+mod autonomy;
 mod budget;
 mod cause;
 mod consent;
 mod data;
 mod effect;
-pub(in crate::gate) mod node;
+mod node;
 mod options;
 mod premise;
 mod standing;
@@ -169,6 +171,7 @@ impl<'a> Case<'a> {
         premise::premise(self, &mut checks);
         argument::arguments(self, &mut checks);
         node::node(self, &mut checks);
+        checks.extend(autonomy::autonomy(self));
         data::quality(self, &mut checks);
         budget::budget(self, &mut checks);
         effect::effect(self, &mut checks);

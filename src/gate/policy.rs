@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{ActionClass, ActionKind, ActionName};
 use super::answer::Answer;
+use super::autonomy::Autonomy;
 use super::canonical::Digest;
 use super::freeze::FreezeWindow;
 use super::principal::{ActorClass, Approver};
@@ -74,6 +75,9 @@ pub struct AllowedAction {
     pub class: Option<ActionClass>,
     /// Targets that cannot be left again (a migrated schema): a person must approve. A trailing `*` matches the rest.
     pub irreversible: Vec<String>,
+    /// How far a machine may go by itself, by what its acts came to; without it, as the row says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autonomy: Option<Autonomy>,
 }
 
 /// An action and its limits.
@@ -341,9 +345,20 @@ impl Policy {
         Digest::of(self).expect("texts, flags and finite numbers have a JSON form")
     }
 
+    /// SHA-256 of what the policy says of one action: what an approval is bound to. Rows and budgets of other actions, and
+    /// how things are logged, are no part of it, so whoever edits those voids nothing that people said to this one.
+    pub fn rule_digest(&self, kind: ActionKind) -> Digest {
+        let mut rule = Policy { logging: Logging::default(), ..self.clone() };
+        let asks = self.allowed(kind).is_some_and(|row| !row.approvers.is_empty());
+        // Where it names nobody itself, those of all rows are asked.
+        rule.allowed_actions.retain(|row| row.action.kind() == kind || !asks && !row.approvers.is_empty());
+        rule.rate_budgets.retain(|budget| budget.action.is_none_or(|of| of == kind));
+        rule.digest()
+    }
+
     /// Whether any row can end in a question to a person.
     pub fn asks_people(&self) -> bool {
-        self.allowed_actions.iter().any(|row| row.require_approval || row.four_eyes)
+        self.allowed_actions.iter().any(|row| row.require_approval || row.four_eyes || row.autonomy.is_some())
     }
 }
 
@@ -359,6 +374,7 @@ impl AllowedAction {
             four_eyes: false,
             class: None,
             irreversible: Vec::new(),
+            autonomy: None,
         }
     }
 

@@ -145,6 +145,8 @@ reason_codes! {
     /// It burns faster than the policy allows.
     BurnTooFast = "burn_too_fast",
 
+    /// The machine has not earned to do this without a person.
+    NotEarned = "not_earned",
     /// The policy asks for the yes of a person.
     ApprovalRequired = "approval_required",
     /// Nobody can be asked: no channel to approvers works, or none is named.

@@ -115,7 +115,7 @@ impl Inputs {
     pub fn under(&self, policy: Option<&Policy>) -> Self {
         let mut other = Inputs { policy: policy.cloned(), ..self.clone() };
         if let Some((was, is)) = self.policy.as_ref().zip(policy) {
-            other.gate = other.gate.under(was.digest(), is.digest());
+            other.gate = other.gate.under(was, is, self.request.action);
         }
         other
     }

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::action::ActionKind;
 use super::answer::Answer;
 use super::approval::{Approval, ApprovalState};
+use super::autonomy::Record;
 use super::canonical::Digest;
-use super::decide::node;
 use super::event::{Event, EventKind};
 use super::halt::{HALT_MAX_S, Halt};
 use super::observed::Change;
@@ -39,6 +39,8 @@ pub use redeeming::Redemption;
 const KEPT_S: i64 = 24 * 3600;
 /// How long acts are remembered for rate budgets, seconds: also the longest `per` of a rate budget.
 pub const ACTS_KEPT_S: i64 = 7 * 24 * 3600;
+/// How long permits for nodes are remembered, seconds: the day of `max_per_day`.
+pub const NODE_ACTS_KEPT_S: i64 = 24 * 3600;
 /// Most rows of each kind that are remembered; the oldest go first.
 const ROWS_MAX: usize = 10_000;
 /// Most changes of one service that are remembered.
@@ -75,6 +77,9 @@ pub struct GateState {
     verdicts: BTreeMap<String, VecDeque<Verdict>>,
     /// By service, actor and action.
     trust: BTreeMap<String, BTreeMap<String, BTreeMap<ActionKind, TrustRecord>>>,
+    /// What acts came to, by service, principal and action: what autonomy is earned by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    records: BTreeMap<String, BTreeMap<String, BTreeMap<ActionKind, Record>>>,
     /// Denied acts by principal, oldest first: those that waiting would not have cleared.
     denials: BTreeMap<String, VecDeque<(Seconds, Digest)>>,
     /// Decisions by principal and idempotency key.
@@ -226,6 +231,20 @@ impl GateState {
         })
     }
 
+    /// What acts of a principal came to, for its autonomy.
+    pub fn record_of(&self, service: &str, sub: &str, action: ActionKind) -> Option<&Record> {
+        self.records.get(service)?.get(sub)?.get(&action)
+    }
+
+    /// All of those: `(service, principal, action, record)`.
+    pub fn records(&self) -> impl Iterator<Item = (&str, &str, ActionKind, &Record)> {
+        self.records.iter().flat_map(|(service, subs)| {
+            subs.iter().flat_map(move |(sub, actions)| {
+                actions.iter().map(move |(action, record)| (service.as_str(), sub.as_str(), *action, record))
+            })
+        })
+    }
+
     /// Different acts that a principal was denied since a moment: when each was denied last, newest first.
     pub fn denials_since(&self, sub: &str, since: Seconds) -> Vec<Seconds> {
         let rows = self.denials.get(sub).into_iter().flatten();
@@ -248,7 +267,7 @@ impl GateState {
         let mut slice = GateState { halts, ..GateState::default() };
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         // Whoever runs on a node is looked at, and every other node of its pool.
-        let of_node = node::name(request).is_some();
+        let of_node = request.node().is_some();
         let related = |permit: &&Permit| {
             of_node || permit.request.service == service || group.is_some() && permit.group.as_deref() == group
         };
@@ -269,7 +288,7 @@ impl GateState {
         let own = own.take_while(|(place, act)| *place < SLICE_ACTS || act.at > since);
         let mut acts: VecDeque<Act> = own.map(|(_, act)| act.clone()).collect();
         acts.make_contiguous().reverse();
-        let today = self.node_acts.iter().filter(|act| of_node && act.at > now - node::DAY_S);
+        let today = self.node_acts.iter().filter(|act| of_node && act.at > now - NODE_ACTS_KEPT_S);
         slice.node_acts.extend(today.cloned());
         let tells = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::Worse | Outcome::NoEffect);
         let verdicts: VecDeque<Verdict> = self.verdicts_of(service).filter(tells).cloned().collect();
@@ -280,15 +299,21 @@ impl GateState {
         {
             slice.decided.entry(one(sub)).or_default().insert(key.clone(), decided.clone());
         }
+        if let Some(record) = self.record_of(service, sub, request.action) {
+            let of_sub = slice.records.entry(one(service)).or_default().entry(one(sub)).or_default();
+            of_sub.insert(request.action, record.clone());
+        }
         slice.denials.extend(self.denials.get(sub).map(|rows| (one(sub), rows.clone())));
         slice
     }
 
     /// Yeses that were given under one policy, as if they had been given under another: to ask what that one would have
     /// decided, and for nothing else.
-    pub(super) fn under(mut self, was: Digest, is: Digest) -> GateState {
-        for approval in self.approvals.values_mut().filter(|approval| approval.policy_digest == was) {
-            approval.policy_digest = is;
+    pub(super) fn under(mut self, was: &Policy, is: &Policy, kind: ActionKind) -> GateState {
+        let (digest, rule, other) = (was.digest(), Some(was.rule_digest(kind)), is.digest());
+        let counts = |approval: &&mut Approval| approval.policy_digest == digest || approval.rule_digest == rule;
+        for approval in self.approvals.values_mut().filter(counts) {
+            (approval.policy_digest, approval.rule_digest) = (other, None);
         }
         self
     }
@@ -450,10 +475,10 @@ impl GateState {
         while acts.front().is_some_and(|act| act.at < at - ACTS_KEPT_S) {
             acts.pop_front();
         }
-        if let Some(name) = node::name(&permit.request) {
+        if let Some(name) = permit.request.node() {
             let act = NodeAct { at, node: name.to_owned(), permit: permit.id.clone() };
             push(&mut self.node_acts, act, ROWS_MAX);
-            self.node_acts.retain(|act| act.at > at - node::DAY_S);
+            self.node_acts.retain(|act| act.at > at - NODE_ACTS_KEPT_S);
         }
         let keyed = permit.request.idempotency_key.as_deref();
         if let Some(decided) = keyed.and_then(|key| self.decided.get_mut(&permit.sub)?.get_mut(key)) {
@@ -508,6 +533,9 @@ impl GateState {
         if !self.turn_permit(&verdict.permit, at, PermitState::Judged { at }) {
             return;
         }
+        let of_service = self.records.entry(verdict.service.clone()).or_default();
+        let of_sub = of_service.entry(verdict.sub.clone()).or_default();
+        of_sub.entry(verdict.action).or_default().take(verdict.outcome);
         let record = self.trust_of(&verdict.service, &verdict.actor, verdict.action);
         match verdict.outcome {
             Outcome::Improved => record.improved += 1,

@@ -1,11 +1,12 @@
 //! Whose yes is needed, and whether it is there.
 //!
-//! A yes covers the reasons there were when it was asked for, on the same request, policy and generation. A reason that
+//! A yes covers the reasons there were when it was asked for, on the same request, rule of the policy and generation. A reason that
 //! came later asks again, and a denial is never covered.
 
 use super::Case;
 use crate::gate::action::ActionClass;
 use crate::gate::approval::{Approval, ApprovalState};
+use crate::gate::canonical::Digest;
 use crate::gate::check::{ApprovalNeed, Check, ClearBy, Decision, Effect};
 use crate::gate::principal::Approver;
 use crate::gate::principal::{Principal, same_person};
@@ -37,8 +38,10 @@ pub(super) fn consent(
     if covers.is_empty() {
         return None;
     }
+    let rule = case.action.filter(|_| decision.policy_digest.is_some()).map(|kind| case.policy.rule_digest(kind));
     let fits = |approval: &&Approval| {
-        same_question(case, principal, decision, approval) && covers.iter().all(|code| approval.covers.contains(code))
+        same_question(case, principal, decision, rule, approval)
+            && covers.iter().all(|code| approval.covers.contains(code))
     };
     let given = match case.permit {
         // The yes it was issued on was consumed by it.
@@ -58,7 +61,7 @@ pub(super) fn consent(
             check.covered_by = Some(approval.id.clone());
         }
         let id = Some(approval.id.clone());
-        return Some(ApprovalNeed { need, have: approval.have(), from, covers, id });
+        return Some(ApprovalNeed { need, have: approval.have(), from, covers, id, rule });
     }
     // Who asks, or on whose behalf, is nobody who can be asked.
     let own = |name: &String| {
@@ -82,14 +85,25 @@ pub(super) fn consent(
         from,
         covers,
         id: pending.map(|approval| approval.id.clone()),
+        rule,
     })
 }
 
-/// Asked by the same one, for the same act, under the same policy, on the same generation.
-fn same_question(case: &Case<'_>, principal: &Principal, decision: &Decision, approval: &Approval) -> bool {
+/// Asked by the same one, for the same act, under the same rule, on the same generation.
+fn same_question(
+    case: &Case<'_>,
+    principal: &Principal,
+    decision: &Decision,
+    rule: Option<Digest>,
+    approval: &Approval,
+) -> bool {
+    let same_rule = match approval.rule_digest {
+        Some(_) => approval.rule_digest == rule,
+        None => Some(approval.policy_digest) == decision.policy_digest,
+    };
     approval.sub == principal.sub
         && approval.action_digest == decision.action_digest
-        && Some(approval.policy_digest) == decision.policy_digest
+        && same_rule
         && approval.generation == decision.generation
         && approval.request.service == case.service
 }

@@ -123,6 +123,7 @@ impl GateState {
             request: request.clone(),
             action_digest: decision.action_digest,
             policy_digest,
+            rule_digest: need.rule,
             generation: decision.generation,
             covers: need.covers.clone(),
             from: need.from.clone(),

@@ -70,7 +70,7 @@ fn with_node(tenants: Vec<Tenant>) -> View {
     let strangers = [("kube-system".to_owned(), 2)].into();
     let node = Node { name: "k8s-gpu-17".into(), seen_at: NOW - 15, good_for_s: 90, tenants, strangers };
     let mut view = calm();
-    view.observed.node = Some(node);
+    view.observed.nodes = vec![node];
     view
 }
 
@@ -99,11 +99,11 @@ pub(super) fn node_states() -> Vec<(&'static str, View)> {
     };
     let own = |ready| with_node(vec![tenant(SERVICE, ready, SloState::Ok)]);
     let mut strange = well();
-    strange.observed.node.as_mut().expect("a node").strangers.insert("lab".into(), 3);
+    strange.observed.nodes[0].strangers.insert("lab".into(), 3);
     let mut old = well();
-    old.observed.node.as_mut().expect("a node").seen_at = NOW - 91;
+    old.observed.nodes[0].seen_at = NOW - 91;
     let mut other = well();
-    other.observed.node.as_mut().expect("a node").name = "k8s-gpu-18".into();
+    other.observed.nodes[0].name = "k8s-gpu-18".into();
     vec![
         ("well", well()),
         ("nobody on it", with_node(Vec::new())),
@@ -276,7 +276,7 @@ fn a_pool_is_one_whichever_service_drains_it() {
     let first = ask(&mut gate, 1, &drain("search", "k8s-gpu-17"), &orca(), &search, &view);
     assert_eq!(first.answer, Answer::Allow, "{:?}", first.codes());
     let mut second = with_node(vec![tenant(SERVICE, Some(9), SloState::Ok)]);
-    second.observed.node.as_mut().expect("a node").name = "k8s-gpu-18".into();
+    second.observed.nodes[0].name = "k8s-gpu-18".into();
     let (answer, codes) = verdict(&drain(SERVICE, "k8s-gpu-18"), &second, &gate);
     assert_eq!((answer, codes.contains(&ReasonCode::ChangeInFlight)), (Answer::Deny, true), "{codes:?}");
 }

@@ -210,7 +210,7 @@ fn a_view(dice: &mut Dice) -> View {
     }
     if dice.one_in(2) {
         let (_, other) = dice.of(&super::acts::node_states());
-        view.observed.node = other.observed.node;
+        view.observed.nodes = other.observed.nodes;
     }
     let workload = &mut view.observed.workloads[0];
     workload.replicas = dice.of(&[Some(10), Some(10), None]);

@@ -231,6 +231,37 @@ fn an_action_is_for_those_whom_the_policy_names() {
     }
 }
 
+/// What the policy says of other actions, of their budgets and of logging is no part of what people said yes to.
+#[test]
+fn a_yes_outlives_edits_of_the_policy_that_are_not_about_the_act() {
+    let mut gate = gate();
+    ask(&mut gate, 1, &request(ActionKind::Rollback), &orca(), &asking_policy(), &burning());
+    approve_all(&mut gate, &[ada()], NOW);
+    let answer = |edit: &dyn Fn(&mut Policy)| {
+        let mut policy = asking_policy();
+        edit(&mut policy);
+        decide(&request(ActionKind::Rollback), &orca(), Some(&policy), Some(&burning()), &gate, NOW).answer
+    };
+    let budget = |action| crate::gate::policy::RateBudget { actor: None, action, max: 3, per_s: 3600 };
+    assert_eq!(answer(&|_| ()), Answer::Allow);
+    assert_eq!(answer(&|policy| row(policy, ActionKind::Deploy).require_approval = false), Answer::Allow);
+    assert_eq!(
+        answer(&|policy| policy.allowed_actions.retain(|row| row.action.kind() != ActionKind::Scale)),
+        Answer::Allow
+    );
+    assert_eq!(answer(&|policy| policy.logging.incident_tag = Some("ai".into())), Answer::Allow);
+    assert_eq!(answer(&|policy| policy.rate_budgets.push(budget(Some(ActionKind::Deploy)))), Answer::Allow);
+    // What is about the act asks again, whether it became stricter or not.
+    assert_eq!(answer(&|policy| row(policy, ActionKind::Rollback).quorum = 2), Answer::NeedsApproval);
+    assert_eq!(
+        answer(&|policy| row(policy, ActionKind::Rollback).irreversible = vec!["v1".into()]),
+        Answer::NeedsApproval
+    );
+    assert_eq!(answer(&|policy| policy.rate_budgets.push(budget(None))), Answer::NeedsApproval);
+    assert_eq!(answer(&|policy| policy.safety_checks[0].threshold = 98.0), Answer::NeedsApproval);
+    assert_eq!(answer(&|policy| policy.allowed_actions.clear()), Answer::Deny);
+}
+
 #[test]
 fn a_service_that_names_its_workloads_has_no_others() {
     let mut view = burning();

@@ -34,7 +34,7 @@ pub fn decided_under(case: &Case, policy: &Policy) -> Decision {
     let events = case.events.iter().map(|event| match &event.kind {
         EventKind::ApprovalAsked { approval } if Some(approval.policy_digest) == own => {
             let mut approval = approval.clone();
-            approval.policy_digest = policy.digest();
+            (approval.policy_digest, approval.rule_digest) = (policy.digest(), None);
             Event { kind: EventKind::ApprovalAsked { approval }, ..event.clone() }
         }
         _ => event.clone(),

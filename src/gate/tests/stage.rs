@@ -276,7 +276,7 @@ pub fn view(state: SloState, data: Data) -> View {
                 good_for_s: None,
                 told: false,
             }],
-            node: None,
+            nodes: Vec::new(),
         },
         resources: None,
         health: Health {

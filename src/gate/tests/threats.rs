@@ -5,12 +5,13 @@ use super::cases::denied;
 use super::stage::*;
 use crate::engine::SloState;
 use crate::gate::approval::{APPROVAL_TTL_S, ApprovalState};
+use crate::gate::autonomy::{Autonomy, Stage};
 use crate::gate::canonical::Digest;
 use crate::gate::event::EventKind;
 use crate::gate::policy::{Policy, RateBudget};
 use crate::gate::{
-    ActionClass, ActionKind, ActorClass, Answer, GateState, HaltScope, Permit, Principal, ReasonCode, Request, View,
-    decide,
+    ActionClass, ActionKind, ActorClass, Answer, GateState, HaltScope, Outcome, Permit, Principal, ReasonCode, Request,
+    Verdict, View, decide,
 };
 
 fn rollback() -> Request {
@@ -594,4 +595,59 @@ fn one_actor_does_not_spend_the_budget_of_another() {
     let (answer, codes) = verdict(&rollback(), &orca(), &policy, &burning(), &gate);
     assert_eq!((answer, codes.contains(&ReasonCode::RateExceeded)), (Answer::Deny, true));
     assert_eq!(verdict(&rollback(), &deployer(), &policy, &burning(), &gate).0, Answer::Allow);
+}
+
+/// What a machine says of its acts, under whatever name, earns it nothing; what the ledger says does, and no further than the
+/// policy's author allowed.
+#[test]
+fn a_machine_does_not_widen_its_own_autonomy() {
+    let mut policy = policy();
+    let rule = Autonomy { starts: Stage::Approval, at_most: Stage::Alone, raise_after: 2 };
+    row(&mut policy, ActionKind::Rollback).autonomy = Some(rule);
+    let answer = |gate: &GateState, who: &Principal, policy: &Policy| {
+        let decision = decide(&rollback(), who, Some(policy), Some(&burning()), gate, NOW);
+        (decision.answer, decision.codes().contains(&ReasonCode::NotEarned))
+    };
+    let mut gate = gate();
+    let act = |gate: &mut GateState, n: usize, who: &Principal, outcome: Option<Outcome>| {
+        let id = format!("prm_{n}");
+        let when = NOW - 60_000 + i64::try_from(n).expect("small") * 1000;
+        let permit = permit(&id, who, &rollback(), when);
+        gate.apply(&issued(&permit));
+        gate.apply(&at(when + 5, EventKind::PermitRedeemed { id: id.clone(), baseline: Default::default() }));
+        let reported = EventKind::OutcomeReported { permit: id, applied: true, note: Some("improved".into()) };
+        gate.apply(&at(when + 60, reported));
+        if let Some(outcome) = outcome {
+            let verdict = Box::new(Verdict::without(&permit, outcome, "judged", when + 500));
+            gate.apply(&at(when + 500, EventKind::Judged { verdict }));
+        }
+    };
+    // Its own word, four times.
+    (0..4).for_each(|n| act(&mut gate, n, &orca(), None));
+    let mut quiet = policy.clone();
+    quiet.one_change_at_a_time = false;
+    assert_eq!(answer(&gate, &orca(), &quiet), (Answer::NeedsApproval, true));
+    // The ledger's: twice for `proven`.
+    (4..6).for_each(|n| act(&mut gate, n, &orca(), Some(Outcome::Improved)));
+    assert_eq!(answer(&gate, &orca(), &quiet), (Answer::Allow, false));
+    // That is orca's own: nobody else has earned it, and people need not.
+    assert_eq!(answer(&gate, &deployer(), &quiet), (Answer::NeedsApproval, true));
+    assert_eq!(answer(&gate, &dan(), &quiet), (Answer::Allow, false));
+    // Whoever is `proven` is asked again after an act that came to nothing, and one that made it worse is a stage back.
+    act(&mut gate, 7, &orca(), Some(Outcome::NoEffect));
+    assert_eq!(answer(&gate, &orca(), &quiet), (Answer::NeedsApproval, true));
+    (8..10).for_each(|n| act(&mut gate, n, &orca(), Some(Outcome::Improved)));
+    act(&mut gate, 10, &orca(), Some(Outcome::Worse));
+    act(&mut gate, 11, &orca(), Some(Outcome::Improved));
+    assert_eq!(answer(&gate, &orca(), &quiet), (Answer::Allow, false), "proven, by its last act");
+    // What the row asks for it asks for at every stage; what it only explains is denied.
+    let mut asks = quiet.clone();
+    row(&mut asks, ActionKind::Rollback).require_approval = true;
+    assert_eq!(answer(&gate, &orca(), &asks).0, Answer::NeedsApproval);
+    let mut explains = quiet.clone();
+    row(&mut explains, ActionKind::Rollback).autonomy = Some(Autonomy { starts: Stage::Explain, ..rule });
+    assert_eq!(answer(&gate, &orca(), &explains), (Answer::Deny, true));
+    // A slice of the state, as it is written down, decides the same.
+    let slice = gate.slice(&rollback(), Some(&quiet), &orca().sub, NOW);
+    assert_eq!(answer(&slice, &orca(), &quiet), (Answer::Allow, false));
 }

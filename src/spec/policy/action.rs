@@ -1,6 +1,7 @@
 //! `allowed_actions`: what may be done, how far it may go, and whose yes it needs.
 
 use super::{count, custom, only_of, rows, share, short_text};
+use crate::gate::autonomy::{Autonomy, RAISE_MAX, Stage};
 use crate::gate::policy::{Action, AllowedAction, NodeLimits, RateActor};
 use crate::gate::principal::Approver;
 use crate::gate::principal::same_person;
@@ -57,6 +58,7 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Plac
     }
     let class = class_at.and_then(|at| class(&at, report));
     let irreversible = irreversible(kind, &mut fields, report);
+    let autonomy = fields.get("autonomy").and_then(|at| autonomy(&at, report));
     let actors = fields.get("actors").map(|at| actors(&at, report)).unwrap_or_default();
     let approvers_at = fields.get("approvers");
     let approvers = approvers_at.as_ref().map(|at| approvers(at, report)).unwrap_or_default();
@@ -89,9 +91,35 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Plac
     }
     fields.finish(report);
     let place = approvers_at.as_ref().map_or(at.node.place, |at| at.node.place);
-    let row =
-        AllowedAction { action: action?, require_approval, actors, approvers, quorum, four_eyes, class, irreversible };
+    let row = AllowedAction {
+        action: action?,
+        require_approval,
+        actors,
+        approvers,
+        quorum,
+        four_eyes,
+        class,
+        irreversible,
+        autonomy,
+    };
     Some((row, place))
+}
+
+/// How far a machine may go by itself.
+fn autonomy(at: &At<'_>, report: &mut Report<'_>) -> Option<Autonomy> {
+    let mut fields = at.map(report)?;
+    let stages = Stage::ALL.map(|stage| (stage.as_str(), stage));
+    let starts = fields.need(report, "starts", "approval").and_then(|at| at.choice(report, &stages));
+    let most_at = fields.get("at_most");
+    let at_most = most_at.as_ref().map_or(Some(Stage::Alone), |at| at.choice(report, &stages));
+    let raise_after = fields.get("raise_after").and_then(|at| count(&at, report, 1, u64::from(RAISE_MAX))).unwrap_or(5);
+    fields.finish(report);
+    let (starts, at_most) = starts.zip(at_most)?;
+    if let (Some(at), true) = (&most_at, at_most < starts) {
+        let what = format!("it starts at {} and goes no further than {}", starts.as_str(), at_most.as_str());
+        report.error(at, Code::InvalidValue, what).write(format!("at_most: {}", starts.as_str()));
+    }
+    Some(Autonomy { starts, at_most, raise_after })
 }
 
 /// Who may do it: `human`, `robot`, `pipeline`, or a name.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::PlacedPolicy;
+use crate::gate::Stage;
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::policy::{Action, AllowedAction, Policy, RateActor};
 use crate::gate::principal::Approver;
@@ -71,7 +72,9 @@ fn slos(placed: &PlacedPolicy, model: &Model, report: &mut Report<'_>) {
 /// A row that will ask people, whoever asks.
 fn always_asks(row: &AllowedAction) -> bool {
     let for_good = matches!(&row.action, Action::Custom(custom) if !custom.reversible);
-    row.require_approval || row.four_eyes || !row.irreversible.is_empty() || for_good
+    // What is earned begins with a yes, unless it is only explained, or there is nothing to earn.
+    let earned = row.autonomy.is_some_and(|rule| rule.starts.min(rule.at_most) != Stage::Explain);
+    row.require_approval || row.four_eyes || !row.irreversible.is_empty() || for_good || earned
 }
 
 /// Those of the row; where it names nobody, those of the other rows.
