@@ -195,7 +195,11 @@ impl GateService {
         Ok(Answered::now(decision, &request, None, &[], &state.gate, self.page()))
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Request, Blocked> {
+    /// Reads a request; actions that some policy defines are known.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn parse(&self, body: &[u8]) -> Result<Request, Blocked> {
         let defined = |kind| self.read().rules.policies.values().any(|policy| policy.allowed(kind).is_some());
         Request::parse_among(body, defined).map_err(|fault| {
             metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);

@@ -68,10 +68,10 @@ impl Told {
     }
 }
 
-/// A request of members in our own words, read as strictly as `POST /v1/decisions` reads it.
-pub(super) fn request(members: &Map<String, Value>) -> Result<Request, Blocked> {
+/// A request of members in our own words, read as strictly as `POST /v1/decisions` reads it, and by the same reader.
+pub(super) fn request(gate: &GateService, members: &Map<String, Value>) -> Result<Request, Blocked> {
     let body = serde_json::to_vec(members).map_err(|error| Blocked::Malformed(error.to_string()))?;
-    Request::parse(&body).map_err(|fault| Blocked::Malformed(format!("{fault} ({})", fault.code)))
+    gate.parse(&body)
 }
 
 /// Decides. Whoever asks for the same again gets the permit that still lives.

@@ -71,7 +71,7 @@ fn submitted(gate: &GateService, principal: &Principal, here: &Here, body: &[u8]
     let denial = item.get("denial").and_then(|denial| denial["evaluation_id"].as_str());
     let denial =
         denial.ok_or_else(|| Refused::Binding("denial.evaluation_id says which evaluation was denied".into()))?;
-    let request = asked(&item, principal, here).map_err(Refused::Gate)?;
+    let request = asked(gate, &item, principal, here).map_err(Refused::Gate)?;
     let key = gate.key_of(principal, &request).map_err(Refused::Gate)?;
     let body = serde_json::to_vec(&request).unwrap_or_default();
     let now = gate.explain(principal, &body).map_err(Refused::Gate)?;

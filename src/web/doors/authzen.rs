@@ -28,7 +28,7 @@ const EVALUATIONS_MAX: usize = 20;
 /// What an evaluation consists of.
 const KEYS: [&str; 4] = ["subject", "action", "resource", "context"];
 /// Properties of an action, and members of the context, that are members of a request.
-const PROPERTIES: [&str; 4] = ["from_version", "to_version", "from_replicas", "replicas"];
+const PROPERTIES: [&str; 5] = ["from_version", "to_version", "from_replicas", "replicas", "arguments"];
 const CONTEXT: [&str; 3] = ["reason", "incident_id", "suspected_change"];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -187,7 +187,7 @@ async fn evaluate(
     here: &Here,
     item: &Map<String, Value>,
 ) -> Result<Value, Blocked> {
-    let request = match asked(item, principal, here) {
+    let request = match asked(gate, item, principal, here) {
         Ok(request) => request,
         Err(Blocked::Malformed(what)) => return Ok(denied("malformed_request", &what)),
         Err(blocked) => return Err(blocked),
@@ -206,7 +206,12 @@ fn denied(reason: &str, message: &str) -> Value {
 }
 
 /// An evaluation as a request. The subject is a claim.
-pub(super) fn asked(item: &Map<String, Value>, principal: &Principal, here: &Here) -> Result<Request, Blocked> {
+pub(super) fn asked(
+    gate: &GateService,
+    item: &Map<String, Value>,
+    principal: &Principal,
+    here: &Here,
+) -> Result<Request, Blocked> {
     let text = |of: &str, member: &str| item.get(of).and_then(|entity| entity[member].as_str()).unwrap_or_default();
     let (kind, id) = (text("resource", "type"), text("resource", "id"));
     let (scope, name) = id.rsplit_once('/').map_or((None, id), |(scope, name)| (Some(scope), name));
@@ -236,7 +241,7 @@ pub(super) fn asked(item: &Map<String, Value>, principal: &Principal, here: &Her
     for (name, value) in context.into_iter().flatten().filter(|(name, _)| CONTEXT.contains(&name.as_str())) {
         members.insert(name.clone(), value.clone());
     }
-    request(&members)
+    request(gate, &members)
 }
 
 /// A decision in the words of the profile: a question to people is a denial for which access can be requested.

@@ -28,7 +28,6 @@ use super::super::json::Json;
 use super::super::tls::PeerNames;
 use super::super::{Problem, Site};
 use super::{begun, caller, request, service_of};
-use crate::gate::action::{ActionClass, ActionKind};
 use crate::gate::request::Request;
 use crate::gate::{Principal, Signal};
 use crate::gate_service::{Blocked, GateService};
@@ -63,16 +62,12 @@ async fn step(gate: &GateService, principal: &Principal, request: &Request) -> R
 }
 
 fn go_on(gate: &GateService, principal: &Principal, request: &Request, own: Option<&str>) -> Step {
-    let class = match request.action {
-        ActionKind::Rollback | ActionKind::Restart => ActionClass::Mitigate,
-        _ => ActionClass::Risk,
-    };
-    Step::of(&gate.going_on(principal, &request.service, class, own), own)
+    Step::of(&gate.going_on(principal, &request.service, request.action.class(), own), own)
 }
 
 /// `POST /integrations/argo-rollouts`: the body is that of `POST /v1/decisions`; the word for the metric is at `$.argo`.
 pub async fn argo(Caller(principal): Caller, Gate(gate): Gate, body: Bytes) -> Result<Response, Blocked> {
-    let request = request(&read::<Map<String, Value>>(&body)?)?;
+    let request = request(&gate, &read::<Map<String, Value>>(&body)?)?;
     let mut step = step(&gate, &principal, &request).await?;
     // What is matched is stored in the AnalysisRun: one word.
     step.body["argo"] = step.word.into();
@@ -124,9 +119,9 @@ pub async fn flagger(
     let webhook = webhook.map_err(IntoResponse::into_response)?;
     let request = match hook.as_str() {
         "post-rollout" | "event" => return Ok(Json(&json!({"decision": "none"})).into_response()),
-        "rollback" => act(&site, &webhook, "rollback"),
+        "rollback" => act(&site, &gate, &webhook, "rollback"),
         "confirm-rollout" | "pre-rollout" | "rollout" | "confirm-traffic-increase" | "confirm-promotion" => {
-            act(&site, &webhook, webhook.text("action").unwrap_or("deploy"))
+            act(&site, &gate, &webhook, webhook.text("action").unwrap_or("deploy"))
         }
         _ => {
             let hint = "Flagger's are confirm-rollout, pre-rollout, rollout, confirm-traffic-increase, confirm-promotion, post-rollout, rollback and event.";
@@ -166,7 +161,7 @@ async fn rolled_back(gate: &GateService, principal: &Principal, request: &Reques
 }
 
 /// The act that a canary is.
-fn act(site: &Site, webhook: &Webhook, action: &str) -> Result<Request, Blocked> {
+fn act(site: &Site, gate: &GateService, webhook: &Webhook, action: &str) -> Result<Request, Blocked> {
     let resource = webhook.text("resource").map_or_else(|| format!("deployment/{}", webhook.name), str::to_owned);
     let info = site.app.info.borrow().clone();
     let service = match webhook.text("service") {
@@ -188,5 +183,5 @@ fn act(site: &Site, webhook: &Webhook, action: &str) -> Result<Request, Blocked>
     for (name, value) in texts {
         members.extend(value.map(|value| (name.to_owned(), value.into())));
     }
-    request(&members)
+    request(gate, &members)
 }

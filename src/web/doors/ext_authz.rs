@@ -71,8 +71,8 @@ async fn asked(gate: &GateService, principal: &Principal, headers: &HeaderMap) -
         return Err(Blocked::Malformed("the body was cut before it came here".into()));
     }
     let mut act = members(headers)?;
-    let Some(permit) = act.remove("permit") else { return begun(gate, principal, &request(&act)?).await };
-    let presented = if act.is_empty() { None } else { Some(request(&act)?) };
+    let Some(permit) = act.remove("permit") else { return begun(gate, principal, &request(gate, &act)?).await };
+    let presented = if act.is_empty() { None } else { Some(request(gate, &act)?) };
     gate.redeem(principal, permit.as_str().unwrap_or_default(), presented).await.map(Told::of)
 }
 

@@ -167,7 +167,7 @@ async fn what_is_no_evaluation_is_a_400_and_what_means_no_act_is_a_no() {
         ("/action/name", json!("can_read"), "malformed_request"),
         ("/action/properties", json!({"from_version": "v42", "to_versoin": "v41"}), "malformed_request"),
         ("/action/properties", json!({"from_version": "v42", "to_version": "*"}), "malformed_request"),
-        ("/resource/properties", json!({}), "malformed_request"),
+        ("/resource", json!({"type": "deployment", "id": "shop/stranger"}), "malformed_request"),
         ("/resource/properties", json!({"service": "nobody"}), "unknown_service"),
         ("/subject/id", json!("@ada"), "actor_mismatch"),
     ] {
