@@ -81,6 +81,8 @@ pub enum Via {
     TokenReview,
     /// A client certificate.
     Mtls,
+    /// A Kubernetes API server, which asks whether to admit what this one changes.
+    Admission,
     /// The user of this machine, at the command line.
     Local,
 }
@@ -92,6 +94,7 @@ impl Via {
             Via::Token => "token",
             Via::TokenReview => "token_review",
             Via::Mtls => "mtls",
+            Via::Admission => "admission",
             Via::Local => "local",
         }
     }
