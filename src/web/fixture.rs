@@ -20,6 +20,7 @@ use crate::engine::{
     Slo, SloSnapshot, SloState, Snapshot, Speed, Unit,
 };
 use crate::spec::model::Service;
+use crate::spec::workload::Workload;
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 
@@ -298,7 +299,15 @@ pub fn info() -> Info {
         runtime: Some("kubernetes".to_owned()),
         channel: Some(format!("#incidents-{name}")),
         runbook: Some(format!("https://runbooks.example.com/{name}")),
-        workloads: Vec::new(),
+        workloads: match name {
+            "checkout" => vec![Workload {
+                resource: "deployment/checkout".to_owned(),
+                namespace: Some("shop".to_owned()),
+                version_label: None,
+                utilization: None,
+            }],
+            _ => Vec::new(),
+        },
     };
     Info {
         version: "0.1.0".to_owned(),

@@ -322,6 +322,35 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
     }
 }
 
+/// Machines are stopped when Slowburn is away, people are not, and both are told apart by one list.
+#[test]
+fn the_webhooks_hold_by_audience_and_read_what_is_served() {
+    let output = Command::new(part("kubectl"))
+        .args(["kustomize", "deploy/kubernetes/admission"])
+        .current_dir(project(""))
+        .output()
+        .expect("kubectl starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let webhooks: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let webhooks = webhooks["webhooks"].as_array().expect("a list");
+    let policies: Vec<&str> = webhooks.iter().filter_map(|one| one["failurePolicy"].as_str()).collect();
+    assert_eq!(policies, ["Fail", "Ignore", "Ignore"]);
+    let condition = |n: usize| webhooks[n]["matchConditions"][0]["expression"].as_str().expect("CEL").trim().to_owned();
+    assert_eq!(format!("!({})", condition(0)), condition(1), "one list, once in and once out");
+    let served = std::fs::read_to_string(project("src/web/openapi.json")).expect("there");
+    for webhook in webhooks {
+        assert!(webhook["objectSelector"].is_null() && webhook["sideEffects"].is_string(), "{webhook}");
+        assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{webhook}");
+        let path = webhook["clientConfig"]["service"]["path"].as_str().expect("a path");
+        let (folder, check) = path.rsplit_once('/').expect("two parts");
+        assert!(
+            served.contains(&format!("\"{folder}/{{check}}\"")) && ["changes", "workloads"].contains(&check),
+            "{path}"
+        );
+    }
+}
+
 /// The arguments of every container that runs Slowburn's image.
 fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
     if value["image"].as_str().is_some_and(|image| image.starts_with("slowburn:")) {

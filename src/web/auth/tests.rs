@@ -33,6 +33,7 @@ fn sha256(token: &str) -> String {
 pub(crate) fn everybody() -> Identities {
     let ada =
         Identity { token_sha256: vec![sha256("other"), sha256("ada-token")], ..identity("@ada", ActorClass::Human) };
+    let ada = Identity { k8s_subjects: vec!["ada@example.com".into()], ..ada };
     let orca = Identity {
         token_sha256: vec![sha256("orca-token")],
         k8s_subjects: vec!["system:serviceaccount:ops:orca".into()],
@@ -40,9 +41,20 @@ pub(crate) fn everybody() -> Identities {
     };
     let deployer = Identity {
         mtls_names: vec!["spiffe://example.org/deployer".into(), "deployer.example.org".into()],
+        k8s_subjects: vec!["system:serviceaccount:ci:deployer".into()],
         ..identity("deployer", ActorClass::Pipeline)
     };
-    Identities { all: vec![ada, orca, deployer] }
+    let api_server = Identity {
+        token_sha256: vec![sha256("apiserver-token")],
+        may_act_as: vec!["kube-apiserver".into()],
+        ..identity("kube-apiserver", ActorClass::Pipeline)
+    };
+    let syncer = Identity {
+        k8s_subjects: vec!["system:serviceaccount:argocd:controller".into()],
+        may_act_as: vec!["ai-operator/orca-ops".into()],
+        ..identity("syncer", ActorClass::Pipeline)
+    };
+    Identities { all: vec![ada, orca, deployer, api_server, syncer] }
 }
 
 fn authenticator(review: Option<TokenReview>) -> Authenticator {
