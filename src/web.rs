@@ -15,6 +15,8 @@
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
 //! | `/access/v1`, `/integrations`, `/gate/check` | the gate in the words of other protocols: `doors` |
+//! | `/admission` | reviews of a Kubernetes API server: `admission` |
+//! | `POST /mcp` | the gate as tools of an agent: `mcp` |
 //! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
 //! Everything but `/metrics`, the stream, history and explanations is a pure function of the last snapshot: two replicas at the same slice
@@ -46,6 +48,7 @@ use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 use crate::telemetry::names;
 
+mod admission;
 mod api;
 mod audit;
 pub mod auth;
@@ -61,6 +64,7 @@ pub mod history;
 mod impatient;
 mod json;
 mod ledger;
+mod mcp;
 mod openapi;
 mod page;
 mod private_name;
@@ -146,6 +150,8 @@ struct Shared {
     fleet: std::sync::Mutex<encoding::Rendered>,
     /// What readers of the audit log share.
     audit: audit::Readers,
+    /// Reviews are large: so many are read at a time.
+    admission: Semaphore,
     /// Where requests go that another process decides.
     forward: forward::Forward,
     stop: CancellationToken,
@@ -166,7 +172,8 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let audit = audit::Readers::default();
     let (explaining, forward) = (Semaphore::new(1), Default::default());
     let fleet = Default::default();
-    let site = Site(Arc::new(Shared { app, streams, explaining, fleet, audit, forward, stop }));
+    let admission = Semaphore::new(admission::READERS);
+    let site = Site(Arc::new(Shared { app, streams, explaining, fleet, audit, admission, forward, stop }));
     let routes = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(api::healthz))
@@ -223,6 +230,12 @@ fn doors() -> Router<Site> {
         .route("/integrations/argo-rollouts", post(canary::argo))
         .route("/integrations/flagger/{hook}", post(canary::flagger))
         .route("/gate/check", post(canary::flagger_gate))
+        .route("/admission", post(admission::changes))
+        .route("/admission/{check}", post(admission::check))
+        .route("/admission/{check}/{token}", post(admission::check_with_token))
+        .route("/mcp", post(mcp::mcp))
+        .route("/.well-known/oauth-protected-resource", get(mcp::resource))
+        .route("/.well-known/oauth-protected-resource/mcp", get(mcp::resource))
 }
 
 /// The layers around all routes: from the inside out a panic becomes a 500, slowness a 408, size a 413, and whatever

@@ -17,7 +17,7 @@ use super::{Problem, Site};
 use crate::outbound::Transport;
 
 /// What belongs to the gate.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 14] = [
     "/v1/decisions",
     "/v1/options",
     "/v1/permits",
@@ -31,6 +31,7 @@ const PATHS: [&str; 13] = [
     "/integrations",
     "/gate/check",
     "/admission",
+    "/mcp",
 ];
 /// Whatever the method, it begins an act.
 const BEGINS: &str = "/integrations/ext-authz";
@@ -112,8 +113,10 @@ async fn sent(
             request = request.header(name, value);
         }
     }
-    // An act at Envoy's door stands in headers; whether it was sent on is said by this process alone.
-    for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-slowburn-")) {
+    // An act at Envoy's door stands in headers, and so does what an agent calls; whether it was sent on is said here alone.
+    for (name, value) in
+        head.headers.iter().filter(|(name, _)| ["x-slowburn-", "mcp-"].iter().any(|own| name.as_str().starts_with(own)))
+    {
         request = request.header(name, value);
     }
     let said = |error: reqwest::Error| error.without_url().to_string();

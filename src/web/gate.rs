@@ -28,10 +28,15 @@ impl FromRequestParts<Site> for Gate {
     type Rejection = Problem;
 
     async fn from_request_parts(_: &mut Parts, site: &Site) -> Result<Self, Problem> {
-        site.app.gate_service.clone().map(Gate).ok_or_else(|| {
-            let hint = "It keeps no audit log (--data-dir), or could not make one: its log says which. No decision is made that cannot be written down.";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process decides nothing", hint)
-        })
+        site.app.gate_service.clone().map(Gate).ok_or_else(Gate::missing)
+    }
+}
+
+impl Gate {
+    /// There is none here.
+    pub(super) fn missing() -> Problem {
+        let hint = "It keeps no audit log (--data-dir), or could not make one: its log says which. No decision is made that cannot be written down.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this process decides nothing", hint)
     }
 }
 
