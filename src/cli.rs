@@ -20,6 +20,7 @@ mod remote;
 mod replay;
 mod run;
 mod table;
+mod watch;
 mod wiring;
 mod witness;
 
@@ -48,7 +49,8 @@ enum Command {
         slowburn run --prometheus-url http://prometheus:9090 --rules /etc/slowburn/rules \\\n    \
         --alertmanager-url http://am-0:9093 --alertmanager-url http://am-1:9093 \\\n    \
         --data-dir /var/lib/slowburn\n\n\
-        SIGHUP or POST /-/reload reads the rules again; files with errors leave the old ones in force.\n\
+        SIGHUP or POST /-/reload reads the rules again, --watch does so when they change; files with errors leave the old\n\
+        ones in force.\n\
         Exit codes: 0 stopped, 1 could not start, 64 bad configuration")]
     Run(Box<run::RunArgs>),
     /// Check rule files, and print what every threshold means

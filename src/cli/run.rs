@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// URL under which people reach the page, for links in alerts
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
+    /// Look at the files of the rules this often, and read them again when they have changed [default of the value: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, num_args = 0..=1, default_missing_value = "10s")]
+    watch: Option<Duration>,
     /// Do not read history at a cold start
     #[arg(long)]
     no_backfill: bool,
@@ -217,7 +220,11 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         info!("stopping");
         stopping.cancel();
     });
+    let watched = args.watch.map(|every| (every, watched(args, settings)));
     let started = |handle: Handle| {
+        if let Some((every, paths)) = watched {
+            tokio::spawn(super::watch::watch(paths, every.max(Duration::from_millis(100)), handle.reload.clone()));
+        }
         info!(version = env!("CARGO_PKG_VERSION"), page = %format!("http://{address}/"), "slowburn runs");
         tokio::spawn(reload_on_hangup(handle));
     };
@@ -225,6 +232,13 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         StartError::Rules(_) | StartError::Settings(_) => Failure::Config(error.to_string()),
         StartError::Store(_) => Failure::Start(error.to_string()),
     })
+}
+
+/// Files that a reload reads: rules, and the identities that are read with them.
+fn watched(args: &RunArgs, settings: &Settings) -> Vec<PathBuf> {
+    let mut paths = args.source.paths();
+    paths.extend(settings.auth.identities.clone());
+    paths
 }
 
 async fn reload_on_hangup(handle: Handle) {

@@ -69,6 +69,27 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
     files
 }
 
+/// What tells one state of files from another: of each its path, where that leads, and what the file system says of it.
+pub type Stamp = Vec<(PathBuf, PathBuf, u64, u64, i64, i64)>;
+
+/// The state of all files of `paths`, as they would be read. What cannot be looked at is a state too.
+pub fn stamp(paths: &[PathBuf]) -> Stamp {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut found = Found { files: BTreeMap::new(), entered: BTreeSet::new() };
+    let mut unread = Vec::new();
+    for path in paths.iter().filter(|path| *path != Path::new(STDIN)) {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => found.walk(path, 0, &mut unread),
+            _ => drop(found.files.insert(path.clone(), true)),
+        }
+    }
+    let of = |path: PathBuf| match (fs::canonicalize(&path), fs::metadata(&path)) {
+        (Ok(real), Ok(meta)) => (path, real, meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()),
+        _ => (path, PathBuf::new(), 0, 0, 0, 0),
+    };
+    found.files.into_keys().map(of).collect()
+}
+
 struct Found {
     /// Each with whether it was named itself.
     files: BTreeMap<PathBuf, bool>,
