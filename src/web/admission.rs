@@ -112,7 +112,7 @@ async fn admit(
 /// Who changes something.
 enum Who {
     System,
-    Known(Identity),
+    Known(Box<Identity>),
     ServiceAccount,
     Person,
 }
@@ -120,7 +120,7 @@ enum Who {
 fn who(site: &Site, username: &str) -> Who {
     let identities = site.app.auth.identities();
     if let Some(identity) = identities.by_k8s_subject(username) {
-        return Who::Known(identity.clone());
+        return Who::Known(Box::new(identity.clone()));
     }
     let account = username.strip_prefix("system:serviceaccount:");
     match (account, username.starts_with("system:")) {
