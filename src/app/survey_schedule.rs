@@ -143,7 +143,8 @@ impl SurveySchedule {
             None => true,
             // After a clock was set back, too.
             Some(&asked) => {
-                let native = self.survey.of(id).is_some_and(|known| known.native.is_some());
+                // A native histogram may become finer or classic, and one that is not cumulative may be mended.
+                let native = self.survey.of(id).is_some_and(|known| known.native.is_some() || known.crooked.is_some());
                 self.wanting.contains(id) && !(asked..asked + AGAIN_AFTER_S).contains(&at_s)
                     || native && !(asked..asked + NATIVE_AGAIN_AFTER_S).contains(&at_s)
             }

@@ -58,7 +58,7 @@ pub fn evaluate(
         reading.mean_per_s = budgets.main.mean_per_s(series.resolution_s());
     }
     let reading = reading;
-    let blind = matches!(data.state, DataState::Stale | DataState::Absent);
+    let blind = matches!(data.state, DataState::Stale | DataState::Absent) || data.reason.is_untrusted();
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(&reading, clause, at, &windows, blind, previous)).collect();
     let page = page_of(&reading, at, blind, &clauses, previous);

@@ -251,6 +251,11 @@ impl DataState {
 }
 
 impl DataReason {
+    /// The counts themselves cannot be believed: nothing is said of an SLO, and nothing fires on it.
+    pub fn is_untrusted(self) -> bool {
+        matches!(self, DataReason::CounterFlickers | DataReason::CounterSummed | DataReason::NotCumulative)
+    }
+
     /// As it is written in JSON, annotations and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -214,6 +214,8 @@ pub struct Sli {
     pub queue: Option<QueueRule>,
     /// Why nothing is asked for although it has a source.
     pub refused: Option<String>,
+    /// ... because the buckets of its histogram are not cumulative.
+    pub crooked: bool,
     /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called. Saved with its
     /// cursors, so it must not change from version to version.
     pub counts: String,

@@ -77,6 +77,7 @@ impl Draft {
             ..Sli::default()
         };
         let known = survey.of(&spec.slo.id);
+        sli.crooked = known.is_some_and(|known| known.crooked.is_some());
         let sourced =
             source.map_err(Clone::clone).and_then(|of| uses_of_source(index, spec.slo.unit, of, known, &mut sli));
         match sourced {

@@ -25,6 +25,8 @@ pub struct Known {
     pub spelled: Vec<(f64, String)>,
     /// It is there as a native histogram: how fine its coarsest series is.
     pub native: Option<i32>,
+    /// Two bounds, ascending, of which the lower holds far more events: its buckets are not cumulative.
+    pub crooked: Option<(f64, f64)>,
 }
 
 impl Known {

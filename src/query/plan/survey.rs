@@ -17,6 +17,10 @@ use crate::query::samples::{RawSeries, Samples};
 use crate::query::selector::Selector;
 use crate::spec::{Model, SliSource};
 
+/// A bucket that holds so many times the events of a higher one, and so many more, is in no cumulative histogram.
+const CROOKED_SHARE: f64 = 1.25;
+const CROOKED_EVENTS: f64 = 100.0;
+
 /// What a probe looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
@@ -42,6 +46,8 @@ struct Found {
     failed: bool,
     /// Buckets: bound, how it is spelled, how many series.
     buckets: Vec<(f64, String, f64)>,
+    /// Bound, and how many events its buckets hold.
+    heights: Vec<(f64, f64)>,
     schema: Option<i32>,
 }
 
@@ -122,11 +128,22 @@ impl Probes {
             true => fetch.expr.clone(),
             false => request::count(&fetch.on_grid(resolution_s), &fetch.keep),
         };
-        self.plan.fetches.iter().enumerate().map(query).collect()
+        let heights = |&i: &usize| request::sum(&self.plan.fetches[i].expr, &self.plan.fetches[i].keep);
+        self.plan.fetches.iter().enumerate().map(query).chain(self.of_buckets().iter().map(heights)).collect()
+    }
+
+    /// Which of the fetches are of buckets: how many events these hold is asked after all others.
+    fn of_buckets(&self) -> Vec<usize> {
+        let of_buckets =
+            |&i: &usize| self.plan.fetches[i].slis.iter().any(|&sli| self.targets[sli].2 == Target::Buckets);
+        (0..self.natives.0).filter(of_buckets).collect()
     }
 
     /// Takes the answer to the `i`th query.
     pub fn take(&mut self, i: usize, rows: &[RawSeries]) {
+        if let Some(place) = i.checked_sub(self.plan.fetches.len()) {
+            return self.take_heights(self.of_buckets()[place], rows);
+        }
         for row in rows {
             for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], row) {
                 let (found, target) = (&mut self.found[sli], self.targets[sli].2);
@@ -149,6 +166,18 @@ impl Probes {
         }
     }
 
+    fn take_heights(&mut self, fetch: usize, rows: &[RawSeries]) {
+        for row in rows {
+            let Some(bound) = parse_le(row.label("le")) else { continue };
+            for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[fetch], row) {
+                if self.targets[sli].2 == Target::Buckets {
+                    let events: f64 = row.samples.iter().map(|(_, events)| events).sum();
+                    self.found[sli].heights.push((bound, events));
+                }
+            }
+        }
+    }
+
     /// Takes the native histograms in the answer to the `i`th query: their labels, and how fine they are.
     pub fn take_natives(&mut self, i: usize, rows: impl IntoIterator<Item = (Vec<(String, String)>, i32)>) {
         for (labels, schema) in rows {
@@ -166,7 +195,8 @@ impl Probes {
     /// The `i`th query has no answer: nothing is said of what it asked about. A server that knows no native histograms
     /// refuses to be asked about them, and has none: that is an answer, and `true` says so.
     pub fn fail(&mut self, i: usize, refused: bool) -> bool {
-        let fetch = &self.plan.fetches[i];
+        // What the buckets hold need not be known.
+        let Some(fetch) = self.plan.fetches.get(i) else { return false };
         if refused && (self.natives.0..self.natives.1).contains(&i) {
             return true;
         }
@@ -187,6 +217,7 @@ impl Probes {
             let (known, exists) = by_slo.entry(id).or_default().entry(place).or_default();
             *exists |= found.exists;
             known.native = known.native.or(found.schema);
+            known.crooked = known.crooked.or(crooked(found.heights));
             let (bounds, spelled) = common(found.buckets);
             known.bounds.extend(bounds);
             known.spelled.extend(spelled);
@@ -198,6 +229,30 @@ impl Probes {
         };
         by_slo.into_iter().map(|(id, of)| (id, chosen(of))).collect()
     }
+}
+
+/// Two bounds of which the lower one holds far more events than the higher one: buckets that are read while they are
+/// written, or of which some have gone, differ by less.
+fn crooked(mut heights: Vec<(f64, f64)>) -> Option<(f64, f64)> {
+    heights.retain(|(_, events)| events.is_finite());
+    heights.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // A bound that is spelled in two ways holds what both hold.
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    for (bound, events) in heights {
+        match sums.last_mut().filter(|last| same_bound(last.0, bound)) {
+            Some(last) => last.1 += events,
+            None => sums.push((bound, events)),
+        }
+    }
+    let mut highest: Option<(f64, f64)> = None;
+    for (bound, events) in sums {
+        match highest {
+            Some((lower, most)) if most > CROOKED_SHARE * events + CROOKED_EVENTS => return Some((lower, bound)),
+            Some((_, most)) if most >= events => {}
+            _ => highest = Some((bound, events)),
+        }
+    }
+    None
 }
 
 /// The finite bounds that as many series have as any bound has, and those of their spellings that are not usual.
@@ -230,4 +285,22 @@ fn common(mut buckets: Vec<(f64, String, f64)>) -> (Vec<f64>, Vec<(f64, String)>
 /// A stand-in for the planner: what an answer must be told apart by.
 fn probe(id: &str, target: Target) -> Sli {
     Sli { id: id.to_owned(), by: if target == Target::Buckets { vec!["le".into()] } else { vec![] }, ..Sli::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lower_bucket_that_holds_far_more_is_in_no_cumulative_histogram() {
+        let of = |heights: &[(f64, f64)]| crooked(heights.to_vec());
+        assert_eq!(of(&[(0.1, 10.0), (0.5, 4000.0), (f64::INFINITY, 4000.0)]), None);
+        // Read apart, and just begun.
+        assert_eq!(of(&[(0.1, 160.0), (0.5, 100.0), (1.0, 1e6), (f64::INFINITY, 0.99e6)]), None);
+        assert_eq!(of(&[(0.01, 700.0), (0.001, 3000.0), (f64::INFINITY, 3000.0)]), Some((0.001, 0.01)));
+        assert_eq!(of(&[(0.1, 1.0), (0.5, 900.0), (f64::INFINITY, 20.0)]), Some((0.5, f64::INFINITY)));
+        // One bound in two spellings, each of one pod.
+        assert_eq!(of(&[(0.5, 900.0), (1.0, 600.0), (1.0, 601.0)]), None);
+        assert_eq!(of(&[(0.1, f64::NAN), (0.5, 1.0)]), None);
+    }
 }

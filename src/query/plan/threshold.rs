@@ -57,6 +57,9 @@ pub(super) fn reading(threshold: f64, known: Option<&Known>) -> Result<Reading, 
     if let Some(schema) = known.filter(|_| is_native(known)).and_then(|known| known.native) {
         return Ok(native_reading(threshold, schema));
     }
+    if let Some((lower, upper)) = known.and_then(|known| known.crooked) {
+        return Err(not_cumulative(lower, upper));
+    }
     let bounds = known.map_or(&[][..], |known| &known.bounds);
     let Some(&top) = bounds.last() else { return Ok(Reading::At(threshold)) };
     if let Some(&bound) = bounds.iter().find(|bound| same_bound(**bound, threshold)) {
@@ -77,6 +80,16 @@ pub(super) fn reading(threshold: f64, known: Option<&Known>) -> Result<Reading, 
     // A time is not negative: the smallest bucket begins at 0.
     let from = lower.unwrap_or(0.0).min(threshold);
     Ok(Reading::Between(Between { lower, upper, share: ((threshold - from) / (upper - from)).clamp(0.0, 1.0) }))
+}
+
+/// Why nothing can be read of a histogram of which a lower bucket holds more than a higher one.
+fn not_cumulative(lower: f64, upper: f64) -> String {
+    format!(
+        "the buckets of its histogram are not cumulative: le=\"{}\" holds far more events than le=\"{}\"; whoever exports \
+         it has to count each event in every bucket at or above it",
+        shown(lower),
+        if upper.is_finite() { shown(upper).to_string() } else { "+Inf".into() }
+    )
 }
 
 /// How exporters spell these bounds: the usual ways, and those that were seen.

@@ -156,6 +156,12 @@ pub fn count(expr: &str, keep: &[String]) -> String {
     format!("count{by} ({expr})")
 }
 
+/// What the series of a selector count, summed.
+pub fn sum(expr: &str, keep: &[String]) -> String {
+    let by = if keep.is_empty() { String::new() } else { format!(" by ({})", super::names(keep)) };
+    format!("sum{by} ({expr})")
+}
+
 /// The events of native histograms, all or those up to a bound.
 pub fn native(histogram: &str, le: Option<f64>) -> String {
     match le {
