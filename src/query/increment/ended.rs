@@ -1,0 +1,128 @@
+//! Series that ended, by what their labels have in common with those that begin: which of them a new one may go on from.
+//!
+//! A relabelling changes all series of a target at once, so nothing here compares each with each. Which *names* two label
+//! sets have in common is the same for all series of a metric; those that begin are then looked up by the values of the
+//! names they share, in a table that is made once for each such pair of name sets.
+//!
+//! Deliberately absent: whether the older series really ended, and whether the step is possible. That is `births`.
+
+use std::collections::HashMap;
+
+/// Labels that may be added, dropped or renamed at once.
+const LABELS_CHANGED: usize = 3;
+
+/// Name and value of a label, hashed.
+pub(super) type LabelHash = (u32, u32);
+
+/// The labels of a raw series and what else tells its cursor from others, to compare them with those of another.
+pub(super) fn label_hashes(labels: &[(String, String)], bound: u128) -> Box<[LabelHash]> {
+    let own = labels.iter().filter(|(name, _)| name != "le").map(|(name, value)| (hash(name), hash(value)));
+    let mut hashes: Vec<LabelHash> = own.chain([(hash("le"), bound as u32)]).collect();
+    hashes.sort_unstable();
+    hashes.into_boxed_slice()
+}
+
+/// Names and values are compared by their hashes.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// What two sets of names do not have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Change {
+    dropped: Vec<u32>,
+    added: Vec<u32>,
+}
+
+/// Series of one target whose labels have the same names.
+#[derive(Debug)]
+struct SameNames {
+    names: Vec<u32>,
+    ids: Vec<u32>,
+    /// By change: the series by the values that stay.
+    tables: HashMap<Change, HashMap<Vec<u32>, Vec<u32>>>,
+}
+
+/// Series of some targets, to look up which of them a new one may go on from.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    by_target: HashMap<u32, Vec<SameNames>>,
+}
+
+impl Ended {
+    /// Takes a series that may have ended.
+    pub fn insert(&mut self, target: u32, id: u32, labels: &[LabelHash]) {
+        let of = self.by_target.entry(target).or_default();
+        let same = |known: &SameNames| known.names.iter().eq(labels.iter().map(|(name, _)| name));
+        match of.iter_mut().find(|known| same(known)) {
+            Some(known) => known.ids.push(id),
+            None => of.push(SameNames {
+                names: labels.iter().map(|&(name, _)| name).collect(),
+                ids: vec![id],
+                tables: HashMap::new(),
+            }),
+        }
+    }
+
+    /// The series of a target whose labels are those of `labels` but for some that were added, dropped or renamed: how
+    /// many, and which.
+    pub fn like<'a>(
+        &mut self,
+        labels_of: impl Fn(u32) -> Option<&'a [LabelHash]>,
+        target: u32,
+        labels: &[LabelHash],
+    ) -> Vec<(usize, u32)> {
+        let mut found = Vec::new();
+        for known in self.by_target.get_mut(&target).into_iter().flatten() {
+            let Some(change) = Change::between(&known.names, labels) else { continue };
+            let count = change.dropped.len().max(change.added.len());
+            let wanted = common(labels, &change.added, change.is_renamed());
+            let ids = &known.ids;
+            let table = known.tables.entry(change).or_insert_with_key(|change| {
+                let mut table: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
+                for &id in ids {
+                    if let Some(labels) = labels_of(id) {
+                        table.entry(common(labels, &change.dropped, change.is_renamed())).or_default().push(id);
+                    }
+                }
+                table
+            });
+            found.extend(table.get(&wanted).into_iter().flatten().map(|&id| (count, id)));
+        }
+        found
+    }
+}
+
+impl Change {
+    fn is_renamed(&self) -> bool {
+        !self.dropped.is_empty() && !self.added.is_empty()
+    }
+
+    /// From names to those of `labels`; `None` where the two are of different series.
+    fn between(names: &[u32], labels: &[LabelHash]) -> Option<Change> {
+        let dropped: Vec<u32> =
+            names.iter().filter(|name| labels.binary_search_by_key(name, |label| &label.0).is_err()).copied().collect();
+        let added: Vec<u32> =
+            labels.iter().map(|label| label.0).filter(|name| names.binary_search(name).is_err()).collect();
+        let count = dropped.len().max(added.len());
+        let one_sided = dropped.is_empty() != added.is_empty();
+        let fixed = [hash("__name__"), hash("le")];
+        let other = dropped.iter().chain(&added).any(|name| fixed.contains(name));
+        ((1..=LABELS_CHANGED).contains(&count) && (one_sided || dropped.len() == added.len()) && !other)
+            .then_some(Change { dropped, added })
+    }
+}
+
+/// What two series have to have in common: the values of the labels that stay, and where labels have other names theirs,
+/// in any order.
+fn common(labels: &[LabelHash], changed: &[u32], renamed: bool) -> Vec<u32> {
+    let (moved, stays): (Vec<&LabelHash>, Vec<&LabelHash>) =
+        labels.iter().partition(|(name, _)| changed.contains(name));
+    let mut values: Vec<u32> = stays.into_iter().map(|label| label.1).collect();
+    if renamed {
+        let mut moved: Vec<u32> = moved.into_iter().map(|label| label.1).collect();
+        moved.sort_unstable();
+        values.extend(moved);
+    }
+    values
+}

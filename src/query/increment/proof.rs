@@ -1,0 +1,135 @@
+//! Whatever happens to samples on their way: nothing is booked that did not happen, and it does not matter how many of
+//! them are read at once.
+//!
+//! `SLOWBURN_STORIES=1000000 cargo test --release --lib increment::proof` plays a million stories. `tests/run` plays ten thousand;
+//! without that variable it is a few hundred, which take a second.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::tests::availability;
+use super::*;
+use crate::query::samples::Samples;
+use story::{Story, Told, any_story, plain_story};
+
+mod story;
+
+/// What was booked of a story.
+#[derive(Debug, Default, PartialEq)]
+struct Booked {
+    /// By slice.
+    slices: BTreeMap<i64, (u64, u64)>,
+    /// First samples and new values that could not be placed, each of which is said.
+    doubts: u64,
+    /// Every change that is no mere rise, to see why.
+    unusual: Vec<String>,
+}
+
+impl Booked {
+    fn take(&mut self, read: &ReadDeltas) {
+        self.doubts += read.reasons.iter().filter(|(reason, _)| reason.is_doubt()).map(|(_, count)| count).sum::<u64>();
+        for series in &read.series {
+            if let Some((from, to)) = series.void {
+                self.slices.retain(|slice, _| !(from..to).contains(slice));
+            }
+            for &(slice, bad) in &series.corrections {
+                self.slices.entry(slice).and_modify(|counts| counts.1 -= bad);
+            }
+            for delta in &series.deltas {
+                let slice = self.slices.entry(delta.slice).or_default();
+                *slice = (slice.0 + delta.total, slice.1 + delta.bad);
+            }
+        }
+        self.slices.retain(|_, counts| *counts != (0, 0));
+    }
+
+    /// `(total, bad)`.
+    fn sum(&self) -> (u64, u64) {
+        self.slices.values().fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1))
+    }
+}
+
+fn config() -> Config {
+    let cases = std::env::var("SLOWBURN_STORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() }
+}
+
+/// Reads a story in portions of so many scrapes, by turns; each read begins 15 s before the end of the one before.
+fn book(told: &Told, portions: &[usize]) -> Booked {
+    let plan = availability(&[]);
+    let mut tracker = Tracker::new(30);
+    tracker.trace();
+    let mut booked = Booked::default();
+    let first_ms =
+        told.series.iter().filter_map(|raw| raw.samples.as_slice().first()).map(|&(at, _)| at).min().unwrap_or(0);
+    let (mut from_ms, mut turns) = (first_ms - 15_000, portions.iter().cycle());
+    while from_ms < told.until_ms {
+        let portion = *turns.next().expect("a cycle does not end");
+        let until_ms = from_ms.saturating_add((portion as i64).saturating_mul(story::EVERY_MS)).min(told.until_ms);
+        let within = |raw: &RawSeries| {
+            let before_ms = if raw.label("__name__") == "req_total" { 15_000 } else { 150_000 };
+            let samples: Vec<_> =
+                raw.samples.iter().filter(|&(at, _)| at > from_ms - before_ms && at <= until_ms).collect();
+            (!samples.is_empty()).then(|| RawSeries { labels: raw.labels.clone(), samples: Samples::new(samples) })
+        };
+        let series: Vec<RawSeries> = told.series.iter().filter_map(within).collect();
+        let (counters, witnesses): (Vec<RawSeries>, Vec<RawSeries>) =
+            series.into_iter().partition(|raw| raw.label("__name__") == "req_total");
+        let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &witnesses, until_ms });
+        booked.take(&harvest);
+        from_ms = until_ms;
+    }
+    for (labels, changes) in tracker.traced().into_iter().flat_map(Tracing::series) {
+        let unusual = changes.iter().filter(|change| change.why != Reason::Rose);
+        booked.unusual.extend(unusual.map(|change| format!("{labels:?} {change:?}")));
+    }
+    booked
+}
+
+fn play(strategy: impl Strategy<Value = Story>, holds: impl Fn(&Story, &Told) -> Result<(), TestCaseError>) {
+    let mut runner = TestRunner::new(config());
+    let result = runner.run(&strategy, |story| holds(&story, &story.told()));
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn nothing_is_booked_that_did_not_happen() {
+    play(any_story(), |story, told| {
+        let booked = book(told, &story.reads);
+        let ((total, bad), truth) = (booked.sum(), told.truth);
+        prop_assert!(total <= truth.0 && bad <= truth.1, "{total} / {bad}, truth {truth:?}; {:#?}", booked.unusual);
+        Ok(())
+    });
+}
+
+#[test]
+fn ordinary_mishaps_cost_no_event_unsaid() {
+    let (played, doubted) = (std::cell::Cell::new(0u32), std::cell::Cell::new(0u32));
+    play(plain_story(), |story, told| {
+        let booked = book(told, &story.reads);
+        played.set(played.get() + 1);
+        if booked.doubts > 0 {
+            doubted.set(doubted.get() + 1);
+            return Ok(());
+        }
+        prop_assert_eq!(booked.sum(), told.truth, "{:#?}", booked.unusual);
+        Ok(())
+    });
+    // What is said is rare, too.
+    println!("doubts in {} of {} stories", doubted.get(), played.get());
+    assert!(doubted.get() * 50 <= played.get(), "{} of {}", doubted.get(), played.get());
+}
+
+#[test]
+fn it_does_not_matter_how_much_is_read_at_once() {
+    play(any_story(), |story, told| {
+        let (lived, read) = (book(told, &story.reads), book(told, &[usize::MAX >> 20]));
+        let why = || format!("{:#?}\n{:#?}", lived.unusual, read.unusual);
+        prop_assert!(lived.slices == read.slices && lived.doubts == read.doubts, "{}", why());
+        Ok(())
+    });
+}
