@@ -16,6 +16,10 @@ test *name:
 demo *args:
     cargo run --locked -- demo {{ args }}
 
+# play many random stories of counters against the rules of what may be booked
+stories count="1000000":
+    SLOWBURN_STORIES={{ count }} cargo test --release --locked --lib increment::proof
+
 # the tables of the README
 bench *args: parts
     cargo bench --locked {{ args }}

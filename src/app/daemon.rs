@@ -206,7 +206,10 @@ impl Daemon {
     }
 
     /// Takes older history that was read, or could not be.
-    fn fill(&mut self, older: Result<Older, Fault>) {
+    fn fill(&mut self, mut older: Result<Older, Fault>) {
+        if let Ok(older) = &mut older {
+            self.source.remember(std::mem::take(&mut older.remembered));
+        }
         let changed = super::apart(|| self.history.take(older, &mut self.ledger));
         self.saved.note_joined(changed);
         if self.history.is_read() {

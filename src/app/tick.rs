@@ -372,6 +372,9 @@ fn report(poll: &Poll, at_s: i64) {
         metrics::counter!(names::QUERY_FAULTS_TOTAL, "code" => fault.code()).increment(1);
         warn!(query = %short(query), code = fault.code(), "{fault}");
     }
+    for (reason, count) in poll.reasons.iter().filter(|(reason, _)| reason.is_doubt()) {
+        metrics::counter!(names::UNPLACED_SAMPLES_TOTAL, "reason" => reason.as_str()).increment(*count);
+    }
     for (query, reason) in &poll.doubts {
         warn!(query = %short(query), ?reason, "an answer cannot be fully trusted");
     }

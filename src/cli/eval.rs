@@ -175,7 +175,7 @@ pub(super) async fn read_to(
         raw_series,
         progress: Box::new(move |done| show(done)),
     };
-    let older = history.run(recent_s - longest_s - 3600, recent_s).await.map_err(|fault| unanswered(&fault))?;
+    let mut older = history.run(recent_s - longest_s - 3600, recent_s).await.map_err(|fault| unanswered(&fault))?;
     let mut reach = Reach::default();
     let mut short: Vec<(String, String)> = reach
         .note(&slos, &older)
@@ -183,9 +183,11 @@ pub(super) async fn read_to(
         .map(|(id, fault)| (id, format!("history could not be read: {fault}")))
         .collect();
     short.extend(reach.notes());
+    source.remember(std::mem::take(&mut older.remembered));
     join(&mut ledger, older, &slos, recent_s);
     let mut notes = source.plan().notes.clone();
     short.into_iter().for_each(|(id, note)| notes.entry(id).or_default().push(note));
+    source.notes().for_each(|(sli, note)| notes.entry(slos[sli].id.clone()).or_default().push(note));
     Ok(Begun { source, ledger, slos, notes })
 }
 

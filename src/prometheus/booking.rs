@@ -11,7 +11,7 @@ use super::options::SourceOptions;
 use super::span::{Answered, Span, first_slice};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest, Through};
-use crate::query::increment::{Cursors, Liveness, Read, SeriesDeltas, Starts, Tracing};
+use crate::query::increment::{Cursors, Liveness, Read, Remembered, SeriesDeltas, Starts, Tracing};
 use crate::query::queue::{self, PATIENCE_S, QueueBook, ReadUpTo, SavedQueues};
 use crate::query::{Fanout, Plan, RawSeries, ReadDeltas, Tracker};
 
@@ -87,6 +87,21 @@ impl Booking {
         self.tracker.starts()
     }
 
+    /// What must be said of counters that could not be placed, at `now_s`.
+    pub fn notes(&self, now_s: i64) -> impl Iterator<Item = (usize, String)> {
+        self.tracker.notes(&self.plan, now_s * 1000)
+    }
+
+    /// Takes what reading older history leaves, up to `now_s`.
+    pub fn remember(&mut self, older: Remembered, now_s: i64) {
+        self.tracker.remember(&self.plan, older, now_s * 1000, self.kept_ms());
+    }
+
+    /// How long the last values of silent series are kept: as long as the longest window.
+    fn kept_ms(&self) -> i64 {
+        self.plan.slis.iter().map(|sli| sli.longest_s).max().unwrap_or(0) * 1000
+    }
+
     /// Older history was joined on.
     pub fn forget_starts(&mut self) {
         self.tracker.forget_starts();
@@ -143,8 +158,7 @@ impl Booking {
 
     /// Forgets what was silent for a day at `at_s`, of SLIs that were `heard`.
     pub fn forget_silent(&mut self, at_s: i64, heard: impl Fn(usize) -> bool) {
-        let longest_s = self.plan.slis.iter().map(|sli| sli.longest_s).max().unwrap_or(0);
-        self.tracker.forget_silent(at_s * 1000, longest_s * 1000, &heard);
+        self.tracker.forget_silent(at_s * 1000, self.kept_ms(), &heard);
         let oldest = (at_s - FORGET_S).div_euclid(self.options.resolution_s);
         self.grid.forget_silent(oldest, &heard);
         self.queues.forget_silent(oldest, &heard);

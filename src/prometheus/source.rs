@@ -30,7 +30,7 @@ use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::fetch::Ask;
 use crate::query::grid;
-use crate::query::increment::{Starts, Tracing};
+use crate::query::increment::{Remembered, Starts, Tracing};
 use crate::query::{Fanout, Plan, RawSeries, ReadDeltas};
 
 /// After a longer read that brought nothing none is made for this long, seconds.
@@ -174,6 +174,12 @@ impl Source {
     /// Where the polls began, for a backfill to join on to.
     pub fn starts(&self) -> Starts {
         self.booking.starts()
+    }
+
+    /// Takes what reading older history leaves to whoever reads on.
+    pub fn remember(&mut self, older: Remembered) {
+        let now_s = self.groups.answered_until_s().unwrap_or(0);
+        self.booking.remember(older, now_s);
     }
 
     /// Older history was joined on.
@@ -442,6 +448,7 @@ impl Source {
     pub fn health_unseen(&self, sli: usize, at_s: i64) -> DataHealth {
         let answering = answering(self.groups.of(sli), self.groups.answered_until_s());
         let reason = match self.groups.of(sli) {
+            None if self.plan.slis[sli].crooked => DataReason::NotCumulative,
             None if self.plan.slis[sli].refused.is_some() => DataReason::SourceUnplanned,
             None => DataReason::NoSource,
             Some(_) if self.watch.is_silent(answering, at_s) => answering.silence(),
@@ -453,13 +460,15 @@ impl Source {
     /// What must be said of how SLIs are read, beside what the plan says of them.
     pub fn notes(&self) -> impl Iterator<Item = (usize, String)> + '_ {
         let last_s = self.groups.answered_until_s();
-        self.groups.iter().flat_map(move |group| {
+        let of_counters = self.booking.notes(last_s.unwrap_or(0));
+        let of_groups = self.groups.iter().flat_map(move |group| {
             let summed = group.aggregated.then(|| AGGREGATED.to_owned());
             let failing = group.fault.as_ref().filter(|_| answering(Some(group), last_s).failing);
             let failing = failing.map(|fault| format!("its query fails while others are answered: {fault}"));
             let notes: Vec<String> = summed.into_iter().chain(failing).collect();
             group.slis.iter().flat_map(move |&sli| notes.clone().into_iter().map(move |note| (sli, note)))
-        })
+        });
+        of_groups.chain(of_counters)
     }
 }
 

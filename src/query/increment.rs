@@ -47,10 +47,12 @@ use pace::Pace;
 use pair::{Count, CounterPair};
 use series_match::{Matched, SeriesMatch};
 use target::Target;
+use unplaced::Unplaced;
 
 pub use super::samples::{PROCESS_START, UP};
 pub use cursors::{Cursors, Join, Starts};
 pub use reason::Reason;
+pub use remembered::Remembered;
 pub use trace::{Traced, Tracing};
 
 mod accumulator;
@@ -58,13 +60,17 @@ mod births;
 mod cursors;
 mod delta;
 mod doubt;
+mod ended;
 mod evidence;
 mod pace;
 mod pair;
+mod possible;
 mod reason;
+mod remembered;
 mod series_match;
 mod target;
 mod trace;
+mod unplaced;
 
 /// Without a known scrape interval a raw series is live this long after a sample, milliseconds.
 const LIVE_MS: i64 = 60_000;
@@ -86,8 +92,8 @@ pub struct SeriesDeltas {
     pub deltas: Vec<SliceDelta>,
     /// Slices `[from, to)` of which nothing is known after all, whatever was booked before; they come first.
     pub void: Option<(i64, i64)>,
-    /// A slice that was booked before, and how many events of it were not bad after all.
-    pub correction: Option<(i64, u64)>,
+    /// Slices that were booked before, and how many events of them were not bad after all.
+    pub corrections: Vec<(i64, u64)>,
     /// A fault found in its data.
     pub fault: Option<DataReason>,
     /// Where its total was there; of queues only.
@@ -100,7 +106,7 @@ impl SeriesDeltas {
         if let Some((from, to)) = self.void {
             series.void(from, to);
         }
-        if let Some((slice, bad)) = self.correction {
+        for &(slice, bad) in &self.corrections {
             series.take_back(slice, bad);
         }
         series.apply(&self.deltas)
@@ -108,12 +114,12 @@ impl SeriesDeltas {
 
     /// Whether they change nothing.
     pub fn is_empty(&self) -> bool {
-        self.deltas.is_empty() && self.void.is_none() && self.correction.is_none()
+        self.deltas.is_empty() && self.void.is_none() && self.corrections.is_empty()
     }
 
     /// Whether they change what was booked before, and not only add to it.
     pub fn rewrites(&self) -> bool {
-        self.void.is_some() || self.correction.is_some()
+        self.void.is_some() || !self.corrections.is_empty()
     }
 }
 
@@ -200,8 +206,10 @@ struct Series {
     newest_ms: Option<i64>,
     /// Fractions of events not booked yet, (total, bad).
     residual: (f64, f64),
-    /// The newest slice with bad events of a histogram, and how many: its bucket may have been read too early.
-    newest_bad: (i64, u64),
+    /// The newest slices with bad events, and how many were booked: their bucket may have been read too early.
+    newest_bad: Vec<(i64, u64)>,
+    /// What could not be placed of it.
+    unplaced: Unplaced,
     interval_ms: Option<i64>,
 }
 
@@ -353,6 +361,10 @@ impl Tracker {
             for feed in feeds.iter().filter(|feed| !there(feed)) {
                 accumulator(feed.series, self.resolution_ms, accumulators).fault(DataReason::NoBucket);
             }
+            if delta.why.is_doubt() {
+                *found.reasons.entry(delta.why).or_default() += 1;
+                note_doubt(feeds, self.resolution_ms, (delta.at_ms, delta.why), accumulators);
+            }
             if let Some(tracing) = &mut self.tracing {
                 tracing.note(raw.key, pair, delta);
             }
@@ -365,6 +377,7 @@ impl Tracker {
                 since_ms,
                 start_ms,
                 waits: Waits::Nothing,
+                beat_ms: 0,
                 raws: raws().collect(),
             });
         }
@@ -401,9 +414,10 @@ impl Tracker {
         for (id, accumulator) in accumulators {
             let series = &mut self.series[id as usize];
             series.newest_ms = series.newest_ms.max(accumulator.newest_ms());
+            accumulator.unplaced().iter().for_each(|&(at_ms, why)| series.unplaced.note(at_ms, why));
             let Sli { good_part, histogram, queue, .. } = plan.slis[series.sli];
             let mut marks = if queue.is_some() { accumulator.marks() } else { Vec::new() };
-            let Settled { mut deltas, mut fault, correction } = accumulator.settle(good_part, histogram, series);
+            let Settled { mut deltas, mut fault, corrections } = accumulator.settle(good_part, histogram, series);
             let mut void = None;
             if let Some(spans) = self.uncountable.get_mut(&id) {
                 let new = spans.iter().filter(|span| !span.said).map(|span| slice_of(span.since_ms));
@@ -423,7 +437,7 @@ impl Tracker {
                 }
             }
             let (sli, labels) = (series.sli, series.labels.clone());
-            found.series.push(SeriesDeltas { sli, labels, deltas, void, correction, fault, marks });
+            found.series.push(SeriesDeltas { sli, labels, deltas, void, corrections, fault, marks });
         }
         let old_ms = until_ms.saturating_sub(2 * DISTRUSTED_MS);
         self.uncountable.retain(|_, spans| {
@@ -443,6 +457,7 @@ impl Tracker {
     /// Forgets what has been silent for a day, so that pods and children that come and go cost nothing: of SLIs that were
     /// `heard`, for of the others nobody knows. The last value of a raw series is kept for `kept_ms`: it may come back.
     pub fn forget_silent(&mut self, now_ms: i64, kept_ms: i64, heard: impl Fn(usize) -> bool) {
+        self.forget_unplaced(now_ms - kept_ms);
         let recent = |at: Option<i64>| at.is_some_and(|at| at >= now_ms - FORGET_MS);
         let unheard = |raw: &Raw| raw.series().any(|series| !heard(self.series[series as usize].sli));
         let kept = |raw: &Raw| raw.seen_ms.is_none() || recent(raw.seen_ms) || unheard(raw);
@@ -668,7 +683,7 @@ impl Tracker {
             }
             target.restarted_ms = target.restarted_ms.max(evidence.restarts(id).next());
             target.process = match (target.process, evidence.newest_process(id)) {
-                (Some(known), Some(newer)) if newer.1 <= known.1 => Some(known),
+                (Some(known), Some(newer)) if newer.start_ms <= known.start_ms => Some(known),
                 (known, newer) => newer.or(known),
             };
             target.note(evidence.times(id));
@@ -685,8 +700,24 @@ impl Tracker {
     /// A first sample only set a start, or waits: of the slice before it nothing is known of this counter.
     fn begins(&self, feeds: &[Feed], at_ms: i64, why: Option<Reason>, accumulators: &mut BTreeMap<u32, Accumulator>) {
         for feed in feeds {
-            accumulator(feed.series, self.resolution_ms, accumulators).begins(at_ms, why);
+            accumulator(feed.series, self.resolution_ms, accumulators).begins(at_ms);
         }
+        if let Some(why) = why {
+            note_doubt(feeds, self.resolution_ms, (at_ms, why), accumulators);
+        }
+    }
+}
+
+/// Notes a doubt, once for each series that a counter feeds.
+fn note_doubt(
+    feeds: &[Feed],
+    resolution_ms: i64,
+    (at_ms, why): (i64, Reason),
+    accumulators: &mut BTreeMap<u32, Accumulator>,
+) {
+    if why.is_doubt() {
+        let series: BTreeSet<u32> = feeds.iter().map(|feed| feed.series).collect();
+        series.into_iter().for_each(|of| accumulator(of, resolution_ms, accumulators).doubt(at_ms, why));
     }
 }
 
@@ -743,5 +774,7 @@ struct PairLimit {
     widowed: bool,
 }
 
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,8 @@ table! {
     QUERIES_TOTAL: Counter Count = "slowburn_queries_total";
     /// Queries of polls that Prometheus did not answer, by code (unreachable, timeout, http_status, not_an_answer, refused, too_large).
     QUERY_FAULTS_TOTAL: Counter Count = "slowburn_query_faults_total";
+    /// First samples and new values of counters that only set a start, for nothing says what they are worth, by reason (not_placed, too_much, older, lowered, set_anew).
+    UNPLACED_SAMPLES_TOTAL: Counter Count = "slowburn_unplaced_samples_total";
     /// Decisions of the gate, by service, action and answer (allow, needs_approval, deny).
     DECISIONS_TOTAL: Counter Count = "slowburn_decisions_total";
     /// Reasons that decisions were not a plain allow for, by code.

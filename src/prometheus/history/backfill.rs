@@ -164,6 +164,7 @@ impl Backfill {
                 Err(fault) => again(fault, &mut tries).await?,
             }
         }
+        older.remembered = walked.tracker.remembered(&self.plan);
         self.contradicted(client, &walked).await
     }
 

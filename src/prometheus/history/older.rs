@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pieces::Pieced;
 use crate::engine::Ledger;
 use crate::prometheus::fault::Fault;
-use crate::query::increment::SeriesDeltas;
+use crate::query::increment::{Remembered, SeriesDeltas};
 use crate::query::{Fetch, RawSeries};
 
 /// What a backfill found.
@@ -23,6 +23,8 @@ pub struct Older {
     pub bytes: usize,
     /// SLIs whose history is not whole, by index into the plan.
     pub short: BTreeMap<usize, Short>,
+    /// What whoever reads on has to know of the counters.
+    pub remembered: Remembered,
 }
 
 /// A history that could not be read as far back as it was wanted.
@@ -43,6 +45,7 @@ impl Older {
             samples: 0,
             bytes: 0,
             short: BTreeMap::new(),
+            remembered: Remembered::default(),
         }
     }
 

@@ -43,8 +43,8 @@ struct Cell {
 pub(super) struct Settled {
     pub deltas: Vec<SliceDelta>,
     pub fault: Option<DataReason>,
-    /// A slice of an earlier read, and how many of its bad events were none.
-    pub correction: Option<(i64, u64)>,
+    /// Slices of earlier reads, and how many of their bad events were none.
+    pub corrections: Vec<(i64, u64)>,
 }
 
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Accumulator {
     bad_part: bool,
     newest_ms: Option<i64>,
     fault: Option<DataReason>,
+    /// First samples and new values that could not be placed.
+    unplaced: Vec<(i64, Reason)>,
 }
 
 impl Accumulator {
@@ -66,12 +68,18 @@ impl Accumulator {
             bad_part: false,
             newest_ms: None,
             fault: None,
+            unplaced: Vec::new(),
         }
     }
 
     /// Time of the newest sample of a total, milliseconds.
     pub fn newest_ms(&self) -> Option<i64> {
         self.newest_ms
+    }
+
+    /// When something could not be placed, and why.
+    pub fn unplaced(&self) -> &[(i64, Reason)] {
+        &self.unplaced
     }
 
     /// Something is wrong with its data.
@@ -121,11 +129,15 @@ impl Accumulator {
         }
     }
 
-    /// A first sample at `at_ms` only set a start (`why`), or waits to be placed.
-    pub fn begins(&mut self, at_ms: i64, why: Option<Reason>) {
-        let cell = self.cell(at_ms.div_euclid(self.resolution_ms));
-        cell.begins = true;
-        cell.partial |= why.is_some_and(Reason::is_doubt);
+    /// A first sample at `at_ms` only set a start, or waits to be placed.
+    pub fn begins(&mut self, at_ms: i64) {
+        self.cell(at_ms.div_euclid(self.resolution_ms)).begins = true;
+    }
+
+    /// What a sample at `at_ms` is worth could not be decided: its slice may lack events.
+    pub fn doubt(&mut self, at_ms: i64, why: Reason) {
+        self.cell(at_ms.div_euclid(self.resolution_ms)).partial = true;
+        self.unplaced.push((at_ms, why));
     }
 
     fn book_part(&mut self, role: Role, gain: &CounterDelta) {
@@ -183,7 +195,7 @@ impl Accumulator {
     pub fn settle(self, good_part: bool, histogram: bool, series: &mut Series) -> Settled {
         let mut fault = self.fault;
         let mut deltas: Vec<SliceDelta> = Vec::with_capacity(self.cells.len());
-        let mut correction = None;
+        let mut corrections: Vec<(i64, u64)> = Vec::new();
         let part: f64 = self.cells.iter().map(|cell| cell.part).sum();
         let good_part = good_part && !self.bad_part;
         let back = TAKEN_BACK_SCRAPES * series.interval_ms.unwrap_or(0) / self.resolution_ms + 1;
@@ -205,23 +217,21 @@ impl Accumulator {
             }
             if good_part && series.residual.1 <= -1.0 {
                 // More good events than events: the bucket was read too early the scrape before, and made it up.
-                let owed = (-series.residual.1).floor() as u64;
-                let last = deltas.iter_mut().rev().take_while(|delta| slice - delta.slice <= back);
-                let taken = match last.into_iter().find(|delta| delta.bad > 0) {
-                    Some(delta) => {
+                let mut owed = (-series.residual.1).floor() as u64;
+                for back in (slice - back..=slice).rev() {
+                    let booked = series.newest_bad.iter_mut().rev().find(|(booked, _)| *booked == back);
+                    if let Some((_, bad)) = booked.filter(|(_, bad)| owed > 0 && *bad > 0) {
+                        let taken = owed.min(*bad);
+                        (*bad, owed) = (*bad - taken, owed - taken);
+                        series.residual.1 += taken as f64;
+                        corrections.push((back, taken));
+                    }
+                    if let Some(delta) = deltas.iter_mut().rev().find(|delta| delta.slice == back) {
                         let taken = owed.min(delta.bad);
-                        delta.bad -= taken;
-                        taken
+                        (delta.bad, owed) = (delta.bad - taken, owed - taken);
+                        series.residual.1 += taken as f64;
                     }
-                    None if slice - series.newest_bad.0 <= back && correction.is_none() => {
-                        let taken = owed.min(series.newest_bad.1);
-                        correction = Some((series.newest_bad.0, taken)).filter(|_| taken > 0);
-                        series.newest_bad.1 -= taken;
-                        taken
-                    }
-                    None => 0,
-                };
-                series.residual.1 += taken as f64;
+                }
             }
             let coverage = match (partial, cell.known) {
                 (true, _) => Coverage::Partial,
@@ -232,8 +242,14 @@ impl Accumulator {
                 deltas.push(SliceDelta { slice, total, bad, coverage });
             }
         }
-        if let Some(newest) = deltas.iter().rev().find(|delta| delta.bad > 0) {
-            series.newest_bad = (newest.slice, newest.bad);
+        if good_part && let Some(newest) = deltas.last().map(|delta| delta.slice) {
+            for delta in &deltas {
+                match series.newest_bad.iter_mut().find(|(slice, _)| *slice == delta.slice) {
+                    Some((_, bad)) => *bad += delta.bad,
+                    None => series.newest_bad.push((delta.slice, delta.bad)),
+                }
+            }
+            series.newest_bad.retain(|&(slice, bad)| bad > 0 && slice > newest - back);
         }
         // Count and bucket of one histogram may be a scrape apart; other selectors may not.
         let uneven = if histogram { 1.0 } else { UNEVEN };
@@ -242,7 +258,7 @@ impl Accumulator {
             fault = fault.or(Some(DataReason::BadAboveTotal));
             series.residual.1 = 0.0;
         }
-        Settled { deltas, fault, correction }
+        Settled { deltas, fault, corrections }
     }
 }
 

@@ -16,31 +16,31 @@ use serde::{Deserialize, Serialize};
 use super::accumulator::Accumulator;
 use super::cursors::Raw;
 use super::delta::{CounterDelta, follow};
-use super::evidence::{Evidence, PACE_MULTIPLE};
+use super::ended::Ended;
+use super::evidence::Evidence;
+use super::pace::PACE_MULTIPLE;
 use super::pair::Count;
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker, book};
 
-/// Pairs of a birth and a sibling that are looked at in one read: a tenth of a second of work.
-const PAIRS_MAX: usize = 5_000_000;
 /// The process of a target that was never seen before is young up to this age, milliseconds.
 const YOUNG_MS: i64 = 300_000;
 /// The clock of a target may be ahead of the one that stamps its samples by this much, milliseconds.
 const AHEAD_MS: i64 = 60_000;
 /// Reading begins with the first sample that comes within this time, milliseconds, or within two scrapes.
 const FIRST_MS: i64 = 120_000;
-/// A series goes on from one that ended no more than so many scrapes before.
+/// A series goes on from one that ended no more than so many scrapes before ...
 const ENDED_INTERVALS: f64 = 2.5;
+/// ... or this long, milliseconds, where older series of its target are scraped along: it was hidden when its labels changed.
+const HIDDEN_MS: i64 = 3_600_000;
 /// ... and one that was not seen for so many has ended.
-const MISSED_INTERVALS: f64 = 1.5;
+const MISSED_INTERVALS: f64 = 1.75;
 /// The scrape interval where it is not known yet, milliseconds.
 const INTERVAL_MS: i64 = 60_000;
 /// A birth waits for the next scrape of its target no longer than this, milliseconds.
 const WAITS_MS: i64 = 3_600_000;
 /// So few events can be gained between two scrapes of a target that was idle so far.
 const FEW_BORN: f64 = 5.0;
-/// Labels that may be added, dropped or renamed at once.
-const LABELS_CHANGED: usize = 3;
 
 /// A first sample that is not placed yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub(super) struct Birth {
     /// When the counter began, as the source stores it.
     pub start_ms: Option<i64>,
     pub waits: Waits,
+    /// How far apart the scrapes of its target were before it, milliseconds.
+    pub beat_ms: i64,
     /// The raw series it is made of, for older history to be joined on.
     pub raws: Vec<u128>,
 }
@@ -74,42 +76,6 @@ enum Decision {
     Wait(Waits),
 }
 
-/// Name and value of a label, hashed.
-pub(super) type LabelHash = (u32, u32);
-
-/// The labels of a raw series and what else tells its cursor from others, to compare them with those of another.
-pub(super) fn label_hashes(labels: &[(String, String)], bound: u128) -> Box<[LabelHash]> {
-    let own = labels.iter().filter(|(name, _)| name != "le").map(|(name, value)| (hash(name), hash(value)));
-    let mut hashes: Vec<LabelHash> = own.chain([(hash("le"), bound as u32)]).collect();
-    hashes.sort_unstable();
-    hashes.into_boxed_slice()
-}
-
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// How many labels were added, dropped or renamed from one to the other; `None` where they are two different series.
-fn changed(from: &[LabelHash], to: &[LabelHash]) -> Option<usize> {
-    let only = |of: &[LabelHash], not: &[LabelHash]| -> Vec<LabelHash> {
-        of.iter().filter(|label| not.binary_search(label).is_err()).copied().collect()
-    };
-    let (dropped, added) = (only(from, to), only(to, from));
-    let name = hash("__name__");
-    if dropped.iter().chain(&added).any(|label| label.0 == name || label.0 == hash("le")) {
-        return None;
-    }
-    let values = |of: &[LabelHash]| {
-        let mut values: Vec<u32> = of.iter().map(|label| label.1).collect();
-        values.sort_unstable();
-        values
-    };
-    let renamed = dropped.len() == added.len() && values(&dropped) == values(&added);
-    let count = dropped.len().max(added.len());
-    let one_sided = dropped.is_empty() != added.is_empty();
-    ((1..=LABELS_CHANGED).contains(&count) && (one_sided || renamed)).then_some(count)
-}
-
 impl Tracker {
     /// Places the births of this read and those that waited for it.
     pub(super) fn place_births(
@@ -126,22 +92,13 @@ impl Tracker {
             return;
         }
         births.sort_by_key(|birth| (birth.at_ms, birth.key));
-        let mut of_target: HashMap<u32, Vec<u32>> = HashMap::new();
-        let targets = births.iter().filter_map(|birth| self.raw_ids.get(&birth.key));
-        of_target.extend(targets.map(|&id| (self.raws[id as usize].target, Vec::new())));
-        for (raw, id) in self.raws.iter().zip(0..) {
-            if let Some(of) = of_target.get_mut(&raw.target).filter(|_| raw.last.is_some()) {
-                of.push(id);
-            }
-        }
-        // What is compared in pairs is bounded: of a target with so many series at once nobody can say which goes on as which.
-        let mut pairs = PAIRS_MAX;
-        for birth in births {
+        let mut ended = self.ended_before(&births);
+        for mut birth in births {
             let Some(&id) = self.raw_ids.get(&birth.key) else { continue };
-            let siblings = of_target.get(&self.raws[id as usize].target).map_or(&[][..], Vec::as_slice);
-            let siblings = if pairs >= siblings.len() { siblings } else { &[] };
-            pairs = pairs.saturating_sub(siblings.len());
-            let decision = self.decide(evidence, &birth, id, siblings, until_ms);
+            if birth.waits == Waits::Nothing {
+                birth.beat_ms = self.interval_before(evidence, self.raws[id as usize].target, birth.at_ms);
+            }
+            let decision = self.decide(evidence, &birth, id, &mut ended, until_ms);
             let raw = &self.raws[id as usize];
             let feeds = raw.feeds.as_deref().unwrap_or(&[]);
             let none = CounterDelta {
@@ -188,7 +145,26 @@ impl Tracker {
         }
     }
 
-    fn decide(&self, evidence: &Evidence, birth: &Birth, id: u32, siblings: &[u32], until_ms: i64) -> Decision {
+    /// Series of the targets of these births that were not seen any more when the last of them came.
+    fn ended_before(&self, births: &[Birth]) -> Ended {
+        let mut newest: HashMap<u32, i64> = HashMap::new();
+        for birth in births {
+            if let Some(&id) = self.raw_ids.get(&birth.key) {
+                let at = newest.entry(self.raws[id as usize].target).or_insert(birth.at_ms);
+                *at = birth.at_ms.max(*at);
+            }
+        }
+        let mut ended = Ended::default();
+        for (raw, id) in self.raws.iter().zip(0..) {
+            let Some((last, labels)) = raw.last.zip(raw.labels.as_deref()) else { continue };
+            if newest.get(&raw.target).is_some_and(|&at| last.at_ms < at) {
+                ended.insert(raw.target, id, labels);
+            }
+        }
+        ended
+    }
+
+    fn decide(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended, until_ms: i64) -> Decision {
         match birth.waits {
             Waits::Nothing => {}
             Waits::Pace(was_ms) => return self.by_next_scrape(evidence, birth, id, was_ms, until_ms),
@@ -224,7 +200,7 @@ impl Tracker {
                 }
             }
         }
-        if let Some(older) = self.ended(evidence, birth, id, siblings) {
+        if let Some(older) = self.continued(evidence, birth, id, ended) {
             return self.goes_on(evidence, birth, id, older, until_ms);
         }
         if birth.start_ms.zip(previous).is_some_and(|(began_ms, before_ms)| began_ms <= before_ms) {
@@ -264,31 +240,34 @@ impl Tracker {
     }
 
     /// The series that ended shortly before, has the same labels but for some, and stood no higher.
-    fn ended(&self, evidence: &Evidence, birth: &Birth, id: u32, siblings: &[u32]) -> Option<u32> {
+    fn continued(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended) -> Option<u32> {
         let raw = &self.raws[id as usize];
-        let every_ms = self.interval_before(evidence, raw.target, birth.at_ms);
-        let own = raw.labels.as_deref()?;
-        let near = |&&older: &&u32| {
-            let older = &self.raws[older as usize];
-            older.last.is_some_and(|last| {
-                let since_ms = birth.at_ms - last.at_ms;
-                since_ms > 0
-                    && since_ms as f64 <= ENDED_INTERVALS * every_ms as f64
-                    && last.count.whole <= birth.count.whole
-                    && older.kind == raw.kind
-            })
-        };
-        let candidates = siblings.iter().filter(near).filter_map(|&older| {
+        let labels_of = |id: u32| self.raws[id as usize].labels.as_deref();
+        let like = ended.like(labels_of, raw.target, raw.labels.as_deref()?);
+        if like.is_empty() {
+            return None;
+        }
+        let recent_ms = ENDED_INTERVALS * birth.beat_ms as f64;
+        let along = evidence.scraped_with(raw.target, birth.at_ms).is_some();
+        let candidates = like.into_iter().filter_map(|(labels, older)| {
             let other = &self.raws[older as usize];
-            let labels = changed(other.labels.as_deref()?, own)?;
-            Some((labels, birth.count.whole - other.last?.count.whole, older))
+            let last = other.last?;
+            let (since_ms, gained) = (birth.at_ms - last.at_ms, birth.count.whole - last.count.whole);
+            let near = since_ms > 0 && (since_ms as f64 <= recent_ms || along && since_ms <= HIDDEN_MS);
+            (near && gained >= 0.0 && other.kind == raw.kind).then_some((since_ms, labels, gained, older))
         });
-        candidates.min_by(|a, b| (a.0, a.2).cmp(&(b.0, b.2)).then(a.1.total_cmp(&b.1))).map(|(.., older)| older)
+        let nearer = |a: &(i64, usize, f64, u32), b: &(i64, usize, f64, u32)| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3))
+        };
+        candidates.min_by(nearer).map(|(.., older)| older)
     }
 
+    /// How far apart the scrapes of one scraper of a target are, as it showed before a birth. The births' own moment may
+    /// be off the beat: a scrape loop that begins anew has another phase.
     fn interval_before(&self, evidence: &Evidence, target: u32, at_ms: i64) -> i64 {
-        // The births' own moment may be off the beat: a scrape loop that begins anew has another phase.
-        evidence.interval_ms(&self.targets[target as usize], target, at_ms - 1).unwrap_or(INTERVAL_MS)
+        let together_ms = evidence.scraped_with(target, at_ms).map(|before_ms| at_ms - before_ms);
+        let every_ms = evidence.beat_ms(&self.targets[target as usize], target, at_ms - 1);
+        every_ms.max(together_ms).unwrap_or(INTERVAL_MS)
     }
 
     /// Whether a birth goes on from an older series: it must have ended, and the difference must be possible.
@@ -297,15 +276,20 @@ impl Tracker {
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
             return Decision::Start(Reason::NotPlaced);
         };
-        let every_ms = self.interval_before(evidence, raw.target, birth.at_ms);
-        let missed = (until_ms - last.at_ms) as f64 >= MISSED_INTERVALS * every_ms as f64;
-        let left_out = evidence.scraped_with(raw.target, birth.at_ms) == Some(last.at_ms);
-        if !missed && !left_out {
+        let missed_ms = (MISSED_INTERVALS * birth.beat_ms as f64) as i64;
+        let together = evidence.scraped_with(raw.target, birth.at_ms);
+        if until_ms - last.at_ms < missed_ms && together != Some(last.at_ms) {
             return Decision::Wait(Waits::End(self.raws[older as usize].key));
         }
+        // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
+        if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
+            return Decision::Start(Reason::NotPlaced);
+        }
+        if evidence.other_process(&self.targets[raw.target as usize], raw.target, last.at_ms, birth.at_ms) {
+            return Decision::Start(Reason::NotPlaced);
+        }
         let (events, _) = follow(last.count, birth.count);
-        let before = Some(last.count.whole);
-        match evidence.possible(self, raw, events.whole, before, last.at_ms, birth.at_ms) {
+        match evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
             true => Decision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) },
             false => Decision::Start(Reason::TooMuch),
         }

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tracker;
-use super::births::{Birth, LabelHash};
+use super::births::Birth;
 use super::doubt::{Doubt, Uncountable};
+use super::ended::LabelHash;
 use super::pace::Pace;
 use super::pair::Count;
 use super::target::Target;
+use super::unplaced::Unplaced;
 use crate::engine::Labels;
 use crate::query::fanout::{Fanout, SavedFanout};
 use crate::query::fetch::{Plan, Role};
@@ -166,6 +168,8 @@ struct SeriesCursor {
     counts: u128,
     labels: Labels,
     residual: (f64, f64),
+    newest_bad: Vec<(i64, u64)>,
+    unplaced: Unplaced,
     newest_ms: Option<i64>,
 }
 
@@ -217,6 +221,8 @@ impl Tracker {
                     counts: counts[series.sli],
                     labels: series.labels.clone(),
                     residual: series.residual,
+                    newest_bad: series.newest_bad.clone(),
+                    unplaced: series.unplaced.clone(),
                     newest_ms: series.newest_ms,
                 })
                 .collect(),
@@ -234,7 +240,7 @@ impl Tracker {
     fn saved_paces(&self) -> Vec<(u32, u32, f32)> {
         let whole = |(pace, &(sli, target)): (&Pace, &(usize, u32))| {
             let series = *self.series_ids.get(&(sli, Labels::new()))?;
-            Some((series, target, pace.usual(std::iter::empty())? as f32))
+            Some((series, target, pace.rates(std::iter::empty()).median()? as f32))
         };
         self.paces.iter().zip(&self.pace_of).filter_map(whole).collect()
     }
@@ -295,6 +301,8 @@ impl Tracker {
                 let id = tracker.series_id(sli, cursor.labels) as usize;
                 series_of.insert(place, id as u32);
                 tracker.series[id].residual = cursor.residual;
+                tracker.series[id].newest_bad = cursor.newest_bad;
+                tracker.series[id].unplaced = cursor.unplaced;
                 tracker.series[id].newest_ms = cursor.newest_ms;
             }
         }

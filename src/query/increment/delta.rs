@@ -2,13 +2,14 @@
 
 use super::cursors::{Last, Raw};
 use super::doubt::{Doubt, Fall, Low, RELATED_MS, SETTLED};
-use super::evidence::{AWAY_INTERVALS, Evidence, FEW};
+use super::evidence::{AWAY_INTERVALS, Evidence};
+use super::pace::FEW;
 use super::pair::{Count, CounterPair};
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker};
 
-/// A series silent this long while its target was scraped was gone (Prometheus' own staleness), milliseconds.
-const GONE_MS: i64 = 300_000;
+/// A series that is not seen for so many scrapes of its target was gone.
+const GONE_INTERVALS: f64 = 1.75;
 
 /// What a counter pair gained between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +52,7 @@ pub(super) struct Deltas<'a> {
 impl Deltas<'_> {
     pub fn walk(&mut self, pair: &CounterPair<'_>, until_ms: i64, mut book: impl FnMut(CounterDelta)) {
         let target = &self.tracker.targets[self.raw.target as usize];
-        let interval = target.interval_with(self.evidence.times(self.raw.target));
+        let least_ms = self.evidence.least_interval_ms(target, self.raw.target);
         // Since when values are no counts.
         let mut spoilt: Option<CounterDelta> = None;
         for point in pair.points(until_ms) {
@@ -63,7 +64,12 @@ impl Deltas<'_> {
             self.found.samples += 1;
             let none = CounterDelta { from_ms: None, at_ms, events: Count::default(), hole: false, why: Reason::First };
             let Some(count) = point.count else {
-                let from_ms = spoilt.map_or(Some(at_ms), |spoilt| spoilt.from_ms);
+                // Back to the sample before: what it was where none was taken yet nobody knows either.
+                let before_ms = || match self.last {
+                    Some(last) => last.at_ms,
+                    None => at_ms - self.evidence.interval_ms(target, self.raw.target, at_ms).unwrap_or(0),
+                };
+                let from_ms = spoilt.map_or_else(|| Some(before_ms()), |spoilt| spoilt.from_ms);
                 let why = if point.too_large { Reason::TooLarge } else { Reason::NotANumber };
                 spoilt = Some(CounterDelta { from_ms, why, ..none });
                 continue;
@@ -84,11 +90,16 @@ impl Deltas<'_> {
                 let known = pair.whole.samples.start_ms(before.at_ms);
                 start > before.at_ms || known.is_some_and(|known| start > known)
             });
-            let step = Step { before, newest, now: count, at_ms, counter_began };
+            let apart_ms = (at_ms - before.at_ms) as f64;
+            // How often it is scraped is worked out only where it can matter.
+            let missed = apart_ms > GONE_INTERVALS * least_ms as f64;
+            let step = Step { before, newest, now: count, at_ms, missed, counter_began };
             self.doubt.see(at_ms, count.whole);
             let (why, events, stands) = self.judge(&step);
-            let apart = at_ms - before.at_ms;
-            let hole = interval.is_some_and(|every| apart as f64 > AWAY_INTERVALS * every as f64);
+            // What comes later says nothing of how often it was scraped here.
+            let hole = apart_ms > AWAY_INTERVALS * least_ms as f64
+                && (self.evidence.interval_ms(target, self.raw.target, at_ms))
+                    .is_some_and(|every| apart_ms > AWAY_INTERVALS * every as f64);
             let why = if why == Reason::Rose && hole { Reason::Bridged } else { why };
             let from_ms = (!matches!(why, Reason::ShownAfterRestart | Reason::SetAnew)).then_some(before.at_ms);
             book(CounterDelta { from_ms, events, hole, why, ..none });
@@ -105,27 +116,35 @@ impl Deltas<'_> {
         let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
         let process_began = step.counter_began.or_else(|| self.evidence.began_anew(of, target, before.at_ms, at_ms));
         let fell = now.whole < newest.whole;
-        if process_began == Some(true) && (fell || self.evidence.fell(target, at_ms) > 0) {
-            return self.began(Reason::ProcessBegan, now);
+        let siblings_fell = || {
+            // What is higher than it was began anew with them only if a new process can have got that far.
+            let possible = self.possible(now.whole, newest.whole, before.at_ms, at_ms);
+            possible && self.evidence.fell(target, at_ms) > 0
+        };
+        if process_began == Some(true) && (fell || siblings_fell()) {
+            return self.began(Reason::ProcessBegan, step);
         }
         if self.shown_after_restart(step) {
-            return self.began(Reason::ShownAfterRestart, now);
+            return self.began(Reason::ShownAfterRestart, step);
         }
         if now.whole >= before.count.whole {
             return self.rose(step);
         }
+        if let Some(low) = self.doubt.low.filter(|low| low.anew) {
+            return self.stayed_low(step, low);
+        }
         if !fell {
             return self.still_low(step);
         }
-        let possible =
-            |value| self.evidence.possible(self.tracker, self.raw, value, Some(newest.whole), before.at_ms, at_ms);
+        let possible = self.possible(now.whole, newest.whole, before.at_ms, at_ms);
         let away = self.is_away(before.at_ms, at_ms);
-        let most_fell = step.counter_began != Some(false) && self.evidence.most_fell(target, at_ms);
-        match possible(now.whole) {
-            true if away && process_began != Some(false) => self.began(Reason::TargetAway, now),
+        let goes_on = step.counter_began == Some(false);
+        let most_fell = !goes_on && self.evidence.most_fell(target, at_ms);
+        match possible {
+            true if away && process_began != Some(false) => self.began(Reason::TargetAway, step),
             true if most_fell => {
                 self.note(step, true);
-                self.began(Reason::MostFell, now)
+                self.began(Reason::MostFell, step)
             }
             false if away || most_fell => {
                 self.doubt.low = None;
@@ -133,24 +152,71 @@ impl Deltas<'_> {
             }
             _ => {
                 self.found.glitches += 1;
-                if !possible(newest.whole - now.whole) {
+                if self.is_deep(newest.whole - now.whole, at_ms) {
                     self.note(step, false);
                 }
-                self.doubt.low = Some(Low { landed: now, newest: now, samples: 1 });
+                let anew = possible && !goes_on && self.evidence.most_may_have_fallen(target, at_ms);
+                self.doubt.low = Some(Low { landed: now, newest: now, samples: 1, anew });
                 (Reason::Fell, Count::default(), before.count)
             }
         }
     }
 
+    /// Whether a new process can have counted `value` by now, where the old one stood at `before`.
+    fn possible(&self, value: f64, before: f64, was_ms: i64, at_ms: i64) -> bool {
+        self.evidence.possible(self.tracker, self.raw, value, Some(before), was_ms, at_ms)
+    }
+
+    /// Whether a fall is too deep for an older view of the counter, as replicas that are merged hand it out.
+    fn is_deep(&self, fall: f64, at_ms: i64) -> bool {
+        self.evidence.is_deep(self.tracker, self.raw, fall, at_ms)
+    }
+
+    /// Lower for a second sample, as all that is known of its target was: that was no older view, but a new process.
+    fn stayed_low(&mut self, step: &Step, low: Low) -> (Reason, Count, Count) {
+        let Step { newest, now, at_ms, .. } = *step;
+        self.found.resets += 1;
+        self.remember(Fall {
+            was_ms: step.before.at_ms,
+            at_ms,
+            from: step.before.count.whole,
+            to: now.whole,
+            believed: true,
+        });
+        if now.whole >= newest.whole {
+            self.doubt.low = None;
+            let (since, stands) = follow(low.landed, now);
+            return (Reason::MostFell, low.landed.plus(since), stands);
+        }
+        // And lower again: the next sample says what that was.
+        let possible = self.possible(now.whole, newest.whole, step.before.at_ms, at_ms);
+        let anew = possible && self.evidence.most_may_have_fallen(self.raw.target, at_ms);
+        self.doubt.low = Some(Low { landed: now, newest: now, samples: 1, anew });
+        (Reason::MostFell, low.landed, low.landed)
+    }
+
     /// A new process: its value is what it counted since it began.
-    fn began(&mut self, why: Reason, now: Count) -> (Reason, Count, Count) {
+    fn began(&mut self, why: Reason, step: &Step) -> (Reason, Count, Count) {
         self.found.resets += 1;
         self.doubt.low = None;
-        (why, now, now)
+        self.doubt.before_restart = Some((step.at_ms, step.newest.whole));
+        (why, step.now, step.now)
+    }
+
+    /// A replica's view from before a restart that another one showed already.
+    fn is_view_of_old_process(&self, step: &Step) -> bool {
+        let Step { before, now, at_ms, .. } = *step;
+        let old = self.doubt.before_restart.filter(|&(restart_ms, old)| restart_ms == before.at_ms && now.whole >= old);
+        old.is_some()
+            && self.evidence.comes_soon(self.tracker, self.raw, before.at_ms, at_ms)
+            && !self.possible(now.whole - before.count.whole, before.count.whole, before.at_ms, at_ms)
     }
 
     fn rose(&mut self, step: &Step) -> (Reason, Count, Count) {
         let Step { before, now, at_ms, .. } = *step;
+        if self.is_view_of_old_process(step) {
+            return (Reason::Fell, Count::default(), before.count);
+        }
         let why = if self.doubt.low.take().is_some() { Reason::Recovered } else { Reason::Rose };
         // It counted on from lower for a while, and is back where it was: that is no gain.
         if let Some((was_ms, was)) = self.doubt.was.filter(|(was_ms, _)| at_ms - was_ms <= RELATED_MS)
@@ -172,7 +238,7 @@ impl Deltas<'_> {
     /// Lower than it was, and no lower than at the sample before.
     fn still_low(&mut self, step: &Step) -> (Reason, Count, Count) {
         let Step { before, now, at_ms, .. } = *step;
-        let low = self.doubt.low.unwrap_or(Low { landed: now, newest: now, samples: 0 });
+        let low = self.doubt.low.unwrap_or(Low { landed: now, newest: now, samples: 0, anew: false });
         let low = Low { newest: now, samples: low.samples.saturating_add(1), ..low };
         if low.samples < SETTLED {
             self.doubt.low = Some(low);
@@ -196,10 +262,14 @@ impl Deltas<'_> {
     /// Without a restart it was hidden, and counted on.
     fn shown_after_restart(&self, step: &Step) -> bool {
         let (was_ms, at_ms) = (step.before.at_ms, step.at_ms);
-        if at_ms - was_ms < GONE_MS {
+        if !step.missed {
             return false;
         }
         let of = &self.tracker.targets[self.raw.target as usize];
+        let every_ms = self.evidence.beat_ms(of, self.raw.target, at_ms);
+        if every_ms.is_none_or(|every| ((at_ms - was_ms) as f64) < GONE_INTERVALS * every as f64) {
+            return false;
+        }
         let scraped = self.evidence.previous(of, self.raw.target, at_ms).is_some_and(|scraped| scraped > was_ms);
         let restarts = self.evidence.restarts(self.raw.target).chain(of.restarted_ms);
         let restarted = restarts.filter(|&t| t > was_ms && t <= at_ms).max();
@@ -230,6 +300,8 @@ struct Step {
     newest: Count,
     now: Count,
     at_ms: i64,
+    /// It may have been left out of a scrape between the two.
+    missed: bool,
     /// Whether the counter began anew, where the source stores that.
     counter_began: Option<bool>,
 }

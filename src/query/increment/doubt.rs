@@ -34,6 +34,8 @@ pub(super) struct Low {
     pub newest: Count,
     /// Samples since it fell.
     pub samples: u8,
+    /// A new process can have what it fell to, and nothing else of its target says otherwise: if it stays low it is one.
+    pub anew: bool,
 }
 
 /// A fall that no new process explains.
@@ -54,6 +56,8 @@ pub(super) struct Doubt {
     pub low: Option<Low>,
     /// Where it stood before it counted on from lower, and until when.
     pub was: Option<(i64, Count)>,
+    /// When its process began anew, and where it stood before.
+    pub before_restart: Option<(i64, f64)>,
     falls: Vec<Fall>,
     /// Its newest samples since it first fell.
     samples: Vec<(i64, f64)>,
@@ -63,7 +67,11 @@ impl Doubt {
     /// Nothing is doubtful any more.
     pub fn is_over(&self, now_ms: i64) -> bool {
         let old = |at_ms: i64| at_ms < now_ms - RELATED_MS;
-        self.low.is_none() && self.was.is_none_or(|(at, _)| old(at)) && self.falls.iter().all(|fall| old(fall.at_ms))
+        let restarted = self.before_restart.is_some_and(|(at, _)| !old(at));
+        !restarted
+            && self.low.is_none()
+            && self.was.is_none_or(|(at, _)| old(at))
+            && self.falls.iter().all(|fall| old(fall.at_ms))
     }
 
     /// Takes one more sample.

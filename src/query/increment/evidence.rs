@@ -11,23 +11,19 @@ use std::collections::HashMap;
 
 use super::Tracker;
 use super::cursors::Raw;
-use super::pace::Pace;
+use super::pace::{Pace, Rates};
 use super::pair::CounterPair;
-use super::target::Target;
+use super::target::{Known, Target};
 use crate::query::RawSeries;
 use crate::query::plan::Plan;
 use crate::query::samples::{UP, key_of};
 
-/// A process cannot count more than this many times what its target usually counts in as long.
-pub(super) const PACE_MULTIPLE: f64 = 5.0;
-/// So few events can happen in any interval, however idle a target was.
-pub(super) const FEW: f64 = 10.0;
 /// A target that was not scraped for so many intervals was away.
 pub(super) const AWAY_INTERVALS: f64 = 2.5;
 /// Two statements of when a process began mean the same within this, milliseconds: some derive it from an uptime.
 const SAME_START_MS: i64 = 1000;
-/// Where nothing is known of the pace a new process has at most this share of what the old one had.
-const SMALL_SHARE: f64 = 0.125;
+/// However a past is read, witnesses are read from so much before, milliseconds: who reads it in pieces knows no more.
+const WITNESSED_MS: i64 = 150_000;
 /// So many counters must fall together where the process is known to have gone on: then they are not its own.
 const MANY: u32 = 3;
 
@@ -59,10 +55,12 @@ struct Moment {
     rose: u32,
     fell: u32,
     /// Most of its counters fell to what a new process can have.
+    most_fell: bool,
+    /// ... and one of them too far for an older view of it: its process began anew.
     restarted: bool,
 }
 
-const NOTHING: Moment = Moment { before_ms: i64::MIN, rose: 0, fell: 0, restarted: false };
+const NOTHING: Moment = Moment { before_ms: i64::MIN, rose: 0, fell: 0, most_fell: false, restarted: false };
 
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
@@ -127,7 +125,9 @@ impl Tracker {
                     let mut before = None;
                     for (at, _) in samples.filter(|&(_, value)| value == 1.0) {
                         times.push(at);
-                        scraped.extend(before.map(|before| (target, before, at)));
+                        scraped.extend(
+                            before.filter(|before| at - before <= WITNESSED_MS).map(|before| (target, before, at)),
+                        );
                         before = Some(at);
                     }
                     times.sort_unstable();
@@ -142,12 +142,13 @@ impl Tracker {
         }
         for (&target, processes) in &mut evidence.processes {
             processes.sort_by_key(|process| process.at_ms);
-            // A read may reach back to before what was last seen: that says nothing of the moments before.
-            let first_ms = processes.first().map_or(i64::MIN, |process| process.at_ms);
-            let known = self.targets[target as usize].process.filter(|&(seen_ms, _)| seen_ms <= first_ms);
-            let mut newest = known.map(|(_, start_ms)| start_ms);
+            // What was seen before may be read again: it was new then, and is no newer now.
+            let known = self.targets[target as usize].process;
+            let mut newest = None;
             for process in processes {
-                process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS);
+                newest = newest.max(known.filter(|known| known.seen_ms < process.at_ms).map(|known| known.start_ms));
+                process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS)
+                    || known.is_some_and(|known| known.seen_ms == process.at_ms && known.new);
                 newest = newest.max(Some(process.start_ms));
             }
         }
@@ -245,11 +246,19 @@ impl Evidence {
                 let raw = &tracker.raws[fall.raw as usize];
                 self.possible(tracker, raw, fall.now, Some(fall.before), fall.was_ms, at_ms)
             };
+            let clear = |fall: &&Fall| {
+                let raw = &tracker.raws[fall.raw as usize];
+                // One counter by itself is no majority, unless most of it is gone.
+                let alone = together.len() == 1 && 2.0 * fall.now > fall.before;
+                !alone && !self.may_be_older(tracker, raw, fall.before - fall.now, fall.was_ms, at_ms)
+            };
+            let clear = together.iter().copied().filter(|fall| possible(&fall)).any(|fall| clear(&fall));
             let possible = together.iter().filter(possible).count() as u32;
             let others = together.len() as u32 - possible + self.moments[place].rose;
             let goes_on =
                 self.began_anew(&tracker.targets[target as usize], target, together[0].was_ms, at_ms) == Some(false);
-            self.moments[place].restarted = possible > others && (!goes_on || possible >= MANY);
+            let most_fell = possible > others && (!goes_on || possible >= MANY);
+            (self.moments[place].most_fell, self.moments[place].restarted) = (most_fell, most_fell && clear);
         }
     }
 
@@ -280,6 +289,21 @@ impl Evidence {
         of.interval_with(&times[..times.partition_point(|&t| t <= at_ms)])
     }
 
+    /// How far apart the scrapes of one of its scrapers are: where several scrape a target by turns, more than from one
+    /// scrape to the next.
+    pub fn beat_ms(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
+        let times = self.times(target);
+        of.beat_with(&times[..times.partition_point(|&t| t <= at_ms)])
+    }
+
+    /// No interval between scrapes of a target that is known was shorter, milliseconds.
+    pub fn least_interval_ms(&self, of: &Target, target: u32) -> i64 {
+        let own = self.times(target).windows(2).map(|pair| pair[1] - pair[0]);
+        let least = of.intervals.iter().copied().chain(own).min().unwrap_or(0);
+        let across = of.last_ms.and_then(|last| self.times(target).iter().find(|&&at| at > last).map(|at| at - last));
+        across.map_or(least, |across| least.min(across))
+    }
+
     /// The scrape of a target before `at_ms`.
     pub fn previous(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
         let times = self.times(target);
@@ -299,6 +323,14 @@ impl Evidence {
         Some(self.at(target, at_ms).before_ms).filter(|&before| before > i64::MIN)
     }
 
+    /// Whether an older series that was scraped at `was_ms` was scraped again, up to `until_ms`: whoever scraped the target
+    /// then goes on.
+    pub fn went_on(&self, target: u32, was_ms: i64, until_ms: i64) -> bool {
+        let times = self.times(target);
+        let (from, to) = (times.partition_point(|&t| t <= was_ms), times.partition_point(|&t| t <= until_ms));
+        times[from..to.max(from)].iter().any(|&at| self.at(target, at).before_ms == was_ms)
+    }
+
     pub fn rose(&self, target: u32, at_ms: i64) -> u32 {
         self.at(target, at_ms).rose
     }
@@ -307,9 +339,14 @@ impl Evidence {
         self.at(target, at_ms).fell
     }
 
-    /// Most counters of the target fell to what a new process can have.
+    /// Most counters of the target fell to what a new process can have, one of them too far for an older view.
     pub fn most_fell(&self, target: u32, at_ms: i64) -> bool {
         self.at(target, at_ms).restarted
+    }
+
+    /// The same of falls that an older view can be, too: the next sample tells.
+    pub fn most_may_have_fallen(&self, target: u32, at_ms: i64) -> bool {
+        self.at(target, at_ms).most_fell
     }
 
     /// When the process began that answered at this very moment, milliseconds.
@@ -319,6 +356,14 @@ impl Evidence {
         Some(processes[place].start_ms)
     }
 
+    /// Whether another process answered at `at_ms` than at `was_ms`, or than is known of the target; `false` where nobody says
+    /// so.
+    pub fn other_process(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
+        let known = of.process.filter(|known| known.seen_ms <= was_ms).map(|known| known.start_ms);
+        let before = self.process_at(target, was_ms).or(known);
+        before.zip(self.process_at(target, at_ms)).is_some_and(|(was, now)| (now - was).abs() > SAME_START_MS)
+    }
+
     /// Whether the process of a target began anew after `was_ms` and up to `at_ms`; `None` where nobody says so.
     pub fn began_anew(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> Option<bool> {
         let processes = self.processes.get(&target)?;
@@ -326,16 +371,16 @@ impl Evidence {
         let from = processes.partition_point(|process| process.at_ms <= was_ms);
         let first = processes[from..].iter().find(inside)?;
         // A process that nobody saw before is new if it began since.
-        let known = from > 0 || of.process.is_some_and(|(seen_ms, _)| seen_ms <= was_ms);
+        let known = from > 0 || of.process.is_some_and(|known| known.seen_ms <= was_ms);
         Some(
             processes[from..].iter().take_while(inside).any(|process| process.new) || !known && first.start_ms > was_ms,
         )
     }
 
     /// The newest process of a target that this read shows.
-    pub fn newest_process(&self, target: u32) -> Option<(i64, i64)> {
+    pub fn newest_process(&self, target: u32) -> Option<Known> {
         let newest = self.processes.get(&target)?.iter().max_by_key(|process| (process.start_ms, -process.at_ms))?;
-        Some((newest.at_ms, newest.start_ms))
+        Some(Known { seen_ms: newest.at_ms, start_ms: newest.start_ms, new: newest.new })
     }
 
     /// Moments at which the process of a target began anew, newest first.
@@ -357,46 +402,29 @@ impl Evidence {
         raw.paces().filter_map(of).fold(0.0, f64::max)
     }
 
-    /// Most events that can have happened from `was_ms` to `at_ms` by the pace before; `None` where there is none yet.
-    pub fn limit(&self, tracker: &Tracker, raw: &Raw, was_ms: i64, at_ms: i64) -> Option<f64> {
-        let seconds = (at_ms - was_ms).max(1) as f64 / 1000.0;
-        let target = &tracker.targets[raw.target as usize];
-        let usual =
-            raw.paces().filter_map(|pace| self.usual(&tracker.paces[pace as usize], pace, raw.target, target, at_ms));
-        usual.reduce(f64::max).map(|usual| FEW.max(PACE_MULTIPLE * usual * seconds))
-    }
-
-    fn usual(&self, remembered: &Pace, pace: u32, target: u32, of: &Target, at_ms: i64) -> Option<f64> {
+    pub(super) fn rates_before(&self, remembered: &Pace, pace: u32, target: u32, of: &Target, at_ms: i64) -> Rates {
         let times = self.times(target);
         let before = times.partition_point(|&t| t < at_ms);
         let base = self.pace_base.get(pace as usize).copied().flatten();
-        let rates = base.into_iter().flat_map(|base| self.rates(base, &times[..before], of).rev());
-        remembered.usual(rates)
+        let rates = base.into_iter().flat_map(|base| self.rates(base, target, &times[..before], of).rev());
+        remembered.rates(rates)
     }
 
-    /// Events a second, moment by moment, of the pace whose rises begin at `base`.
-    fn rates<'a>(&'a self, base: usize, times: &'a [i64], of: &'a Target) -> impl DoubleEndedIterator<Item = f64> + 'a {
+    /// Events a second, moment by moment, of the pace whose rises begin at `base`. Where several scrape a target by turns,
+    /// each has its own scrape before.
+    fn rates<'a>(
+        &'a self,
+        base: usize,
+        target: u32,
+        times: &'a [i64],
+        of: &'a Target,
+    ) -> impl DoubleEndedIterator<Item = f64> + 'a {
+        let moments = self.base[target as usize];
         (0..times.len()).map(move |i| {
-            let before = if i > 0 { Some(times[i - 1]) } else { of.last_ms.filter(|&last| last < times[0]) };
-            before.map_or(0.0, |before| self.rises[base + i] * 1000.0 / (times[i] - before).max(1) as f64)
+            let own = Some(self.moments[moments + i].before_ms).filter(|&before| before > i64::MIN);
+            let before = || if i > 0 { Some(times[i - 1]) } else { of.last_ms.filter(|&last| last < times[0]) };
+            own.or_else(before).map_or(0.0, |before| self.rises[base + i] * 1000.0 / (times[i] - before).max(1) as f64)
         })
-    }
-
-    /// Whether a process that began after `was_ms` can have counted `value` up to `at_ms`; `before` is what the counter
-    /// stood at.
-    pub fn possible(
-        &self,
-        tracker: &Tracker,
-        raw: &Raw,
-        value: f64,
-        before: Option<f64>,
-        was_ms: i64,
-        at_ms: i64,
-    ) -> bool {
-        match self.limit(tracker, raw, was_ms, at_ms) {
-            Some(limit) => value <= limit,
-            None => value <= FEW || before.is_some_and(|before| value <= SMALL_SHARE * before),
-        }
     }
 
     /// Lets the paces of all targets of this read know what their totals gained.
@@ -406,7 +434,7 @@ impl Evidence {
             let target = pace_targets[pace];
             let (times, of) = (self.times(target), &targets[target as usize]);
             let new = times.partition_point(|&at| of.last_ms.is_some_and(|last| at <= last));
-            for rate in self.rates(base, times, of).skip(new) {
+            for rate in self.rates(base, target, times, of).skip(new) {
                 paces[pace].note(rate);
             }
         }

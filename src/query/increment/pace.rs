@@ -1,5 +1,9 @@
 //! How fast the total of an SLI usually grows on one target: what a birth, or a new process, can have counted.
 
+/// A process cannot count more than this many times what its target usually counts in as long.
+pub(super) const PACE_MULTIPLE: f64 = 5.0;
+/// So few events can happen in any interval, however idle a target was.
+pub(super) const FEW: f64 = 10.0;
 /// How many rates are remembered.
 const REMEMBERED: usize = 8;
 
@@ -34,19 +38,37 @@ impl Pace {
         self.len += 1;
     }
 
-    /// Events a second, of these newer rates (newest first) and of those remembered; `None` where nothing ever grew.
-    pub fn usual(&self, newer: impl Iterator<Item = f64>) -> Option<f64> {
-        let mut rates = [0.0; REMEMBERED];
-        let mut known = 0;
+    /// The newest of these newer rates (newest first) and of those remembered.
+    pub fn rates(&self, newer: impl Iterator<Item = f64>) -> Rates {
+        let mut rates = Rates { rates: [0.0; REMEMBERED], known: 0 };
         let remembered = self.rates[..usize::from(self.len)].iter().rev().map(|&rate| f64::from(rate));
         // As exact as those that are remembered: who has just read them says the same as who remembers them.
         let newer = newer.map(|rate| f64::from(rate as f32));
         for rate in newer.filter(|rate| *rate > 0.0 && rate.is_finite()).chain(remembered).take(REMEMBERED) {
-            rates[known] = rate;
-            known += 1;
+            rates.rates[rates.known] = rate;
+            rates.known += 1;
         }
-        let rates = &mut rates[..known];
+        rates
+    }
+}
+
+/// Events a second in the newest intervals in which anything grew.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    rates: [f64; REMEMBERED],
+    known: usize,
+}
+
+impl Rates {
+    /// Their median; `None` where nothing ever grew.
+    pub fn median(mut self) -> Option<f64> {
+        let rates = &mut self.rates[..self.known];
         rates.sort_unstable_by(f64::total_cmp);
-        rates.get(known.saturating_sub(1) / 2).copied()
+        rates.get(self.known.saturating_sub(1) / 2).copied()
+    }
+
+    /// The highest of them.
+    pub fn fastest(self) -> Option<f64> {
+        self.rates[..self.known].iter().copied().reduce(f64::max)
     }
 }

@@ -28,6 +28,18 @@ pub(super) struct Count {
     pub good: f64,
 }
 
+impl Count {
+    /// Both together.
+    pub fn plus(self, other: Count) -> Count {
+        Count {
+            whole: self.whole + other.whole,
+            part: self.part + other.part,
+            lower: self.lower + other.lower,
+            good: self.good + other.good,
+        }
+    }
+}
+
 /// One moment of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {

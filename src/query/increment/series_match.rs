@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::births::label_hashes;
 use super::cursors::{Asleep, Feed, Kind, Raw};
+use super::ended::label_hashes;
 use super::pace::Pace;
 use super::pair::CounterPair;
 use super::target::Target;

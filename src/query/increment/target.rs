@@ -15,10 +15,21 @@ pub(super) struct Target {
     pub last_ms: Option<i64>,
     /// When its counters began anew last, because its process did.
     pub restarted_ms: Option<i64>,
-    /// Its newest process: the scrape that first showed it, and when it began, milliseconds.
-    pub process: Option<(i64, i64)>,
+    /// Its newest process.
+    pub process: Option<Known>,
     /// The newest intervals between scrapes, milliseconds, oldest first.
     pub intervals: Vec<i64>,
+}
+
+/// A process that answered for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// The scrape that first showed it, milliseconds.
+    pub seen_ms: i64,
+    /// When it began, milliseconds.
+    pub start_ms: i64,
+    /// It was another one than before.
+    pub new: bool,
 }
 
 impl Target {
@@ -37,6 +48,13 @@ impl Target {
     /// The median interval, milliseconds; `None` before two scrapes were seen.
     pub fn interval_ms(&self) -> Option<i64> {
         median(&self.intervals)
+    }
+
+    /// Three of four intervals are no longer than this, including scrapes not noted yet.
+    pub fn beat_with(&self, scrapes: &[i64]) -> Option<i64> {
+        let mut sorted = self.newest_intervals(scrapes);
+        sorted.sort_unstable();
+        sorted.get((3 * sorted.len()).div_euclid(4).min(sorted.len().saturating_sub(1))).copied()
     }
 
     /// The median interval including scrapes not noted yet.

@@ -38,7 +38,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
     }
 }
 
-fn availability(by: &[&str]) -> Plan {
+pub(super) fn availability(by: &[&str]) -> Plan {
     let source = SliSource::Ratio {
         total: r#"req_total{service="a"}"#.into(),
         part: Part::Bad(r#"req_total{service="a",code=~"5.."}"#.into()),
