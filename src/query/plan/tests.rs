@@ -176,6 +176,7 @@ fn of_several_generations_the_first_that_is_there_is_read_and_never_two() {
             r#"count by (model) (new_total{model=~"a|b"})"#,
             r#"count by (model) (old_total{model=~"a|b"})"#,
             r#"http_request_duration_seconds{service="c"}"#,
+            r#"sum by (le, service) (http_request_duration_seconds_bucket{service="c"})"#,
         ]
     );
     let row = |pairs: &[(&str, &str)]| RawSeries {
