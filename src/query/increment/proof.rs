@@ -1,8 +1,8 @@
 //! Whatever happens to samples on their way: nothing is booked that did not happen, and it does not matter how many of
 //! them are read at once.
 //!
-//! `SLOWBURN_STORIES=1000000 cargo test --release --lib increment::proof` plays a million stories. `tests/run` plays ten thousand;
-//! without that variable it is a few hundred, which take a second.
+//! `just stories` plays a million stories, `tests/run` ten thousand; without `PROPTEST_CASES` it is a few hundred, which
+//! take some seconds.
 
 use std::collections::BTreeMap;
 
@@ -52,8 +52,7 @@ impl Booked {
 }
 
 fn config() -> Config {
-    let cases = std::env::var("SLOWBURN_STORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
-    Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() }
+    Config { failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() }
 }
 
 /// Reads a story in portions of so many scrapes, by turns; each read begins 15 s before the end of the one before.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::demo::count::hash;
 use crate::query::samples::{RawSeries, Samples};
 
 /// Time between scrapes, milliseconds.
@@ -253,4 +252,12 @@ impl Story {
         let series = out.0.into_iter().map(|(labels, samples)| RawSeries { labels, samples: Samples::new(samples) });
         Told { series: series.collect(), truth, until_ms: at_ms + 15_000 }
     }
+}
+
+/// Chance that is the same each time.
+fn hash(seed: u64, n: u64) -> u64 {
+    let mut z = seed ^ n.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
