@@ -148,7 +148,9 @@ impl Process {
 
 /// Samples by label set.
 #[derive(Debug, Default)]
-struct Samplings(BTreeMap<Vec<(String, String)>, Vec<(i64, f64)>>);
+struct Samplings(BTreeMap<LabelSet, Vec<(i64, f64)>>);
+
+type LabelSet = Vec<(String, String)>;
 
 impl Samplings {
     fn push(&mut self, name: &str, extra: &[(&str, &str)], at_ms: i64, value: f64) {
