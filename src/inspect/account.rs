@@ -297,11 +297,11 @@ impl Booked {
                     booked.void.insert(slice, deltas.fault.unwrap_or(DataReason::CounterFlickers));
                 }
             }
-            if let Some((slice, bad)) = deltas.correction
-                && let Some((counts, _)) = booked.slices.get_mut(&slice)
-            {
-                counts.bad -= bad.min(counts.bad);
-                booked.taken_back.insert(slice);
+            for &(slice, bad) in &deltas.corrections {
+                if let Some((counts, _)) = booked.slices.get_mut(&slice) {
+                    counts.bad -= bad.min(counts.bad);
+                    booked.taken_back.insert(slice);
+                }
             }
             for delta in &deltas.deltas {
                 let (counts, coverage) =

@@ -112,6 +112,19 @@ impl SeriesDeltas {
         series.apply(&self.deltas)
     }
 
+    /// Takes back what was booked before slice `end`, and answers what is left to book.
+    pub fn undo_before(mut self, end: i64, series: &mut SeriesLedger) -> SeriesDeltas {
+        if let Some((from, to)) = self.void {
+            series.void(from, to.min(end));
+            self.void = (to > end).then_some((from.max(end), to));
+        }
+        let (older, newer): (Vec<_>, Vec<_>) = self.corrections.into_iter().partition(|&(slice, _)| slice < end);
+        for (slice, bad) in older {
+            series.take_back(slice, bad);
+        }
+        SeriesDeltas { corrections: newer, ..self }
+    }
+
     /// Whether they change nothing.
     pub fn is_empty(&self) -> bool {
         self.deltas.is_empty() && self.void.is_none() && self.corrections.is_empty()
@@ -203,6 +216,8 @@ pub struct Tracker {
 struct Series {
     sli: usize,
     labels: Labels,
+    /// Time of the first sample of all, milliseconds.
+    first_ms: Option<i64>,
     newest_ms: Option<i64>,
     /// Fractions of events not booked yet, (total, bad).
     residual: (f64, f64),
@@ -347,7 +362,12 @@ impl Tracker {
         walked.clear();
         deltas.walk(pair, limit_ms.map_or(until_ms, |at| at.min(until_ms)), |delta| walked.push(delta));
         let Deltas { last, doubt, first, flickers, .. } = deltas;
-        for delta in walked.iter().filter(|delta| ours(delta.at_ms, join_ms)) {
+        // Where values are no counts from before the seam on, what others count in those slices is not known either.
+        let no_count = |delta: &CounterDelta| {
+            matches!(delta.why, Reason::NotANumber | Reason::TooLarge)
+                && delta.from_ms.is_some_and(|at| ours(at, join_ms))
+        };
+        for delta in walked.iter().filter(|delta| ours(delta.at_ms, join_ms) || no_count(delta)) {
             let there = |feed: &&Feed| !widowed.contains(&sli_of(feed));
             book(
                 &mut self.fanout,
@@ -367,6 +387,12 @@ impl Tracker {
             }
             if let Some(tracing) = &mut self.tracing {
                 tracing.note(raw.key, pair, delta);
+            }
+        }
+        for delta in walked.iter().filter(|delta| !ours(delta.at_ms, join_ms) && !no_count(delta)) {
+            for feed in feeds {
+                let bad = bad_by(raw.kind, feed.role, delta.events);
+                accumulator(feed.series, self.resolution_ms, accumulators).booked_by_newer(delta.at_ms, bad);
             }
         }
         if let Some(FirstSample { at_ms, count, start_ms }) = first.filter(|first| ours(first.at_ms, join_ms)) {
@@ -390,6 +416,12 @@ impl Tracker {
         }
         if !doubt.is_over(last.map_or(until_ms, |last| last.at_ms)) {
             self.doubts.insert(pair.id, doubt);
+        }
+        if let Some(FirstSample { at_ms, .. }) = first {
+            for feed in feeds {
+                let series = &mut self.series[feed.series as usize];
+                series.first_ms = Some(series.first_ms.map_or(at_ms, |known| known.min(at_ms)));
+            }
         }
         let seen_ms = pair.points(until_ms).last().map(|point| point.at_ms);
         let raw = &mut self.raws[pair.id as usize];
@@ -763,6 +795,15 @@ fn good(role: Role, events: pair::Count) -> f64 {
         Role::Upper => events.good,
         Role::Lower => events.lower,
         _ => events.part,
+    }
+}
+
+/// How many of these events are bad, where the other ones are counted.
+fn bad_by(kind: Kind, role: Role, events: pair::Count) -> f64 {
+    match (kind, role) {
+        (Kind::Own, Role::Total) => events.whole,
+        (Kind::Own, _) => -events.whole,
+        (_, role) => events.whole - good(role, events),
     }
 }
 

@@ -318,12 +318,15 @@ impl Backfill {
                 Some(_) => walked.queues.take_counts(harvest),
                 None => harvest,
             };
-            match join {
-                None => {
-                    harvest.apply_to(older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels));
-                }
-                Some(_) if harvest.is_empty() => {}
-                Some(_) => older.joined.push(harvest),
+            let ledger = older.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels);
+            if join.is_none() {
+                harvest.apply_to(ledger);
+                continue;
+            }
+            // What it says of slices before the end is told here, while they can still be told apart.
+            let newer = harvest.undo_before(walked.to_s.div_euclid(self.options.resolution_s), ledger);
+            if !newer.is_empty() {
+                older.joined.push(newer);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The increments of one series while one read is walked, and their settling into whole events.
 
+use std::collections::BTreeMap;
+
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
@@ -57,6 +59,8 @@ pub(super) struct Accumulator {
     fault: Option<DataReason>,
     /// First samples and new values that could not be placed.
     unplaced: Vec<(i64, Reason)>,
+    /// Bad events by slice that newer reads booked, next to where older history joins on.
+    newer: BTreeMap<i64, f64>,
 }
 
 impl Accumulator {
@@ -69,6 +73,7 @@ impl Accumulator {
             newest_ms: None,
             fault: None,
             unplaced: Vec::new(),
+            newer: BTreeMap::new(),
         }
     }
 
@@ -99,6 +104,11 @@ impl Accumulator {
     pub fn book_of(&mut self, gain: &CounterDelta, good: f64) {
         self.book_total(gain);
         self.book_part(Role::Good, &CounterDelta { events: Count { whole: good, ..Count::default() }, ..*gain });
+    }
+
+    /// Newer reads booked `bad` events at `at_ms`; fewer where good ones came too early.
+    pub fn booked_by_newer(&mut self, at_ms: i64, bad: f64) {
+        *self.newer.entry(at_ms.div_euclid(self.resolution_ms)).or_default() += bad;
     }
 
     fn book_total(&mut self, gain: &CounterDelta) {
@@ -250,6 +260,12 @@ impl Accumulator {
                 }
             }
             series.newest_bad.retain(|&(slice, bad)| bad > 0 && slice > newest - back);
+        }
+        // What older history owes at its end is made up for by what was booked next to it.
+        for (slice, bad) in self.newer.into_iter().filter(|_| good_part) {
+            let taken = (-series.residual.1).floor().min(bad.floor()).max(0.0);
+            series.residual.1 += taken;
+            corrections.extend((taken > 0.0).then_some((slice, taken as u64)));
         }
         // Count and bucket of one histogram may be a scrape apart; other selectors may not.
         let uneven = if histogram { 1.0 } else { UNEVEN };

@@ -27,7 +27,8 @@ use super::{ReadDeltas, Tracker, book};
 const YOUNG_MS: i64 = 300_000;
 /// The clock of a target may be ahead of the one that stamps its samples by this much, milliseconds.
 const AHEAD_MS: i64 = 60_000;
-/// Reading begins with the first sample that comes within this time, milliseconds, or within two scrapes.
+/// Reading begins with the first sample of all, and with what comes within this time of it, milliseconds, or within two
+/// scrapes.
 const FIRST_MS: i64 = 120_000;
 /// A series goes on from one that ended no more than so many scrapes before ...
 const ENDED_INTERVALS: f64 = 2.5;
@@ -208,9 +209,9 @@ impl Tracker {
         }
         let Some(was_ms) = together else {
             let patience_ms = of.interval_ms().map_or(FIRST_MS, |every| FIRST_MS.max(2 * every));
-            let first = previous.is_none() && at_ms.saturating_sub(since_ms) <= patience_ms;
+            let began_ms = self.first_of(raw).unwrap_or(at_ms).max(since_ms);
             return Decision::Start(match () {
-                () if first || since_ms == i64::MIN && previous.is_none() => Reason::First,
+                () if at_ms.saturating_sub(began_ms) <= patience_ms => Reason::First,
                 () if previous.is_none() && process_ms.is_some() => Reason::Older,
                 () => Reason::NotPlaced,
             });
@@ -260,6 +261,11 @@ impl Tracker {
             (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3))
         };
         candidates.min_by(nearer).map(|(.., older)| older)
+    }
+
+    /// The first sample, of any target, that what a raw series counts for ever had, milliseconds.
+    fn first_of(&self, raw: &Raw) -> Option<i64> {
+        raw.series().filter_map(|series| self.series[series as usize].first_ms).min()
     }
 
     /// How far apart the scrapes of one scraper of a target are, as it showed before a birth. The births' own moment may

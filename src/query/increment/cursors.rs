@@ -170,6 +170,7 @@ struct SeriesCursor {
     residual: (f64, f64),
     newest_bad: Vec<(i64, u64)>,
     unplaced: Unplaced,
+    first_ms: Option<i64>,
     newest_ms: Option<i64>,
 }
 
@@ -223,6 +224,7 @@ impl Tracker {
                     residual: series.residual,
                     newest_bad: series.newest_bad.clone(),
                     unplaced: series.unplaced.clone(),
+                    first_ms: series.first_ms,
                     newest_ms: series.newest_ms,
                 })
                 .collect(),
@@ -303,6 +305,7 @@ impl Tracker {
                 tracker.series[id].residual = cursor.residual;
                 tracker.series[id].newest_bad = cursor.newest_bad;
                 tracker.series[id].unplaced = cursor.unplaced;
+                tracker.series[id].first_ms = cursor.first_ms;
                 tracker.series[id].newest_ms = cursor.newest_ms;
             }
         }

@@ -116,12 +116,7 @@ impl Deltas<'_> {
         let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
         let process_began = step.counter_began.or_else(|| self.evidence.began_anew(of, target, before.at_ms, at_ms));
         let fell = now.whole < newest.whole;
-        let siblings_fell = || {
-            // What is higher than it was began anew with them only if a new process can have got that far.
-            let possible = self.possible(now.whole, newest.whole, before.at_ms, at_ms);
-            possible && self.evidence.fell(target, at_ms) > 0
-        };
-        if process_began == Some(true) && (fell || siblings_fell()) {
+        if process_began == Some(true) && (fell || self.evidence.fell(target, at_ms) > 0) {
             return self.began(Reason::ProcessBegan, step);
         }
         if self.shown_after_restart(step) {

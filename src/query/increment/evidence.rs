@@ -359,6 +359,10 @@ impl Evidence {
     /// Whether another process answered at `at_ms` than at `was_ms`, or than is known of the target; `false` where nobody says
     /// so.
     pub fn other_process(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
+        // One that was seen first since then, and was another than before.
+        if of.process.is_some_and(|known| known.new && known.seen_ms > was_ms && known.seen_ms <= at_ms) {
+            return true;
+        }
         let known = of.process.filter(|known| known.seen_ms <= was_ms).map(|known| known.start_ms);
         let before = self.process_at(target, was_ms).or(known);
         before.zip(self.process_at(target, at_ms)).is_some_and(|(was, now)| (now - was).abs() > SAME_START_MS)

@@ -59,7 +59,7 @@ fn config() -> Config {
 fn book(told: &Told, portions: &[usize]) -> Booked {
     let plan = availability(&[]);
     let mut tracker = Tracker::new(30);
-    tracker.trace();
+    tracker.trace(BTreeSet::from([0]));
     let mut booked = Booked::default();
     let first_ms =
         told.series.iter().filter_map(|raw| raw.samples.as_slice().first()).map(|&(at, _)| at).min().unwrap_or(0);
@@ -76,7 +76,7 @@ fn book(told: &Told, portions: &[usize]) -> Booked {
         let series: Vec<RawSeries> = told.series.iter().filter_map(within).collect();
         let (counters, witnesses): (Vec<RawSeries>, Vec<RawSeries>) =
             series.into_iter().partition(|raw| raw.label("__name__") == "req_total");
-        let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &witnesses, until_ms });
+        let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &witnesses, until_ms, join: None });
         booked.take(&harvest);
         from_ms = until_ms;
     }
