@@ -20,7 +20,7 @@ demo *args:
 stories count="1000000":
     PROPTEST_CASES={{ count }} cargo test --release --locked --lib increment::proof
 
-# the tables of the README
+# the tables of docs/measurements.md
 bench *args: parts
     cargo bench --locked {{ args }}
 

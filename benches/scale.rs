@@ -1,4 +1,4 @@
-//! What a large fleet costs: its Prometheus, and the daemon itself. One run, a real Prometheus, the table of the README.
+//! What a large fleet costs: its Prometheus, and the daemon itself. One run, a real Prometheus, the table of docs/measurements.md.
 //!
 //! ```text
 //! cargo bench --bench scale              200 services × 3 SLOs live, then 10,000 SLOs (a few minutes)

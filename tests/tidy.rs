@@ -15,6 +15,8 @@ use slowburn::telemetry::names::{Kind, Metric};
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/documents.rs"]
+mod documents;
 
 /// Modules that hold no clock and do no I/O.
 const PURE: &[&str] = &["engine", "gate", "query"];
@@ -521,6 +523,33 @@ fn what_the_readme_shows_loads() {
     let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of YAML");
     let loaded = slowburn::spec::load_text("README.md", block);
     assert!(loaded.problems.is_empty() && loaded.model.slos.len() == 2, "{}", loaded.render(false));
+}
+
+/// Pages that users read.
+fn documents() -> Vec<(String, String)> {
+    tree().into_iter().filter(|(path, _)| path.ends_with(".md")).collect()
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let files = tree();
+    none(documents().iter().flat_map(|(path, text)| documents::links(path, text, &files)).collect());
+}
+
+#[test]
+fn what_the_documents_show_loads() {
+    none(documents().iter().flat_map(|(path, text)| documents::blocks(path, text)).collect());
+}
+
+#[test]
+fn the_readme_is_a_front_door() {
+    none(
+        documents()
+            .iter()
+            .filter(|(path, _)| path == "README.md")
+            .flat_map(|(_, text)| documents::readme(text))
+            .collect(),
+    );
 }
 
 // === Each check fails where it should

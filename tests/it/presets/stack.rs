@@ -306,9 +306,16 @@ impl Stack {
         truth
     }
 
-    /// The page over the hour, as OpenMetrics without its last line; and beside it another workload of the
-    /// same stack, which nobody asked for.
+    /// The page over the hour, as OpenMetrics without its last line, and that its pods were scraped; and beside it another
+    /// workload of the same stack, which nobody asked for.
     pub fn write(&self, out: &mut String) {
+        for pod in PODS {
+            let (job, host) = (self.job(), format!("{}-{}:8000", self.stem, pod.name));
+            for k in pod.born..SCRAPES {
+                let at = START + EVERY * k as i64 + pod.offset;
+                writeln!(out, "up{{instance=\"{host}\",job=\"{job}\"}} 1 {at}").expect("a String grows");
+            }
+        }
         let mut typed = BTreeSet::new();
         for decoy in [false, true] {
             for line in &self.lines {
@@ -323,9 +330,13 @@ impl Stack {
         }
     }
 
+    fn job(&self) -> &str {
+        self.matches.iter().find(|(label, _)| label == "job").map_or(self.preset(), |(_, value)| value)
+    }
+
     /// Labels of a line as they are scraped.
     fn labels(&self, line: &Line, pod: Pod, decoy: bool) -> String {
-        let job = self.matches.iter().find(|(label, _)| label == "job").map_or(self.preset(), |(_, value)| value);
+        let job = self.job();
         let comma = if line.labels.is_empty() { "" } else { "," };
         let host = if decoy { "elsewhere" } else { pod.name };
         let text = format!("{}{comma}instance=\"{}-{host}:8000\",job=\"{job}\"", line.labels, self.stem);
