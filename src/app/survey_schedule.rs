@@ -75,8 +75,11 @@ impl Surveys {
         let model = Model { slos, services: Vec::new() };
         let (client, options) = (client.clone(), options.clone());
         let deadline = Instant::now() + SURVEY_MAX;
-        let task = async move { survey(&client, &model, |_| true, at_s, &options, deadline).await };
-        let first = due.iter().any(|id| self.schedule.survey.of(id).is_none());
+        let known = |id: &String| self.schedule.survey.of(id);
+        let first = due.iter().any(|id| known(id).is_none());
+        // Whether buckets are cumulative does not change from one process to the next, unless somebody mends them.
+        let heights = first || due.iter().any(|id| known(id).is_some_and(|known| known.crooked.is_some()));
+        let task = async move { survey(&client, &model, heights, at_s, &options, deadline).await };
         self.asking = Some(Asking { due, at_s, first, task: tokio::spawn(task) });
     }
 

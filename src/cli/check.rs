@@ -166,7 +166,7 @@ async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> 
     let url = settings.prometheus.url.as_deref().unwrap_or_default();
     let options = wiring::source(settings, None);
     let mut known = Survey::default();
-    known.learn(survey(&client, model, |_| true, at_s, &options, far_off()).await.known);
+    known.learn(survey(&client, model, true, at_s, &options, far_off()).await.known);
     let found = presence::look(&client, model, &known, at_s).await.map_err(|fault| format!("{url}: {fault}"))?;
     let findings = doctor::examine(&client, model, &found, at_s).await;
     let plan = Plan::surveyed(model, &known).0;

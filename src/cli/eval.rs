@@ -143,7 +143,7 @@ pub(super) async fn read_to(
     let mut known = Survey::default();
     let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
     let options = wiring::source(settings, None);
-    let surveyed = survey(&client, &model, |_| true, seen_s.unwrap_or(at_s), &options, far_off()).await;
+    let surveyed = survey(&client, &model, true, seen_s.unwrap_or(at_s), &options, far_off()).await;
     if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.first()) {
         return Err(unanswered(fault));
     }

@@ -192,7 +192,7 @@ pub async fn account(
     asked: &Asked<'_>,
 ) -> Result<Account, Fault> {
     let Asked { at_s, window_s, .. } = *asked;
-    let surveyed = survey(client, model, |_| true, at_s, options, far_off()).await;
+    let surveyed = survey(client, model, true, at_s, options, far_off()).await;
     if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.into_iter().next()) {
         return Err(fault);
     }

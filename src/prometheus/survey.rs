@@ -28,16 +28,20 @@ pub fn far_off() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
 
-/// Asks about the SLOs that `wanted` names, at `at_s`. What is not answered by `deadline` counts as failed.
+/// Asks about all SLOs at `at_s`; with `heights` also how many events the buckets of their histograms hold. What is not
+/// answered by `deadline` counts as failed.
 pub async fn survey(
     client: &Client,
     model: &Model,
-    wanted: impl Fn(&str) -> bool,
+    heights: bool,
     at_s: i64,
     options: &SourceOptions,
     deadline: Instant,
 ) -> Surveyed {
-    let mut probes = Probes::new(model, wanted);
+    let mut probes = Probes::new(model, |_| true);
+    if !heights {
+        probes = probes.without_heights();
+    }
     let queries = probes.queries(options.resolution_s);
     let asked: Vec<_> = (queries.iter().cloned())
         .map(|query| {

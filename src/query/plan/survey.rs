@@ -37,6 +37,8 @@ pub struct Probes {
     plan: Plan,
     /// The first of the fetches that look for native histograms, and the first behind them.
     natives: (usize, usize),
+    /// It is also asked how many events buckets hold.
+    heights: bool,
     found: Vec<Found>,
 }
 
@@ -119,7 +121,18 @@ impl Probes {
             le: None,
         }));
         let found = vec![Found::default(); targets.len()];
-        Probes { targets, plan: Plan { fetches, slis, uses: Uses::new(uses), ..Plan::default() }, natives, found }
+        Probes {
+            targets,
+            plan: Plan { fetches, slis, uses: Uses::new(uses), ..Plan::default() },
+            natives,
+            heights: true,
+            found,
+        }
+    }
+
+    /// The same without how many events buckets hold.
+    pub fn without_heights(self) -> Self {
+        Probes { heights: false, ..self }
     }
 
     /// The queries to ask, in order.
@@ -136,7 +149,7 @@ impl Probes {
     fn of_buckets(&self) -> Vec<usize> {
         let of_buckets =
             |&i: &usize| self.plan.fetches[i].slis.iter().any(|&sli| self.targets[sli].2 == Target::Buckets);
-        (0..self.natives.0).filter(of_buckets).collect()
+        (0..self.natives.0).filter(|_| self.heights).filter(of_buckets).collect()
     }
 
     /// Takes the answer to the `i`th query.
