@@ -9,6 +9,19 @@ use regex::Regex;
 /// Words and lines of the README at most: it is the front door, not the house.
 const README_MAX: (usize, usize) = (1_100, 120);
 
+/// What begins other files than rules and settings, and parts of them.
+const OTHERS: [&str; 9] = [
+    "identities",
+    "preset",
+    "scrape_configs",
+    "workloads",
+    "apiVersion",
+    "http_filters",
+    "metrics",
+    "webhooks",
+    "autonomy",
+];
+
 /// Links between the files of the project that lead nowhere: no such file, or no such heading in it.
 pub fn links(path: &str, text: &str, files: &[(String, String)]) -> Vec<String> {
     static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\]\(([^)\s]+)\)").expect("a valid pattern"));
@@ -61,19 +74,24 @@ pub fn blocks(path: &str, text: &str) -> Vec<String> {
     for block in fenced(text, "yaml") {
         let key = |name: &str| block.lines().any(|line| line.starts_with(&format!("{name}:")));
         let first = block.lines().next().unwrap_or_default();
-        let said = if first.starts_with("# slowburn.yaml") {
+        let said = if first.starts_with("# slowburn.yaml") || key("audit") {
             let loaded = slowburn::config::load_text(path, &block);
             (!loaded.problems.is_empty()).then(|| loaded.render(false))
-        } else if ["identities", "preset", "scrape_configs", "workloads", "apiVersion"].into_iter().any(key) {
+        } else if OTHERS.iter().any(|name| key(name)) || first.starts_with('-') {
             None
         } else {
             let whole = match () {
-                () if key("service") || key("name") => block.clone(),
+                () if ["service", "name", "exclusions", "budget_resets"].into_iter().any(key) => block.clone(),
                 () if key("slo") => format!("name: example\nowner: team\n{block}"),
                 () => format!("name: example\nowner: team\nslo:\n{}", indented(&block)),
             };
-            let loaded = slowburn::spec::load_text(path, &whole);
-            (!loaded.problems.is_empty()).then(|| loaded.render(false))
+            // What is about other services finds one.
+            let other = ("checkout.yaml", "name: checkout\nowner: team\nslo:\n  availability: 99.9\n");
+            let others = if ["exclusions", "budget_resets"].into_iter().any(key) { vec![other] } else { vec![] };
+            let texts: Vec<(&str, &str)> = others.into_iter().chain([(path, whole.as_str())]).collect();
+            let loaded = slowburn::spec::load_texts(&texts, &slowburn::spec::Options::default());
+            // An SLO without a source is only warned of: examples leave out what they are not about.
+            loaded.is_fatal().then(|| loaded.render(false))
         };
         complaints.extend(said.map(|said| format!("{path} shows what does not load:\n{block}\n{said}")));
     }
