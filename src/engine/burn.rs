@@ -22,7 +22,8 @@ use super::budget::Budgets;
 use super::chance;
 use super::clustering;
 use super::exclusion::Cuts;
-use super::ledger::{BadBounds, SeriesLedger};
+use super::ledger::{BadBounds, SeriesLedger, SliceDelta};
+use super::onset::{self, Onset};
 use super::page::{MEMORY_S, Moment, Page};
 use super::slo::{BurnClause, Slo, Speed, Unit, Weigh};
 use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
@@ -92,6 +93,7 @@ pub fn evaluate(
         windows: windows.of_clauses(),
         clauses,
         page,
+        onset: onset_of(&reading, at, state),
         budgets: budgets.statuses(&reading, burn, at),
     }
 }
@@ -381,6 +383,20 @@ fn since(
         }
         onset = before;
     }
+}
+
+/// When the errors of what burns now began to rise, within what is known slice by slice and counts.
+fn onset_of(reading: &Reading<'_>, at: Seconds, state: SloState) -> Option<Onset> {
+    if !matches!(state, SloState::FastBurn | SloState::SlowBurn) {
+        return None;
+    }
+    let slice_s = reading.series.resolution_s();
+    let counts = |slice: &SliceDelta| {
+        let (from, to) = (slice.slice * slice_s, (slice.slice + 1) * slice_s);
+        to <= at && reading.cuts.within(from, to).is_empty()
+    };
+    let slices: Vec<SliceDelta> = reading.series.fine().filter(counts).collect();
+    onset::onset(&slices, slice_s, reading.slo.unit.scale())
 }
 
 fn burns(state: SloState) -> bool {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Seconds;
 use super::labels::Labels;
 use super::ledger::BadBounds;
+use super::onset::Onset;
 use super::page::Page;
 use super::period::BudgetReset;
 use super::slo::Speed;
@@ -219,6 +220,9 @@ pub struct SeriesStatus {
     /// The page: firing, or ended within the last six hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Page>,
+    /// When the error ratio rose and by how much, while it burns; `None` where the slices do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onset: Option<Onset>,
     /// Every window with its budget, the main one first; empty where there is only one rolling window, whose budget was
     /// never reset: then the fields above say all.
     #[serde(default)]

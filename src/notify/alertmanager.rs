@@ -71,7 +71,7 @@ enum InFlight {
 #[serde(rename_all = "camelCase")]
 struct PostableAlert<'a> {
     labels: Cow<'a, Labels>,
-    annotations: &'a BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     starts_at: String,
     ends_at: String,
     #[serde(rename = "generatorURL")]
@@ -140,7 +140,7 @@ impl Alertmanager {
                 let ends_ms = alert.resolved_at.map_or(ahead_ms, |at| at.saturating_mul(1000));
                 PostableAlert {
                     labels: self.spelled(&alert.labels),
-                    annotations: &alert.annotations,
+                    annotations: wire::annotations(alert, &self.links),
                     starts_at: wire::rfc3339(starts_ms),
                     // `endsAt` before `startsAt` is invalid; a clock that was set back must not cost a page.
                     ends_at: wire::rfc3339(ends_ms.max(starts_ms)),

@@ -1,8 +1,10 @@
 //! What the bodies of all integrations share: times, links, fingerprints.
 
+use std::collections::BTreeMap;
+
 use reqwest::Url;
 
-use crate::engine::Labels;
+use crate::engine::{Alert, Labels};
 
 /// RFC 3339 in UTC. A time outside jiff's years becomes the epoch, which is old, not wrong in form.
 pub(super) fn rfc3339(ms: i64) -> String {
@@ -38,6 +40,17 @@ impl Links {
         url.set_fragment(Some(&format!("slo-{slo_id}")));
         url.into()
     }
+}
+
+/// The annotation that holds the link to the page at the SLO of an alert: receivers show annotations, and hide where an
+/// alert came from.
+const PAGE: &str = "slowburn_url";
+
+/// The annotations of an alert with the link to its SLO. One that the user wrote under this name stays.
+pub(super) fn annotations(alert: &Alert, links: &Links) -> BTreeMap<String, String> {
+    let mut texts = alert.annotations.clone();
+    texts.entry(PAGE.to_owned()).or_insert_with(|| links.slo(&alert.slo_id));
+    texts
 }
 
 /// Alertmanager's fingerprint of a label set: FNV-1a over names and values, each followed by 0xff

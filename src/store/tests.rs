@@ -216,6 +216,7 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
         windows: Vec::new(),
         clauses: Vec::new(),
         page: None,
+        onset: None,
         budgets: Vec::new(),
     }
 }

@@ -87,6 +87,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             clause(Speed::Slow, 86_400, 3.0, if says.slow { 5.0 } else { 0.5 }, says.slow),
         ],
         page: says.fast.then_some(Page { since: at, ended_at: None, from: at, hot_at: at, over_at: at, lull_s: 0 }),
+        onset: None,
         budgets: Vec::new(),
     }
 }
@@ -422,6 +423,37 @@ fn identity_is_labels_that_never_change_and_series_labels_do_not_clash() {
     book.step(&slo(), &status, T0 + 30);
     assert_eq!(book.active()[0].labels, alert.labels);
     assert_ne!(book.active()[0].annotations, alert.annotations, "values live in annotations, and are renewed");
+}
+
+/// The error rate now and before, since when, how many failed, and how much of the window is known at all.
+#[test]
+fn a_burn_says_since_when_and_how_much_of_it_is_known() {
+    let mut status = status(FAST, 0);
+    let at = 1_743_646_020; // 2025-04-03T02:07:00Z
+    status.onset = Some(crate::engine::Onset {
+        at,
+        earliest: at - 30,
+        latest: at,
+        total_before: 1_875_000,
+        bad_before: 763,
+        total: 375_000,
+        bad: 1_240,
+        evidence: 900.0,
+    });
+    status.coverage = 1200.0 / 2_592_000.0;
+    let texts = super::text::annotations(&slo(), &status, AlertKind::FastBurn);
+    assert_eq!(
+        texts["description"],
+        "Error rate 8.1x since 02:07 UTC (0.041% -> 0.33%), 1,240 of 375,000 events bad. The objective is 99.9% good events \
+         over 30d. 0.1% of them were bad, 1 of 1000 (of the 20m of it that are known). At the present burn the budget is \
+         gone in 1d2h."
+    );
+    let said = ["error_rate", "error_rate_before", "failed", "onset"].map(|name| texts[name].as_str());
+    assert_eq!(said, ["0.33%", "0.041%", "1,240 of 375,000", "2025-04-03T02:07:00Z"]);
+    assert_eq!(texts["runbook_url"], texts["runbook"], "under the name that others use, too");
+    // The budget is not about this burn alone.
+    let texts = super::text::annotations(&slo(), &status, AlertKind::Budget);
+    assert!(!texts.contains_key("onset") && texts["description"].starts_with("The objective"), "{texts:?}");
 }
 
 #[test]

@@ -5,25 +5,39 @@ use std::collections::BTreeMap;
 
 use super::AlertKind;
 use crate::engine::duration::rough;
-use crate::engine::status::{ClauseStatus, DataReason};
+use crate::engine::onset::{self, Onset};
+use crate::engine::status::{ClauseStatus, DataReason, WindowStatus};
 use crate::engine::{SeriesStatus, Slo, Speed};
+
+/// From this share on a window is known as a whole.
+const KNOWN_MOST: f64 = 0.9;
 
 /// The annotations of an alert of `kind`. What the user wrote in the SLO wins over the texts made here, and never
 /// over the values.
 pub(super) fn annotations(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::from([
         ("summary".to_owned(), summary(slo, status, kind)),
-        ("description".to_owned(), description(slo, status)),
+        ("description".to_owned(), description(slo, status, kind)),
     ]);
     let of_kind = slo.alerts.get(&kind).map(|extras| &extras.annotations);
     let written = slo.annotations.iter().chain(of_kind.into_iter().flatten());
     texts.extend(written.map(|(name, text)| (name.clone(), text.clone())));
+    // What the rules of others call it, and the templates of receivers look for.
+    if let Some(runbook) = texts.get("runbook").cloned() {
+        texts.entry("runbook_url".to_owned()).or_insert(runbook);
+    }
     let mut say = |name: &str, text: String| texts.insert(name.to_owned(), text);
     if let Some(left) = status.budget_remaining {
         say("budget_remaining", percent(left));
     }
     if let Some(seconds) = status.exhaustion_s {
         say("exhaustion", duration(seconds));
+    }
+    if let Some(onset) = burning(status, kind) {
+        say("error_rate", onset::percent(onset.ratio()));
+        say("error_rate_before", onset::percent(onset.ratio_before()));
+        say("failed", format!("{} of {}", onset::grouped(onset.bad), onset::grouped(onset.total)));
+        say("onset", jiff::Timestamp::from_second(onset.at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string());
     }
     if let Some(clause) = worst(status, kind) {
         say("clause", clause.text.to_string());
@@ -112,15 +126,35 @@ fn which_budget(status: &SeriesStatus) -> String {
     }
 }
 
-fn description(slo: &Slo, status: &SeriesStatus) -> String {
+/// The rise that a burn is about.
+fn burning(status: &SeriesStatus, kind: AlertKind) -> Option<&Onset> {
+    status.onset.as_ref().filter(|_| matches!(kind, AlertKind::FastBurn | AlertKind::SlowBurn))
+}
+
+/// Of a window of which little is known, how much: ` (of the 20m of it that are known)`.
+fn known(status: &SeriesStatus) -> String {
+    let known_s = status.coverage * status.window.window_s as f64;
+    match status.coverage {
+        coverage if coverage >= KNOWN_MOST => String::new(),
+        _ => format!(" (of the {} of it that are known)", duration(known_s)),
+    }
+}
+
+fn description(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {
     let window = match &slo.terms.calendar {
         None => duration(slo.window_s as f64),
         Some(_) => slo.period().spoken(),
     };
-    let mut text = format!("The objective is {}% good events over {window}.", slo.objective);
+    let mut text = String::new();
+    if let Some(onset) = burning(status, kind) {
+        let said = onset.spoken(slo.unit);
+        text = format!("{}. ", said.replacen("error", "Error", 1));
+    }
+    text += &format!("The objective is {}% good events over {window}.", slo.objective);
     match status.window.error_ratio {
         Some(ratio) => {
-            text += &format!(" {} of them were bad, {} of {}.", percent(ratio), status.window.bad, status.window.total)
+            let WindowStatus { bad, total, .. } = status.window;
+            text += &format!(" {} of them were bad, {bad} of {total}{}.", percent(ratio), known(status));
         }
         None => text += " No events are known in it.",
     }

@@ -62,7 +62,10 @@ fn a_firing_alert_ends_four_resends_ahead_and_is_sent_every_resend() {
             "labels": {
                 "alertname": "SLOFastBurn", "service": "checkout", "slo_id": "checkout-availability", "sev": "SEV-1",
             },
-            "annotations": { "runbook": "https://runbooks.internal/checkout" },
+            "annotations": {
+                "runbook": "https://runbooks.internal/checkout",
+                "slowburn_url": "http://slo.example:9595/#slo-checkout-availability",
+            },
             "startsAt": "1970-01-01T00:16:40Z",
             "endsAt": "1970-01-01T00:37:20Z",
             "generatorURL": "http://slo.example:9595/#slo-checkout-availability",

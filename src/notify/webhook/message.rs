@@ -37,7 +37,7 @@ pub(super) struct Message<'a> {
     receiver: &'a str,
     group_labels: BTreeMap<&'static str, &'a str>,
     common_labels: BTreeMap<&'a str, &'a str>,
-    common_annotations: BTreeMap<&'a str, &'a str>,
+    common_annotations: BTreeMap<String, String>,
     #[serde(rename = "externalURL")]
     external_url: String,
     #[serde(rename = "notification_reason")]
@@ -51,7 +51,7 @@ pub(super) struct Message<'a> {
 struct MessageAlert<'a> {
     status: &'static str,
     labels: &'a Labels,
-    annotations: &'a BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     starts_at: String,
     ends_at: String,
     #[serde(rename = "generatorURL")]
@@ -83,11 +83,7 @@ impl<'a> Message<'a> {
             receiver,
             group_labels: BTreeMap::from([("slo_id", slo_id)]),
             common_labels: common(alerts.iter().map(|alert| alert.labels.iter().collect())),
-            common_annotations: common(
-                alerts.iter().map(|alert| {
-                    alert.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-                }),
-            ),
+            common_annotations: common(alerts.iter().map(|alert| wire::annotations(alert, links))),
             external_url: links.page(),
             notification_reason: reason,
             route_labels: BTreeMap::new(),
@@ -102,7 +98,7 @@ impl<'a> MessageAlert<'a> {
         MessageAlert {
             status: status(alert.resolved_at.is_none()),
             labels: &alert.labels,
-            annotations: &alert.annotations,
+            annotations: wire::annotations(alert, links),
             starts_at: time(alert.starts_at),
             ends_at: alert.resolved_at.map_or_else(|| NEVER.to_owned(), time),
             generator_url: links.slo(&alert.slo_id),
@@ -116,7 +112,7 @@ fn status(firing: bool) -> &'static str {
 }
 
 /// The pairs that all sets have.
-fn common<'a>(sets: impl Iterator<Item = BTreeMap<&'a str, &'a str>>) -> BTreeMap<&'a str, &'a str> {
+fn common<T: Ord>(sets: impl Iterator<Item = BTreeMap<T, T>>) -> BTreeMap<T, T> {
     sets.reduce(|mut shared, set| {
         shared.retain(|name, value| set.get(name) == Some(value));
         shared

@@ -50,7 +50,10 @@ fn a_message_has_the_shape_of_version_4() {
     let labels = json!({
         "alertname": "SLOFastBurn", "service": "checkout", "slo_id": "checkout-availability", "sev": "SEV-1",
     });
-    let annotations = json!({ "runbook": "https://runbooks.internal/checkout" });
+    let annotations = json!({
+        "runbook": "https://runbooks.internal/checkout",
+        "slowburn_url": "http://slo.example:9595/#slo-checkout-availability",
+    });
     assert_eq!(
         body,
         json!({
