@@ -10,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod gate;
 pub mod gate_service;
+pub mod incident;
 pub mod inspect;
 pub mod notify;
 pub mod outbound;

@@ -19,7 +19,7 @@ mod circles;
 mod documents;
 
 /// Modules that hold no clock and do no I/O.
-const PURE: &[&str] = &["engine", "gate", "query"];
+const PURE: &[&str] = &["engine", "gate", "incident", "query"];
 
 /// What the pure modules must not name. Time comes in as an argument, data as a value.
 const IMPURE: &[&str] = &[
@@ -49,6 +49,7 @@ const IMPURE: &[&str] = &[
 const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &[]),
     ("gate", &["engine"]),
+    ("incident", &["engine", "gate"]),
     ("spec", &["engine", "gate"]),
     ("query", &["engine", "spec"]),
     ("clock", &[]),
@@ -56,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &["engine", "spec", "outbound", "telemetry"]),
     ("prometheus", &["engine", "spec", "query", "outbound", "clock", "telemetry"]),
-    ("store", &["engine", "gate", "spec", "telemetry"]),
+    ("store", &["engine", "gate", "incident", "spec", "telemetry"]),
     ("audit", &["engine", "gate", "outbound", "clock", "telemetry"]),
     ("gate_service", &["engine", "gate", "prometheus", "audit", "clock", "telemetry"]),
     ("inspect", &["engine", "spec", "query", "prometheus", "clock", "telemetry"]),
@@ -67,6 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "gate",
             "gate_service",
+            "incident",
             "spec",
             "query",
             "prometheus",
@@ -86,6 +88,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "gate",
             "gate_service",
+            "incident",
             "spec",
             "query",
             "prometheus",
@@ -105,6 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "gate",
             "gate_service",
+            "incident",
             "spec",
             "query",
             "prometheus",
