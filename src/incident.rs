@@ -8,6 +8,8 @@
 
 pub mod book;
 pub mod change;
+pub mod similar;
+pub mod story;
 pub mod text;
 
 use std::collections::BTreeMap;
