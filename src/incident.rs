@@ -103,3 +103,5 @@ impl Incident {
     }
 }
 
+#[cfg(test)]
+mod tests;
