@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod evaluation;
 mod heap;
 pub mod history;
+mod incidents;
 mod lead;
 pub mod rules;
 mod saved;
@@ -200,6 +201,7 @@ pub async fn run(
         tls,
         gate_service,
         ledger: Some(views.ledger),
+        incidents: views.incidents,
         clock,
         limits,
     };

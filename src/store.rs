@@ -23,6 +23,7 @@
 //! like everything else, so rules that come back find their history again.
 
 mod fold;
+mod incidents;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -176,6 +177,9 @@ const TABLES: &str = "
                         unfilled TEXT NOT NULL);
 ";
 
+/// Files of the same version may be without it: nothing else depends on it, and an older Slowburn passes it over.
+const INCIDENTS: &str = "CREATE TABLE IF NOT EXISTS incident (id TEXT PRIMARY KEY, incident BLOB NOT NULL);";
+
 /// Version 2 had no past.
 const FROM_2: &str = "CREATE TABLE past (series INTEGER PRIMARY KEY, until INTEGER NOT NULL, hours BLOB NOT NULL);";
 
@@ -200,6 +204,7 @@ impl Store {
                 return Err(StoreError::Unreadable(path, why));
             }
         }
+        db.execute_batch(INCIDENTS).map_err(failed)?;
         let mut store = Store {
             path,
             db,

@@ -12,6 +12,7 @@
 //! | `GET /v1/slos/{id}/history` | one of its series over a range of time, from the ledger |
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
+//! | `GET /v1/incidents[/{id}]` | what burned together, what changed before it, what was like it; `POST` says what it came from |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
 //! | `/access/v1`, `/integrations`, `/gate/check` | the gate in the words of other protocols: `doors` |
@@ -43,6 +44,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::clock::Clock;
 use crate::engine::{Seconds, Snapshot};
+use crate::incident::Book;
 use crate::spec::model::{Origin, Service};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
@@ -62,6 +64,7 @@ mod gate;
 mod guard;
 pub mod history;
 mod impatient;
+pub mod incidents;
 mod json;
 mod ledger;
 mod mcp;
@@ -107,6 +110,8 @@ pub struct App {
     pub gate_service: Option<crate::gate_service::GateService>,
     /// Copies of series of the ledger; `None` where there is none to read.
     pub ledger: Option<LedgerReader>,
+    /// Every incident.
+    pub incidents: watch::Receiver<Arc<Book>>,
     /// TLS of the server; `None` serves plain HTTP.
     pub tls: Option<Arc<tls::Tls>>,
 }
@@ -185,6 +190,8 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/slos/{id}/history", get(history::slo_history))
         .route("/v1/services/{name}", get(api::service))
         .route("/v1/alerts", get(api::alerts))
+        .route("/v1/incidents", get(incidents::all))
+        .route("/v1/incidents/{id}", get(incidents::one).post(incidents::note))
         .route("/v1/stream", get(stream::stream))
         .route("/openapi.json", get(openapi::openapi))
         .route("/v1/decisions", post(gate::decide))

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::access::Access;
 use super::evaluation::Evaluator;
 use super::history::History;
+use super::incidents::Incidents;
 use super::rules::{Found, Outcome, Reading, Rules, Sources, is_same};
 use super::saved::{Saved, position_of};
 use super::survey_schedule::Surveys;
@@ -21,6 +22,7 @@ use super::{Options, StartError, heap};
 use crate::clock::Clock;
 use crate::engine::{Ledger, Pace, SeriesStatus, Snapshot};
 use crate::gate_service::GateService;
+use crate::incident::Book;
 use crate::notify::Notifier;
 use crate::prometheus::backfill::Older;
 use crate::prometheus::{Client, Fault, Position, Source};
@@ -36,8 +38,10 @@ pub struct Views {
     pub readiness: watch::Receiver<Readiness>,
     /// Its configuration.
     pub info: watch::Receiver<Arc<Info>>,
-    /// Copies of series of its ledger.
+    /// Copies of series of its ledger, and what is said of incidents.
     pub ledger: LedgerReader,
+    /// Every incident.
+    pub incidents: watch::Receiver<Arc<Book>>,
 }
 
 /// A running daemon. Only its loop touches it.
@@ -71,8 +75,9 @@ pub struct Daemon {
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) readiness: watch::Sender<Readiness>,
     info: watch::Sender<Arc<Info>>,
-    /// Series that readers want copies of.
+    /// Series that readers want copies of, and what is said of incidents.
     pub(super) asked: mpsc::Receiver<LedgerRequest>,
+    pub(super) incidents: Incidents,
 }
 
 impl Daemon {
@@ -97,6 +102,7 @@ impl Daemon {
         let (readiness, readinesses) = watch::channel(waiting);
         let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, &client, false)));
         let (reader, asked) = LedgerReader::new();
+        let (incidents, shown) = Incidents::new(saved.incidents().map_err(StartError::Store)?);
         let source = Source::new(client.clone(), Arc::clone(&rules.plan), options.source.clone(), None);
         let mut daemon = Daemon {
             client,
@@ -122,11 +128,15 @@ impl Daemon {
             readiness,
             info,
             asked,
+            incidents,
         };
         if let Some(restored) = restored {
             daemon.restore(restored).map_err(StartError::Store)?;
         }
-        Ok((daemon, Views { snapshot: snapshots, readiness: readinesses, info: infos, ledger: reader }))
+        Ok((
+            daemon,
+            Views { snapshot: snapshots, readiness: readinesses, info: infos, ledger: reader, incidents: shown },
+        ))
     }
 
     /// Ticks until `stop`. What goes on beside the ticks is taken between them.
@@ -167,7 +177,7 @@ impl Daemon {
                 }
                 older = self.history.done() => self.fill(older),
                 () = self.workloads.done() => self.show_gate(notifier),
-                Some(request) = self.asked.recv() => request.answer(&self.ledger),
+                Some(request) = self.asked.recv() => answer(request, &self.ledger, &mut self.incidents, &mut self.saved),
                 () = std::future::ready(()), if self.saved.has_work() => {
                     self.saved.work(&self.ledger, self.history.unread());
                     tokio::task::yield_now().await;
@@ -335,6 +345,15 @@ impl Daemon {
         };
         info!(services = reloaded.services, slos = reloaded.slos, config_hash = reloaded.config_hash, "rules in force");
         reloaded
+    }
+}
+
+/// Answers what readers ask of the loop.
+pub(super) fn answer(request: LedgerRequest, ledger: &Ledger, incidents: &mut Incidents, saved: &mut Saved) {
+    // Nobody waits where the client is gone.
+    match request {
+        LedgerRequest::Series { slo_id, labels, answer } => drop(answer.send(ledger.get(&slo_id, &labels).cloned())),
+        LedgerRequest::Note { id, note, answer } => drop(answer.send(incidents.note(&id, note, saved))),
     }
 }
 

@@ -13,6 +13,7 @@ use super::rules::Rules;
 use crate::engine::alert::AlertMachine;
 use crate::engine::status::{DataReason, DataState};
 use crate::engine::{Ledger, Now, SeriesStatus, SliceDelta};
+use crate::incident::Incident;
 use crate::prometheus::Position;
 use crate::query::plan::Survey;
 use crate::store::{Commit, Restored, SeriesKey, Store, StoreError};
@@ -98,6 +99,24 @@ impl Saved {
             ledger.put_back(&key.slo_id, key.labels, series);
         }
         Ok(())
+    }
+
+    /// Incidents that an earlier process left.
+    pub fn incidents(&self) -> Result<Vec<Incident>, StoreError> {
+        self.store.as_ref().map_or(Ok(Vec::new()), Store::incidents)
+    }
+
+    /// Writes incidents. What could not be written stays to be written.
+    pub fn put_incidents<'a>(
+        &mut self,
+        changed: impl Iterator<Item = &'a Incident>,
+        gone: &[String],
+    ) -> Result<(), StoreError> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        super::apart(|| store.put_incidents(changed, gone)).inspect_err(|error| {
+            metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+            error!(%error, "incidents were not written; the next poll tries again");
+        })
     }
 
     /// These statuses stand in the file.

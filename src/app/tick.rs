@@ -15,18 +15,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, answer};
 use super::evaluation::Health;
 use super::history::Ground;
+use super::incidents::Incidents;
 use super::rules::Rules;
-use super::saved::Tick;
+use super::saved::{Saved, Tick};
 use super::stages::Stages;
 use super::{apart, heap};
 use crate::engine::alert::Transition;
 use crate::engine::ledger::End;
 use crate::engine::now::SKEW_MAX_S;
 use crate::engine::{AlertKind, Labels, Ledger, Now, SliceDelta, Slo, Snapshot};
-use crate::gate_service;
+use crate::gate_service::{self, GateService};
+use crate::incident::book::Changes;
 use crate::notify::Notifier;
 use crate::prometheus::poll::Outcome;
 use crate::prometheus::{Poll, Source, backfill};
@@ -61,6 +63,7 @@ impl Daemon {
         self.sweep(now);
         stages.end("evaluate");
         self.save(now, &booked);
+        self.step_incidents(&mut snapshot);
         stages.end("store");
         self.add_alerts_of_gate(&mut snapshot);
         self.publish(Arc::new(snapshot), notifier);
@@ -118,14 +121,16 @@ impl Daemon {
         self.source.expect_history(!self.history.is_read());
         if !self.cold || !self.history.is_enabled() {
             self.cold = false;
-            let poll = lending(&self.ledger, &mut self.asked, self.source.poll(at_s)).await;
+            let mut lender = Lender { ledger: &self.ledger, incidents: &mut self.incidents, saved: &mut self.saved };
+            let poll = lender.lend(&mut self.asked, self.source.poll(at_s)).await;
             report(&poll, at_s);
             return poll;
         }
         self.source.expect_history(true);
         let from_s = backfill::recent_from(at_s);
         let reading = backfill::recent(&mut self.source, from_s, at_s);
-        let (way, poll) = lending(&self.ledger, &mut self.asked, reading).await;
+        let mut lender = Lender { ledger: &self.ledger, incidents: &mut self.incidents, saved: &mut self.saved };
+        let (way, poll) = lender.lend(&mut self.asked, reading).await;
         self.history.way = way;
         // Without any answer the next tick starts over; nothing was read that could be read twice.
         self.cold = poll.series.is_empty() && !poll.faults.is_empty();
@@ -226,6 +231,16 @@ impl Daemon {
         });
     }
 
+    /// Brings incidents up to date. Before anything was read nothing is over.
+    fn step_incidents(&mut self, snapshot: &mut Snapshot) {
+        if self.cold {
+            return;
+        }
+        let changes = self.gate_service.as_ref().map(GateService::suspects).unwrap_or_default();
+        let changes = Changes { all: changes.0, dependencies: changes.1 };
+        self.incidents.step(snapshot, &changes, &mut self.saved);
+    }
+
     fn publish(&mut self, snapshot: Arc<Snapshot>, notifier: &Notifier) {
         self.snapshot.send_replace(Arc::clone(&snapshot));
         self.readiness.send_if_modified(|readiness| readiness.release("first_evaluation"));
@@ -286,14 +301,23 @@ impl Daemon {
     }
 }
 
-/// Waits for `work`, and gives away copies of the ledger's series meanwhile: Prometheus may be slow when people look.
-async fn lending<T>(ledger: &Ledger, asked: &mut mpsc::Receiver<LedgerRequest>, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            Some(request) = asked.recv() => request.answer(ledger),
+/// What readers are answered from while Prometheus is waited for: it may be slow just when people look.
+struct Lender<'a> {
+    ledger: &'a Ledger,
+    incidents: &'a mut Incidents,
+    saved: &'a mut Saved,
+}
+
+impl Lender<'_> {
+    /// Waits for `work`, and answers readers meanwhile.
+    async fn lend<T>(&mut self, asked: &mut mpsc::Receiver<LedgerRequest>, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(request) = asked.recv() => answer(request, self.ledger, self.incidents, self.saved),
+            }
         }
     }
 }

@@ -56,6 +56,8 @@ pub enum Kind {
     Halt,
     /// A person went past the gate.
     BreakGlass,
+    /// A person said what an incident came from, or what was done about it.
+    Incident,
     /// A person took a log that could not be proved whole as it is.
     Accepted,
     /// Bytes that no answer stood on were dropped from the end.
@@ -84,6 +86,7 @@ impl Kind {
             Kind::Identities => "identities",
             Kind::Halt => "halt",
             Kind::BreakGlass => "break_glass",
+            Kind::Incident => "incident",
             Kind::Accepted => "accepted",
             Kind::Gap => "gap",
             Kind::ClockStep => "clock_step",

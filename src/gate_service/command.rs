@@ -145,7 +145,7 @@ fn speak(events: &[String], refused: &crate::audit::Refused) {
     }
 }
 
-fn unwritten(refused: crate::audit::Refused) -> Blocked {
+pub(super) fn unwritten(refused: crate::audit::Refused) -> Blocked {
     error!(%refused, "a decision could not be written down, so it does not hold");
     Blocked::Unavailable(format!("the audit log does not take it: {refused}"))
 }

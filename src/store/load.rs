@@ -187,7 +187,11 @@ impl Store {
     }
 
     /// Walks rows one at a time: thirty days of a fleet do not fit twice.
-    fn each_row(&self, sql: &str, mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub(super) fn each_row(
+        &self,
+        sql: &str,
+        mut each: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut query = self.db.prepare(sql).map_err(|error| self.failed(error))?;
         let mut rows = query.query([]).map_err(|error| self.failed(error))?;
         while let Some(row) = rows.next().map_err(|error| self.failed(error))? {
@@ -196,7 +200,7 @@ impl Store {
         Ok(())
     }
 
-    fn read<T: FromSql>(&self, row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+    pub(super) fn read<T: FromSql>(&self, row: &Row<'_>, column: usize) -> Result<T, StoreError> {
         row.get(column).map_err(|error| self.failed(error))
     }
 

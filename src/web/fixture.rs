@@ -338,6 +338,7 @@ pub fn stand() -> Stand {
     let (snapshot, snapshots) = watch::channel(Arc::new(fleet()));
     let (readiness, ready) = watch::channel(Readiness::ready());
     let (info, infos) = watch::channel(Arc::new(info()));
+    let (_, incidents) = watch::channel(Arc::default());
     let (reload, reloads) = mpsc::channel(1);
     let clock = Clock::scaled((AT + 21) * 1000, 1.0);
     let app = App {
@@ -349,6 +350,7 @@ pub fn stand() -> Stand {
         auth: Arc::new(crate::web::auth::Authenticator::new(crate::web::auth::Settings::default(), clock.clone())),
         gate_service: None,
         ledger: None,
+        incidents,
         tls: None,
         clock,
         limits: Limits::default(),
