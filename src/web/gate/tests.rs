@@ -76,6 +76,7 @@ pub(in crate::web) fn gate() -> Gate {
     let authenticator = Arc::new(Authenticator::new(settings, clock));
     stand.app.auth = Arc::clone(&authenticator);
     stand.app.gate_service = Some(gate_service.clone());
+    crate::web::incidents::tests::burn(&mut stand.app);
     let router = router(stand.app.clone(), CancellationToken::new());
     let access = Access { read: None, authenticator, tls: None };
     Gate { router, access, gate_service, log, _stand: stand, _dir: dir }
@@ -131,6 +132,7 @@ async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() 
         "/v1/halts",
         "/v1/halts/h/resume",
         "/v1/changes",
+        "/v1/incidents/i",
     ];
     for path in paths {
         for token in ["", "nobody's", "ada-token2"] {
@@ -154,6 +156,7 @@ async fn no_page_borrows_a_credential() {
         ("/v1/approvals/apr_1", json!({"verdict": "approve"})),
         ("/v1/permits/prm_1/redeem", json!({})),
         ("/v1/changes", json!({"service": "checkout", "resource": "deployment/checkout", "version": "v1"})),
+        ("/v1/incidents/i", json!({"cause": "x"})),
         ("/v1/audit/accept", json!({"reason": "x"})),
         ("/-/reload", json!({})),
     ];

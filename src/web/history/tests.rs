@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::engine::{Coverage, Ledger, SliceDelta};
 use crate::web::fixture::{self, AT, Stand};
-use crate::web::{LedgerReader, router};
+use crate::web::{LedgerReader, LedgerRequest, router};
 
 const HOUR: i64 = 3600;
 
@@ -30,7 +30,9 @@ fn site(stand: &Stand) -> Router {
     let (reader, mut asked) = LedgerReader::new();
     tokio::spawn(async move {
         while let Some(request) = asked.recv().await {
-            request.answer(&ledger);
+            if let LedgerRequest::Series { slo_id, labels, answer } = request {
+                drop(answer.send(ledger.get(&slo_id, &labels).cloned()));
+            }
         }
     });
     let app = crate::web::App { ledger: Some(reader), ..stand.app.clone() };
