@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod halt;
 mod import;
+mod incidents;
 mod init;
 mod presets;
 mod remote;
@@ -96,6 +97,15 @@ enum Command {
         4 Prometheus cannot be asked, or there are no samples; 64 bad rules or settings"
     )]
     Explain(explain::ExplainArgs),
+    /// List incidents of a running daemon, show one with its timeline, or say what it came from
+    #[command(after_help = "Examples:\n  slowburn incidents --service checkout\n  \
+        slowburn incidents checkout-20261101T0207Z\n  \
+        slowburn incidents checkout-20261101T0207Z --mitigation 'revert config and flush cache' --helped true\n  \
+        slowburn incidents checkout-20261101T0207Z --format markdown > postmortem.md\n  \
+        slowburn incidents --format jsonl > incidents.jsonl\n\n\
+        What people say needs a token of theirs (SLOWBURN_TOKEN or --token-file) and goes to the audit log: docs/incidents.md.\n\n\
+        Exit codes: 0 printed, 2 wrong usage, no such incident, or not allowed, 5 the daemon cannot be reached")]
+    Incidents(incidents::IncidentsArgs),
     /// Compare what Sloth or Pyrra recorded with exact counts, and say why they differ
     #[command(after_help = "Examples:\n  \
         slowburn compare --prometheus-url http://localhost:9090 --rules sloth/ --owner team-pay\n  \
@@ -311,6 +321,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => block_on(init::init(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
         Command::Explain(args) => block_on(explain::explain(args)),
+        Command::Incidents(args) => block_on(incidents::incidents(args)),
         Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),

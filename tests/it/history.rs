@@ -18,13 +18,13 @@ use crate::fleet::REQUESTS;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
 
 /// On the grid of slices, of five minutes and of hours.
-const END: i64 = 1_790_002_800;
+pub const END: i64 = 1_790_002_800;
 const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
 
 /// Two pods that are scraped exactly on the grid, one of which restarts; a third of the requests fail in the last 40
 /// minutes.
-fn scenario() -> Scenario {
+pub fn scenario() -> Scenario {
     let mut scenario = Scenario::new();
     for n in 0..2 {
         let pod = Pod::new("shop", &format!("shop-{n}:80"), 0, END - 9 * DAY);
@@ -39,7 +39,7 @@ fn scenario() -> Scenario {
     scenario
 }
 
-fn rules() -> Vec<(&'static str, String)> {
+pub fn rules() -> Vec<(&'static str, String)> {
     let text = format!(
         "name: shop\nowner: team\nslo:\n  availability:\n    objective: 99.9\n    window: 7d\n    \
          sli: {{total: '{REQUESTS}{{job=\"shop\"}}', bad: '{REQUESTS}{{job=\"shop\",code=~\"5..\"}}'}}\n"
@@ -48,7 +48,7 @@ fn rules() -> Vec<(&'static str, String)> {
 }
 
 /// A simulated Prometheus that stands at [`END`], behind a proxy.
-async fn prometheus(behaviour: Behaviour, scenario: Scenario) -> (FaultProxy, DropGuard) {
+pub async fn prometheus(behaviour: Behaviour, scenario: Scenario) -> (FaultProxy, DropGuard) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
     let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
     let stop = CancellationToken::new();
@@ -57,7 +57,7 @@ async fn prometheus(behaviour: Behaviour, scenario: Scenario) -> (FaultProxy, Dr
     (FaultProxy::start(&url).await, stop.drop_guard())
 }
 
-fn speaking(generation: Generation, remote_read: bool) -> Behaviour {
+pub fn speaking(generation: Generation, remote_read: bool) -> Behaviour {
     Behaviour { generation, remote_read, ..Behaviour::default() }
 }
 

@@ -31,6 +31,7 @@ mod harness_works;
 mod histogram;
 mod history;
 mod import;
+mod incidents;
 mod init;
 mod native;
 mod newcomer;
