@@ -1,10 +1,11 @@
 //! `GET /v1/slos/{id}/history`: a series over a range of time, with what else happened laid beside it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use super::json::Json;
 use super::{Problem, Site};
 use crate::engine::history::{History, Range, history};
 use crate::engine::status::DataReason;
-use crate::engine::{Alert, Labels, Seconds, SeriesStatus, Slo, SloSnapshot};
+use crate::engine::{Alert, Labels, Seconds, SeriesLedger, SeriesStatus, Slo, SloSnapshot, Snapshot};
 use crate::gate::observed::Change;
 use crate::gate::verdict::Verdict;
 use crate::gate_service::past::PastOf;
@@ -34,6 +35,8 @@ pub struct Wanted {
     to: Option<String>,
     step: Option<String>,
     series: Option<String>,
+    /// Colours of the picture.
+    dark: Option<bool>,
 }
 
 /// The answer.
@@ -96,10 +99,59 @@ pub(super) async fn slo_history(
     Path(id): Path<String>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let (found, _) = look(&site, &id, wanted).await?;
+    let show = move || found.shown(|shown| Json(shown).into_response());
+    told(&site, show).await
+}
+
+/// `GET /v1/slos/{id}/history.svg`: the same as a picture.
+pub(super) async fn slo_curve(
+    State(site): State<Site>,
+    Path(id): Path<String>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (found, wanted) = look(&site, &id, wanted).await?;
+    let dark = wanted.dark.unwrap_or(false);
+    let name = format!("{id}{}", if found.labels.is_empty() { String::new() } else { found.labels.to_string() });
+    let show = move || found.shown(|shown| chart::svg(&name, shown.history, shown.marks, dark));
+    told(&site, move || ([(header::CONTENT_TYPE, "image/svg+xml")], show()).into_response()).await
+}
+
+/// Some at a time, and off the threads that drive polls.
+async fn told(site: &Site, make: impl FnOnce() -> Response + Send + 'static) -> Result<Response, Problem> {
+    let _turn = site.histories.acquire().await;
+    Ok(apart(make).await)
+}
+
+/// What an answer is made from.
+struct Found {
+    slo: Arc<Slo>,
+    labels: Labels,
+    series: SeriesLedger,
+    range: Range,
+    filling: bool,
+    snapshot: Arc<Snapshot>,
+    past: PastOf,
+}
+
+impl Found {
+    fn shown<T>(&self, show: impl FnOnce(&Shown<'_>) -> T) -> T {
+        let history = history(&self.slo, &self.series, &self.labels, self.range, self.filling);
+        let span = (history.from, history.to);
+        let marks = marks(&self.slo, &self.labels, &self.snapshot.alerts, &self.past, span);
+        show(&Shown::of(&self.slo, &self.labels, &history, &marks))
+    }
+}
+
+async fn look(
+    site: &Site,
+    id: &str,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<(Found, Wanted), Problem> {
     let Query(wanted) = wanted.map_err(|rejection| bad(rejection.body_text()))?;
     let snapshot = site.snapshot();
-    let Some(entry) = snapshot.slo(&id) else {
-        return Err(unknown("SLO", &id, snapshot.slos.iter().map(|entry| entry.slo.id.as_str()), "GET /v1/slos"));
+    let Some(entry) = snapshot.slo(id) else {
+        return Err(unknown("SLO", id, snapshot.slos.iter().map(|entry| entry.slo.id.as_str()), "GET /v1/slos"));
     };
     let status = status_of(entry, wanted.series.as_deref())?;
     let (labels, filling) = (status.labels.clone(), status.data.reason == DataReason::Filling);
@@ -107,23 +159,18 @@ pub(super) async fn slo_history(
         let hint = "`slowburn eval --history SLO --prometheus-url URL --rules DIR` says it without a daemon.";
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this process shows no history", hint));
     };
-    let series = reader.series(&id, &labels).await.map_err(|_| {
+    let series = reader.series(id, &labels).await.map_err(|_| {
         let hint = "Ask again in a few seconds.";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many read the ledger at this moment", hint)
     })?;
-    let slo = entry.slo.clone();
+    let slo = Arc::clone(&entry.slo);
     let Some(series) = series else {
         let hint = "It has no data yet: `data` of the series at GET /v1/slos/{id} says why.";
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("nothing was ever read of {id}{labels}"), hint));
     };
     let range = wanted.range(snapshot.at, series.slice_s())?;
     let past = site.app.gate_service.as_ref().map(|gate| gate.past_of(&slo.service)).unwrap_or_default();
-    Ok(apart(move || {
-        let history = history(&slo, &series, &labels, range, filling);
-        let marks = marks(&slo, &labels, &snapshot.alerts, &past, (history.from, history.to));
-        Json(&Shown::of(&slo, &labels, &history, &marks)).into_response()
-    })
-    .await)
+    Ok((Found { slo, labels, series, range, filling, snapshot, past }, wanted))
 }
 
 fn bad(error: String) -> Problem {
@@ -228,5 +275,6 @@ fn of_verdict(verdict: &Verdict) -> Mark {
     Mark { at: verdict.at, to: None, kind: MarkKind::Verdict, text }
 }
 
+mod chart;
 #[cfg(test)]
 mod tests;

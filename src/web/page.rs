@@ -20,7 +20,8 @@ use crate::engine::status::DataReason;
 use crate::engine::{SloSnapshot, Snapshot};
 
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = concat!(include_str!("page/page.js"), include_str!("page/gate.js"));
+const SCRIPT: &str =
+    concat!(include_str!("page/page.js"), include_str!("page/gate.js"), include_str!("page/incident.js"));
 const DOCUMENT: &str = include_str!("page/page.html");
 
 /// The document with style and script in it; `{rows}` and `{version}` are still open.
@@ -31,7 +32,7 @@ static PAGE: LazyLock<String> =
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; \
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src 'self' data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         hash(STYLE),
         hash(SCRIPT)
@@ -87,7 +88,7 @@ fn data(entry: &SloSnapshot) -> String {
 }
 
 /// Text that is safe between tags and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -126,3 +126,37 @@ async fn what_cannot_be_shown_is_refused_with_a_sentence() {
     let (status, _) = get(&without, path).await;
     assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
 }
+
+async fn picture(router: &Router, path: &str) -> (StatusCode, String, String) {
+    let peer: SocketAddr = "127.0.0.1:40000".parse().expect("an address");
+    let request = axum::extract::Request::builder().uri(path).header("host", "127.0.0.1:9595");
+    let request = request.extension(ConnectInfo(peer)).body(Body::empty()).expect("a request");
+    let answer = router.clone().oneshot(request).await.expect("routers answer");
+    let (status, kind) = (answer.status(), answer.headers()["content-type"].to_str().expect("text").to_owned());
+    let body = to_bytes(answer.into_body(), 1 << 22).await.expect("a whole body");
+    (status, kind, String::from_utf8(body.into()).expect("text"))
+}
+
+/// What is not known is hatched and has no line, and words of users are no markup.
+#[tokio::test]
+async fn the_curve_has_gaps_where_nothing_is_known_and_marks_that_are_only_text() {
+    let stand = fixture::stand();
+    let site = site(&stand);
+    let path = format!("/v1/slos/checkout-availability/history.svg?from={}&to={AT}&step=5m", AT - HOUR);
+    let (status, kind, svg) = picture(&site, &path).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::OK, "image/svg+xml"));
+    assert_eq!(svg.matches("fill=\"url(#h)\"").count(), 2, "one point of five minutes, in both fields");
+    // The line of the error rate begins anew after the gap.
+    let rate =
+        svg.split("stroke-width=\"1.6\"").next().and_then(|text| text.rsplit("<path d=\"").next()).expect("a line");
+    assert_eq!(rate.matches('M').count(), 2, "{rate}");
+    assert!(
+        svg.contains("SEV-1 SLOFastBurn") && svg.contains("limit 14.4x") && svg.contains("error rate, up to 2%"),
+        "{svg}"
+    );
+    let (status, _, svg) = picture(&site, "/v1/slos/checkout-latency-p95/history.svg?dark=true").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(svg.contains("&lt;bob&gt;") && !svg.contains("<bob>") && !svg.contains("<script"), "{svg}");
+    let (status, ..) = picture(&site, "/v1/slos/none/history.svg").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}

@@ -98,6 +98,7 @@ function budget(slo, series) {
   return h("div", { class: "budget" },
     h("span", { class: out ? "percent out" : "percent" }, percent(left)), h("span", { class: "dim" }, " left"),
     h("div", { class: "bar" + (out ? " out" : low ? " low" : ""), role: "img", "aria-label": percent(left) + " of the error budget left" }, fill),
+    h("div", { class: "sub" }, series.window.bad.toLocaleString("en") + " of " + series.window.total.toLocaleString("en") + " bad"),
     ends && h("div", { class: "sub" }, ends), series.budgets.map((one, i) => budgetOf(one, i === 0)));
 }
 
@@ -145,8 +146,17 @@ function data(series) {
     series.coverage < 0.995 && series.coverage > 0 ? h("div", { class: "sub" }, percent(series.coverage) + " of the window known") : null);
 }
 
+// By how much the error rate rose, since when, and how many that are.
+function rise(onset) {
+  const [before, now] = [onset.bad_before / Math.max(1, onset.total_before), onset.bad / Math.max(1, onset.total)];
+  const small = (ratio) => +(ratio * 100).toPrecision(2) + " %";
+  return "errors " + (before > 0 ? (now / before).toPrecision(2) + "× " : "") + "since " + clock(onset.at) + ": " + small(before) + " → " + small(now) +
+    ", " + onset.bad.toLocaleString("en") + " of " + onset.total.toLocaleString("en");
+}
+
 function status(series) {
   return h("div", { class: "status" }, pill(series.state),
+    series.onset ? h("div", { class: "sub" }, rise(series.onset)) : null,
     series.since === null ? null : h("div", { class: "sub" }, "for ",
       h("time", { "data-at": series.since, datetime: new Date(series.since * 1000).toISOString() }, age(series.since)), h("br"), clock(series.since)));
 }
@@ -172,15 +182,32 @@ function drawSlo(slo) {
     h("a", { class: "name", href: "/v1/slos/" + encodeURIComponent(slo.id), title: slo.id }, slo.name),
     h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + slo.window),
     shown && seriesText(slo, shown.labels) ? h("div", { class: "sub" }, (many ? "worst: " : "") + seriesText(slo, shown.labels)) : null,
-    many ? h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
-      isOpen ? "hide the " + slo.series.length + " series" : "show all " + slo.series.length + " series") : null);
+    h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
+      (isOpen ? "hide the curve" : "show the curve") + (many ? (isOpen ? " and the " : " and all ") + slo.series.length + " series" : "")));
   return h("div", { class: "slo", id: "slo-" + slo.id },
     shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
     slo.exclusions.filter((one) => one.active).map((one) =>
       h("div", { class: "note" }, "not counted now: " + one.name + ", by " + one.author + ": " + one.reason)),
     slo.notes.map((note) => h("div", { class: "note" }, note)),
+    isOpen && shown ? curve(slo, shown) : null,
     many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
       row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null);
+}
+
+// Error rate and burn over a range that ends at the last slice, drawn by the server; the chosen range holds for all.
+const RANGES = { "1 h": 3600, "6 h": 21600, "3 d": 259200, "30 d": 2592000 };
+let range = "6 h";
+
+function curve(slo, series) {
+  const query = new URLSearchParams({ from: series.at - RANGES[range], to: series.at, series: JSON.stringify(series.labels) });
+  const path = "/v1/slos/" + encodeURIComponent(slo.id) + "/history";
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches ? "&dark=true" : "";
+  return h("figure", { class: "curve" },
+    h("div", { class: "ranges", role: "group", "aria-label": "Range of the curve" }, Object.keys(RANGES).map((name) =>
+      h("button", { type: "button", class: "expand", "aria-pressed": String(name === range), onclick: () => { range = name; drawn.clear(); draw(); } }, name)),
+      h("a", { href: path + "?" + query }, "as JSON"), h("a", { href: "/v1/slos/" + encodeURIComponent(slo.id) + "/explain" }, "what is counted")),
+    h("img", { src: path + ".svg?" + query + dark, width: 900, height: 274, loading: "lazy",
+      alt: "error rate and burn of " + slo.id + " over " + range + "; as JSON beside it" }));
 }
 
 function toggle(id) {
