@@ -125,7 +125,15 @@ impl Remote {
             StatusCode::TOO_MANY_REQUESTS => Exit::Unreachable,
             _ => Exit::Usage,
         };
-        Err(Failure { exit, text: format!("{error}{hint}") })
+        Err(Failure { exit, text: format!("{error}{}", hint_of(status, hint)) })
+    }
+}
+
+/// What to do about it, in the words of a command line: a header is nothing that somebody types.
+fn hint_of(status: StatusCode, hint: String) -> String {
+    match status {
+        StatusCode::UNAUTHORIZED => "\n  = say who asks: --token-file FILE, or the variable SLOWBURN_TOKEN".to_owned(),
+        _ => hint,
     }
 }
 
@@ -142,5 +150,18 @@ fn root_of(error: &reqwest::Error) -> String {
         "the connection failed".into()
     } else {
         deepest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_nobody_is_told_what_to_type() {
+        let hint = || "\n  = Send Authorization: Bearer TOKEN".to_owned();
+        let said = hint_of(StatusCode::UNAUTHORIZED, hint());
+        assert!(said.contains("--token-file") && said.contains("SLOWBURN_TOKEN") && !said.contains("Bearer"), "{said}");
+        assert_eq!(hint_of(StatusCode::FORBIDDEN, hint()), hint());
     }
 }
