@@ -19,6 +19,7 @@ mod init;
 mod presets;
 mod remote;
 mod replay;
+mod report;
 mod run;
 mod table;
 mod watch;
@@ -106,6 +107,12 @@ enum Command {
         What people say needs a token of theirs (SLOWBURN_TOKEN or --token-file) and goes to the audit log: docs/incidents.md.\n\n\
         Exit codes: 0 printed, 2 wrong usage, no such incident, or not allowed, 5 the daemon cannot be reached")]
     Incidents(incidents::IncidentsArgs),
+    /// Report on a month, a quarter or a year: objectives met, budgets in events and minutes, incidents
+    #[command(after_help = "Examples:\n  slowburn report --period 2026-10\n  \
+        slowburn report --period 2026-Q4 --time-zone Europe/Paris --format csv > q4.csv\n\n\
+        It asks a running daemon; what its ledger no longer holds is unknown, and how much is known stands in each row.\n\n\
+        Exit codes: 0 every objective that is known was met, 1 one was missed, 2 wrong usage, 5 the daemon cannot be reached")]
+    Report(report::ReportArgs),
     /// Compare what Sloth or Pyrra recorded with exact counts, and say why they differ
     #[command(after_help = "Examples:\n  \
         slowburn compare --prometheus-url http://localhost:9090 --rules sloth/ --owner team-pay\n  \
@@ -321,6 +328,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => block_on(init::init(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
         Command::Explain(args) => block_on(explain::explain(args)),
+        Command::Report(args) => block_on(report::report(args)),
         Command::Incidents(args) => block_on(incidents::incidents(args)),
         Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),

@@ -10,6 +10,7 @@
 //! | `GET /v1/slos/{id}` | one of them |
 //! | `GET /v1/slos/{id}/explain` | what its count is made of, read from Prometheus again |
 //! | `GET /v1/slos/{id}/history` | one of its series over a range of time, from the ledger |
+//! | `GET /v1/slos/{id}/history.svg` | the same as a picture |
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/incidents[/{id}]` | what burned together, what changed before it, what was like it; `POST` says what it came from |
@@ -151,6 +152,8 @@ struct Shared {
     streams: Arc<Semaphore>,
     /// Counts are explained one after the other: each is read from Prometheus again.
     explaining: Semaphore,
+    /// Histories are computed two at a time.
+    histories: Semaphore,
     /// `/v1/slos` of the last snapshot that somebody asked for.
     fleet: std::sync::Mutex<encoding::Rendered>,
     /// What readers of the audit log share.
@@ -175,10 +178,11 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let audit = audit::Readers::default();
-    let (explaining, forward) = (Semaphore::new(1), Default::default());
+    let (explaining, histories, forward) = (Semaphore::new(1), Semaphore::new(2), Default::default());
     let fleet = Default::default();
     let admission = Semaphore::new(admission::READERS);
-    let site = Site(Arc::new(Shared { app, streams, explaining, fleet, audit, admission, forward, stop }));
+    let shared = Shared { app, streams, explaining, histories, fleet, audit, admission, forward, stop };
+    let site = Site(Arc::new(shared));
     let routes = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(api::healthz))
@@ -188,6 +192,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/slos/{id}", get(api::slo))
         .route("/v1/slos/{id}/explain", get(explain::explain))
         .route("/v1/slos/{id}/history", get(history::slo_history))
+        .route("/v1/slos/{id}/history.svg", get(history::slo_curve))
         .route("/v1/services/{name}", get(api::service))
         .route("/v1/alerts", get(api::alerts))
         .route("/v1/incidents", get(incidents::all))

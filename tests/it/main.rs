@@ -41,6 +41,7 @@ mod planned;
 mod presets;
 mod queue;
 mod queue_silence;
+mod receivers;
 mod refused;
 mod resolution;
 mod scale;

@@ -69,7 +69,7 @@ pub fn endpoint(url: &str) -> Endpoint {
 }
 
 /// A notifier of these Alertmanager peers, which is stopped when the test drops the guard.
-fn notifier(peers: &[&Alertmanager], settings: &Settings) -> (Notifier, tokio_util::sync::DropGuard) {
+pub fn notifier(peers: &[&Alertmanager], settings: &Settings) -> (Notifier, tokio_util::sync::DropGuard) {
     let destinations = peers.iter().map(|peer| Destination::Alertmanager(endpoint(&peer.url()))).collect();
     let stop = CancellationToken::new();
     (Notifier::start(settings, destinations, &Clock::wall(), &stop), stop.drop_guard())
