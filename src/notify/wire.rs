@@ -44,7 +44,7 @@ impl Links {
 
 /// The annotation that holds the link to the page at the SLO of an alert: receivers show annotations, and hide where an
 /// alert came from.
-const PAGE: &str = "slowburn_url";
+const PAGE: &str = "slo_url";
 
 /// The annotations of an alert with the link to its SLO. One that the user wrote under this name stays.
 pub(super) fn annotations(alert: &Alert, links: &Links) -> BTreeMap<String, String> {

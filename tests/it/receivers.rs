@@ -81,5 +81,5 @@ async fn a_page_reaches_slack_pagerduty_and_rootly_with_its_story_and_its_link()
     let pagerduty = &got["pagerduty"];
     assert_eq!((&pagerduty["client_url"], &pagerduty["payload"]["severity"]), (&link.into(), &"critical".into()));
     assert_eq!(pagerduty["payload"]["component"], "checkout-availability");
-    assert_eq!(got["webhooks"]["alerts"][0]["annotations"]["slowburn_url"], link, "Rootly");
+    assert_eq!(got["webhooks"]["alerts"][0]["annotations"]["slo_url"], link, "Rootly");
 }

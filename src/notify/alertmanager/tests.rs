@@ -64,7 +64,7 @@ fn a_firing_alert_ends_four_resends_ahead_and_is_sent_every_resend() {
             },
             "annotations": {
                 "runbook": "https://runbooks.internal/checkout",
-                "slowburn_url": "http://slo.example:9595/#slo-checkout-availability",
+                "slo_url": "http://slo.example:9595/#slo-checkout-availability",
             },
             "startsAt": "1970-01-01T00:16:40Z",
             "endsAt": "1970-01-01T00:37:20Z",

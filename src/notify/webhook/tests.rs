@@ -52,7 +52,7 @@ fn a_message_has_the_shape_of_version_4() {
     });
     let annotations = json!({
         "runbook": "https://runbooks.internal/checkout",
-        "slowburn_url": "http://slo.example:9595/#slo-checkout-availability",
+        "slo_url": "http://slo.example:9595/#slo-checkout-availability",
     });
     assert_eq!(
         body,
