@@ -173,7 +173,7 @@ impl Tracker {
                 let older = self.raw_ids.get(&older).copied();
                 return match older.filter(|&older| self.raws[older as usize].last.is_some()) {
                     Some(older) => self.goes_on(evidence, birth, id, older, until_ms),
-                    None => Decision::Start(Reason::NotPlaced),
+                    None => self.not_placed(birth, &self.raws[id as usize], Reason::NotPlaced),
                 };
             }
         }
@@ -208,13 +208,8 @@ impl Tracker {
             return Decision::Start(Reason::Older);
         }
         let Some(was_ms) = together else {
-            let patience_ms = of.interval_ms().map_or(FIRST_MS, |every| FIRST_MS.max(2 * every));
-            let began_ms = self.first_of(raw).unwrap_or(at_ms).max(since_ms);
-            return Decision::Start(match () {
-                () if at_ms.saturating_sub(began_ms) <= patience_ms => Reason::First,
-                () if previous.is_none() && process_ms.is_some() => Reason::Older,
-                () => Reason::NotPlaced,
-            });
+            let old = previous.is_none() && process_ms.is_some();
+            return self.not_placed(birth, raw, if old { Reason::Older } else { Reason::NotPlaced });
         };
         let value = birth.count.whole;
         let by_pace = || evidence.limit(self, raw, was_ms, at_ms).is_some_and(|limit| value <= limit);
@@ -263,6 +258,13 @@ impl Tracker {
         candidates.min_by(nearer).map(|(.., older)| older)
     }
 
+    /// It only sets the start. That is no doubt where reading began with it: nobody looked before.
+    fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> Decision {
+        let began_ms = self.first_of(raw).unwrap_or(birth.at_ms).max(birth.since_ms);
+        let first = birth.at_ms.saturating_sub(began_ms) <= FIRST_MS.max(2 * birth.beat_ms);
+        Decision::Start(if first { Reason::First } else { why })
+    }
+
     /// The first sample, of any target, that what a raw series counts for ever had, milliseconds.
     fn first_of(&self, raw: &Raw) -> Option<i64> {
         raw.series().filter_map(|series| self.series[series as usize].first_ms).min()
@@ -280,7 +282,7 @@ impl Tracker {
     fn goes_on(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> Decision {
         let raw = &self.raws[id as usize];
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
-            return Decision::Start(Reason::NotPlaced);
+            return self.not_placed(birth, raw, Reason::NotPlaced);
         };
         let missed_ms = (MISSED_INTERVALS * birth.beat_ms as f64) as i64;
         let together = evidence.scraped_with(raw.target, birth.at_ms);
@@ -289,10 +291,10 @@ impl Tracker {
         }
         // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
         if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
-            return Decision::Start(Reason::NotPlaced);
+            return self.not_placed(birth, raw, Reason::NotPlaced);
         }
         if evidence.other_process(&self.targets[raw.target as usize], raw.target, last.at_ms, birth.at_ms) {
-            return Decision::Start(Reason::NotPlaced);
+            return self.not_placed(birth, raw, Reason::NotPlaced);
         }
         let (events, _) = follow(last.count, birth.count);
         match evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
