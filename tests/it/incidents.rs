@@ -1,6 +1,7 @@
 //! Incidents of a daemon on a Prometheus whose truth is known: the onset, what alerts say, and what a kill leaves.
 
 use slowburn::demo::prometheus::Generation;
+use slowburn::engine::{Alert, AlertKind};
 
 use crate::daemon::{Driven, options};
 use crate::history::{END, prometheus, rules, scenario, speaking};
@@ -22,7 +23,8 @@ async fn an_incident_knows_since_when_and_survives_a_kill() {
     let onset = incident.burns[0].onset.expect("it rose");
     let seen = scenario().scraped("shop", 0, onset.at, END).expect("it is known");
     assert_eq!((onset.total, onset.bad), seen, "to the request");
-    let fires = snapshot.alerts.iter().find(|alert| alert.resolved_at.is_none()).expect("it alerts");
+    let burns = |alert: &&Alert| matches!(alert.kind, AlertKind::FastBurn | AlertKind::SlowBurn);
+    let fires = snapshot.alerts.iter().filter(burns).find(|alert| alert.resolved_at.is_none()).expect("it alerts");
     assert_eq!(fires.annotations["incident"], incident.id);
     assert_eq!(fires.annotations["change"], "No change found before it");
     assert_eq!(fires.annotations["similar"], "No similar incident found");
