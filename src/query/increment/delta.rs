@@ -131,6 +131,7 @@ impl Deltas<'_> {
         if !fell {
             return self.still_low(step);
         }
+        let fall = newest.whole - now.whole;
         let possible = self.possible(now.whole, newest.whole, before.at_ms, at_ms);
         let away = self.is_away(before.at_ms, at_ms);
         let goes_on = step.counter_began == Some(false);
@@ -141,13 +142,14 @@ impl Deltas<'_> {
                 self.note(step, true);
                 self.began(Reason::MostFell, step)
             }
-            false if away || most_fell => {
+            // A process that went on, and a slip of a few, are no counter that was set.
+            false if (away || most_fell) && process_began != Some(false) && self.is_deep(fall, at_ms) => {
                 self.doubt.low = None;
                 (Reason::SetAnew, Count::default(), now)
             }
             _ => {
                 self.found.glitches += 1;
-                if self.is_deep(newest.whole - now.whole, at_ms) {
+                if self.is_deep(fall, at_ms) {
                     self.note(step, false);
                 }
                 let anew = possible && !goes_on && self.evidence.most_may_have_fallen(target, at_ms);

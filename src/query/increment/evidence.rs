@@ -356,6 +356,12 @@ impl Evidence {
         Some(processes[place].start_ms)
     }
 
+    /// When the process began that answered last up to `at_ms`, milliseconds; an older view of counters does not say.
+    fn process_before(&self, target: u32, at_ms: i64) -> Option<i64> {
+        let processes = self.processes.get(&target)?;
+        processes[..processes.partition_point(|process| process.at_ms <= at_ms)].last().map(|process| process.start_ms)
+    }
+
     /// Whether another process answered at `at_ms` than at `was_ms`, or than is known of the target; `false` where nobody says
     /// so.
     pub fn other_process(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
@@ -364,7 +370,7 @@ impl Evidence {
             return true;
         }
         let known = of.process.filter(|known| known.seen_ms <= was_ms).map(|known| known.start_ms);
-        let before = self.process_at(target, was_ms).or(known);
+        let before = self.process_at(target, was_ms).or_else(|| self.process_before(target, was_ms)).or(known);
         before.zip(self.process_at(target, at_ms)).is_some_and(|(was, now)| (now - was).abs() > SAME_START_MS)
     }
 
