@@ -18,7 +18,7 @@ demo *args:
 
 # play many random stories of counters against the rules of what may be booked
 stories count="1000000":
-    PROPTEST_CASES={{ count }} cargo test --release --locked --lib increment::proof
+    PROPTEST_CASES={{ count }} PROPTEST_RNG_SEED=$(date +%s) cargo test --release --locked --lib increment::proof
 
 # the tables of docs/measurements.md
 bench *args: parts

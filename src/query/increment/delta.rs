@@ -203,10 +203,13 @@ impl Deltas<'_> {
     /// A replica's view from before a restart that another one showed already.
     fn is_view_of_old_process(&self, step: &Step) -> bool {
         let Step { before, now, at_ms, .. } = *step;
-        let old = self.doubt.before_restart.filter(|&(restart_ms, old)| restart_ms == before.at_ms && now.whole >= old);
-        old.is_some()
-            && self.evidence.comes_soon(self.tracker, self.raw, before.at_ms, at_ms)
-            && !self.possible(now.whole - before.count.whole, before.count.whole, before.at_ms, at_ms)
+        let Some((_, old)) = self.doubt.before_restart.filter(|&(at, old)| at == before.at_ms && now.whole >= old)
+        else {
+            return false;
+        };
+        // Just what the old one said last, or more than the new one can have counted.
+        let possible = || self.possible(now.whole - before.count.whole, before.count.whole, before.at_ms, at_ms);
+        self.evidence.comes_soon(self.tracker, self.raw, before.at_ms, at_ms) && (now.whole == old || !possible())
     }
 
     fn rose(&mut self, step: &Step) -> (Reason, Count, Count) {
@@ -267,10 +270,15 @@ impl Deltas<'_> {
         if every_ms.is_none_or(|every| ((at_ms - was_ms) as f64) < GONE_INTERVALS * every as f64) {
             return false;
         }
-        let scraped = self.evidence.previous(of, self.raw.target, at_ms).is_some_and(|scraped| scraped > was_ms);
+        let scraped = self.evidence.previous(of, self.raw.target, at_ms).filter(|&scraped| scraped > was_ms);
+        // A replica's view from before the restart shows what was there then.
+        let is_view = |scraped| self.evidence.comes_soon(self.tracker, self.raw, scraped, at_ms);
+        if step.now.whole == step.newest.whole && scraped.is_some_and(is_view) {
+            return false;
+        }
         let restarts = self.evidence.restarts(self.raw.target).chain(of.restarted_ms);
         let restarted = restarts.filter(|&t| t > was_ms && t <= at_ms).max();
-        scraped
+        scraped.is_some()
             && restarted.is_some_and(|began_ms| {
                 let before = Some(step.newest.whole);
                 self.evidence.possible(self.tracker, self.raw, step.now.whole, before, began_ms.min(at_ms - 1), at_ms)
