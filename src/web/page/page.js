@@ -149,8 +149,9 @@ function data(series) {
 // By how much the error rate rose, since when, and how many that are.
 function rise(onset) {
   const [before, now] = [onset.bad_before / Math.max(1, onset.total_before), onset.bad / Math.max(1, onset.total)];
-  const small = (ratio) => +(ratio * 100).toPrecision(2) + " %";
-  return "errors " + (before > 0 ? (now / before).toPrecision(2) + "× " : "") + "since " + clock(onset.at) + ": " + small(before) + " → " + small(now) +
+  const figures = (number) => number >= 100 ? number.toFixed(0) : String(+number.toPrecision(2));
+  const small = (ratio) => figures(ratio * 100) + " %";
+  return "errors " + (before > 0 ? figures(now / before) + "× " : "") + "since " + clock(onset.at) + ": " + small(before) + " → " + small(now) +
     ", " + onset.bad.toLocaleString("en") + " of " + onset.total.toLocaleString("en");
 }
 
