@@ -6,7 +6,7 @@
 //! | `GET /healthz` | 200 while the process answers |
 //! | `GET /readyz` | 200 once every latch is released, else 503 with what is waited for |
 //! | `GET /metrics` | Prometheus text format 0.0.4 |
-//! | `GET /v1/slos` | every SLO with all its series, in id order |
+//! | `GET /v1/slos[?brief=true]` | every SLO with all its series, in id order; or with the worst of each, in round numbers |
 //! | `GET /v1/slos/{id}` | one of them |
 //! | `GET /v1/slos/{id}/explain` | what its count is made of, read from Prometheus again |
 //! | `GET /v1/slos/{id}/history` | one of its series over a range of time, from the ledger |
@@ -55,6 +55,7 @@ mod admission;
 mod api;
 mod audit;
 pub mod auth;
+mod brief;
 mod connections;
 mod doors;
 mod encoding;
@@ -156,6 +157,8 @@ struct Shared {
     histories: Semaphore,
     /// `/v1/slos` of the last snapshot that somebody asked for.
     fleet: std::sync::Mutex<encoding::Rendered>,
+    /// The same in brief.
+    brief: std::sync::Mutex<encoding::Rendered>,
     /// What readers of the audit log share.
     audit: audit::Readers,
     /// Reviews are large: so many are read at a time.
@@ -179,9 +182,9 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let audit = audit::Readers::default();
     let (explaining, histories, forward) = (Semaphore::new(1), Semaphore::new(2), Default::default());
-    let fleet = Default::default();
+    let (fleet, brief) = Default::default();
     let admission = Semaphore::new(admission::READERS);
-    let shared = Shared { app, streams, explaining, histories, fleet, audit, admission, forward, stop };
+    let shared = Shared { app, streams, explaining, histories, fleet, brief, audit, admission, forward, stop };
     let site = Site(Arc::new(shared));
     let routes = Router::new()
         .route("/", get(page::page))
@@ -260,6 +263,7 @@ fn layered(routes: Router, limits: &Limits) -> Router {
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))
         .layer(from_fn_with_state(limits.max_body_bytes, guard::cap_body))
         .layer(from_fn(problem::explain))
+        .layer(from_fn(encoding::compress))
         .layer(from_fn(guard::set_headers))
         .layer(from_fn(count))
 }

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::brief::Brief;
 use super::json::Json;
 use super::view::{self, ServiceView, SloView};
 use super::{Problem, Readiness, Site};
@@ -43,20 +45,38 @@ pub async fn readyz(State(site): State<Site>) -> Response {
     (status, Json(&Answer { ready, readiness })).into_response()
 }
 
+/// How a list of SLOs is wanted.
+#[derive(Debug, Default, Deserialize)]
+pub struct Listing {
+    /// Only the worst series of each, in round numbers.
+    #[serde(default)]
+    brief: bool,
+}
+
 /// `GET /v1/slos`.
-pub async fn slos(State(site): State<Site>, headers: HeaderMap) -> Response {
+pub async fn slos(
+    State(site): State<Site>,
+    headers: HeaderMap,
+    listing: Result<Query<Listing>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Listing { brief }) = listing.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, rejection.body_text(), "Write ?brief=true, or nothing.")
+    })?;
     let snapshot = site.snapshot();
-    apart(move || {
+    let answer = apart(move || {
         let render = || {
-            let slos: Vec<_> = snapshot.slos.iter().map(SloView::of).collect();
-            let mut body = serde_json::to_vec(&slos).expect("counts, ratios and texts are JSON");
+            let body = match brief {
+                true => serde_json::to_vec(&snapshot.slos.iter().map(Brief::of).collect::<Vec<_>>()),
+                false => serde_json::to_vec(&snapshot.slos.iter().map(SloView::of).collect::<Vec<_>>()),
+            };
+            let mut body = body.expect("counts, ratios and texts are JSON");
             body.push(b'\n');
             body
         };
-        let mut fleet = site.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        fleet.answer(&headers, &snapshot, render)
-    })
-    .await
+        let kept = if brief { &site.brief } else { &site.fleet };
+        kept.lock().unwrap_or_else(PoisonError::into_inner).answer(&headers, &snapshot, render)
+    });
+    Ok(answer.await)
 }
 
 /// `GET /v1/slos/{id}`.

@@ -9,8 +9,10 @@
 use std::io::Write;
 use std::sync::{Arc, Weak};
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,6 +22,8 @@ use crate::engine::Snapshot;
 
 /// Answers smaller than this go out as they are, bytes.
 const GZIP_MIN: usize = 1024;
+/// Larger ones too: they would be held twice.
+const COMPRESSED_MAX: u64 = 16 << 20;
 
 /// Whether a client takes gzip: named (or `*`) in `Accept-Encoding` and not with `q=0`.
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
@@ -47,8 +51,32 @@ pub(super) fn text(headers: &HeaderMap, content_type: &'static str, body: Vec<u8
     }
 }
 
+/// Layer: answers that are whole and of text go out compressed where the client takes that and it pays.
+pub(super) async fn compress(request: Request, next: Next) -> Response {
+    let wanted = takes_gzip(request.headers());
+    let answer = next.run(request).await;
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_text = ["application/json", "text/html", "image/svg+xml"].iter().any(|text| kind.starts_with(text));
+    // A stream has no length: it is sent as it comes.
+    let length = answer.body().size_hint().exact().unwrap_or(0);
+    let whole = (GZIP_MIN as u64..=COMPRESSED_MAX).contains(&length);
+    if !wanted || !is_text || !whole || answer.headers().contains_key(header::CONTENT_ENCODING) {
+        return answer;
+    }
+    let (mut head, body) = answer.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, COMPRESSED_MAX as usize).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let packed = tokio::task::spawn_blocking(move || gzip(&body)).await;
+    let Ok(packed) = packed else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(head, packed.into())
+}
+
 fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::default());
     encoder.write_all(body).expect("a Vec takes every write");
     encoder.finish().expect("a Vec takes every write")
 }

@@ -32,7 +32,8 @@ pub async fn stream(State(site): State<Site>) -> Result<Sse<impl Stream<Item = R
             () = moved(&mut gate) => "gate",
             () = tokio::time::sleep(site.app.limits.heartbeat) => "clock",
         };
-        let summary = Summary::of(&snapshots.borrow_and_update(), site.app.clock.now());
+        let summary =
+            Summary::of(&snapshots.borrow_and_update(), site.app.clock.now(), site.app.gate_service.is_some());
         let event = Event::default().event(name).json_data(summary).expect("a summary is plain JSON");
         Some((Ok(event), (site, snapshots, gate, slot)))
     });

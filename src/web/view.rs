@@ -196,11 +196,13 @@ pub struct Summary {
     pub slos: BTreeMap<String, usize>,
     /// Alerts firing and not inhibited.
     pub alerts_firing: usize,
+    /// Whether changes are decided here; where they are not there is nothing of the gate to read.
+    pub decides: bool,
 }
 
 impl Summary {
     /// Sums up `snapshot` as seen at `now`.
-    pub fn of(snapshot: &Snapshot, now: Seconds) -> Self {
+    pub fn of(snapshot: &Snapshot, now: Seconds, decides: bool) -> Self {
         let mut slos = BTreeMap::new();
         for entry in &snapshot.slos {
             *slos.entry(Word(worst(&entry.series)).to_string()).or_default() += 1;
@@ -212,6 +214,7 @@ impl Summary {
             lag_s: (snapshot.at > 0).then(|| now - snapshot.at),
             slos,
             alerts_firing: snapshot.alerts.iter().filter(firing).count(),
+            decides,
         }
     }
 }

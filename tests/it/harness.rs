@@ -9,6 +9,7 @@
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`many`]: a cheap one of very many services.
+//! - [`browser`]: a real Chromium.
 //! - [`exporter`]: something to scrape whose counters the test moves.
 //! - [`native`]: the same for native histograms, which need protobuf.
 //! - [`chunks`]: answers of remote read, changed.
@@ -19,6 +20,8 @@
 
 #[path = "harness/alertmanager.rs"]
 pub mod alertmanager;
+#[path = "harness/browser.rs"]
+pub mod browser;
 #[path = "harness/chunks.rs"]
 pub mod chunks;
 #[path = "harness/exporter.rs"]

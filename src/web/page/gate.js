@@ -9,6 +9,7 @@ const CLASSES = ["mitigate", "risk"];
 const shortTime = (text) => clock(Date.parse(text) / 1000);
 
 async function readGate() {
+  if (!decides && !gateSeen.length) return;
   const paths = ["/v1/signals", "/v1/approvals", "/v1/halts", "/v1/audit?limit=12"];
   const answers = await Promise.all(paths.map((path) => fetch(path).then((answer) => (answer.ok ? answer.text() : null)).catch(() => null)));
   if (answers.every((answer) => answer === null)) {
@@ -85,7 +86,7 @@ function drawApproval(one) {
       h("span", { class: "dim" }, " " + one.have + " of " + one.need + " from " + one.from.join(", ") + " · ",
         h("time", { "data-until": until, class: left < 120 ? "soon" : null }, left > 0 ? span(left) + " left" : "over"))),
     rows.length ? h("table", { class: "claims" },
-      h("tr", {}, ["", "asked for", "observed now"].map((head) => h("th", {}, head))),
+      h("tr", {}, ["what", "asked for", "observed now"].map((head) => h("th", {}, head))),
       rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
     h("div", { class: "sub" }, "a yes covers: " + one.covers.map(words).join(", ")),
     one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,

@@ -1,6 +1,7 @@
 "use strict";
-// Follows /v1/stream; on each evaluation reads /v1/slos and /v1/alerts and redraws what changed. Numbers and states
-// come from the server as they are: nothing is judged here. Text is only ever set as text, never as markup.
+// Follows /v1/stream; on each evaluation reads the SLOs in brief and the alerts, and redraws what changed: first what is in
+// sight, the rest in small pieces of time. Numbers and states come from the server as they are: nothing is judged here.
+// Text is only ever set as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
 const WORDS = { ok: "ok", slow_burn: "slow burn", fast_burn: "fast burn", exhausted: "exhausted", unknown: "unknown" };
@@ -16,8 +17,11 @@ let at = 0, now = 0, nowTaken = 0;   // last slice; the server's clock and when 
 let heard = Date.now(), following = false, reading = false, again = false, wanted = "";
 let refusedSince = 0;      // since when reading fails; 0 while it works
 let isOld = false;         // what is shown may not be so any more: nothing on the page may look like a yes
+let decides = true;        // whether there is a gate here to read of
 let aimed = "";            // the SLO that a link led to: drawn however many there are
 const open = new Set(), drawn = new Map();
+const wholes = new Map();  // all series of the SLOs that are open, by id
+const PIECE_MS = 12;       // so long is drawn in one go
 
 function h(tag, props, ...children) {
   const node = document.createElement(tag);
@@ -138,7 +142,7 @@ function data(series) {
   const { state, reason, newest } = series.data;
   return h("div", { class: "data " + state },
     h("span", { class: "word" }, isOld ? "not known any more" : state === "fresh" ? "fresh" : state + ": " + words(reason)),
-    h("div", { class: "sub" }, newest === null ? "no sample ever" : moment(newest, "newest ")),
+    h("div", { class: "sub newest" }, newest === null ? "no sample ever" : moment(newest, "newest ")),
     series.window.undecided ? h("div", { class: "sub", title: "slices of which the evidence says neither good nor bad; they count as good" },
       series.window.undecided + " of " + series.window.total + " slices undecided") : null,
     series.window.bad_bounds ? h("div", { class: "sub", title: "interpolated between two buckets" },
@@ -168,15 +172,9 @@ function row(slo, who, series) {
 
 // === One SLO
 
-function least(list) {
-  const worst = Math.min(...list.map((series) => ORDER.indexOf(series.state)));
-  const left = (series) => series.budget_remaining === null ? Infinity : series.budget_remaining;
-  return list.filter((series) => ORDER.indexOf(series.state) === worst).reduce((a, b) => (left(b) < left(a) ? b : a));
-}
-
 function drawSlo(slo) {
-  const many = slo.series.length > 1;
-  const shown = slo.series.length ? least(slo.series) : null;
+  const many = slo.series_count > 1, whole = wholes.get(slo.id);
+  const shown = slo.series.length ? slo.series[0] : null;
   const isOpen = open.has(slo.id);
   const what = (slo.quantile ? "p" + +(slo.quantile * 100).toFixed(2) + " " : "") + slo.unit;
   const who = h("div", { class: "who" },
@@ -184,15 +182,16 @@ function drawSlo(slo) {
     h("div", { class: "sub" }, slo.objective + " % of " + what + " over " + slo.window),
     shown && seriesText(slo, shown.labels) ? h("div", { class: "sub" }, (many ? "worst: " : "") + seriesText(slo, shown.labels)) : null,
     h("button", { class: "expand", "aria-expanded": String(isOpen), onclick: () => toggle(slo.id) },
-      (isOpen ? "hide the curve" : "show the curve") + (many ? (isOpen ? " and the " : " and all ") + slo.series.length + " series" : "")));
+      (isOpen ? "hide the curve" : "show the curve") + (many ? (isOpen ? " and the " : " and all ") + slo.series_count + " series" : "")));
   return h("div", { class: "slo", id: "slo-" + slo.id },
     shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
     slo.exclusions.filter((one) => one.active).map((one) =>
       h("div", { class: "note" }, "not counted now: " + one.name + ", by " + one.author + ": " + one.reason)),
     slo.notes.map((note) => h("div", { class: "note" }, note)),
     isOpen && shown ? curve(slo, shown) : null,
-    many && isOpen ? h("div", { class: "series" }, slo.series.map((series) =>
-      row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null);
+    many && isOpen && whole ? h("div", { class: "series" }, whole.series.map((series) =>
+      row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null,
+    many && isOpen && !whole ? h("div", { class: "note" }, wholes.has(slo.id) ? "unknown: its series cannot be read" : "reading its series") : null);
 }
 
 // Error rate and burn over a range that ends at the last slice, drawn by the server; the chosen range holds for all.
@@ -205,43 +204,108 @@ function curve(slo, series) {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches ? "&dark=true" : "";
   return h("figure", { class: "curve" },
     h("div", { class: "ranges", role: "group", "aria-label": "Range of the curve" }, Object.keys(RANGES).map((name) =>
-      h("button", { type: "button", class: "expand", "aria-pressed": String(name === range), onclick: () => { range = name; drawn.clear(); draw(); } }, name)),
+      h("button", { type: "button", class: "expand", "aria-pressed": String(name === range), onclick: () => { range = name; anew(open); } }, name)),
       h("a", { href: path + "?" + query }, "as JSON"), h("a", { href: "/v1/slos/" + encodeURIComponent(slo.id) + "/explain" }, "what is counted")),
     h("img", { src: path + ".svg?" + query + dark, width: 900, height: 274, loading: "lazy",
       alt: "error rate and burn of " + slo.id + " over " + range + "; as JSON beside it" }));
 }
 
-function toggle(id) {
+async function toggle(id) {
   if (!open.delete(id)) open.add(id);
-  drawn.delete(id);
-  draw();
-  const button = document.getElementById("slo-" + id).querySelector("button.expand");
-  if (button) button.focus();
+  wholes.delete(id);
+  anew([id]);
+  if (open.has(id)) { await readWhole(id); anew([id]); }
+}
+
+async function readWhole(id) {
+  const slo = slos.find((slo) => slo.id === id);
+  if (!slo || slo.series_count < 2) return;
+  const whole = await fetch("/v1/slos/" + encodeURIComponent(id)).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  wholes.set(id, whole);
+}
+
+// Draws these SLOs again at once.
+function anew(ids) {
+  for (const id of ids) {
+    const slo = slos.find((slo) => slo.id === id);
+    if (slo && drawn.has(id)) refresh(slo);
+  }
 }
 
 // A link to #slo-ID opens the series of that SLO.
-function aim() {
+async function aim() {
   const id = decodeURIComponent(location.hash).replace(/^#slo-/, "") || new URLSearchParams(location.search).get("slo") || "";
   if (!slos.some((slo) => slo.id === id)) return;
   aimed = id;
   open.add(id);
-  drawn.delete(id);
+  aiming = true;
   draw();
-  document.getElementById("slo-" + id)?.scrollIntoView({ block: "center" });
+  anew([id]);
+  look();
+  await readWhole(id);
+  anew([id]);
+  look();
 }
 
-// The node of an SLO, made again only when what it shows changed.
+// Until somebody scrolls, what a link led to stays in sight while the rows above it are drawn.
+let aiming = false;
+const look = () => { if (aiming) document.getElementById("slo-" + aimed)?.scrollIntoView({ block: "center" }); };
+for (const event of ["wheel", "touchmove", "keydown", "mousedown"]) addEventListener(event, () => { aiming = false; }, { passive: true });
+
+// What of an SLO is to be seen: not the moment it was evaluated at.
+function keyOf(slo) {
+  const seen = { ...slo, series: slo.series.map(({ at, data, ...rest }) => [rest, data.state, data.reason]) };
+  return JSON.stringify([seen, isOld, open.has(slo.id) && [at, range, wholes.get(slo.id)]]);
+}
+
+// The node of an SLO, as it was drawn last; one that never was is empty until its turn comes.
 function node(slo) {
-  const key = JSON.stringify(slo), known = drawn.get(slo.id);
-  if (known && known.key === key) return known.node;
-  const made = drawSlo(slo);
-  drawn.set(slo.id, { key, node: made });
+  const known = drawn.get(slo.id);
+  if (known) return known.node;
+  const made = h("div", { class: "slo waits", id: "slo-" + slo.id });
+  drawn.set(slo.id, { key: "", node: made });
   return made;
+}
+
+// Draws an SLO where what it shows changed. That a newer sample came changes two words.
+function refresh(slo) {
+  const known = drawn.get(slo.id), key = keyOf(slo);
+  if (known.key !== key) {
+    const made = drawSlo(slo);
+    if (known.node.isConnected) place(known.node, [...made.childNodes]);
+    else known.node.replaceChildren(...made.childNodes);
+    known.node.className = "slo";
+    known.key = key;
+    return;
+  }
+  const newest = slo.series[0]?.data.newest, shown = known.node.querySelector(":scope > .row .newest");
+  if (newest && shown && shown.querySelector("time")?.dataset.at !== String(newest)) shown.replaceChildren(...moment(newest, "newest "));
+}
+
+// Draws what changed, what is in sight first; the rest in pieces, so that the page answers meanwhile.
+let turn = 0, undrawn = 0;  // how many rows wait for their turn
+function refreshAll(list) {
+  const own = ++turn, height = innerHeight;
+  const inSight = (slo) => { const box = drawn.get(slo.id).node.getBoundingClientRect(); return box.bottom >= -200 && box.top <= height + 200; };
+  const near = new Set(list.filter(inSight).slice(0, 40));
+  for (const slo of near) refresh(slo);
+  const rest = list.filter((slo) => !near.has(slo));
+  let next = 0;
+  undrawn = rest.length;
+  const piece = () => {
+    if (own !== turn) return;
+    const until = performance.now() + PIECE_MS;
+    while (next < rest.length && performance.now() < until) refresh(rest[next++]);
+    undrawn = rest.length - next;
+    if (next < rest.length) setTimeout(piece, 0);
+    else look();
+  };
+  if (rest.length) setTimeout(piece, 0);
 }
 
 // === The page
 
-const hay = (slo) => [slo.id, slo.service, slo.owner, ...slo.series.map((series) => labelText(series.labels))].join(" ").toLowerCase();
+const hay = (slo) => [slo.id, slo.service, slo.owner, ...slo.series.map((series) => labelText(series.labels)), ...slo.labels.map(labelText)].join(" ").toLowerCase();
 
 function draw() {
   const text = $("filter").value.trim().toLowerCase();
@@ -256,16 +320,22 @@ function draw() {
   document.title = (isOld ? "(old) " : burning ? "(" + burning + " burning) " : "") + "Slowburn";
 }
 
-// Puts new children into a place without taking the focus from whoever works there by keyboard.
+// Puts new children into a place without taking the focus, or the place in a text, from whoever works there by keyboard.
 function place(into, children) {
-  const active = document.activeElement, inside = into.contains(active);
-  const owner = inside ? active.closest(".slo, .approval") : null;
-  const kind = inside ? active.tagName + "." + active.className : "";
+  const active = document.activeElement, inside = into.contains(active) && into !== active;
+  const alike = (one) => one.tagName === active.tagName && one.className === active.className &&
+    one.getAttribute("aria-label") === active.getAttribute("aria-label") && (one.tagName !== "A" || one.textContent === active.textContent);
+  const within = (root) => [...root.querySelectorAll("a, button, input")].filter(alike);
+  const owner = inside ? active.closest("[id]") : null;
+  const nth = inside ? within(owner).indexOf(active) : 0;
+  const caret = inside && active.tagName === "INPUT" ? [active.selectionStart, active.selectionEnd] : null;
   into.replaceChildren(...children);
   if (!inside || document.activeElement === active) return;
-  const again = active.isConnected ? active : owner && document.getElementById(owner.id) &&
-    [...document.getElementById(owner.id).querySelectorAll("a, button, input")].find((one) => one.tagName + "." + one.className === kind);
-  if (again) again.focus({ preventScroll: true });
+  const root = owner.isConnected ? owner : document.getElementById(owner.id);
+  const again = active.isConnected ? active : root && (within(root)[nth] || within(root)[0]);
+  if (!again) return;
+  again.focus({ preventScroll: true });
+  if (caret) again.setSelectionRange(...caret);
 }
 
 // Which rows are drawn where there are too many: the worst, and the one that a link led to.
@@ -276,20 +346,29 @@ function chosen(shown) {
   return target && !worst.includes(target) ? [target, ...worst] : worst;
 }
 
+let layout = "";  // which rows stand where; they are moved only when that changes
+
 function drawFleet(shown) {
   const groups = new Map();
-  for (const slo of chosen(shown)) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
+  const list = chosen(shown);
+  for (const slo of list) groups.set(slo.service, [...(groups.get(slo.service) || []), slo]);
   const rank = (list) => Math.min(...list.map((slo) => ORDER.indexOf(slo.state)));
   const sorted = [...groups].sort((a, b) => rank(a[1]) - rank(b[1]) || (a[0] < b[0] ? -1 : 1));
-  const cards = sorted.map(([service, list], i) => h("section", { class: "service" },
-    h("h2", {}, h("a", { href: "/v1/services/" + encodeURIComponent(service) }, service), h("span", { class: "dim" }, list[0].owner),
-      list[0].annotations.channel ? h("span", { class: "dim" }, list[0].annotations.channel) : null,
-      link("runbook", list[0].annotations.runbook)),
-    i ? null : h("div", { class: "row heads" }, ["state", "SLO", "error budget", "burn rate, long / short window", "data"].map((head) => h("div", {}, head))),
-    list.map(node)));
-  if (!cards.length) cards.push(h("div", { class: "service empty" }, slos.length ? "No SLO matches." : "No SLO is evaluated yet."));
-  if (shown.length > ROWS_MAX) cards.push(h("div", { class: "more" }, "and " + (shown.length - ROWS_MAX) + " more: use the filter"));
-  place($("fleet"), cards);
+  const head = ([, [first]]) => [first.owner, first.annotations.channel, first.annotations.runbook];
+  const wantedLayout = JSON.stringify([sorted.map((group) => [group[0], head(group), group[1].map((slo) => slo.id)]), shown.length, slos.length > 0]);
+  if (wantedLayout !== layout) {
+    layout = wantedLayout;
+    const cards = sorted.map(([service, list], i) => h("section", { class: "service", id: "service-" + service, "aria-label": service },
+      h("h2", {}, h("a", { href: "/v1/services/" + encodeURIComponent(service) }, service), h("span", { class: "dim" }, list[0].owner),
+        list[0].annotations.channel ? h("span", { class: "dim" }, list[0].annotations.channel) : null,
+        link("runbook", list[0].annotations.runbook)),
+      i ? null : h("div", { class: "row heads" }, ["state", "SLO", "error budget", "burn rate, long / short window", "data"].map((head) => h("div", {}, head))),
+      list.map(node)));
+    if (!cards.length) cards.push(h("div", { class: "service empty" }, slos.length ? "No SLO matches." : "No SLO is evaluated yet."));
+    if (shown.length > ROWS_MAX) cards.push(h("div", { class: "more" }, "and " + (shown.length - ROWS_MAX) + " more: use the filter"));
+    place($("fleet"), cards);
+  }
+  refreshAll(sorted.flatMap(([, list]) => list));
 }
 
 function drawAlerts() {
@@ -315,7 +394,7 @@ async function read() {
   if (reading) { again = true; return; }
   reading = true;
   try {
-    const answers = await Promise.all(["/v1/slos", "/v1/alerts"].map((path) => fetch(path).then((answer) => {
+    const answers = await Promise.all(["/v1/slos?brief=true", "/v1/alerts"].map((path) => fetch(path).then((answer) => {
       if (!answer.ok) throw new Error(path + " answered " + answer.status);
       return answer.text();
     })));
@@ -323,8 +402,10 @@ async function read() {
     const first = !slosText;
     if (answers[0] !== slosText) { slosText = answers[0]; slos = JSON.parse(slosText); }
     if (answers[1] !== alertsText) { alertsText = answers[1]; alerts = JSON.parse(alertsText); }
-    at = Math.max(at, ...slos.flatMap((slo) => slo.series.map((series) => series.at)));
-    for (const id of drawn.keys()) if (!slos.some((slo) => slo.id === id)) drawn.delete(id);
+    at = slos.reduce((newest, slo) => Math.max(newest, slo.series[0]?.at ?? 0), at);
+    await Promise.all([...open].map(readWhole));
+    const ids = new Set(slos.map((slo) => slo.id));
+    for (const id of drawn.keys()) if (!ids.has(id)) drawn.delete(id);
     draw();
     drawAlerts();
     document.dispatchEvent(new Event("slowburn:read"));
@@ -342,7 +423,7 @@ function follow() {
   const stream = new EventSource("/v1/stream");
   const take = (event) => {
     const summary = JSON.parse(event.data);
-    [at, now, nowTaken, heard, following] = [summary.at, summary.now, Date.now(), Date.now(), true];
+    [at, now, nowTaken, heard, following, decides] = [summary.at, summary.now, Date.now(), Date.now(), true, summary.decides];
     tick();
   };
   stream.addEventListener("snapshot", (event) => { take(event); read(); });
@@ -363,7 +444,10 @@ async function waiting() {
 }
 
 async function tick() {
-  for (const time of document.querySelectorAll("time[data-at]")) time.textContent = age(+time.dataset.at);
+  for (const time of document.querySelectorAll("time[data-at]")) {
+    const text = age(+time.dataset.at);
+    if (time.textContent !== text) time.textContent = text;
+  }
   for (const time of document.querySelectorAll("time[data-until]")) {
     const left = +time.dataset.until - serverNow();
     time.textContent = left > 0 ? span(left) + " left" : "over";
@@ -381,7 +465,6 @@ async function tick() {
   document.body.classList.toggle("old", bad);
   if (bad !== isOld) {
     isOld = bad;
-    drawn.clear();
     draw();
     document.dispatchEvent(new Event("slowburn:age"));
   }

@@ -17,6 +17,8 @@ use crate::clock::Clock;
 use crate::web::server::serve_router;
 use crate::web::{App, fixture};
 
+mod people;
+
 #[test]
 fn text_from_rules_cannot_become_markup() {
     assert_eq!(escape("<b a=\"1\">'&"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp;");
@@ -70,7 +72,8 @@ async fn chromium(url: &str, profile: &Path, arguments: &[&str]) -> Option<Strin
 }
 
 /// Adds an image that takes 3 s: Chromium dumps a document when it is loaded, and the script needs a moment after that.
-async fn load_late(request: Request, next: Next) -> Response {
+async fn load_late(mut request: Request, next: Next) -> Response {
+    request.headers_mut().remove(header::ACCEPT_ENCODING);
     let is_page = request.uri().path() == "/";
     let (mut head, body) = next.run(request).await.into_parts();
     if !is_page {
@@ -149,7 +152,8 @@ async fn the_page_says_when_what_it_shows_is_old_or_not_there_yet() {
 }
 
 /// A gate that says yes, and a picture from `page_from` on the page.
-async fn with_a_yes(request: Request, next: Next, page_from: String) -> Response {
+async fn with_a_yes(mut request: Request, next: Next, page_from: String) -> Response {
+    request.headers_mut().remove(header::ACCEPT_ENCODING);
     match request.uri().path() {
         "/v1/signals" => axum::Json(serde_json::json!({"services": [{
             "service": "checkout", "change_state": {"state": "idle"},
@@ -168,6 +172,22 @@ async fn with_a_yes(request: Request, next: Next, page_from: String) -> Response
         }
         _ => next.run(request).await,
     }
+}
+
+/// Lets something be decided here, so that the page asks about it; the folder holds the log.
+fn decides(app: &mut App) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let log = crate::audit::Log::open(crate::audit::Options::new(dir.path()), app.clock.clone()).expect("a log");
+    let options = crate::gate_service::Options {
+        log,
+        dir: dir.path().into(),
+        clock: app.clock.clone(),
+        identities: Default::default(),
+        external_url: None,
+        follows: false,
+    };
+    app.gate_service = Some(crate::gate_service::GateService::new(options).expect("a gate"));
+    dir
 }
 
 /// Serves the page with a gate that says yes, and dies while it is open; a picture from elsewhere keeps the document
@@ -202,7 +222,8 @@ async fn browse_a_daemon_that_dies(app: App) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_whose_daemon_died_shows_no_yes() {
-    let stand = fixture::stand();
+    let mut stand = fixture::stand();
+    let _log = decides(&mut stand.app);
     let Some(dom) = browse_a_daemon_that_dies(stand.app.clone()).await else { return };
     assert!(dom.contains("<body class=\"old\">") && dom.contains("<title>(old) Slowburn</title>"), "{dom}");
     assert!(dom.contains("mitigate: unknown") && !dom.contains("mitigate: yes"), "{dom}");
