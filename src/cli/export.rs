@@ -1,5 +1,7 @@
 //! `slowburn export`: an SLO in the form another program reads.
 
+mod grafana;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -19,6 +21,21 @@ pub enum Export {
         Exit codes: 0 written, 1 some SLO could not be written (the file says which), 2 the file cannot be written,\n\
         64 bad rules")]
     Prometheus(PrometheusArgs),
+    /// Dashboards: fleet, SLO, safe to act with the audit log, and Slowburn itself
+    #[command(after_help = "Examples:\n  slowburn export grafana --out /var/lib/grafana/dashboards\n  \
+        slowburn export grafana fleet.json > fleet.json\n\n\
+        Exit codes: 0 written, 2 wrong usage, or a file cannot be written")]
+    Grafana(GrafanaArgs),
+}
+
+/// Flags of `slowburn export grafana`.
+#[derive(Debug, Args)]
+pub struct GrafanaArgs {
+    /// The one to print; the names of all of them when neither it nor --out is given
+    name: Option<String>,
+    /// Write all of them into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    out: Option<PathBuf>,
 }
 
 /// Flags of `slowburn export prometheus`.
@@ -42,14 +59,40 @@ pub struct PrometheusArgs {
 
 /// Writes it.
 pub fn export(what: &Export) -> Exit {
-    let Export::Prometheus(args) = what;
-    match prometheus(args) {
+    let done = match what {
+        Export::Prometheus(args) => prometheus(args),
+        Export::Grafana(args) => dashboards(args),
+    };
+    match done {
         Ok(exit) => exit,
         Err((exit, text)) => {
             complain(text.trim_end());
             exit
         }
     }
+}
+
+fn dashboards(args: &GrafanaArgs) -> Result<Exit, (Exit, String)> {
+    let made = grafana::dashboards();
+    if let Some(folder) = &args.out {
+        let failed = |error: std::io::Error| (Exit::Usage, format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        for (name, text) in &made {
+            std::fs::write(folder.join(name), text).map_err(failed)?;
+        }
+        complain(&format!("{} in {}", counted(made.len(), "dashboard"), folder.display()));
+        return Ok(Exit::Ok);
+    }
+    let names: Vec<&str> = made.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(name) = &args.name else {
+        print_out(&format!("{}\n", names.join("\n")));
+        return Ok(Exit::Ok);
+    };
+    match made.iter().find(|(own, _)| own == name) {
+        Some((_, text)) => print_out(text),
+        None => return Err((Exit::Usage, format!("there is no dashboard {name:?}\n  = write: {}", names.join(", ")))),
+    }
+    Ok(Exit::Ok)
 }
 
 fn prometheus(args: &PrometheusArgs) -> Result<Exit, (Exit, String)> {

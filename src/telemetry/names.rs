@@ -137,7 +137,7 @@ table! {
 
     /// Age of the newest evaluated slice; grows when evaluation stops.
     EVALUATION_LAG_SECONDS: Gauge Seconds = "slowburn_evaluation_lag_seconds";
-    /// Always 1; the labels say which version runs with which configuration.
+    /// Always 1; the labels say which version runs with which configuration, and where people reach its page.
     BUILD_INFO: Gauge Count = "slowburn_build_info";
     /// Whether the last attempt to load the rules succeeded (1) or the previous ones were kept (0).
     CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge Count = "slowburn_config_last_reload_successful";

@@ -41,7 +41,8 @@ pub(super) async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Res
 /// Everything the snapshot and the configuration say, seen at `now`.
 pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
     let mut page = Exposition::default();
-    let build = [("version", info.version.as_str()), ("config_hash", &info.config_hash)];
+    let mut build = vec![("version", info.version.as_str()), ("config_hash", &info.config_hash)];
+    build.extend(info.external_url.as_deref().map(|url| ("external_url", url)));
     page.sample(names::BUILD_INFO, &[], &build, 1.0);
     page.sample(names::CONFIG_LAST_RELOAD_SUCCESSFUL, &[], &[], f64::from(u8::from(!info.last_reload_failed)));
     if info.loaded_at > 0 {

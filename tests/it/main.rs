@@ -14,6 +14,7 @@ mod conformance;
 mod counts;
 mod crash_points;
 mod daemon_faults;
+mod dashboards;
 mod decider;
 mod doctor;
 mod exactness;

@@ -1,5 +1,5 @@
-//! What a newcomer does with a fresh build: the demo and its page, the dashboard on a real Prometheus, the shipped rules
-//! and manifests, the commands when they are used wrongly.
+//! What a newcomer does with a fresh build: the demo and its page, the shipped rules and manifests, the commands when they
+//! are used wrongly.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::parts::{self, Process, Server, eventually, http, part};
-use crate::harness::prometheus::{PromOptions, Prometheus};
 
 const SLOWBURN: &str = env!("CARGO_BIN_EXE_slowburn");
 
 /// What the demo promises to show within.
-const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_secs(60);
 
-fn project(path: &str) -> PathBuf {
+pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -44,16 +43,16 @@ fn ends_with(args: &[&str], code: i32, says: &str) -> String {
 }
 
 /// A running `slowburn demo`; it ends with the test.
-struct Demo {
+pub struct Demo {
     process: Process,
-    started: Instant,
-    page: String,
+    pub started: Instant,
+    pub page: String,
     prometheus: String,
-    dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Demo {
-    async fn start(args: &[&str]) -> Self {
+    pub async fn start(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let all = ["demo", "--listen", "127.0.0.1:0"].iter().chain(args);
         let process = Process::start(Path::new(SLOWBURN), all, &dir.path().join("demo.log"));
@@ -79,12 +78,12 @@ impl Demo {
         eventually(&format!("{words:?} on the terminal"), limit.saturating_sub(self.started.elapsed()), line).await
     }
 
-    async fn json(&self, path: &str) -> Value {
+    pub async fn json(&self, path: &str) -> Value {
         let answer = http().get(format!("{}{path}", self.page)).send().await.expect("the page's server answers");
         answer.json().await.expect("JSON")
     }
 
-    async fn text(&self, path: &str) -> String {
+    pub async fn text(&self, path: &str) -> String {
         let answer = http().get(format!("{}{path}", self.page)).send().await.expect("the page's server answers");
         answer.text().await.expect("text")
     }
@@ -173,65 +172,6 @@ async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
     let log = demo.process.log();
     assert!(log.lines().count() < 55, "the story is noisy:\n{log}");
     assert!(!log.contains('\u{1b}'), "colour without a terminal:\n{log}");
-}
-
-/// Every query of a Grafana dashboard with its variables filled in, by panel title.
-fn queries(dashboard: &Value) -> Vec<(String, String)> {
-    let mut queries = Vec::new();
-    for panel in dashboard["panels"].as_array().into_iter().flatten() {
-        queries.extend(queries_of(panel));
-        for inner in panel["panels"].as_array().into_iter().flatten() {
-            queries.extend(queries_of(inner));
-        }
-    }
-    queries
-}
-
-fn queries_of(panel: &Value) -> Vec<(String, String)> {
-    let filled = |expr: &str| {
-        let values = [("$service", ".*"), ("$slo", ".*"), ("$window", "1h"), ("$__rate_interval", "10s")];
-        values.iter().fold(expr.to_owned(), |expr, (name, value)| expr.replace(name, value))
-    };
-    let title = panel["title"].as_str().unwrap_or_default();
-    let targets = panel["targets"].as_array().into_iter().flatten();
-    targets.filter_map(|target| Some((title.to_owned(), filled(target["expr"].as_str()?)))).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_query_of_the_dashboard_is_answered_by_a_prometheus_that_scrapes_the_demo() {
-    let demo = Demo::start(&["--speed", "60"]).await;
-    let target = demo.page.trim_start_matches("http://").to_owned();
-    let options = PromOptions { targets: vec![("slowburn".to_owned(), target)], ..PromOptions::default() };
-    let prometheus = Prometheus::start(options).await;
-    let dashboard = std::fs::read_to_string(project("dashboards/fleet.json")).expect("the dashboard is there");
-    let mut open = queries(&serde_json::from_str(&dashboard).expect("JSON"));
-    assert!(open.len() >= 35, "only {} queries were found", open.len());
-
-    // Some panels are about what is wrong: they are empty unless something is, so each query is asked until it answers.
-    while !open.is_empty() {
-        assert!(demo.started.elapsed() < 2 * MINUTE, "never answered: {open:#?}");
-        let mut still_open = Vec::new();
-        for (title, query) in open {
-            let answer = prometheus.answer(&query, None).await;
-            if answer["data"]["result"].as_array().is_none_or(Vec::is_empty) {
-                still_open.push((title, query));
-            }
-        }
-        open = still_open;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-
-    let metrics = demo.text("/metrics").await;
-    let file = demo.dir.path().join("metrics.txt");
-    std::fs::write(&file, &metrics).expect("writable");
-    let promtool = Command::new(part("promtool"))
-        .args(["check", "metrics"])
-        .stdin(std::fs::File::open(&file).expect("just written"))
-        .output()
-        .expect("promtool starts");
-    let complaints =
-        format!("{}{}", String::from_utf8_lossy(&promtool.stdout), String::from_utf8_lossy(&promtool.stderr));
-    assert!(promtool.status.success() && complaints.is_empty(), "{complaints}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
