@@ -3,14 +3,14 @@
 //! Each SLO waits for itself. One whose history is refused keeps nobody else from being filled, and the gate of other
 //! services does not ask after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::rules::Rules;
-use crate::engine::{Ledger, Slo};
+use crate::engine::{Ledger, SliceDelta, Slo};
 use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
@@ -129,7 +129,12 @@ impl History {
             progress: Box::new(move |done| progress(done)),
         };
         let from_s = to_s - ground.rules.longest_window_s() - 3600;
-        self.filling = Some(Filling::start(backfill, from_s, to_s, self.waiting.take(&slos)));
+        let kept = slos.iter().flat_map(|id| ground.ledger.of(id).map(move |(labels, series)| (id, labels, series)));
+        let kept = kept.map(|(id, labels, series)| {
+            (SeriesKey { slo_id: id.clone(), labels: labels.clone() }, series.judged_by_older(to_s))
+        });
+        let kept = kept.filter(|(_, slices)| !slices.is_empty()).collect();
+        self.filling = Some(Filling::start(backfill, from_s, to_s, self.waiting.take(&slos), kept));
     }
 
     /// Whose history is read next, and up to when: to where the polls began, at a cold start the recent hours and for an
@@ -181,7 +186,7 @@ impl History {
                     warn!(slo = id, %fault, "history could not be read; the budget misses it until it can");
                     self.waiting.again_one(&filling.tries, id, &fault);
                 }
-                join(ledger, older, &filling.order, filling.to_s)
+                join(ledger, older, &filling.order, filling.to_s, &filling.kept)
             }
             Err(fault) => {
                 warn!(%fault, "history could not be read; budgets miss it until it can");
@@ -337,6 +342,9 @@ impl Reach {
     }
 }
 
+/// Slices of series that are judged anew when their history has come.
+pub type Kept = HashMap<SeriesKey, Vec<SliceDelta>>;
+
 /// A backfill under way.
 struct Filling {
     /// The SLOs it is for.
@@ -347,18 +355,21 @@ struct Filling {
     order: Vec<Arc<Slo>>,
     /// Where it ends.
     to_s: i64,
+    /// Slices behind its end that it has a say in.
+    kept: Kept,
     task: JoinHandle<Result<Older, Fault>>,
 }
 
 impl Filling {
     /// Starts to read `(from_s, to_s]`.
-    fn start(backfill: Backfill, from_s: i64, to_s: i64, tries: Tries) -> Self {
+    fn start(backfill: Backfill, from_s: i64, to_s: i64, tries: Tries, kept: Kept) -> Self {
         let order = backfill.slos.clone();
         Filling {
             slos: order.iter().map(|slo| slo.id.clone()).collect(),
             tries,
             order,
             to_s,
+            kept,
             task: tokio::spawn(backfill.run(from_s, to_s)),
         }
     }
@@ -378,14 +389,16 @@ impl Filling {
 }
 
 /// Puts older history, which ends at `joined_s`, under the ledger. Answers which series changed.
-pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>], joined_s: i64) -> Vec<SeriesKey> {
+pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>], joined_s: i64, kept: &Kept) -> Vec<SeriesKey> {
     let mut changed = Vec::new();
     for slo in order {
         let labels: Vec<_> = older.ledger.kept(&slo.id).map(|(labels, _)| labels.clone()).collect();
         for labels in labels {
             if let Some(series) = older.ledger.remove(&slo.id, &labels) {
-                ledger.series_mut(slo, &labels).absorb_older(series, joined_s);
-                changed.push(SeriesKey { slo_id: slo.id.clone(), labels });
+                let key = SeriesKey { slo_id: slo.id.clone(), labels };
+                let kept = kept.get(&key).map_or(&[][..], Vec::as_slice);
+                ledger.series_mut(slo, &key.labels).absorb_older(series, joined_s, kept);
+                changed.push(key);
             }
         }
     }

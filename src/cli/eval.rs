@@ -11,7 +11,7 @@ use super::run::progress;
 use super::table::Table;
 use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, evaluate};
-use crate::app::history::{Reach, join};
+use crate::app::history::{Kept, Reach, join};
 use crate::config::Settings;
 use crate::engine::CountingAll;
 use crate::engine::alert::AlertMachine;
@@ -184,7 +184,7 @@ pub(super) async fn read_to(
         .collect();
     short.extend(reach.notes());
     source.remember(std::mem::take(&mut older.remembered));
-    join(&mut ledger, older, &slos, recent_s);
+    join(&mut ledger, older, &slos, recent_s, &Kept::new());
     let mut notes = source.plan().notes.clone();
     short.into_iter().for_each(|(id, note)| notes.entry(id).or_default().push(note));
     source.notes().for_each(|(sli, note)| notes.entry(slos[sli].id.clone()).or_default().push(note));

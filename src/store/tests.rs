@@ -311,7 +311,7 @@ fn joined_history_survives_whatever_it_was_made_of() {
         } else {
             older.apply(&slices(from_s, to_s));
         }
-        assert!(life.ledger.series_mut(&life.slos[0].clone(), &labels).absorb_older(older, i64::MIN));
+        assert!(life.ledger.series_mut(&life.slos[0].clone(), &labels).absorb_older(older, i64::MIN, &[]));
         let joint = SliceDelta { slice: to_s / RES, total: 5, bad: 5, coverage: Coverage::Known };
         life.ledger.series_mut(&life.slos[0].clone(), &labels).apply(&[joint]);
         let keys = life.keys();
@@ -572,7 +572,7 @@ fn a_kill_between_two_parts_of_joined_history_leaves_the_others_to_be_read_again
     for slo in life.slos.clone() {
         let mut older = life.ledger.empty(&slo);
         older.apply(&slices(T0, at_s - 6 * 3600));
-        assert!(life.ledger.series_mut(&slo, &Labels::new()).absorb_older(older, i64::MIN));
+        assert!(life.ledger.series_mut(&slo, &Labels::new()).absorb_older(older, i64::MIN, &[]));
     }
     let keys: BTreeSet<SeriesKey> = life.keys().into_iter().collect();
     life.unfilled = BTreeSet::from(["a".into(), "b".into()]);

@@ -1,13 +1,13 @@
 //! What outlives a process: a series as hour records, and two pieces of one history put together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::SeriesLedger;
 use super::series::{HOUR_S, MID_S};
 use super::tier::Slot;
+use super::{SeriesLedger, SliceDelta};
 use crate::engine::{Seconds, Unit};
 
 const MIDS: i64 = HOUR_S / MID_S;
@@ -93,11 +93,25 @@ impl SeriesLedger {
         }
     }
 
+    /// The slices that are judged anew by older history which ends at `joined_s`: those of the hour after it, where slices
+    /// are judged by what came before them. Whoever reads that history keeps them until it is put under this series
+    /// ([`SeriesLedger::absorb_older`]), for while it is read the fine tier moves on and gives them up.
+    pub fn judged_by_older(&self, joined_s: Seconds) -> Vec<SliceDelta> {
+        if !matches!(self.unit, Unit::QuantileSlices { .. }) {
+            return Vec::new();
+        }
+        let start_s = |slice: &SliceDelta| slice.slice * self.resolution_s;
+        let until_s = joined_s.saturating_add(HOUR_S);
+        self.fine().skip_while(|slice| start_s(slice) < joined_s).take_while(|slice| start_s(slice) < until_s).collect()
+    }
+
     /// Puts `older`, filled with the history before this series began, under it: afterwards every window is what it
     /// would be had the older slices come first. Both must be of one resolution, unit and length of slices (else `older` is
     /// left out and the answer is `false`), and must not both have events in one slice, but for what this series knows
-    /// before `joined_s` only in coarse steps: there `older` stands in its place, wherever it knows anything.
-    pub fn absorb_older(&mut self, older: SeriesLedger, joined_s: Seconds) -> bool {
+    /// before `joined_s` only in coarse steps: there `older` stands in its place, wherever it knows anything. `kept` are
+    /// slices that were held when the reading of `older` began ([`SeriesLedger::judged_by_older`]): those that are held no
+    /// longer go in as slices all the same, where nothing was added to their 5 minutes since.
+    pub fn absorb_older(&mut self, older: SeriesLedger, joined_s: Seconds, kept: &[SliceDelta]) -> bool {
         if (older.resolution_s, older.slice_s(), older.unit) != (self.resolution_s, self.slice_s(), self.unit) {
             return false;
         }
@@ -116,15 +130,21 @@ impl SeriesLedger {
             }
         }
         let (per_mid, whole_from) = (MID_S / self.resolution_s, younger.whole_from());
+        let mid_of = |slice: &SliceDelta| slice.slice.div_euclid(per_mid);
+        let gone = kept.iter().filter(|slice| slice.slice < whole_from).copied().collect::<Vec<_>>();
+        let gone: BTreeMap<i64, &[SliceDelta]> = (gone.chunk_by(|a, b| mid_of(a) == mid_of(b)))
+            .map(|slices| (mid_of(&slices[0]), slices))
+            .filter(|(mid, slices)| !mids.contains(mid) && younger.mid.get(*mid).holds_just(slices))
+            .collect();
         for (mid, slot) in younger.mid.known() {
             let own = slot - younger.fine.range(whole_from.max(mid * per_mid), (mid + 1) * per_mid);
-            if own != Slot::default() && !mids.contains(&mid) {
+            if own != Slot::default() && !mids.contains(&mid) && !gone.contains_key(&mid) {
                 self.fine_behind(mid * MID_S);
                 self.book_coarse(mid * MID_S, own);
             }
         }
-        let held = younger.fine().filter(|delta| !mids.contains(&delta.slice.div_euclid(per_mid)));
-        self.apply(&held.collect::<Vec<_>>());
+        let held = younger.fine().filter(|slice| !mids.contains(&mid_of(slice)));
+        self.apply(&gone.values().flat_map(|slices| slices.iter().copied()).chain(held).collect::<Vec<_>>());
         if let Some(newest) = younger.newest() {
             self.reached(newest, younger.horizon_s);
         }
@@ -166,7 +186,7 @@ mod tests {
             older.apply_coarse(mid * MID_S, MID_S, 400, (mid % 5).unsigned_abs(), Coverage::Known);
         }
         older.apply(&(joins.div_euclid(MID_S) * 10..started - 740).map(slice).collect::<Vec<_>>());
-        assert!(younger.absorb_older(older, joins));
+        assert!(younger.absorb_older(older, joins, &[]));
         younger.apply(&(started..started + lived).map(slice).collect::<Vec<_>>());
         younger
     }

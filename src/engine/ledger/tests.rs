@@ -236,7 +236,7 @@ proptest! {
         whole.apply(&second);
         older.apply(&first);
         younger.apply(&second);
-        prop_assert!(younger.absorb_older(older, i64::MIN));
+        prop_assert!(younger.absorb_older(older, i64::MIN, &[]));
         prop_assert_eq!(younger.newest(), whole.newest());
         prop_assert_eq!(younger.oldest(), whole.oldest());
         for (back, length) in windows {

@@ -12,6 +12,8 @@ use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Coverage, SliceDelta};
+
 /// Slots in one block.
 pub(super) const BLOCK: i64 = 32;
 const LEN: usize = BLOCK as usize;
@@ -56,6 +58,14 @@ impl Slot {
             judged_bad: narrow(self.judged_bad),
             undecided: narrow(self.undecided),
         }
+    }
+
+    /// Whether it is made of these slices and of nothing else, whatever was said of them.
+    pub(super) fn holds_just(&self, slices: &[SliceDelta]) -> bool {
+        let sum = |count: fn(&SliceDelta) -> u64| slices.iter().map(count).sum::<u64>();
+        let partial = slices.iter().filter(|slice| slice.coverage == Coverage::Partial).count();
+        (self.total, self.bad) == (sum(|slice| slice.total), sum(|slice| slice.bad))
+            && (self.known as usize, self.partial as usize) == (slices.len(), partial)
     }
 
     fn each(self, other: Slot, wide: impl Fn(u64, u64) -> u64, narrow: impl Fn(u32, u32) -> u32) -> Slot {

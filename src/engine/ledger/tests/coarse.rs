@@ -82,7 +82,7 @@ fn a_hole_between_live_slices_is_filled_in_coarse_steps() {
     let mut absorbed = SeriesLedger::new(RES, Unit::Events, 30 * DAY);
     absorbed.apply(&[known(ORIGIN - 3600, 5, 0)]);
     let mut younger = ledger.clone();
-    assert!(younger.absorb_older(absorbed, i64::MIN));
+    assert!(younger.absorb_older(absorbed, i64::MIN, &[]));
     for ledger in [&ledger, &younger] {
         for minutes in [30, 35, 37, 90, 149, 150, 170, 180] {
             let sum = ledger.window(now, minutes * 60);
@@ -109,7 +109,10 @@ fn history_that_comes_late_leaves_no_seam() {
     };
     let all = |slices: std::ops::Range<i64>| slices.map(delta).collect::<Vec<_>>();
     let (start, polls, newest) = (0, 30 * 120, 30 * 120 + 7);
-    for late in [0, 60, 90, 5 * 120, 40 * 120] {
+    // How late the reading begins, and how long it takes.
+    for (late, long) in
+        [0, 60, 90, 5 * 120, 40 * 120].into_iter().flat_map(|late| [0, 7, 20, 60].map(|long| (late, long)))
+    {
         let new = || SeriesLedger::new(RES, P95, 30 * DAY);
         let (mut whole, mut younger, mut older) = (new(), new(), new());
         // Six hours at once, and then poll by poll.
@@ -120,11 +123,20 @@ fn history_that_comes_late_leaves_no_seam() {
             whole.apply(&[delta(slice)]);
         }
         let joined_s = younger.joins_at().expect("it knows something");
+        let kept = younger.judged_by_older(joined_s);
+        for slice in newest + late..newest + late + long {
+            younger.apply(&[delta(slice)]);
+            whole.apply(&[delta(slice)]);
+        }
         older.apply(&all(start..joined_s / RES));
-        assert!(younger.absorb_older(older, joined_s));
-        let end_s = (newest + late) * RES;
+        assert!(younger.absorb_older(older, joined_s, &kept));
+        let end_s = (newest + late + long) * RES;
         for length_s in [3600, 6 * 3600, 8 * 3600, DAY, 30 * DAY] {
-            assert_eq!(younger.window(end_s, length_s), whole.window(end_s, length_s), "{late} late, {length_s} s");
+            assert_eq!(
+                younger.window(end_s, length_s),
+                whole.window(end_s, length_s),
+                "{late} late, {long} long, {length_s} s"
+            );
         }
     }
 }

@@ -109,7 +109,7 @@ proptest! {
         whole.apply(second);
         older.apply(first);
         younger.apply(second);
-        prop_assert!(younger.absorb_older(older, i64::MIN));
+        prop_assert!(younger.absorb_older(older, i64::MIN, &[]));
         for (back, length) in windows {
             let end = newest + 1 - back;
             prop_assert_eq!(younger.window(end * RES, length * RES), whole.window(end * RES, length * RES));
