@@ -14,6 +14,7 @@ use crate::engine::{Ledger, SliceDelta, Slo};
 use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
+use crate::query::increment::SeriesDeltas;
 use crate::query::plan::Survey;
 use crate::spec::Model;
 use crate::store::SeriesKey;
@@ -391,6 +392,12 @@ impl Filling {
 /// Puts older history, which ends at `joined_s`, under the ledger. Answers which series changed.
 pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>], joined_s: i64, kept: &Kept) -> Vec<SeriesKey> {
     let mut changed = Vec::new();
+    // What joins the two goes before the younger slices: among them it may be too old by now to be told apart.
+    let (last, adds): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut older.joined).into_iter().partition(SeriesDeltas::rewrites);
+    for joined in adds {
+        older.ledger.series_mut(&order[joined.sli], &joined.labels).apply(&joined.deltas);
+    }
     for slo in order {
         let labels: Vec<_> = older.ledger.kept(&slo.id).map(|(labels, _)| labels.clone()).collect();
         for labels in labels {
@@ -402,11 +409,55 @@ pub fn join(ledger: &mut Ledger, mut older: Older, order: &[Arc<Slo>], joined_s:
             }
         }
     }
-    for joined in older.joined {
+    for joined in last {
         joined.apply_to(ledger.series_mut(&order[joined.sli], &joined.labels));
         changed.push(SeriesKey { slo_id: order[joined.sli].id.clone(), labels: joined.labels });
     }
     changed.sort();
     changed.dedup();
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Coverage, Labels, Unit, burn};
+
+    /// A quiet p95 that begins with the last slice of 5 minutes: what it gained in that slice is known only with its
+    /// history, which comes when the slice is held no longer.
+    #[test]
+    fn what_joins_history_to_the_polls_is_judged_by_what_came_before_it() {
+        let slo = Arc::new(Slo { unit: Unit::QuantileSlices { quantile: 0.95 }, ..burn::tests::slo(99.0) });
+        let labels = Labels::new();
+        let delta = |slice: i64| SliceDelta { slice, total: 3, bad: 0, coverage: Coverage::Known };
+        let all = |slices: std::ops::Range<i64>| slices.map(delta).collect::<Vec<_>>();
+        let (start, begins, now, late) = (1_000_000, 1_002_009, 1_002_009 + 740, 90);
+        let (mut lived, mut whole) = (Ledger::new(30), Ledger::new(30));
+        whole.series_mut(&slo, &labels).apply(&all(start..now + late));
+        let series = lived.series_mut(&slo, &labels);
+        series.apply(&[SliceDelta { total: 0, ..delta(begins) }]);
+        series.apply(&all(begins + 1..now));
+        let joined_s = series.joins_at().expect("it knows slices");
+        let kept = Kept::from([(
+            SeriesKey { slo_id: slo.id.clone(), labels: labels.clone() },
+            series.judged_by_older(joined_s),
+        )]);
+        series.apply(&all(now..now + late));
+        let mut older = Ledger::new(30);
+        older.series_mut(&slo, &labels).apply(&all(start..begins));
+        let joined = SeriesDeltas { labels: labels.clone(), deltas: vec![delta(begins)], ..SeriesDeltas::default() };
+        let older = Older {
+            ledger: older,
+            joined: vec![joined],
+            requests: 0,
+            samples: 0,
+            bytes: 0,
+            short: BTreeMap::new(),
+            remembered: Default::default(),
+        };
+        let changed = join(&mut lived, older, std::slice::from_ref(&slo), joined_s, &kept);
+        assert_eq!(changed.len(), 1);
+        let window = |ledger: &Ledger| ledger.get(&slo.id, &labels).map(|s| s.window((now + late) * 30, 30 * 86_400));
+        assert_eq!(window(&lived), window(&whole));
+    }
 }
