@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transition::{FireReason, ResolveReason, Transition, TransitionKind};
 use super::{Alert, AlertKind, text};
+use crate::engine::page::MEMORY_S;
 use crate::engine::severity::{Condition, severity_of};
 use crate::engine::status::{DataReason, DataState};
 use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState, Speed};
@@ -16,6 +17,8 @@ pub const DATA_MISSING_AFTER_S: i64 = 120;
 pub const DATA_BACK_AFTER_S: i64 = 300;
 /// How long a resolved alert is kept (and sent), seconds.
 pub const RESOLVED_KEPT_S: i64 = 15 * 60;
+/// The longest slice an SLO can be judged by, seconds.
+const SLICE_MAX_S: i64 = 300;
 
 /// All alerts of all series. Serializes as a list of series that have any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -278,6 +281,13 @@ impl<'a> Step<'a> {
         (labels, sev)
     }
 
+    /// When the page that fires now began, where that is certain: its end was not seen if an alert fires that is older.
+    fn page_since(&self, kind: AlertKind) -> Option<Seconds> {
+        let page = self.status.page.filter(|page| kind == AlertKind::FastBurn && page.fires())?;
+        // One that is older than what is remembered seems to begin there.
+        (page.since > self.at - MEMORY_S + SLICE_MAX_S).then_some(page.since)
+    }
+
     /// When an alert that fires for the first time began: where its state is the series' state, that state's onset.
     fn onset(&self, kind: AlertKind) -> Seconds {
         let own_state = match kind {
@@ -398,6 +408,7 @@ impl SeriesAlerts {
         let relabelled = match firing {
             Some(alert) if alert.labels == labels => {
                 alert.annotations = annotations;
+                alert.starts_at = alert.starts_at.max(step.page_since(kind).unwrap_or(Seconds::MIN));
                 alert.carry_on(inhibited_by, step.at, transitions);
                 return;
             }

@@ -86,7 +86,7 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
             clause(Speed::Fast, 3600, 14.4, if says.fast { 43.21 } else { 0.5 }, says.fast),
             clause(Speed::Slow, 86_400, 3.0, if says.slow { 5.0 } else { 0.5 }, says.slow),
         ],
-        page: says.fast.then_some(Page { since: at, ended_at: None, from: at, hot_at: at, over_at: at, lull_s: 0 }),
+        page: says.fast.then_some(Page { since: T0, ended_at: None, from: at, hot_at: at, over_at: at, lull_s: 0 }),
         onset: None,
         budgets: Vec::new(),
     }
@@ -161,6 +161,29 @@ fn an_alert_that_comes_back_is_one_alert_with_a_new_start() {
             (60, FAST, "fast_burn SEV-2 +60"),
         ],
     );
+}
+
+/// A page ends and another begins while nobody watches: the alert that goes on is of the new one, as whoever watched says.
+#[test]
+fn a_page_that_began_unseen_gives_its_alert_a_new_start() {
+    let (slo, mut book) = (slo(), AlertMachine::new());
+    let paged = |at: Seconds, since: Seconds| {
+        let said = status(FAST, T0 + at);
+        let page = said.page.map(|page| Page { since: T0 + since, ..page });
+        SeriesStatus { page, since: Some(T0 + since), ..said }
+    };
+    for (at, since, starts_at) in [
+        (60, 30, 30),
+        (5400, 5100, 5100),
+        (5430, 5100, 5100),
+        // One that has lived for longer than is remembered may look younger than it is.
+        (40_000, 40_000 - 6 * 3600 + 30, 5100),
+    ] {
+        book.step(&slo, &paged(at, since), T0 + at);
+        let alert = book.get(&slo.id, &Labels::new(), AlertKind::FastBurn).expect("it fires");
+        assert_eq!((alert.starts_at - T0, alert.resolved_at), (starts_at, None), "at +{at}");
+    }
+    assert_eq!(book.active().len(), 1);
 }
 
 #[test]
