@@ -37,6 +37,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
+mod unread;
 mod window;
 pub mod workload;
 

@@ -9,6 +9,7 @@ use promql_parser::util::visitor::{ExprVisitor, ExprVisitorMut, walk_expr, walk_
 use serde::Serialize;
 
 use super::plain;
+use super::unread::{self, Unread};
 
 /// Why a text is not the PromQL that is needed.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,10 @@ fn fault(what: impl Into<String>, selector: Option<String>) -> SelectorFault {
 
 fn advised(what: impl Into<String>, advice: &str) -> SelectorFault {
     SelectorFault { what: what.into(), selector: None, advice: Some(advice.into()), part: None }
+}
+
+fn placed(found: Unread) -> SelectorFault {
+    SelectorFault { what: found.what, selector: None, advice: Some(found.advice), part: Some(found.part) }
 }
 
 /// Parses PromQL within the bounds.
@@ -72,14 +77,17 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
     if text.contains('$') && !text.contains('"') {
         return Err(fault("dashboard variables such as $interval are not known here", None));
     }
-    if let Some(fault) = unpaired(text) {
-        return Err(fault);
+    if let Some(found) = unread::unpaired(text) {
+        return Err(placed(found));
     }
     plain::parse(text).map_err(|error| {
         let first: String = error.lines().next().unwrap_or_default().chars().take(200).collect();
         let what = format!("not PromQL: {first}");
         if let Some(quoted) = quoted_name(text) {
             return fault("a metric name with dots is quoted, and stands inside the braces", Some(quoted));
+        }
+        if let Some(found) = unread::unquoted(text, &first) {
+            return placed(found);
         }
         match text.contains('=') && !text.contains(['"', '\'', '`']) {
             true => advised(what, "label values in quotes, such as job=\"checkout\""),
@@ -88,60 +96,19 @@ fn parse(text: &str) -> Result<Expr, SelectorFault> {
     })
 }
 
-/// The first bracket or quote without its other half: the parser does not say where it stopped.
-fn unpaired(text: &str) -> Option<SelectorFault> {
-    let fault = |at: usize, what: String, advice: &str| {
-        Some(SelectorFault { what, selector: None, advice: Some(advice.into()), part: Some((at, 1)) })
-    };
-    let mut open: Vec<(usize, char)> = Vec::new();
-    let mut quoted: Option<(usize, char)> = None;
-    let (mut escaped, mut comment) = (false, false);
-    for (at, c) in text.chars().enumerate() {
-        match (quoted, c) {
-            _ if comment => comment = c != '\n',
-            (Some(_), _) if escaped => escaped = false,
-            (Some((_, quote)), '\\') if quote != '`' => escaped = true,
-            (Some((_, quote)), c) if c == quote => quoted = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quoted = Some((at, c)),
-            (None, '#') => comment = true,
-            (None, '(' | '[' | '{') => open.push((at, c)),
-            (None, ')' | ']' | '}') => match open.pop() {
-                Some((_, '(')) if c == ')' => {}
-                Some((_, '[')) if c == ']' => {}
-                Some((_, '{')) if c == '}' => {}
-                Some((from, other)) => {
-                    return fault(
-                        at,
-                        format!(
-                            "not PromQL: this `{c}` does not close the `{other}` before it, at character {}",
-                            from + 1
-                        ),
-                        "brackets in pairs",
-                    );
-                }
-                None => return fault(at, format!("not PromQL: this `{c}` closes nothing"), "brackets in pairs"),
-            },
-            (None, _) => {}
-        }
-    }
-    match (quoted, open.last()) {
-        (Some((at, quote)), _) => fault(at, format!("not PromQL: this {quote} is never closed"), "a closing quote"),
-        (None, Some(&(at, bracket))) => {
-            let close = match bracket {
-                '(' => ")",
-                '[' => "]",
-                _ => "}",
-            };
-            fault(at, format!("not PromQL: this `{bracket}` is never closed"), &format!("a `{close}` where it ends"))
-        }
-        (None, None) => None,
-    }
-}
-
 /// Whether every series that `narrow` selects is one that `wide` selects: the same metric, and no matcher of its own.
 pub(crate) fn contains(wide: &VectorSelector, narrow: &VectorSelector) -> bool {
     wide.name == narrow.name && wide.matchers.matchers.iter().all(|own| narrow.matchers.matchers.contains(own))
+}
+
+/// A matcher of `total` on a label that `part`, of the same metric, says nothing of: `part` then counts what `total` does not.
+pub(crate) fn left_open(part: &VectorSelector, total: &VectorSelector) -> Option<String> {
+    let narrows = |own: &&Matcher| matches!(own.op, MatchOp::Equal | MatchOp::Re(_)) && own.name != "le";
+    let said = |own: &&Matcher| part.matchers.matchers.iter().any(|other| other.name == own.name);
+    (part.name.is_some() && part.name == total.name)
+        .then(|| total.matchers.matchers.iter().filter(narrows).find(|own| !said(own)))
+        .flatten()
+        .map(|own| own.to_string())
 }
 
 /// Reads a bare instant-vector selector of one metric, `http_requests_total{job="checkout"}`.

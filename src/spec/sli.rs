@@ -158,6 +158,12 @@ pub(crate) fn ratio(
         report.error(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what).write(instead);
         return None;
     }
+    if let [Ok(part), Ok(all)] = &swapped
+        && let Some(matcher) = selector::left_open(part, all)
+    {
+        let what = format!("`total` has {matcher} and `{word}` does not: {word} events of others would count");
+        report.warn(bad.as_ref().or(good.as_ref())?, Code::InvalidSli, what).write(format!("{matcher} in both"));
+    }
     if *text == total_text {
         let what = format!("`{word}` selects the same events as `total`: every event would be {word}");
         report
