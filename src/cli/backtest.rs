@@ -5,6 +5,7 @@
 //!
 //! Requests that a daemon's audit log has are decided again at their moments (`decisions`).
 
+mod beside;
 mod decisions;
 mod events;
 mod limits;
@@ -23,7 +24,7 @@ use clap::{Args, ValueEnum};
 use self::lived::Lived;
 use self::report::Report;
 use self::source::Source;
-use super::{Exit, complain, print_out};
+use super::{Exit, ImportFlags, complain, print_out};
 use crate::spec::TimeSpan;
 
 /// Flags of `slowburn backtest`.
@@ -50,7 +51,8 @@ pub struct BacktestArgs {
     /// True incidents: lines of start,end or start,end,slo
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What to live through it with (repeatable, four at most): rules, workbook, sloth, pyrra, or files of other rules
+    /// What to live through it with (repeatable, four at most): rules, workbook, sloth, pyrra, files of other rules, or theirs:
+    /// the alerts of Sloth's or Pyrra's own rules for these SLOs
     #[arg(long, value_name = "POLICY", default_value = "rules")]
     policy: Vec<String>,
     /// Begin of the range: RFC 3339 or Unix seconds [default: `--since` before its end]
@@ -74,6 +76,8 @@ pub struct BacktestArgs {
     /// A daemon's audit log: which of its decisions would have been others
     #[arg(long, value_name = "DIR")]
     decisions: Option<PathBuf>,
+    #[command(flatten)]
+    import: ImportFlags,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
@@ -126,7 +130,7 @@ async fn report_of(args: &BacktestArgs) -> Result<Report, (Exit, String)> {
     let musts = musts.map_err(usage)?;
     let labels = args.labels.as_deref().map_or(Ok(Vec::new()), events::labels).map_err(usage)?;
     let mut source = Source::open(args).await?;
-    let mut lived: Vec<Lived> = source.policies(&args.policy, &args.rules)?.into_iter().map(Lived::new).collect();
+    let mut lived: Vec<Lived> = source.policies(&args.policy, &args.rules).await?.into_iter().map(Lived::new).collect();
     source.begin(&lived).await?;
     let (from_s, to_s) = source.range();
     let bar = progress((to_s - from_s).unsigned_abs());

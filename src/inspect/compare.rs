@@ -7,3 +7,4 @@ pub mod cause;
 pub mod evidence;
 pub mod gains;
 pub mod recorded;
+pub mod replay;

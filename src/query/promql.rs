@@ -1,13 +1,14 @@
 //! The only place that writes PromQL.
 //!
 //! [`request`] is what the daemon asks, [`indicator`] an SLI as a server can evaluate it by itself,
-//! [`rules`] what Prometheus and Alertmanager would say without Slowburn. Selectors are trees
+//! [`rules`] what Prometheus and Alertmanager would say without Slowburn, [`peers`] what rules of other tools ask. Selectors are trees
 //! (`selector`) that are printed, parsed again and compared; what is written around them stands here, and nowhere else:
 //! `tests/tidy.rs` looks for it.
 
 pub mod expr;
 pub mod falls;
 pub mod indicator;
+pub mod peers;
 pub mod request;
 pub mod rules;
 

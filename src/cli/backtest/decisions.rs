@@ -87,7 +87,7 @@ impl Decisions {
             };
             self.counted.decided += 1;
             let mut before = inputs.clone();
-            let own = lived.iter_mut().zip(snapshots).filter(|(lived, _)| lived.policy.held_s.is_none());
+            let own = lived.iter_mut().zip(snapshots).filter(|(lived, _)| !lived.policy.is_peer());
             for (nth, (lived, snapshot)) in own.enumerate() {
                 let mut seen = inputs.seen_in(&Scene::new(snapshot, Some(ledger), []));
                 if let Some(policy) = lived.policy.gate.get(&inputs.request.service) {

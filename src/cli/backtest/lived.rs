@@ -8,8 +8,11 @@ use serde::Serialize;
 use super::policy::Policy;
 use crate::app::evaluation::{Health, evaluate};
 use crate::engine::alert::{AlertKind, AlertMachine};
+use crate::engine::status::ClauseStatus;
 use crate::engine::{Labels, Ledger, SeriesStatus, Snapshot, Speed};
 use crate::gate::replay::Flip;
+use crate::inspect::compare::replay::Fired;
+use crate::telemetry::compat::window_name;
 
 /// What goes out, for how long.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +29,9 @@ pub struct Episode {
     pub spent: Option<f64>,
     /// What was left of the budget then.
     pub budget_left: Option<f64>,
+    /// Of an alert of somebody else's rules: how far ours was from its own when it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ours: Option<String>,
 }
 
 fn as_map<S: serde::Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
@@ -73,9 +79,10 @@ impl Lived {
     pub fn step(&mut self, ledger: &Ledger, health: &Health<'_>, at: i64) -> Snapshot {
         let notes = BTreeMap::new();
         let (snapshot, _) = evaluate(&self.policy.slos, &notes, ledger, health, at, &self.statuses, &mut self.alerts);
-        let out = match self.policy.held_s.clone() {
-            None => own(&snapshot),
-            Some(held_s) => self.of_peer(&snapshot, &held_s, at),
+        let out = match (&self.policy.theirs, self.policy.held_s.clone()) {
+            (Some(fired), _) => of_theirs(fired, &snapshot, at),
+            (None, None) => own(&snapshot),
+            (None, Some(held_s)) => self.of_peer(&snapshot, &held_s, at),
         };
         self.out.retain(|key, place| {
             let goes_on = out.contains(key);
@@ -86,7 +93,10 @@ impl Lived {
         });
         for key in out {
             if !self.out.contains_key(&key) {
-                let episode = begun(&key, &snapshot, at);
+                let mut episode = begun(&key, &snapshot, at);
+                if self.policy.theirs.is_some() {
+                    episode.ours = nearest(&key, &snapshot);
+                }
                 self.out.insert(key, self.episodes.len());
                 self.episodes.push(episode);
             }
@@ -125,6 +135,43 @@ fn own(snapshot: &Snapshot) -> BTreeSet<Key> {
     out.map(|alert| (alert.slo_id.clone(), alert.series.clone(), alert.kind)).collect()
 }
 
+/// What another tool's rules have out at this moment.
+fn of_theirs(fired: &[(usize, Fired)], snapshot: &Snapshot, at: i64) -> BTreeSet<Key> {
+    let out = fired.iter().filter(|(_, fired)| (fired.from_s..fired.to_s).contains(&at));
+    out.filter_map(|(index, fired)| Some((snapshot.slos.get(*index)?.slo.id.clone(), fired.labels.clone(), fired.kind)))
+        .collect()
+}
+
+/// The clause of ours that is nearest to firing, with its numbers.
+fn nearest((slo, series, kind): &Key, snapshot: &Snapshot) -> Option<String> {
+    let entry = snapshot.slo(slo)?;
+    let Some(status) = entry.series.iter().find(|status| status.labels == *series) else {
+        return Some("no such series is counted here".to_owned());
+    };
+    let speed = if *kind == AlertKind::FastBurn { Speed::Fast } else { Speed::Slow };
+    let part = |clause: &ClauseStatus| {
+        let [long, short] = [clause.burn_long, clause.burn_short].map(|burn| burn.unwrap_or(0.0) / clause.factor);
+        long.min(short)
+    };
+    let clauses = status.clauses.iter().filter(|clause| clause.speed == speed);
+    let clause = clauses.max_by(|a, b| part(a).total_cmp(&part(b)))?;
+    let burn = |burn: Option<f64>| burn.map_or("no data".to_owned(), |burn| format!("{burn:.2}x"));
+    let windows = [clause.long_s, clause.short_s].map(window_name);
+    let numbers = format!(
+        "{} {}, {} {} of {:.4}x",
+        windows[0],
+        burn(clause.burn_long),
+        windows[1],
+        burn(clause.burn_short),
+        clause.factor
+    );
+    let over = part(clause) > 1.0;
+    Some(match (clause.firing, over, clause.chance) {
+        (false, true, Some(chance)) => format!("{numbers}; so few events may be chance ({:.2} %)", chance * 100.0),
+        _ => numbers,
+    })
+}
+
 fn begun((slo, series, kind): &Key, snapshot: &Snapshot, at: i64) -> Episode {
     let entry = snapshot.slo(slo);
     let status = entry.and_then(|entry| entry.series.iter().find(|status| status.labels == *series));
@@ -147,5 +194,6 @@ fn begun((slo, series, kind): &Key, snapshot: &Snapshot, at: i64) -> Episode {
         to: None,
         spent,
         budget_left: status.and_then(|status| status.budget_remaining),
+        ours: None,
     }
 }

@@ -1,4 +1,5 @@
-//! What a range is lived through with: the rules as they are written, those of another folder, or the clauses of a peer.
+//! What a range is lived through with: the rules as they are written, those of another folder, the clauses of a peer, or the
+//! alerts of the rules that Sloth or Pyrra would have had of these files.
 //!
 //! Peers are their clauses, factors and `for:`, on the counts of our ledger: without guard, and a page lasts as long as its
 //! clauses fire. Sloth and Pyrra are taken with their 28 days, as they come.
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use crate::engine::{BurnClause, Slo, Speed};
 use crate::gate;
+use crate::inspect::compare::replay::Fired;
 
 /// One policy.
 pub struct Policy {
@@ -17,6 +19,8 @@ pub struct Policy {
     pub slos: Vec<Arc<Slo>>,
     /// How long each clause must hold before it fires, seconds; `None` of our own, whose engine decides.
     pub held_s: Option<Vec<i64>>,
+    /// What another tool's own rules would have sent, by the place of the SLO: nothing here is judged by us.
+    pub theirs: Option<Vec<(usize, Fired)>>,
     /// Policies of the gate in its files, by service; what was in force is for all others.
     pub gate: BTreeMap<String, gate::Policy>,
 }
@@ -26,6 +30,9 @@ pub struct Rules {
     pub slos: Vec<Arc<Slo>>,
     pub gate: BTreeMap<String, gate::Policy>,
 }
+
+/// What the alerts of another tool's own rules are called.
+pub const THEIRS: &str = "theirs";
 
 /// A clause of a peer: long and short window, factor, `for:` (seconds).
 type Row = (i64, i64, f64, i64);
@@ -57,7 +64,7 @@ const PEERS: [(&str, [Row; 4]); 3] = [
 impl Policy {
     /// The rules as they are written.
     pub fn own(name: &str, slos: &[Arc<Slo>], gate: BTreeMap<String, gate::Policy>) -> Self {
-        Policy { name: name.to_owned(), slos: slos.to_vec(), held_s: None, gate }
+        Policy { name: name.to_owned(), slos: slos.to_vec(), held_s: None, theirs: None, gate }
     }
 
     /// The peer of this name, on these SLOs.
@@ -76,7 +83,7 @@ impl Policy {
         };
         let held_s = rows.iter().map(|row| row.3).collect();
         let slos = slos.iter().map(with).collect();
-        Some(Policy { name: name.to_owned(), slos, held_s: Some(held_s), gate: BTreeMap::new() })
+        Some(Policy { name: name.to_owned(), slos, held_s: Some(held_s), theirs: None, gate: BTreeMap::new() })
     }
 
     /// The SLOs of other files in place of these: what is counted must be the same.
@@ -93,7 +100,18 @@ impl Policy {
             Ok(Arc::new(Slo { id: slo.id.clone(), ..Slo::clone(other) }))
         };
         let slos = slos.iter().map(with).collect::<Result<Vec<_>, String>>()?;
-        Ok(Policy { name, slos, held_s: None, gate: found.gate })
+        Ok(Policy { name, slos, held_s: None, theirs: None, gate: found.gate })
+    }
+
+    /// What the other tool would have sent of these SLOs.
+    pub fn theirs(slos: &[Arc<Slo>], fired: Vec<(usize, Fired)>) -> Self {
+        let name = THEIRS.to_owned();
+        Policy { name, slos: slos.to_vec(), held_s: None, theirs: Some(fired), gate: BTreeMap::new() }
+    }
+
+    /// Whether it is somebody else's.
+    pub fn is_peer(&self) -> bool {
+        self.held_s.is_some() || self.theirs.is_some()
     }
 
     /// The longest window of any of its SLOs, seconds.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::beside;
 use super::decisions::Counted;
 use super::events::Label;
 use super::lived::{self, Episode, Flipped};
@@ -73,7 +74,7 @@ impl Report {
                 tickets: count(AlertKind::SlowBurn),
                 paging_h: paging_s as f64 / 3600.0,
                 truth,
-                peer: lived.policy.held_s.is_some(),
+                peer: lived.policy.is_peer(),
                 name: lived.policy.name,
                 episodes: lived.episodes,
                 flips: lived.flips,
@@ -126,6 +127,7 @@ impl Report {
         if !all.is_empty() {
             let _ = write!(text, "\n{}", list.print());
         }
+        text += &beside::text(&self.lived);
         if let Some(counted) = &self.decisions {
             let mut table = Table::new(FLIPS);
             self.flips().for_each(|row| table.push(row));
@@ -168,8 +170,10 @@ impl Report {
         for broken in &self.broken {
             let _ = writeln!(text, "\n**{broken}**");
         }
-        if let [a, b, ..] = self.lived.as_slice() {
-            text += &differences(a, b);
+        match (beside::markdown(&self.lived), self.lived.as_slice()) {
+            (Some(found), _) => text += &found,
+            (None, [a, b, ..]) => text += &differences(a, b),
+            _ => {}
         }
         if let Some(counted) = &self.decisions {
             let flips: Vec<[String; 8]> = self.flips().collect();
@@ -252,11 +256,11 @@ fn summary(lived: &Lived) -> [String; 7] {
     [lived.name.clone(), lived.pages.to_string(), lived.tickets.to_string(), hours, percent(mean), found, wrong]
 }
 
-fn name(episode: &Episode) -> String {
+pub fn name(episode: &Episode) -> String {
     if episode.series.is_empty() { episode.slo.clone() } else { format!("{}{}", episode.slo, episode.series) }
 }
 
-fn length(episode: &Episode) -> String {
+pub fn length(episode: &Episode) -> String {
     match episode.to {
         None => "goes on".into(),
         Some(to) => crate::spec::TimeSpan::from_seconds(to - episode.from)

@@ -3,29 +3,41 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
 
 use super::BacktestArgs;
 use super::decisions::Decisions;
 use super::events::Events;
 use super::lived::Lived;
-use super::policy::{Policy, Rules};
+use super::policy::{Policy, Rules, THEIRS};
 use crate::app::evaluation::Health;
 use crate::cli::eval::{self, Begun};
-use crate::cli::{Exit, ImportFlags, SourceArgs, moment, wiring};
+use crate::cli::table::counted;
+use crate::cli::{Exit, ImportFlags, SourceArgs, complain, moment, wiring};
 use crate::config::Settings;
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
-use crate::prometheus::{Client, Source as Reader};
-use crate::spec::{self, Model};
+use crate::inspect::compare::recorded::Foreign;
+use crate::inspect::compare::replay::{self, Ratios};
+use crate::prometheus::{Client, Fault, Source as Reader};
+use crate::spec::{self, Model, SloSpec};
 
 /// Age at which a series without data is stale, and absent, seconds: as the daemon has it of usual scrapes.
 const STALE_S: (i64, i64) = (90, 300);
+
+/// SLOs whose foreign alerts are asked for at once, and the deadline of one query.
+const CONCURRENCY: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 type Failed = (Exit, String);
 
 /// The past, and how far it was lived through.
 pub struct Source {
     settings: Settings,
+    /// How files of other tools are read.
+    import: ImportFlags,
     slos: Vec<Arc<Slo>>,
     from_s: i64,
     at_s: i64,
@@ -54,7 +66,7 @@ impl Source {
             rules: args.rules.clone(),
             presets: Vec::new(),
             config: args.config.clone(),
-            import: ImportFlags::default(),
+            import: args.import.clone(),
         };
         let mut settings = wiring::settings(args.config.as_deref()).map_err(|text| (Exit::BadConfig, text))?;
         let (slos, past) = match &args.events {
@@ -93,6 +105,7 @@ impl Source {
         let decisions = decisions.map_err(|text| (Exit::Usage, text))?;
         Ok(Source {
             settings,
+            import: args.import.clone(),
             slos,
             from_s,
             at_s: from_s,
@@ -112,24 +125,75 @@ impl Source {
     }
 
     /// The policies of these names; `own` are the files of the rules.
-    pub fn policies(&self, names: &[String], own: &[PathBuf]) -> Result<Vec<Policy>, Failed> {
-        let one = |name: &String| {
-            if name == "rules" {
-                let found = self.decisions.as_ref().map(|_| rules(own, &self.settings)).transpose()?;
-                return Ok(Policy::own(name, &self.slos, found.map(|found| found.gate).unwrap_or_default()));
-            }
-            if let Some(peer) = Policy::peer(name, &self.slos) {
-                return Ok(peer);
-            }
-            let path = Path::new(name);
-            if !path.exists() {
-                let what = format!("--policy {name:?}: no such file; or write rules, workbook, sloth or pyrra");
-                return Err((Exit::Usage, what));
-            }
-            let found = rules(&[path.to_owned()], &self.settings)?;
-            Policy::of_files(path, &self.slos, found).map_err(|text| (Exit::BadConfig, text))
+    pub async fn policies(&self, names: &[String], own: &[PathBuf]) -> Result<Vec<Policy>, Failed> {
+        let mut all = Vec::new();
+        for name in names {
+            all.push(match name == THEIRS {
+                true => self.theirs().await?,
+                false => self.policy(name, own)?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What rules of Sloth or Pyrra would have sent of these files, in this range.
+    async fn theirs(&self) -> Result<Policy, Failed> {
+        let Past::Prometheus { client, model, .. } = &self.past else {
+            return Err((Exit::Usage, "--policy theirs asks a Prometheus: events have no rules of anybody".into()));
         };
-        names.iter().map(one).collect()
+        let named: Vec<(usize, &SloSpec, Foreign)> = model
+            .slos
+            .iter()
+            .enumerate()
+            .filter_map(|(index, spec)| Foreign::of(spec).map(|foreign| (index, spec, foreign)))
+            .collect();
+        if named.is_empty() {
+            return Err((Exit::Usage, "--policy theirs: none of these SLOs is of Sloth or Pyrra".into()));
+        }
+        let client = client.clone().with_timeout(TIMEOUT);
+        let (from_s, to_s) = (self.from_s, self.to_s);
+        let asked = stream::iter(named).map(|(index, spec, foreign)| {
+            let client = &client;
+            async move { (index, spec, replay::replay(client, spec, &foreign, from_s, to_s).await) }
+        });
+        let found: Vec<_> = asked.buffered(CONCURRENCY).collect().await;
+        let (mut fired, mut asked_now) = (Vec::new(), 0);
+        for (index, spec, replayed) in found {
+            match replayed {
+                Ok(replayed) => {
+                    asked_now += usize::from(replayed.ratios == Ratios::Queries);
+                    fired.extend(replayed.fired.into_iter().map(|fired| (index, fired)));
+                }
+                Err(fault) if matches!(fault, Fault::Unreachable(_)) => {
+                    return Err((Exit::NoData, format!("their alerts: {fault}")));
+                }
+                Err(fault) => complain(&format!("{}: their alerts are not known: {fault}", spec.slo.id)),
+            }
+        }
+        if asked_now > 0 {
+            let slos = counted(asked_now, "SLO");
+            complain(&format!(
+                "the ratios of {slos} are not recorded in all of the range: their queries are asked instead"
+            ));
+        }
+        Ok(Policy::theirs(&self.slos, fired))
+    }
+
+    fn policy(&self, name: &str, own: &[PathBuf]) -> Result<Policy, Failed> {
+        if name == "rules" {
+            let found = self.decisions.as_ref().map(|_| rules(own, &self.settings, &self.import)).transpose()?;
+            return Ok(Policy::own(name, &self.slos, found.map(|found| found.gate).unwrap_or_default()));
+        }
+        if let Some(peer) = Policy::peer(name, &self.slos) {
+            return Ok(peer);
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            let what = format!("--policy {name:?}: no such file; or write rules, theirs, workbook, sloth or pyrra");
+            return Err((Exit::Usage, what));
+        }
+        let found = rules(&[path.to_owned()], &self.settings, &self.import)?;
+        Policy::of_files(path, &self.slos, found).map_err(|text| (Exit::BadConfig, text))
     }
 
     /// Reads what lies before the range, as far as any window reaches.
@@ -176,7 +240,7 @@ impl Source {
                 if let (true, Some((_, fault))) = (poll.series.is_empty(), poll.faults.first()) {
                     return Err((Exit::NoData, format!("{}: {fault}", shown(end_s))));
                 }
-                for harvest in poll.series {
+                for harvest in poll.series.into_iter().filter(|harvest| !harvest.is_empty()) {
                     let series = self.ledger.series_mut(&self.slos[harvest.sli], &harvest.labels);
                     let deltas = harvest.deltas.clone();
                     crate::query::increment::SeriesDeltas { deltas: Vec::new(), ..harvest.clone() }.apply_to(series);
@@ -274,7 +338,7 @@ fn slos_of_events(args: &BacktestArgs, source: &SourceArgs, settings: &Settings)
         }
         return Ok(loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect());
     }
-    let mut slos = rules(&source.rules, settings)?.slos;
+    let mut slos = rules(&source.rules, settings, &source.import)?.slos;
     slos.retain(|slo| args.slo.as_ref().is_none_or(|id| *id == slo.id));
     match slos.len() {
         1 => Ok(slos),
@@ -284,8 +348,8 @@ fn slos_of_events(args: &BacktestArgs, source: &SourceArgs, settings: &Settings)
 }
 
 /// The SLOs of these files, and the policies of the gate.
-fn rules(paths: &[PathBuf], settings: &Settings) -> Result<Rules, Failed> {
-    let loaded = wiring::rules(paths, settings, &ImportFlags::default());
+fn rules(paths: &[PathBuf], settings: &Settings, import: &ImportFlags) -> Result<Rules, Failed> {
+    let loaded = wiring::rules(paths, settings, import);
     if loaded.is_fatal() {
         return Err((Exit::BadConfig, loaded.render(crate::cli::colour_on(&std::io::stderr()))));
     }
