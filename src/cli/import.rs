@@ -28,6 +28,9 @@ pub struct ImportArgs {
     /// which will match Slowburn's
     #[arg(long, value_name = "FILE")]
     alertmanager_config: Option<PathBuf>,
+    /// Its silences, as `amtool silence query -o json` prints them: says which match other alerts afterwards
+    #[arg(long, value_name = "FILE")]
+    silences: Option<PathBuf>,
     #[command(flatten)]
     flags: ImportFlags,
 }
@@ -93,6 +96,15 @@ pub fn import(args: &ImportArgs) -> Exit {
             }
         }
     }
+    if let Some(path) = &args.silences {
+        match silences(path, &loaded) {
+            Ok(text) => complain_of(&text),
+            Err(text) => {
+                complain(&text);
+                return Exit::Usage;
+            }
+        }
+    }
     let read: BTreeSet<&String> = services.iter().flat_map(|service| &service.files).collect();
     let mut said = format!(
         "{} of {} from {}",
@@ -132,6 +144,30 @@ fn cutover(path: &Path, loaded: &spec::Loaded) -> Result<String, String> {
     }
     if !found.lost_routes.is_empty() {
         said += &format!("routes that no alert reaches any more: {}\n", found.lost_routes.join(", "));
+    }
+    Ok(said)
+}
+
+/// Which silences match other alerts once Slowburn sends them.
+fn silences(path: &Path, loaded: &spec::Loaded) -> Result<String, String> {
+    let list = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let all = crate::inspect::cutover::silences(&loaded.model.slos, &list)
+        .map_err(|what| format!("{}: {what}", path.display()))?;
+    let changed: Vec<_> = all.iter().filter(|one| !one.lost.is_empty() || !one.gained.is_empty()).collect();
+    let mut said =
+        format!("{}: of {}, {} match other alerts\n", path.display(), counted(all.len(), "silence"), changed.len());
+    let mut table = Table::new(["silence", "alerts today", "not any more", "new", "comment"]);
+    for one in &changed {
+        table.push([
+            one.id.clone(),
+            one.before.to_string(),
+            one.lost.join(", "),
+            one.gained.join(", "),
+            one.comment.clone(),
+        ]);
+    }
+    if !changed.is_empty() {
+        said += &table.print();
     }
     Ok(said)
 }

@@ -1,8 +1,9 @@
 //! What changes for an Alertmanager when the alerts of Sloth or Pyrra become those of Slowburn: which routes, receivers and
 //! inhibitions of its configuration match before and after, by its own matchers.
 //!
-//! Only labels that the files set are known here; those of series are the same before and after. Deliberately absent:
-//! silences, which are no part of the configuration: one that matches a label named here is found by the same table.
+//! Silences, as `amtool silence query -o json` or the API gives them, are held against the same labels.
+//!
+//! Only labels that the files set are known here; those of series are the same before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,94 @@ pub struct Cutover {
     pub lost_routes: Vec<String>,
 }
 
+/// A silence, and how many of these alerts it keeps quiet.
+#[derive(Debug, PartialEq)]
+pub struct Silence {
+    /// Its id.
+    pub id: String,
+    /// What people wrote to it.
+    pub comment: String,
+    /// Alerts it matches today.
+    pub before: usize,
+    /// Those of them that it does not match after.
+    pub lost: Vec<String>,
+    /// Alerts it matches only after.
+    pub gained: Vec<String>,
+}
+
+/// Most silences that are read.
+const SILENCES_MAX: usize = 10_000;
+
+/// Which silences of a list in JSON match other alerts afterwards. Expired ones are left out.
+///
+/// # Errors
+/// What is wrong with the list.
+pub fn silences(slos: &[SloSpec], json: &str) -> Result<Vec<Silence>, String> {
+    let all: serde_json::Value = serde_json::from_str(json).map_err(|error| format!("no JSON: {error}"))?;
+    let all = all.as_array().ok_or("a list of silences is expected, as `amtool silence query -o json` prints it")?;
+    if all.len() > SILENCES_MAX {
+        return Err(format!("over {SILENCES_MAX} silences"));
+    }
+    let mut found = Vec::new();
+    for one in all.iter().filter(|one| one["status"]["state"] != "expired") {
+        let matchers = one["matchers"].as_array().ok_or("a silence has no list of matchers")?;
+        let matchers = matchers.iter().map(|of| {
+            let text = |key: &str| of[key].as_str().ok_or_else(|| format!("a matcher has no {key}"));
+            let op = match (of["isEqual"].as_bool().unwrap_or(true), of["isRegex"].as_bool().unwrap_or(false)) {
+                (true, false) => "=",
+                (false, false) => "!=",
+                (true, true) => "=~",
+                (false, true) => "!~",
+            };
+            Matcher::new(text("name")?, op, text("value")?)
+        });
+        let matchers = matchers.collect::<Result<Vec<_>, String>>()?;
+        let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let mut silence =
+            Silence { id: text("id"), comment: text("comment"), before: 0, lost: Vec::new(), gained: Vec::new() };
+        for Sent { alert, before, after } in sent(slos) {
+            // A label that neither has is one of a series, and the same on both.
+            let of_files = |matcher: &&Matcher| before.contains_key(&matcher.name) || after.contains_key(&matcher.name);
+            let fits = |labels: &Known| matchers.iter().filter(of_files).all(|matcher| matcher.fits(labels));
+            // One that names nothing of these alerts is about others.
+            if !matchers.iter().any(|matcher| of_files(&matcher)) {
+                continue;
+            }
+            silence.before += usize::from(fits(&before));
+            match (fits(&before), fits(&after)) {
+                (true, false) => silence.lost.push(alert),
+                (false, true) => silence.gained.push(alert),
+                _ => {}
+            }
+        }
+        found.push(silence);
+    }
+    Ok(found)
+}
+
+/// An alert that goes out of a file, with its labels of today and afterwards.
+struct Sent {
+    alert: String,
+    before: Known,
+    after: Known,
+}
+
+/// The pages and tickets of these SLOs.
+fn sent(slos: &[SloSpec]) -> impl Iterator<Item = Sent> {
+    use crate::engine::Speed;
+    let kinds = [(AlertKind::FastBurn, Speed::Fast, "page"), (AlertKind::SlowBurn, Speed::Slow, "ticket")];
+    slos.iter().filter(|spec| spec.origin.is_some()).flat_map(move |spec| {
+        let goes_out = move |(kind, speed, _): &(AlertKind, Speed, &str)| {
+            !spec.slo.mute.contains(kind) && spec.slo.burn.iter().any(|clause| clause.speed == *speed)
+        };
+        kinds.into_iter().filter(goes_out).map(move |(kind, _, word)| Sent {
+            alert: format!("{} {word}", spec.slo.id),
+            before: labels_before(spec, kind),
+            after: labels_after(&spec.slo, kind),
+        })
+    })
+}
+
 /// Compares, for these SLOs, the receivers of an Alertmanager's configuration.
 ///
 /// # Errors
@@ -47,26 +136,16 @@ pub fn compare(slos: &[SloSpec], config: &str) -> Result<Cutover, String> {
     let config = Config::parse(config)?;
     let mut found = Cutover::default();
     let (mut used_before, mut used_after) = (BTreeSet::new(), BTreeSet::new());
-    for spec in slos.iter().filter(|spec| spec.origin.is_some()) {
-        for (kind, word) in [(AlertKind::FastBurn, "page"), (AlertKind::SlowBurn, "ticket")] {
-            let speed =
-                if kind == AlertKind::FastBurn { crate::engine::Speed::Fast } else { crate::engine::Speed::Slow };
-            if spec.slo.mute.contains(&kind) || !spec.slo.burn.iter().any(|clause| clause.speed == speed) {
-                continue;
-            }
-            found.alerts += 1;
-            let (before, after) = (labels_before(spec, kind), labels_after(&spec.slo, kind));
-            let [to_before, to_after] =
-                [(&before, &mut used_before), (&after, &mut used_after)].map(|(labels, used)| {
-                    let mut receivers = Vec::new();
-                    config.route.receivers(labels, "", used, &mut receivers);
-                    receivers
-                });
-            let inhibitions = config.inhibitions(&before, &after);
-            if to_before != to_after || !inhibitions.is_empty() {
-                let alert = format!("{} {word}", spec.slo.id);
-                found.moved.push(Moved { alert, before: to_before, after: to_after, inhibitions });
-            }
+    for Sent { alert, before, after } in sent(slos) {
+        found.alerts += 1;
+        let [to_before, to_after] = [(&before, &mut used_before), (&after, &mut used_after)].map(|(labels, used)| {
+            let mut receivers = Vec::new();
+            config.route.receivers(labels, "", used, &mut receivers);
+            receivers
+        });
+        let inhibitions = config.inhibitions(&before, &after);
+        if to_before != to_after || !inhibitions.is_empty() {
+            found.moved.push(Moved { alert, before: to_before, after: to_after, inhibitions });
         }
     }
     found.lost_routes = used_before.difference(&used_after).map(|line: &usize| format!("line {line}")).collect();
@@ -351,6 +430,36 @@ mod tests {
     fn with_the_names_of_the_file_nothing_moves() {
         let found = moved(true);
         assert_eq!((found.moved, found.lost_routes), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_silence_that_matches_by_the_name_of_an_alert_is_lost_and_one_by_its_labels_stays() {
+        let list = r#"[
+            {"id": "1", "comment": "by name", "status": {"state": "active"}, "matchers": [{"name": "alertname", "value": "PayErrors", "isRegex": false}]},
+            {"id": "2", "status": {"state": "pending"}, "matchers": [{"name": "tier", "value": "go.*", "isRegex": true, "isEqual": true}, {"name": "pod", "value": "a", "isRegex": false}]},
+            {"id": "3", "status": {"state": "expired"}, "matchers": []},
+            {"id": "4", "matchers": [{"name": "kind", "value": "fast_burn", "isRegex": false}]},
+            {"id": "5", "matchers": [{"name": "pod", "value": "a", "isRegex": false}]}]"#;
+        let of = |alert_names: bool| {
+            let options = Options { alert_names, ..Options::default() };
+            silences(&load_texts(&[("a.yaml", FILE)], &options).model.slos, list).expect("a list")
+        };
+        let counts = |all: &[Silence]| -> Vec<(String, usize, usize, usize)> {
+            all.iter().map(|one| (one.id.clone(), one.before, one.lost.len(), one.gained.len())).collect()
+        };
+        let row = |id: &str, before, lost, gained| (id.to_string(), before, lost, gained);
+        let rest = [row("2", 2, 0, 0), row("4", 0, 0, 1), row("5", 0, 0, 0)];
+        assert_eq!(counts(&of(false)), [&[row("1", 2, 2, 0)], &rest[..]].concat());
+        assert_eq!(counts(&of(true)), [&[row("1", 2, 0, 0)], &rest[..]].concat());
+        for bad in [
+            "",
+            "{}",
+            "[{}]",
+            r#"[{"matchers": [{"name": "a"}]}]"#,
+            r#"[{"matchers": [{"name": "a", "value": "(", "isRegex": true}]}]"#,
+        ] {
+            assert!(silences(&[], bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
