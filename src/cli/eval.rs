@@ -156,7 +156,8 @@ pub(super) async fn read_to(
     if let (true, Some((_, fault))) = (poll.series.is_empty(), poll.faults.first()) {
         return Err(unanswered(fault));
     }
-    for harvest in &poll.series {
+    // One without news may be of no series of the SLO, such as the gauge of those who wait in a queue.
+    for harvest in poll.series.iter().filter(|harvest| !harvest.is_empty()) {
         harvest.apply_to(ledger.series_mut(&slos[harvest.sli], &harvest.labels));
     }
     let longest_s = slos.iter().map(|slo| slo.longest_s()).fold(longest_s, i64::max);

@@ -80,6 +80,7 @@ fn evaluated(url: &str, rules: &Path) -> BTreeMap<String, Truth> {
     ]);
     let slos: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
     let counts = |slo: &Value| {
+        assert_eq!(slo["series"].as_array().map(Vec::len), Some(1), "one series, and none of our own: {slo:#}");
         let window = &slo["series"][0]["window"];
         let count = |key: &str| window[key].as_u64().unwrap_or(0);
         (slo["id"].as_str().expect("an id").to_owned(), Truth { total: count("total"), bad: count("bad") })

@@ -5,6 +5,8 @@ use crate::spec::{Family, TimeUnit, shown};
 
 /// Objectives that are written, the highest that was kept.
 const OBJECTIVES: [f64; 6] = [99.9, 99.5, 99.0, 98.0, 95.0, 90.0];
+/// The clauses of the default policy that can fire where a tenth may fail.
+const WIDE: &str = "{type: burn_rate, fast_burn: [\"6h/30m > 6x\"], slow_burn: [\"1d/2h > 3x\", \"3d/6h > 1x\"]}";
 /// Share of requests that have to be within a bound of time for it to be written. A p95 needs 95 %, each slice of it.
 const WITHIN: f64 = 0.98;
 /// Ages that are written, seconds.
@@ -16,7 +18,7 @@ const AGES_S: [f64; 14] =
 pub struct ProposedSlo {
     /// Key of `slo:`.
     pub key: String,
-    /// The scalar to write behind it: an objective or a bound.
+    /// What to write behind it: an objective or a bound, or a map in one line.
     pub value: String,
     /// What it was taken from.
     pub because: String,
@@ -48,7 +50,12 @@ pub(super) fn availability(total: f64, bad: f64, span: &str) -> Slo {
         return Err((key, why));
     };
     let because = format!("{} % of about {total:.0} requests of the last {} failed", percent(share), lately(span));
-    Ok(ProposedSlo { key, value: shown(*objective), because })
+    // A tenth of all requests as a budget: the default policy has a clause that could never fire.
+    let value = match *objective < 93.0 {
+        true => format!("{{objective: {}, alert_policies: [{WIDE}]}}", shown(*objective)),
+        false => shown(*objective),
+    };
+    Ok(ProposedSlo { key, value, because })
 }
 
 /// The smallest bucket that holds nearly all.
@@ -122,6 +129,12 @@ mod tests {
     fn the_highest_objective_that_was_kept_is_written() {
         let of = |total, bad| availability(total, bad, "1d").expect("requests").value;
         assert_eq!([of(1e6, 0.0), of(1e6, 1000.0), of(1e6, 1001.0), of(1e6, 30_000.0)], ["99.9", "99.9", "99.5", "95"]);
+        let wide = format!(
+            "name: a\nowner: b\ntelemetry: {{preset: fastapi, match: {{job: a}}}}\nslo:\n  availability: {}\n",
+            of(100.0, 9.0)
+        );
+        let loaded = crate::spec::load_texts(&[("a.yaml", &wide)], &crate::spec::Options::default());
+        assert_eq!(loaded.render(false), "", "what is written has nothing that check would say of it");
         let (_, why) = availability(100.0, 50.0, "1d").expect_err("an objective that is not kept is none");
         assert!(why.contains("50 % of about 100 requests") && why.contains("not even 90 was kept"), "{why}");
         let (key, why) = availability(0.0, 0.0, "1h").expect_err("nothing");
