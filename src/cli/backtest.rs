@@ -104,9 +104,9 @@ pub async fn backtest(args: BacktestArgs) -> Exit {
     match report_of(&args).await {
         Ok(report) => {
             print_out(&match args.format {
-                Form::Text => report.text(),
+                Form::Text => report.text() + &beside::text(&report.lived),
                 Form::Json => report.json(),
-                Form::Markdown => report.markdown(),
+                Form::Markdown => report.markdown(beside::markdown(&report.lived)),
                 Form::Svg => timeline::svg(&report),
             });
             for broken in &report.broken {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::beside;
 use super::decisions::Counted;
 use super::events::Label;
 use super::lived::{self, Episode, Flipped};
@@ -127,7 +126,6 @@ impl Report {
         if !all.is_empty() {
             let _ = write!(text, "\n{}", list.print());
         }
-        text += &beside::text(&self.lived);
         if let Some(counted) = &self.decisions {
             let mut table = Table::new(FLIPS);
             self.flips().for_each(|row| table.push(row));
@@ -161,7 +159,8 @@ impl Report {
         })
     }
 
-    pub fn markdown(&self) -> String {
+    /// `beside` takes the place of what two policies differ in.
+    pub fn markdown(&self, beside: Option<String>) -> String {
         let mut text = format!("### What would have paged: {}\n\n", self.heading());
         text += "| policy | pages | tickets | hours paging | spent at a page | incidents found | false pages |\n|---|---|---|---|---|---|---|\n";
         for lived in &self.lived {
@@ -170,7 +169,7 @@ impl Report {
         for broken in &self.broken {
             let _ = writeln!(text, "\n**{broken}**");
         }
-        match (beside::markdown(&self.lived), self.lived.as_slice()) {
+        match (beside, self.lived.as_slice()) {
             (Some(found), _) => text += &found,
             (None, [a, b, ..]) => text += &differences(a, b),
             _ => {}
