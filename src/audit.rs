@@ -8,7 +8,8 @@
 //! DIR/index.db                     what records are found by; can be made again from the records
 //! DIR/bodies/                      what decisions were made from, by digest
 //! DIR/cosigned/                the last checkpoint that each witness has cosigned
-//! DIR/lock                         held by the one process that writes
+//! DIR/lock                         held by the one process that writes; shared by those that a lease lets write by turns
+//! DIR/holder                       whose turn it is, where a lease decides
 //! DIR/../audit.head                what is remembered of the log outside of it
 //! ```
 //!
@@ -36,7 +37,7 @@ pub mod witness;
 
 pub use bodies::Bodies;
 pub use checkpoint::{Anchor, Checkpoint};
-pub use log::{Log, OpenError, Options, Proof, Receipt, Refused, Seat, Waiting, prove};
+pub use log::{Hold, Log, OpenError, Options, Proof, Receipt, Refused, Seat, Waiting, prove};
 pub use memory::Doubt;
 pub use merkle::Hash;
 pub use record::{Kind, Record};

@@ -7,6 +7,22 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Time since the machine began to run, also while it slept and while this process stood still: for what ends although nothing
+/// of this process runs. It has no scale, and nobody sets it.
+pub fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    const OF: libc::clockid_t = libc::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    const OF: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    let mut time = std::mem::MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the pointer is to room for one timespec, which clock_gettime fills whenever it returns 0.
+    let time = unsafe { (libc::clock_gettime(OF, time.as_mut_ptr()) == 0).then(|| time.assume_init()) };
+    // A system without this clock says that no time is left, for then nothing can be held.
+    time.map_or(Duration::MAX, |time| {
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    })
+}
+
 /// Nobody waits longer: a year.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
 

@@ -204,7 +204,6 @@ impl GateService {
             observer: RwLock::default(),
         };
         let service = GateService(Arc::new(inner));
-        metrics::gauge!(crate::telemetry::names::GATE_LEADER).set(if follows { 0.0 } else { 1.0 });
         // Who there is may have changed while nothing ran.
         service.lapse(&mut service.state());
         Ok(service)

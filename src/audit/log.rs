@@ -4,13 +4,18 @@
 //! queue is full, when the disk does not take it, when the log is closed. After a refusal nothing of the record is in
 //! the log, but for [`Refused::Late`], where it may come to be there although nobody was told so.
 
+mod fault;
+mod receipt;
 mod recovery;
 mod seat;
+mod start;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use seat::Seat;
+pub use fault::{OpenError, Refused};
+pub use receipt::{Proof, Receipt, prove};
+pub use seat::{Hold, Seat};
 pub(super) use writer::STEP_MS;
 
 use std::path::PathBuf;
@@ -20,14 +25,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoint;
-use super::hashes::Hashes;
-use super::key::{KeyFault, PublicKey};
+use super::key::PublicKey;
 use super::memory::{Doubt, Doubts};
-use super::merkle::{self, Hash};
+use super::merkle::Hash;
 use super::proof::{self, Glance};
 use super::record::Record;
 use super::sink::Sink;
@@ -92,141 +95,6 @@ impl Options {
     }
 }
 
-/// Why a record is not in the log. The gate denies then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// Too many wait already.
-    Full,
-    /// It is longer than a record may be.
-    TooLarge,
-    /// It holds a number that JSON cannot carry.
-    Number(String),
-    /// The disk is full.
-    DiskFull,
-    /// The disk does not take it; why.
-    Disk(String),
-    /// The answer did not come in time; the record may be in the log.
-    Late,
-    /// The log was closed.
-    Closed,
-    /// The log cannot be opened; why.
-    Damaged(String),
-}
-
-impl Refused {
-    /// As a metric label and a reason code.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Refused::Full => "queue_full",
-            Refused::TooLarge => "too_large",
-            Refused::Number(_) => "number",
-            Refused::DiskFull => "disk_full",
-            Refused::Disk(_) => "disk",
-            Refused::Late => "late",
-            Refused::Closed => "closed",
-            Refused::Damaged(_) => "damaged",
-        }
-    }
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the audit log does not take the record: ")?;
-        match self {
-            Refused::Full => f.write_str("too many wait to be written"),
-            Refused::TooLarge => f.write_str("it is over 256 KiB"),
-            Refused::Number(what) => f.write_str(what),
-            Refused::DiskFull => f.write_str("the disk is full"),
-            Refused::Disk(why) => f.write_str(why),
-            Refused::Late => f.write_str("the disk did not answer in time"),
-            Refused::Closed => f.write_str("it is closed"),
-            Refused::Damaged(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// Why a log cannot be opened for writing.
-#[derive(Debug)]
-pub enum OpenError {
-    /// A file or directory cannot be used; which, and why.
-    File(PathBuf, std::io::Error),
-    /// Another process writes this log.
-    InUse(PathBuf),
-    /// The key cannot be used.
-    Key(KeyFault),
-    /// The log is not what its own checkpoints say.
-    Damaged(PathBuf, String),
-    /// The first record could not be written.
-    Refused(Refused),
-}
-
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            OpenError::File(path, error) => write!(f, "audit log {}: {error}", path.display()),
-            OpenError::InUse(dir) => {
-                write!(f, "audit log {}: another process writes it; two daemons need a directory each", dir.display())
-            }
-            OpenError::Key(fault) => write!(f, "audit log: {fault}"),
-            OpenError::Damaged(dir, what) => write!(
-                f,
-                "audit log {}: {what}. Nothing was changed. See `slowburn audit verify --dir {0}`; keep the directory as \
-                 evidence and move it away to begin a new log",
-                dir.display()
-            ),
-            OpenError::Refused(refused) => write!(f, "{refused}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// What the caller may keep: it shows later that the record was there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    /// The log.
-    pub origin: Arc<str>,
-    /// The record's number in it; the first is 0.
-    pub seq: u64,
-    /// The record's leaf.
-    #[serde(serialize_with = "shown")]
-    pub leaf: Hash,
-    /// Size of the last signed checkpoint before it.
-    pub checkpoint: u64,
-}
-
-/// That a record is in the log of a signed checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Proof {
-    /// The record's number.
-    pub seq: u64,
-    /// Its leaf.
-    #[serde(serialize_with = "shown")]
-    pub leaf: Hash,
-    /// The checkpoint whose root the path leads to.
-    pub checkpoint: Checkpoint,
-    /// Siblings from the leaf up.
-    #[serde(serialize_with = "all_shown")]
-    pub path: Vec<Hash>,
-}
-
-impl Proof {
-    /// Whether the path leads where it should.
-    pub fn holds(&self) -> bool {
-        merkle::included(&self.leaf, self.seq, self.checkpoint.size, &self.checkpoint.root, &self.path)
-    }
-}
-
-fn shown<S: serde::Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(hash)
-}
-
-fn all_shown<S: serde::Serializer>(hashes: &[Hash], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(hashes.iter().map(Hash::to_string))
-}
-
 type Answer = Result<Receipt, Refused>;
 
 /// A record on its way to the disk.
@@ -287,6 +155,8 @@ struct Shared {
     /// Records that there were before this process.
     had: u64,
     epoch: u64,
+    /// How long this process may write; `None`: as long as it lives.
+    hold: Option<Hold>,
     /// Something outside of the directory should remember the log, and did not when it was opened.
     forgotten: bool,
     watch: Option<(Arc<Watch>, Stops)>,
@@ -307,7 +177,7 @@ impl Log {
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
         let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
         let (doubts, had, forgotten) = (writer.doubts(), writer.had(), writer.is_forgotten());
-        let epoch = writer.epoch();
+        let (epoch, hold) = (writer.epoch(), writer.hold());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
         Ok(Log(Arc::new(Shared {
@@ -322,6 +192,7 @@ impl Log {
             doubts,
             had,
             epoch,
+            hold,
             forgotten,
             watch,
             thread,
@@ -358,6 +229,7 @@ impl Log {
             doubts,
             had: 0,
             epoch: 0,
+            hold: None,
             forgotten: false,
             watch: None,
             thread: Mutex::new(None),
@@ -390,6 +262,11 @@ impl Log {
     /// A number that grows with every process that writes the log: what this one says goes before what one before it said.
     pub fn epoch(&self) -> u64 {
         self.0.epoch
+    }
+
+    /// Whether this process may write it now. Where a lease decides that, it ends although nothing of this process runs.
+    pub fn is_held(&self) -> bool {
+        self.0.hold.as_ref().is_none_or(Hold::holds)
     }
 
     /// What waits because too few witnesses have seen it; nothing where none are asked for.
@@ -518,23 +395,4 @@ impl Log {
 fn refused(why: Refused) -> Refused {
     metrics::counter!(names::AUDIT_REFUSED_TOTAL, "reason" => why.as_str()).increment(1);
     why
-}
-
-/// The proof of record `seq` under `checkpoint`, from the stored hashes in `dir`; `None` when that does not cover it.
-///
-/// # Errors
-/// When the stored hashes cannot be read, or do not give the signed root.
-pub fn prove(dir: &std::path::Path, seq: u64, checkpoint: Checkpoint) -> std::io::Result<Option<Proof>> {
-    if seq >= checkpoint.size {
-        return Ok(None);
-    }
-    let hashes = Hashes::read_only(dir)?;
-    let mut read = |level, index| hashes.read(level, index);
-    let path = merkle::inclusion(seq, checkpoint.size, &mut read)?;
-    let proof = Proof { seq, leaf: read(0, seq)?, checkpoint, path };
-    if proof.holds() {
-        Ok(Some(proof))
-    } else {
-        Err(std::io::Error::other("the stored hashes do not give the signed root; a restart makes them again"))
-    }
 }

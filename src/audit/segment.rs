@@ -1,6 +1,6 @@
 //! The files that records stand in, named by the number of their first record, and their lines.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -21,19 +21,36 @@ impl Segment {
         Segment { first, path: dir.join(format!("{first:020}.jsonl")) }
     }
 
-    /// All files of records in `dir`, in order.
+    /// All files in `dir` that hold something, in order. One without a record may be a beginning that nobody went on with.
     pub(super) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let number = name.strip_suffix(".jsonl").filter(|number| number.len() == 20);
-            if let Some(first) = number.and_then(|number| number.parse().ok()) {
+            if let Some(first) = number.and_then(|number| number.parse().ok())
+                && std::fs::metadata(&path)?.len() > 0
+            {
                 segments.push(Segment { first, path });
             }
         }
         segments.sort_by_key(|segment| segment.first);
         Ok(segments)
+    }
+
+    /// Begins it, for appending. What somebody has written to already is not taken over.
+    pub(super) fn begin(&self) -> io::Result<File> {
+        let mut how = OpenOptions::new();
+        how.append(true);
+        match how.clone().create_new(true).open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = how.open(&self.path)?;
+                let what = format!("{} was begun by another process", self.path.display());
+                if file.metadata()?.len() == 0 { Ok(file) } else { Err(io::Error::other(what)) }
+            }
+            begun => begun,
+        }
     }
 
     /// Its lines from `offset` on, which is the beginning of one.

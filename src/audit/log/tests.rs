@@ -250,3 +250,91 @@ fn checkpoints_are_signed_after_records_and_at_the_end() {
     assert_eq!(sizes, [1, 5, 9, 11]);
     assert_eq!(log.checkpoint().size, 11);
 }
+
+fn claimed(dir: &std::path::Path, holder: &str, hold: &Hold) -> Result<Seat, OpenError> {
+    Seat::claim(dir, &format!("http://{holder}"), holder, hold.clone(), Some(&dir.with_extension("head")))
+}
+
+fn opened(dir: &std::path::Path, seat: Seat) -> Log {
+    let memory_file = Some(dir.with_extension("head"));
+    let options = Options { seat: Some(seat), memory_file, segment_bytes: 3_000, ..Options::new(dir) };
+    let log = Log::open(options, Clock::wall()).expect("it opens");
+    log.prove_whole(|_| {}).expect("it can be read");
+    assert_eq!(log.doubts(), []);
+    log
+}
+
+/// One of them stood still, or its clock did: it believes that it holds the lease. Whatever it does, nobody is answered on it, and
+/// the log of the next one is whole.
+#[test]
+fn who_lost_its_turn_answers_nobody_and_spoils_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("audit");
+    let for_ever = Hold::default();
+    for_ever.until(Duration::from_secs(u64::MAX / 2000));
+    assert!(!Seat::was_claimed(&dir));
+    for records in [1_u64, 4, 9, 30] {
+        let before = entries_of(&dir);
+        let a = opened(&dir, claimed(&dir, "a", &for_ever).expect("it is nobody's"));
+        for n in 0..records {
+            a.append_blocking(decision(n)).expect("written");
+        }
+        // What a process has open that stood still within a write.
+        let newest = Segment::list(&dir).expect("a directory").pop().expect("a file").path;
+        let open = |path: PathBuf| std::fs::OpenOptions::new().append(true).open(path).expect("it is there");
+        let mut held: Vec<_> =
+            [newest, dir.join("hashes"), dir.join("checkpoints"), dir.with_extension("head")].map(open).into();
+        let b = opened(&dir, claimed(&dir, "b", &for_ever).expect("a lease is no lock"));
+        assert!(b.epoch() > a.epoch());
+        assert_eq!(Seat::claimed_by(&dir).as_deref(), Some("http://b"));
+        for file in &mut held {
+            std::io::Write::write_all(file, b"what came too late\n").expect("it is open");
+        }
+        assert!(matches!(a.append_blocking(decision(98)), Err(Refused::Disk(_))));
+        b.append_blocking(decision(99)).expect("written");
+        assert!(matches!(a.append_blocking(decision(98)), Err(Refused::Disk(_))));
+        a.close();
+        b.append_blocking(decision(99)).expect("written");
+        b.close();
+        let all = entries(&dir);
+        // Two boots, two of b's, and its end.
+        assert_eq!(all.len() as u64, before + records + 5);
+        assert!(all.windows(2).all(|pair| pair[1].prev == Some(pair[0].leaf) && pair[1].seq == pair[0].seq + 1));
+    }
+}
+
+fn entries_of(dir: &std::path::Path) -> u64 {
+    if dir.exists() { entries(dir).len() as u64 } else { 0 }
+}
+
+/// It could not be renewed in time, and nobody else wanted it: what was refused meanwhile is not in the log.
+#[test]
+fn a_turn_that_lapsed_and_came_back_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("audit");
+    let hold = Hold::default();
+    hold.until(Duration::MAX);
+    let log = opened(&dir, claimed(&dir, "a", &hold).expect("it is nobody's"));
+    let first = log.append_blocking(decision(1)).expect("written");
+    hold.end();
+    assert!(!log.is_held());
+    assert!(log.append_blocking(decision(2)).is_err());
+    hold.until(Duration::MAX);
+    let third = log.append_blocking(decision(3)).expect("written");
+    assert_eq!(third.seq, first.seq + 1);
+    log.close();
+    assert_eq!(kinds(&dir), ["boot", "decision", "decision", "shutdown"]);
+}
+
+#[test]
+fn a_lock_and_a_lease_do_not_share_a_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hold = Hold::default();
+    let lock = Seat::take(folder.path(), None).expect("it is free");
+    assert!(matches!(claimed(folder.path(), "a", &hold), Err(OpenError::InUse(_))));
+    drop(lock);
+    let claim = claimed(folder.path(), "a", &hold).expect("it is free");
+    assert!(matches!(Seat::take(folder.path(), None), Err(OpenError::InUse(_))));
+    drop(claim);
+    drop(Seat::take(folder.path(), None).expect("it is free again"));
+}

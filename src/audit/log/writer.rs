@@ -15,12 +15,13 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::recovery::{self, Head};
-use super::seat::Seat;
+use super::seat::{Hold, Seat};
+use super::start::{confronted, doubted};
 use super::{Answer, OpenError, Options, Receipt, Refused, Request, Seen, refused};
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::hashes::Hashes;
 use crate::audit::key::{PublicKey, SigningKey};
-use crate::audit::memory::{self, Doubt, Doubts, Memory};
+use crate::audit::memory::{self, Doubts, Memory};
 use crate::audit::merkle::Hash;
 use crate::audit::record::{self, Kind, LINE_BYTES_MAX, Record, time_text};
 use crate::audit::segment::Segment;
@@ -80,8 +81,10 @@ pub(super) struct Writer {
     is_due: bool,
     /// Number of this process's first record: larger than that of any process before it.
     epoch: u64,
-    /// Held while the process lives.
-    _seat: Seat,
+    /// Held while the process lives, or as long as a lease lasts.
+    seat: Seat,
+    /// The next file of records, begun; its name may not be on disk.
+    next: Option<File>,
 }
 
 /// A group of records on its way to the disk.
@@ -158,7 +161,8 @@ impl Writer {
             forgotten,
             is_due: false,
             epoch: 0,
-            _seat: seat,
+            seat,
+            next: None,
         };
         writer.begin(&found.torn, found.last_kind.as_deref())?;
         Ok(writer)
@@ -174,13 +178,16 @@ impl Writer {
             let event = json!({"bytes": torn.len(), "digest": Hash::of(torn).to_string()});
             first.push((Record::of_log(Kind::Gap, now_ms, event), None));
         }
-        let event = json!({
+        let mut event = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "key": self.key.public().to_string(),
             "records": records,
             "remembered": self.remembered,
             "stopped_in_order": records == 0 || last_kind == Some(Kind::Shutdown.as_str()),
         });
+        if let Some(holder) = self.seat.holder() {
+            event["holder"] = holder.into();
+        }
         self.epoch = records;
         first.push((Record::of_log(Kind::Boot, now_ms, event), None));
         self.commit(first).map_err(OpenError::Refused)?;
@@ -194,6 +201,10 @@ impl Writer {
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(super) fn hold(&self) -> Option<Hold> {
+        self.seat.hold().cloned()
     }
 
     pub(super) fn had(&self) -> u64 {
@@ -368,6 +379,7 @@ impl Writer {
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.still_ours()?;
         self.mend()?;
         // A lock on a share may be lost without a word: whoever finds the log longer than it left it writes no more.
         if self.file.metadata()?.len() != self.length {
@@ -375,6 +387,7 @@ impl Writer {
         }
         if self.length >= self.options.segment_bytes {
             self.rotate()?;
+            self.still_ours()?;
         }
         self.uncertain = true;
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
@@ -383,9 +396,18 @@ impl Writer {
             drop(self.mend());
             return Err(error);
         }
+        // On disk, and answered to nobody yet: if the log was claimed meanwhile, this is no part of it, or nobody is told.
+        self.still_ours()?;
         self.uncertain = false;
         self.length += bytes.len() as u64;
         Ok(())
+    }
+
+    fn still_ours(&self) -> io::Result<()> {
+        match self.seat.is_ours() {
+            true => Ok(()),
+            false => Err(io::Error::other("it is not this process's turn to write it any more")),
+        }
     }
 
     /// Cuts off what a write left behind that failed.
@@ -399,12 +421,15 @@ impl Writer {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let segment = Segment::new(&self.options.dir, self.head.frontier.size());
-        let file = OpenOptions::new().append(true).create(true).open(&segment.path)?;
-        file.set_len(0)?;
-        file.sync_all()?;
-        File::open(&self.options.dir)?.sync_all()?;
-        self.file = file;
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => Segment::new(&self.options.dir, self.head.frontier.size()).begin()?,
+        };
+        if let Err(error) = next.sync_all().and_then(|()| File::open(&self.options.dir)?.sync_all()) {
+            self.next = Some(next);
+            return Err(error);
+        }
+        self.file = next;
         self.length = 0;
         Ok(())
     }
@@ -412,7 +437,7 @@ impl Writer {
     /// Signs a checkpoint of what is on disk, and leaves it for the sinks.
     fn sign(&mut self) {
         self.signed_at = Instant::now();
-        if self.doubts.hold() {
+        if self.doubts.hold() || !self.seat.is_ours() {
             return;
         }
         let (size, root) = (self.head.frontier.size(), self.head.frontier.root());
@@ -432,9 +457,12 @@ impl Writer {
 
     /// The last records of this process.
     fn end(mut self) {
-        let event = json!({"records": self.head.frontier.size()});
-        drop(self.commit(vec![(Record::of_log(Kind::Shutdown, self.clock.now_ms(), event), None)]));
-        self.sign();
+        // Whoever's turn is over leaves the log as it is.
+        if self.seat.is_ours() {
+            let event = json!({"records": self.head.frontier.size()});
+            drop(self.commit(vec![(Record::of_log(Kind::Shutdown, self.clock.now_ms(), event), None)]));
+            self.sign();
+        }
         let memory = self.memory.as_ref().map_or(Ok(()), Memory::sync);
         let synced = memory.and_then(|()| self.hashes.sync()).and_then(|()| self.checkpoints.sync_data());
         if let Err(error) = synced {
@@ -455,42 +483,6 @@ impl Writer {
             metrics::gauge!(names::AUDIT_DISK_USED_RATIO).set(used);
         }
     }
-}
-
-/// What is remembered of the log elsewhere, held against what is here.
-fn doubted(options: &mut Options, log: &memory::Found<'_>, remembered: Option<&str>) -> Vec<Doubt> {
-    let mut doubts = Vec::new();
-    match remembered {
-        Some(note) => doubts.extend(log.against("audit.head", note)),
-        None if log.records == 0 && options.expected => doubts.push(Doubt::Gone),
-        None => {}
-    }
-    for sink in &mut options.sinks {
-        match sink.recall() {
-            Ok(Some(text)) => doubts.extend(log.against_sink(sink.name(), &text)),
-            Ok(None) => {}
-            Err(why) => doubts.push(Doubt::Forgotten(format!("by {} cannot be read: {why}", sink.name()))),
-        }
-    }
-    doubts
-}
-
-/// What witnesses have to say to the log as it was found; all are asked at once. One that is silent is no doubt: what waits
-/// for it is a setting.
-fn confronted(options: &mut Options, note: &str) -> Vec<Doubt> {
-    std::thread::scope(|scope| {
-        let asked = options.sinks.iter_mut().map(|sink| scope.spawn(move || (sink.name(), sink.confront(note))));
-        let asked: Vec<_> = asked.collect();
-        let heard = asked.into_iter().filter_map(|thread| match thread.join() {
-            Ok((_, Ok(doubt))) => doubt,
-            Ok((sink, Err(why))) => {
-                tracing::warn!(sink, why, "the audit log as it was found could not be shown to it");
-                None
-            }
-            Err(_) => None,
-        });
-        heard.collect()
-    })
 }
 
 /// The used share of the disk that `dir` is on, as `df` says it.

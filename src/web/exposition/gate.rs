@@ -9,6 +9,7 @@ pub fn render(gate_service: &GateService) -> String {
     let mut page = Exposition::default();
     // Who follows knows of no halt and of no question: that it has none is nothing to say.
     let leads = gate_service.leads();
+    page.sample(names::GATE_LEADER, &[], &[], if leads { 1.0 } else { 0.0 });
     let mut all = gate_service.all_signals();
     all.sort_by(|a, b| service_of(a).cmp(service_of(b)));
     for (signals, change) in &all {
