@@ -14,7 +14,7 @@ pub mod evaluation;
 mod heap;
 pub mod history;
 mod incidents;
-mod lead;
+pub mod lead;
 pub mod rules;
 mod saved;
 mod stages;
@@ -58,6 +58,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// How the audit log is kept; `None` keeps none.
     pub audit: Option<audit::Options>,
+    /// The election of whoever decides; `None` where the log's own lock does that.
+    pub lease: Option<lead::Lease>,
     /// Whether history is read at a cold start.
     pub backfill: bool,
     /// Reads the rules; called at the start and at each reload.
@@ -85,6 +87,9 @@ pub struct Options {
     /// Told how far history has been read.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
+
+/// Longest wait for the lease to be given back at the end; without that it runs out by itself.
+const RESIGN_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Does work that waits for the disk or takes long. On a runtime with several threads the others go on meanwhile.
 fn apart<T>(work: impl FnOnce() -> T) -> T {
@@ -144,7 +149,7 @@ pub async fn run(
     let mut options = options;
     let destinations = std::mem::take(&mut options.destinations);
     let (auth, tls) = (std::mem::take(&mut options.auth), options.tls.clone());
-    let audit = options.audit.take();
+    let (audit, lease) = (options.audit.take(), options.lease.take());
     let audit_dir = audit.as_ref().map(|audit| audit.dir.clone());
     let read = options.identities.take();
     let options_of_gate = (auth.identities.clone(), options.external_url.clone());
@@ -153,9 +158,15 @@ pub async fn run(
     let had_state = options.data_dir.as_ref().is_some_and(|dir| dir.join(crate::store::FILE).exists());
     // And therefore the log is begun before the state: a process that dies between them leaves a log without state, and
     // never state without its log.
-    let mut waiting = None;
-    let audit = match audit {
-        Some(audit) => {
+    let (mut waiting, mut stands) = (None, None);
+    let audit = match (audit, lease) {
+        // Nobody has the lease at a start: it is stood for when all else is there, and until it is had, another one decides.
+        (Some(audit), Some(lease)) => {
+            let dir = audit.dir.clone();
+            stands = Some(lead::Candidate::new(lease, audit, had_state, clock.clone())?);
+            Some(Log::of_another(dir.clone(), &audit::OpenError::InUse(dir)))
+        }
+        (Some(audit), None) => {
             let audit = audit::Options { expected: had_state, ..audit };
             match audit.turns.clone().map(|address| lead::Turn::new(audit.dir.clone(), address)) {
                 None => open_log(audit, clock.clone()).await,
@@ -170,7 +181,7 @@ pub async fn run(
                 },
             }
         }
-        None => None,
+        (None, _) => None,
     };
     let (mut daemon, views) = match Daemon::new(options) {
         Ok(both) => both,
@@ -180,7 +191,9 @@ pub async fn run(
         }
     };
     let gate_service = match (&audit, audit_dir) {
-        (Some(log), Some(dir)) => open_gate(log, dir, &options_of_gate, &clock, waiting.is_some()).await,
+        (Some(log), Some(dir)) => {
+            open_gate(log, dir, &options_of_gate, &clock, waiting.is_some() || stands.is_some()).await
+        }
         _ => None,
     };
     let authenticator = Arc::new(web::auth::Authenticator::new(auth, clock.clone()));
@@ -189,6 +202,11 @@ pub async fn run(
     if let (Some((turn, audit)), Some(gate_service)) = (waiting, gate_service.clone()) {
         tokio::spawn(lead::wait(turn, audit, gate_service, clock.clone(), stop.clone()));
     }
+    let resigns = CancellationToken::new();
+    let election = match (stands, gate_service.clone()) {
+        (Some(candidate), Some(gate_service)) => Some(tokio::spawn(candidate.stand(gate_service, resigns.clone()))),
+        _ => None,
+    };
     let decides = gate_service.clone();
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
@@ -214,6 +232,11 @@ pub async fn run(
     drop(server.await);
     // The log of whoever decides at the end.
     close(decides.map(|gate_service| gate_service.log()).or(audit)).await;
+    // Only then the lease is given back: the next one reads a log that is closed.
+    resigns.cancel();
+    if let Some(election) = election {
+        drop(tokio::time::timeout(RESIGN_WITHIN, election).await);
+    }
     Ok(())
 }
 

@@ -220,6 +220,25 @@ pub struct Audit {
     pub witnesses: Option<Witnesses>,
     /// Several daemons take turns at this log, on a volume that they share: where the others reach this one.
     pub advertise: Option<String>,
+    /// A Kubernetes Lease says whose turn it is; `None`: the lock of the log does.
+    pub lease: Option<Lease>,
+}
+
+/// A Lease in Kubernetes (`coordination.k8s.io/v1`), and how to reach the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name. Default slowburn.
+    pub name: String,
+    /// Its namespace; `None`: that of the pod.
+    pub namespace: Option<String>,
+    /// How long it is held without being renewed. 3 s to 1 m, default 15 s.
+    pub duration: Duration,
+    /// The API server, without a trailing slash. Default `https://kubernetes.default.svc`.
+    pub url: String,
+    /// Our token. Default: the pod's.
+    pub token_file: SecretFile,
+    /// The API server's authority. Default: the pod's; none for plain http.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Who witnesses the audit log.
@@ -253,6 +272,7 @@ impl Default for Audit {
             checkpoints: Vec::new(),
             witnesses: None,
             advertise: None,
+            lease: None,
         }
     }
 }

@@ -1,6 +1,13 @@
-//! Taking turns at one log: who finds its seat taken follows, and takes over when it is free.
-//!
-//! Deliberately absent: taking the seat away from somebody. Only the end of a process gives it up.
+//! Taking turns at one log: who finds its seat taken follows, and takes over when it is free. Here by the lock of the log, which
+//! only the end of a process gives up; in the modules below by a Lease of Kubernetes, which runs out.
+
+mod api;
+mod candidate;
+mod election;
+
+pub use api::{Api, ApiSettings};
+pub(super) use candidate::Candidate;
+pub use candidate::Lease;
 
 use std::path::PathBuf;
 use std::time::Duration;

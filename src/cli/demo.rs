@@ -163,6 +163,7 @@ fn options(
         evaluation_delay_s: if args.speed > 10.0 { 1 } else { 5 },
         data_dir: None,
         audit: None,
+        lease: None,
         backfill: true,
         rules: Arc::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),
         notify: notify::Settings::new(url(page)?),

@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// Where state survives a restart; without it a restart reads history from Prometheus again
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where other daemons that share the audit log reach this one
+    #[arg(long, value_name = "URL")]
+    advertise: Option<String>,
     /// Length of a slice [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     resolution: Option<crate::spec::TimeSpan>,
@@ -129,6 +132,9 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     settings.listen_anywhere |= args.listen_anywhere;
     settings.auth.identities = args.identities.clone().or(settings.auth.identities);
     settings.data_dir = args.data_dir.clone().or(settings.data_dir);
+    if let Some(url) = &args.advertise {
+        settings.audit.advertise = Some(endpoint(url)?);
+    }
     settings.resolution = args.resolution.unwrap_or(settings.resolution);
     settings.poll_interval = args.poll_interval.unwrap_or(settings.poll_interval);
     if let Some(delay) = args.evaluation_delay {
@@ -194,6 +200,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
         data_dir: settings.data_dir.clone(),
         audit: wiring::audit(settings).map_err(config)?,
+        lease: wiring::lease(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
         rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags)),
         notify: wiring::notify(settings).map_err(config)?,

@@ -9,6 +9,7 @@ use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 
 use super::ImportFlags;
+use crate::app::lead;
 use crate::audit;
 use crate::audit::witness::client::Client;
 use crate::audit::witness::policy::WitnessPolicy;
@@ -237,6 +238,38 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
         options.watch = Some((watch, stops));
     }
     Ok(Some(options))
+}
+
+/// The election of whoever decides; `None` where no lease says who.
+pub(super) fn lease(settings: &Settings) -> Result<Option<lead::Lease>, String> {
+    /// Where a pod finds its namespace.
+    const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    let Some(lease) = &settings.audit.lease else { return Ok(None) };
+    if settings.audit.advertise.is_none() {
+        return Err("audit.lease: the others have to know where whoever holds the lease is reached: add --advertise \
+                    http://$(POD_NAME).slowburn:9595, or audit.advertise"
+            .into());
+    }
+    let namespace = match &lease.namespace {
+        Some(namespace) => namespace.clone(),
+        None => std::fs::read_to_string(NAMESPACE).map(|text| text.trim().to_owned()).map_err(|error| {
+            format!("audit.lease: the namespace of this pod is not known ({NAMESPACE}: {error}); write namespace: NAME")
+        })?,
+    };
+    let token = lease.token_file.clone();
+    let api = lead::Api::new(lead::ApiSettings {
+        url: lease.url.clone(),
+        namespace,
+        name: lease.name.clone(),
+        ca_file: lease.ca_file.clone(),
+        token: Box::new(move || token.read().map_err(|fault| fault.to_string())),
+        // Three tries, at least, before it ends.
+        timeout: lease.duration / 3,
+    })
+    .map_err(|error| format!("audit.lease: {error}"))?;
+    let for_log = settings.clone();
+    let log = Arc::new(move || audit(&for_log)?.ok_or_else(|| "no audit log is kept".to_owned()));
+    Ok(Some(lead::Lease { api, duration: lease.duration, log }))
 }
 
 /// Reads a policy of witnesses.

@@ -55,6 +55,10 @@ impl Settings {
                 );
             }
         }
+        if self.audit.lease.is_some() && self.audit.dir.is_none() {
+            let what = "a lease says whose turn it is at a log that all share, and there is none";
+            error("audit.lease", what.into(), Some("audit: {dir: /shared/audit}"));
+        }
         let (resolution, poll) = (self.resolution.seconds(), self.poll_interval.seconds());
         if 300 % resolution != 0 {
             let what = format!("a slice of {} does not divide 5 minutes, the next tier of the ledger", self.resolution);

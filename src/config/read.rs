@@ -14,7 +14,7 @@ use crate::telemetry::compat::{Compat, Switch};
 use crate::telemetry::detail::Detail;
 
 use super::{
-    Alertmanager, Audit, Auth, Authentication, CheckpointSink, LogFormat, LogLevel, MissingStops, Prometheus,
+    Alertmanager, Audit, Auth, Authentication, CheckpointSink, Lease, LogFormat, LogLevel, MissingStops, Prometheus,
     SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
 };
 
@@ -41,6 +41,8 @@ impl LoadedSettings {
     }
 }
 
+/// Where a pod finds its own token and the API server's authority.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Most Alertmanager peers, and most webhooks.
 const ENDPOINTS_MAX: usize = 100;
 
@@ -201,8 +203,6 @@ impl Reader<'_> {
     }
 
     fn token_review(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<TokenReview> {
-        /// Where a pod finds its own token and the API server's authority.
-        const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
         let mut fields = at.map(report)?;
         let api = fields.get("url").map(|at| url(&at, report));
         let audience = fields.need(report, "audience", "slowburn").and_then(|at| at.text(report));
@@ -267,8 +267,39 @@ impl Reader<'_> {
             let what = "daemons that take turns share a log, and need audit.dir on a volume that all of them have";
             report.error(&at, Code::InvalidSetting, what).write("dir: /shared/audit");
         }
+        audit.lease = fields.get("lease").and_then(|at| self.lease(&at, report));
         audit.witnesses = fields.get("witnesses").and_then(|at| self.witnesses(&at, report));
         fields.finish(report);
+    }
+
+    fn lease(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Lease> {
+        let mut fields = at.map(report)?;
+        let name = fields.get("name").map_or(Some("slowburn".into()), |at| resource_name(&at, report));
+        let namespace = fields.get("namespace").map(|at| resource_name(&at, report));
+        let duration = match fields.get("duration") {
+            None => Some(15),
+            Some(at) => at.duration(report).map(|span| span.seconds()).filter(|seconds| {
+                let fits = (3..=60).contains(seconds);
+                if !fits {
+                    report.error(&at, Code::InvalidSetting, "a lease lasts 3 s to 1 m").write("15s");
+                }
+                fits
+            }),
+        };
+        let api = fields.get("url").map_or(Some("https://kubernetes.default.svc".into()), |at| url(&at, report));
+        let token = self.path(&mut fields, "token_file", report);
+        let ca_file = self.path(&mut fields, "ca_file", report);
+        fields.finish(report);
+        let url = api?;
+        let is_plain = url.starts_with("http://");
+        Some(Lease {
+            name: name?,
+            namespace: namespace.map_or(Some(None), |name| name.map(Some))?,
+            duration: Duration::from_secs(duration?.unsigned_abs()),
+            token_file: SecretFile::new(token.unwrap_or_else(|| Path::new(POD).join("token"))),
+            ca_file: ca_file.or_else(|| (!is_plain).then(|| Path::new(POD).join("ca.crt"))),
+            url,
+        })
     }
 
     fn witnesses(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Witnesses> {
@@ -375,6 +406,18 @@ fn url(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
             None
         }
     }
+}
+
+/// A name that Kubernetes takes, and that a path can be made of.
+fn resource_name(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = at.text(report)?;
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let fits = (1..=253).contains(&text.len()) && text.chars().all(inner) && !text.contains("..");
+    if !fits || text.starts_with(['-', '.']) || text.ends_with(['-', '.']) {
+        report.error(at, Code::InvalidName, format!("{text:?} is no name of Kubernetes")).write("slowburn");
+        return None;
+    }
+    Some(text.to_string())
 }
 
 fn origin(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {

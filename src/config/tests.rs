@@ -69,6 +69,27 @@ fn credentials_that_nobody_can_have_are_refused() {
 }
 
 #[test]
+fn a_lease_is_for_a_log_that_is_shared() {
+    assert!(problems("audit: {lease: {}}\n").contains("a log that all share"));
+    for (wrong, what) in [
+        ("{name: ../nodes}", "no name of Kubernetes"),
+        ("{namespace: a/b}", "no name of Kubernetes"),
+        ("{duration: 1s}", "3 s to 1 m"),
+        ("{duration: 2m}", "3 s to 1 m"),
+        ("{url: 'ftp://api'}", "ftp"),
+        ("{holder: me}", "holder"),
+    ] {
+        let text = problems(&format!("audit: {{dir: /shared, lease: {wrong}}}\n"));
+        assert!(text.contains(what), "{wrong}: {text}");
+    }
+    let loaded = load_text("s", "audit: {dir: /shared, lease: {}}\n");
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    let lease = loaded.settings.audit.lease.expect("it is set");
+    assert_eq!((lease.url.as_str(), lease.namespace.as_deref()), ("https://kubernetes.default.svc", None));
+    assert!(lease.ca_file.is_some_and(|file| file.ends_with("ca.crt")) && lease.token_file.path().ends_with("token"));
+}
+
+#[test]
 fn a_secret_written_into_the_file_is_refused_and_not_printed() {
     for line in [
         "prometheus: {url: \"http://p\", basic: {username: a, password: hunter2}}",

@@ -28,6 +28,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         evaluation_delay_s: 0,
         data_dir,
         audit: None,
+        lease: None,
         backfill: true,
         rules: Arc::new(move || {
             let texts: Vec<(&str, &str)> = rules.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
