@@ -7,6 +7,7 @@
 //!
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
+//! - [`api_server`]: the Leases of a Kubernetes API server, and a way to it that can be cut.
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`many`]: a cheap one of very many services.
 //! - [`browser`]: a real Chromium.
@@ -22,6 +23,8 @@
 pub mod alertmanager;
 #[path = "harness/browser.rs"]
 pub mod browser;
+#[path = "harness/api_server.rs"]
+pub mod api_server;
 #[path = "harness/chunks.rs"]
 pub mod chunks;
 #[path = "harness/exporter.rs"]

@@ -35,6 +35,7 @@ mod history;
 mod import;
 mod incidents;
 mod init;
+mod lease;
 mod native;
 mod newcomer;
 mod notify_alertmanager;

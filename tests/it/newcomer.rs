@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::parts::{self, Process, Server, eventually, http, part};
@@ -239,7 +239,7 @@ fn the_shipped_rules_are_clean() {
 
 #[test]
 fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
-    for overlay in ["base", "sidecar", "standalone"] {
+    for overlay in ["base", "sidecar", "standalone", "lease"] {
         let output = Command::new(part("kubectl"))
             .args(["kustomize", &format!("deploy/kubernetes/{overlay}")])
             .current_dir(project(""))
@@ -260,6 +260,45 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
             ends_with(&args, 0, "Usage: slowburn run");
         }
     }
+}
+
+/// What an election asks for at the API server, and nothing else; `lease` counts what a real daemon asks for.
+#[test]
+fn the_lease_comes_with_the_rights_to_it_and_to_nothing_else() {
+    let output = Command::new(part("kubectl"))
+        .args(["kustomize", "deploy/kubernetes/lease"])
+        .current_dir(project(""))
+        .output()
+        .expect("kubectl starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let documents: Vec<Value> =
+        text.split("\n---\n").map(|document| serde_saphyr::from_str(document).expect("YAML")).collect();
+    let of = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
+    let [role] = of("Role")[..] else { panic!("{text}") };
+    let mut verbs: Vec<&str> = Vec::new();
+    for rule in role["rules"].as_array().expect("rules") {
+        assert_eq!((&rule["apiGroups"][0], &rule["resources"][0]), (&json!("coordination.k8s.io"), &json!("leases")));
+        let own = rule["verbs"].as_array().expect("verbs").iter().filter_map(Value::as_str);
+        let named = rule["resourceNames"] == json!(["slowburn"]);
+        own.for_each(|verb| {
+            assert!(named || verb == "create", "{verb} of every Lease");
+            verbs.push(verb);
+        });
+    }
+    verbs.sort_unstable();
+    assert_eq!(verbs, ["create", "get", "update"]);
+    assert!(of("ClusterRole").is_empty() && of("ClusterRoleBinding").is_empty());
+    let pod = &of("StatefulSet")[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], of("ServiceAccount")[0]["metadata"]["name"]);
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    // The settings are taken as they are.
+    let settings = of("ConfigMap").into_iter().find_map(|one| one["data"]["slowburn.yaml"].as_str()).expect("settings");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("slowburn.yaml"), settings).expect("written");
+    let loaded = slowburn::config::load(&folder.path().join("slowburn.yaml"));
+    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+    let lease = loaded.settings.audit.lease.expect("it is set");
+    assert_eq!((lease.name.as_str(), lease.duration), ("slowburn", std::time::Duration::from_secs(15)));
 }
 
 /// Machines are stopped when Slowburn is away, people are not, and both are told apart by one list.

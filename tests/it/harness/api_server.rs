@@ -1,0 +1,218 @@
+//! The part of a Kubernetes API server that keeps Leases, with its real optimistic concurrency: every write names the version
+//! that it replaces, and of two that name one the second gets a 409. Tokens are checked, and rotate. And a proxy before it that
+//! drops what goes through it, as a network does that is cut.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::parts::{self, Server};
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/slowburn/leases";
+
+/// A write that was taken: who held the lease from then on.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub holder: String,
+    pub at: Instant,
+}
+
+#[derive(Default)]
+pub struct Kept {
+    lease: Option<Value>,
+    version: u64,
+    tokens: BTreeSet<String>,
+    /// What was asked for, as RBAC calls it.
+    pub verbs: BTreeSet<String>,
+    /// Every write that was taken, oldest first.
+    pub held: Vec<Held>,
+    /// Answers by status.
+    pub conflicts: usize,
+    pub refused: usize,
+}
+
+/// It ends with the test.
+pub struct ApiServer {
+    server: Server,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl ApiServer {
+    pub async fn start() -> Self {
+        let kept = Arc::<Mutex<Kept>>::default();
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&kept));
+        ApiServer { server: parts::serve(app).await, kept }
+    }
+
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("not poisoned")
+    }
+
+    /// These tokens are good, and no others.
+    pub fn know(&self, tokens: impl IntoIterator<Item = String>) {
+        self.kept().tokens = tokens.into_iter().collect();
+    }
+
+    /// A way to it that can be cut.
+    pub fn proxy(&self) -> Cable {
+        Cable::to(self.server.address)
+    }
+}
+
+async fn answer(
+    State(kept): State<Arc<Mutex<Kept>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut kept = kept.lock().expect("not poisoned");
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    if !bearer.is_some_and(|token| kept.tokens.contains(token)) {
+        kept.refused += 1;
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let body: Option<Value> = serde_json::from_slice(&body).ok();
+    let result = match (method, uri.path().strip_prefix(LEASES)) {
+        (Method::GET, Some("/slowburn")) => kept.read(),
+        (Method::POST, Some("")) => kept.create(body),
+        (Method::PUT, Some("/slowburn")) => kept.update(body),
+        _ => Err(StatusCode::FORBIDDEN),
+    };
+    match result {
+        Ok(lease) => ([(header::CONTENT_TYPE, "application/json")], lease.to_string()).into_response(),
+        Err(status) => {
+            kept.conflicts += usize::from(status == StatusCode::CONFLICT);
+            status.into_response()
+        }
+    }
+}
+
+impl Kept {
+    fn read(&mut self) -> Result<Value, StatusCode> {
+        self.verbs.insert("get".into());
+        self.lease.clone().ok_or(StatusCode::NOT_FOUND)
+    }
+
+    fn create(&mut self, lease: Option<Value>) -> Result<Value, StatusCode> {
+        self.verbs.insert("create".into());
+        let mut lease = valid(lease)?;
+        if self.lease.is_some() || lease["metadata"].get("resourceVersion").is_some() {
+            return Err(StatusCode::CONFLICT);
+        }
+        lease["metadata"]["uid"] = format!("uid-{}", self.version).into();
+        lease["metadata"]["labels"] = json!({"kept": "beside it"});
+        Ok(self.take(lease))
+    }
+
+    fn update(&mut self, lease: Option<Value>) -> Result<Value, StatusCode> {
+        self.verbs.insert("update".into());
+        let lease = valid(lease)?;
+        let is = self.lease.as_ref().ok_or(StatusCode::NOT_FOUND)?;
+        // Without a version it would win over anybody; nobody who elects may send that.
+        let version = lease["metadata"]["resourceVersion"].as_str().ok_or(StatusCode::UNPROCESSABLE_ENTITY)?;
+        if is["metadata"]["resourceVersion"] != version || is["metadata"]["uid"] != lease["metadata"]["uid"] {
+            return Err(StatusCode::CONFLICT);
+        }
+        assert_eq!(is["metadata"]["labels"], lease["metadata"]["labels"], "what others keep beside it");
+        Ok(self.take(lease))
+    }
+
+    fn take(&mut self, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+        self.held.push(Held { holder, at: Instant::now() });
+        self.lease.insert(lease).clone()
+    }
+
+    /// Somebody deletes it.
+    pub fn delete(&mut self) {
+        self.lease = None;
+    }
+}
+
+/// What a real one would take as a Lease.
+fn valid(lease: Option<Value>) -> Result<Value, StatusCode> {
+    let lease = lease.ok_or(StatusCode::BAD_REQUEST)?;
+    let spec = &lease["spec"];
+    let time = |name: &str| match &spec[name] {
+        Value::Null => true,
+        Value::String(text) => text.len() == 27 && text.parse::<jiff::Timestamp>().is_ok(),
+        _ => false,
+    };
+    let lasts = spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds > 0);
+    let is_one = lease["kind"] == "Lease" && lease["apiVersion"] == "coordination.k8s.io/v1";
+    if is_one && lasts && time("renewTime") && time("acquireTime") {
+        Ok(lease)
+    } else {
+        Err(StatusCode::UNPROCESSABLE_ENTITY)
+    }
+}
+
+/// A way to a server. Cut, it takes what is sent and hands nothing on; nobody is told.
+pub struct Cable {
+    pub port: u16,
+    cut: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Cable {
+    fn to(server: std::net::SocketAddr) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let (cut, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (cut_too, ended_too) = (Arc::clone(&cut), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            for near in listener.incoming() {
+                if ended_too.load(Ordering::Acquire) {
+                    return;
+                }
+                let (Ok(near), Ok(far)) = (near, TcpStream::connect(server)) else { continue };
+                for (from, to) in [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))] {
+                    let (Ok(from), Ok(to)) = (from, to) else { continue };
+                    let cut = Arc::clone(&cut_too);
+                    std::thread::spawn(move || hand_on(from, to, &cut));
+                }
+            }
+        });
+        Cable { port, cut, ended }
+    }
+
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::Release);
+    }
+}
+
+fn hand_on(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
+    let mut bytes = [0; 16 * 1024];
+    drop(from.set_read_timeout(Some(Duration::from_secs(120))));
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        if !cut.load(Ordering::Acquire) && to.write_all(&bytes[..read]).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
+    drop(from.shutdown(Shutdown::Both));
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}

@@ -1,0 +1,155 @@
+//! Two daemons under one Lease, at an API server with real optimistic concurrency: the one that decides is killed, stopped for
+//! longer than the lease lasts, or cut off from the API server, again and again under load. No permit is redeemed twice, nobody
+//! allows anything without the lease, no halt that was answered is lost.
+//!
+//! 3 rounds, with a lease of 3 s; with `SLOWBURN_TEST_FULL=1` 100.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use slowburn::clock::Clock;
+
+use crate::decider::{Ends, SERVICES, Told, Twin, client, kept, launch, leader_of};
+use crate::gate_stage::{Stage, T0, Wire};
+use crate::harness::api_server::{ApiServer, Cable};
+use crate::harness::parts::eventually;
+
+const LEASE: Duration = Duration::from_secs(3);
+
+/// Two daemons, each with a way of its own to the API server.
+struct Pair {
+    stage: Stage,
+    api: ApiServer,
+    cables: [Cable; 2],
+    twins: [Twin; 2],
+    clock: Clock,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let mut stage = Stage::start(SERVICES + 1, None, 1.0).await;
+        stage.process.kill();
+        // The log of the one before is kept by a lock; that a lease decides from now on changes nothing of it.
+        let clock = Clock::scaled((T0 + 60) * 1000, 1.0);
+        let api = ApiServer::start().await;
+        let cables = [api.proxy(), api.proxy()];
+        rotate(&stage, &api, 0);
+        let twin = |name, cable: &Cable| {
+            let more = format!(
+                ", lease: {{url: \"http://127.0.0.1:{}\", namespace: slowburn, duration: 3s, token_file: token}}",
+                cable.port
+            );
+            Twin::start(&stage, name, &clock, &more)
+        };
+        let twins = [twin("a", &cables[0]), twin("b", &cables[1])];
+        Pair { stage, api, cables, twins, clock }
+    }
+
+    fn ports(&self) -> [u16; 2] {
+        [self.twins[0].port, self.twins[1].port]
+    }
+
+    /// Until that one decides, and the other does not; how long it took since `at`.
+    async fn decides(&self, next: usize, at: Instant) -> Duration {
+        eventually("the other one decides", Duration::from_secs(60), || async {
+            (self.twins[next].leads().await == Some(true)).then(|| at.elapsed())
+        })
+        .await
+    }
+
+    async fn follows(&self, one: usize) {
+        eventually("it follows", Duration::from_secs(60), || async {
+            (self.twins[one].leads().await == Some(false)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Another token from now on: the file has the new one, and the server takes no other.
+fn rotate(stage: &Stage, api: &ApiServer, round: usize) {
+    let token = format!("token-of-round-{round}");
+    api.know([token.clone()]);
+    // For a moment the one that they have is refused.
+    std::thread::sleep(if round > 0 { LEASE / 6 } else { Duration::ZERO });
+    std::fs::write(stage.path("token"), format!("{token}\n")).expect("written");
+}
+
+/// Halts a service that nobody asks for, at either of both: what was answered has to be there at the end.
+fn halts(ports: [u16; 2], done: &AtomicBool, answered: &Mutex<Vec<String>>) {
+    let mut n = 0;
+    while !done.load(Ordering::Acquire) {
+        n += 1;
+        let scope = json!({"service": format!("s{SERVICES}")});
+        let order = json!({"scope": scope, "reason": format!("halt {n}"), "for_s": 86_400});
+        if let Ok((200, answer)) = Wire::new(ports[n % 2]).post("@ada", "/v1/halts", &order) {
+            answered.lock().expect("no panic").push(answer["id"].as_str().expect("an id").to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn whoever_has_the_lease_decides_and_nobody_else_whatever_becomes_of_it() {
+    let full = std::env::var_os("SLOWBURN_TEST_FULL").is_some_and(|value| value == "1");
+    let rounds = if full { 100 } else { 3 };
+    let mut pair = Pair::start().await;
+    let ports = pair.ports();
+    let (done, told, halted) = (AtomicBool::new(false), Mutex::<Told>::default(), Mutex::default());
+    let mut took = [Duration::ZERO; 3];
+    let mut leader = leader_of(&pair.twins, Instant::now()).await.0;
+    std::thread::scope(|scope| {
+        let (done, told, halted) = (&done, &told, &halted);
+        for service in 0..SERVICES {
+            scope.spawn(move || client(service, ports, done, told));
+        }
+        scope.spawn(move || halts(ports, done, halted));
+        let handle = tokio::runtime::Handle::current();
+        let guard = Ends(done);
+        for round in 0..rounds {
+            std::thread::sleep(Duration::from_millis(if full { 700 } else { 1500 }));
+            rotate(&pair.stage, &pair.api, round + 1);
+            let (at, next) = (Instant::now(), 1 - leader);
+            match round % 3 {
+                0 => pair.twins[leader].process.kill(),
+                1 => pair.twins[leader].process.hang(),
+                _ => pair.cables[leader].cut(),
+            }
+            let after = tokio::task::block_in_place(|| handle.block_on(pair.decides(next, at)));
+            took[round % 3] = took[round % 3].max(after);
+            match round % 3 {
+                0 => pair.twins[leader].process = launch(&pair.stage, pair.twins[leader].name, &pair.clock),
+                1 => pair.twins[leader].process.resume(),
+                _ => pair.cables[leader].mend(),
+            }
+            tokio::task::block_in_place(|| handle.block_on(pair.follows(leader)));
+            leader = next;
+        }
+        drop(guard);
+    });
+    let (told, halted) = (told.into_inner().expect("no panic"), halted.into_inner().expect("no panic"));
+    let wrote = kept(&pair.stage, &mut pair.twins, leader, &told, &halted).await;
+    let api = pair.api.kept();
+    for yes in &told.yeses {
+        let (_, holder) = wrote.iter().rev().find(|(first, _)| *first <= yes.seq).expect("somebody wrote it");
+        let holder = holder.as_ref().expect("each has said under which name it holds the lease");
+        // It had the lease at some moment between the question and the answer.
+        let had = api.held.iter().enumerate().any(|(n, held)| {
+            let next = api.held[n + 1..].iter().find(|later| later.holder != held.holder);
+            let until = next.map_or(held.at + LEASE, |next| next.at.min(held.at + LEASE));
+            held.holder == *holder && held.at <= yes.came && yes.asked <= until
+        });
+        assert!(had, "{holder} said yes (record {}) without the lease", yes.seq);
+    }
+    let verbs: BTreeSet<String> = ["get", "create", "update"].map(str::to_owned).into();
+    assert_eq!(api.verbs, verbs, "the manifests allow these");
+    assert!(api.refused > 0, "a token that is not good any more was tried");
+    println!(
+        "{rounds} rounds, {} yeses, {} writes of the lease, {} conflicts; slowest take-over after kill, stop, cut: {took:.1?}",
+        told.yeses.len(),
+        api.held.len(),
+        api.conflicts
+    );
+}
