@@ -21,10 +21,10 @@
 
 #[path = "harness/alertmanager.rs"]
 pub mod alertmanager;
-#[path = "harness/browser.rs"]
-pub mod browser;
 #[path = "harness/api_server.rs"]
 pub mod api_server;
+#[path = "harness/browser.rs"]
+pub mod browser;
 #[path = "harness/chunks.rs"]
 pub mod chunks;
 #[path = "harness/exporter.rs"]
