@@ -9,6 +9,8 @@ mod backtest;
 mod check;
 mod compare;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod eval;
 mod explain;
 mod export;
@@ -21,6 +23,7 @@ mod remote;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod table;
 mod watch;
 mod wiring;
@@ -127,6 +130,12 @@ enum Command {
         slowburn presets --format json | jq -r '.[].name'\n  slowburn presets our-gateway --presets rules/presets\n\n\
         Exit codes: 0 shown, 2 no such preset, 64 a preset of your own has errors")]
     Presets(presets::PresetsArgs),
+    /// Print the JSON schema of a file, so that editors complete and check it
+    #[command(after_help = "Examples:\n  slowburn schema service > service.schema.json\n  \
+        slowburn schema policy --format markdown\n\n\
+        An editor uses it where the first line of a file is\n  # yaml-language-server: $schema=service.schema.json\n\n\
+        Exit codes: 0 printed, 2 wrong usage")]
+    Schema(schema::SchemaArgs),
     /// Turn SLO files of Sloth, Pyrra, OpenSLO or slo-generator into service.yaml files
     #[command(after_help = "Examples:\n  slowburn import slos/sloth.yaml\n  \
         slowburn import slos/ --owner team-checkout --out rules/services\n  \
@@ -333,6 +342,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => block_on(compare::compare(args)),
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Import(args) => import::import(&args),
         Command::Ask(args) => block_on(ask::ask(*args)),
         Command::Redeem(args) => block_on(ask::redeem(args)),

@@ -30,6 +30,7 @@ mod preset;
 mod problem;
 mod promise;
 pub(crate) mod reader;
+pub mod schema;
 pub(crate) mod selector;
 mod service;
 mod sli;

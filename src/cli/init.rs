@@ -106,7 +106,7 @@ fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
             print_out(&services.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("---\n"));
             vec!["printed".to_owned(); services.len()]
         }
-        Some(folder) => match write(folder, &services) {
+        Some(folder) => match write_schema(folder).and_then(|()| write(folder, &services)) {
             Ok(done) => done,
             Err(text) => {
                 complain(&text);
@@ -226,13 +226,25 @@ fn checked(services: &[(String, String)], presets: &spec::Loaded) -> Option<Stri
     (!loaded.problems.is_empty()).then(|| loaded.render(false))
 }
 
+/// What editors look for: the schema that lies beside the files.
+const SCHEMA_FILE: &str = "service.schema.json";
+const FOR_EDITORS: &str = "# yaml-language-server: $schema=service.schema.json\n";
+
+/// Writes the schema for editors, over one of an older version: nobody edits it.
+fn write_schema(folder: &Path) -> Result<(), String> {
+    let path = folder.join(SCHEMA_FILE);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&path, spec::schema::Schema::Service.json()))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Writes what is not there yet; says of each what became of it.
 fn write(folder: &Path, services: &[(String, String)]) -> Result<Vec<String>, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let one = |(name, text): &(String, String)| {
         let path = folder.join(format!("{name}.yaml"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => match file.write_all(text.as_bytes()) {
+            Ok(mut file) => match file.write_all(format!("{FOR_EDITORS}{text}").as_bytes()) {
                 Ok(()) => Ok(path.display().to_string()),
                 Err(error) => Err(format!("{}: {error}", path.display())),
             },
@@ -320,6 +332,13 @@ mod tests {
         let done = write(dir.path(), &services).expect("written");
         assert!(done[0].contains("left as it is") && done[1].ends_with("b.yaml"), "{done:?}");
         assert_eq!(std::fs::read_to_string(dir.path().join("a.yaml")).expect("readable"), "mine");
-        assert_eq!(std::fs::read_to_string(dir.path().join("b.yaml")).expect("readable"), "theirs");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("b.yaml")).expect("readable"),
+            format!("{FOR_EDITORS}theirs")
+        );
+        write_schema(dir.path()).expect("written");
+        assert!(FOR_EDITORS.contains(SCHEMA_FILE) && dir.path().join(SCHEMA_FILE).is_file());
+        let loaded = spec::load(&[dir.path().to_owned()]);
+        assert!(loaded.files.iter().all(|file| !file.path.ends_with(SCHEMA_FILE)), "it is no file of rules");
     }
 }
