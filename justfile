@@ -28,6 +28,10 @@ bench *args: parts
 doc:
     cargo doc --locked --no-deps --document-private-items --open
 
+# the pages of docs/ as a book in target/book (needs mdbook 0.4)
+book:
+    release/book
+
 # licences, advisories, sources and doubles of the dependencies (needs cargo-deny)
 deny:
     cargo deny check
@@ -46,3 +50,7 @@ dist:
     bytes=$(wc -c < "$file")
     echo "$file: $bytes bytes"
     test "$bytes" -le 15000000
+
+# everything a release is made of, into a folder: static binary, .deb, checksums, list of parts (RELEASE.md)
+release version out="target/release-files":
+    release/make {{ version }} {{ out }}

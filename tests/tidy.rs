@@ -17,6 +17,8 @@ use slowburn::telemetry::names::{Kind, Metric};
 mod circles;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/reference.rs"]
+mod reference;
 
 /// Modules that hold no clock and do no I/O.
 const PURE: &[&str] = &["engine", "gate", "incident", "query"];
@@ -522,6 +524,13 @@ fn what_the_manifests_ship_loads() {
 }
 
 #[test]
+fn the_example_of_a_preset_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/preset");
+    let loaded = slowburn::spec::load(&[folder]);
+    assert!(loaded.problems.is_empty() && loaded.model.slos.len() == 2, "{}", loaded.render(false));
+}
+
+#[test]
 fn what_the_readme_shows_loads() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README");
     let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of YAML");
@@ -543,6 +552,22 @@ fn every_link_of_a_document_leads_somewhere() {
 #[test]
 fn what_the_documents_show_loads() {
     none(documents().iter().flat_map(|(path, text)| documents::blocks(path, text)).collect());
+}
+
+#[test]
+fn every_alert_on_slowburn_itself_has_a_runbook() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    none(documents::runbooks(&read("rules/prometheus/slowburn.yaml"), &read("docs/runbooks.md")));
+}
+
+#[test]
+fn the_book_has_every_page() {
+    let pages: Vec<String> = documents().into_iter().map(|(path, _)| path).collect();
+    let ours =
+        pages.into_iter().filter(|path| path.starts_with("docs/") && path != "docs/SUMMARY.md").collect::<Vec<_>>();
+    let summary =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SUMMARY.md")).expect("the summary");
+    none(documents::left_out(&summary, &ours));
 }
 
 #[test]

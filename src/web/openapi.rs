@@ -62,6 +62,52 @@ mod tests {
     }
 
     #[test]
+    fn a_request_has_the_members_that_are_read() {
+        let text = r#"{"service": "a", "action": "scale", "resource": "b/c", "from_version": "1", "to_version": "2",
+            "from_replicas": 1, "replicas": 2, "arguments": {"x": 1}, "reason": "r", "incident_id": "i",
+            "suspected_change": "s", "actor": "t", "break_glass": true, "idempotency_key": "k"}"#;
+        let request: crate::gate::Request = serde_json::from_str(text).expect("every member is one");
+        let written = serde_json::to_value(&request).expect("plain data");
+        let members = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(members(&written), members(&document()["components"]["schemas"]["Request"]["properties"]));
+    }
+
+    /// The keys that a function of the answers writes, read from its source.
+    fn written_by(function: &str) -> BTreeSet<String> {
+        let source = include_str!("../gate_service/answer.rs");
+        let begin = source.find(function).unwrap_or_else(|| panic!("there is no {function}"));
+        let body = &source[begin..][..source[begin..].find("\n}\n").expect("it ends")];
+        let key = Regex::new(r#"serialize_entry\("([a-z_]+)"|"([a-z_]+)":|\("([a-z_]+)", (?:request|decision|\(!)"#);
+        let key = key.expect("a pattern");
+        let named = |hit: regex::Captures<'_>| (1..4).find_map(|group| Some(hit.get(group)?.as_str().to_owned()));
+        key.captures_iter(body).filter_map(named).collect()
+    }
+
+    #[test]
+    fn what_the_gate_answers_is_described() {
+        let document = document();
+        for (function, schema) in [
+            ("fn action(", "Action"),
+            ("impl Serialize for Answered", "Decision"),
+            ("fn data(", "Decision"),
+            ("fn held(", "Decision"),
+            ("pub fn permit(", "Permit"),
+            ("pub fn approval(", "Approval"),
+            ("pub fn halt(", "Halt"),
+        ] {
+            let described = document["components"]["schemas"][schema].to_string();
+            let written = written_by(function);
+            assert!(written.len() > 3, "{function}: {written:?}");
+            for key in written {
+                assert!(
+                    described.contains(&format!("\"{key}\":")),
+                    "{schema} does not say {key:?}, which {function} writes"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         let document = document();
         let reference = Regex::new(r##""\$ref": "#(/[^"]+)""##).expect("a pattern");

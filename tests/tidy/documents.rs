@@ -98,6 +98,26 @@ pub fn blocks(path: &str, text: &str) -> Vec<String> {
     complaints
 }
 
+/// Alerts on Slowburn itself without a runbook of their own name.
+pub fn runbooks(rules: &str, page: &str) -> Vec<String> {
+    let known = headings(page);
+    let mut complaints = Vec::new();
+    for block in rules.split("- alert: ").skip(1) {
+        let name = block.split_whitespace().next().unwrap_or_default().to_owned();
+        let anchor = name.to_lowercase();
+        if !block.contains(&format!("runbooks.html#{anchor}\n")) || !known.contains(&anchor) {
+            complaints.push(format!("{name} has no runbook_url, or docs/runbooks.md has no heading of its name"));
+        }
+    }
+    complaints
+}
+
+/// Pages that the book leaves out: `SUMMARY.md` has to name each.
+pub fn left_out(summary: &str, pages: &[String]) -> Vec<String> {
+    let named = |page: &&String| !summary.contains(&format!("({})", page.trim_start_matches("docs/")));
+    pages.iter().filter(named).map(|page| format!("docs/SUMMARY.md does not name {page}")).collect()
+}
+
 /// The blocks of one language, without the indent of the list that they stand in.
 fn fenced(text: &str, language: &str) -> Vec<String> {
     let (mut blocks, mut open): (Vec<String>, Option<usize>) = (Vec::new(), None);
@@ -145,5 +165,9 @@ fn links_and_blocks_that_are_wrong_are_seen() {
     assert!(blocks("a.md", "```yaml\navailability: 99.9\n```\n").is_empty());
     let wrong = "1. So:\n   ```yaml\n   availability: 100\n   ```\n```yaml\n# slowburn.yaml\nlisten_at: x\n```\n";
     assert_eq!(blocks("a.md", wrong).len(), 2);
+    let rules =
+        "- alert: A\n  runbook_url: https://x/runbooks.html#a\n- alert: B\n  runbook_url: https://x/runbooks.html#c\n";
+    assert_eq!(runbooks(rules, "## A\n## B\n").len(), 1);
+    assert_eq!(left_out("[a](a.md)", &["docs/a.md".into(), "docs/b.md".into()]).len(), 1);
     assert_eq!(readme(&"word ".repeat(README_MAX.0 + 1)).len(), 1);
 }

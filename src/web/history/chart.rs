@@ -9,6 +9,7 @@ use super::{Mark, MarkKind};
 use crate::engine::Seconds;
 use crate::engine::history::{History, Point, PointData};
 use crate::engine::onset::percent;
+use crate::spec::shown;
 use crate::web::page::escape;
 
 const WIDTH: f64 = 900.0;
@@ -196,7 +197,8 @@ impl Drawing<'_> {
         let most = (limit.factor * 1.25).max(highest.min(limit.factor * 5.0) * 1.1);
         let words: Vec<String> =
             of.iter().map(|&place| crate::engine::duration::exact(self.history.windows[place].window_s)).collect();
-        let text = format!("burn rate over {} (limit {}x; up to {highest:.1}x)", words.join(" and "), limit.factor);
+        let text =
+            format!("burn rate over {} (limit {}x; up to {highest:.1}x)", words.join(" and "), shown(limit.factor));
         self.label(out, BURN, &text);
         let y = BURN.0 + BURN.1 * (1.0 - limit.factor / most);
         write!(
@@ -206,7 +208,7 @@ impl Drawing<'_> {
             self.palette.limit,
             LEFT - 6.0,
             y + 4.0,
-            limit.factor
+            shown(limit.factor)
         )
         .expect("a String takes every write");
         for (nth, &place) in of.iter().enumerate() {
