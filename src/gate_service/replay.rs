@@ -81,3 +81,41 @@ fn body(dir: &Path, digest: Option<&Value>) -> Result<Value, String> {
         Err(error) => Err(format!("the body {digest} cannot be read: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::audit::key::PublicKey;
+    use crate::audit::verify::{Evidence, verify};
+
+    /// Logs as they were written by programs that landed: `tests/fixtures/audit-YEAR-MONTH`.
+    fn kept() -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let entries = std::fs::read_dir(folder).expect("the folder of fixtures");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.is_dir() && path.to_string_lossy().contains("/audit-")).collect()
+    }
+
+    #[test]
+    fn audit_logs_of_every_format_that_landed_are_read() {
+        let logs = kept();
+        assert!(!logs.is_empty());
+        for dir in logs {
+            let shown = dir.display();
+            let key = PublicKey::load(&dir.join("key.pub")).expect("its key");
+            let report = verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).expect("readable");
+            assert!(report.faults.is_empty() && report.signed > 10, "{shown}: {report:?}");
+            let mut decisions = Vec::new();
+            recorded(&dir, 0, |one| decisions.push(one)).expect("readable");
+            assert!(decisions.len() >= 3, "{shown}: {} decisions", decisions.len());
+            for one in decisions {
+                // What a decision rested on can be put together, and decided again: a policy that is newer than the
+                // program that wrote the log may say otherwise, but none is unreadable.
+                let inputs = one.inputs.unwrap_or_else(|why| panic!("{shown}: {}: {why}", one.id));
+                assert_eq!(inputs.decide().answer, one.answer, "{shown}: {}", one.id);
+            }
+        }
+    }
+}

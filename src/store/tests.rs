@@ -1,6 +1,6 @@
 //! Each test keeps a live ledger beside the store, commits as the daemon does, and puts the state file together again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::*;
@@ -608,4 +608,43 @@ fn a_file_of_version_2_is_taken_on_and_folded() {
     assert!(life.count("hour") <= 33, "{} hours have a row of their own", life.count("hour"));
     let (_, ledger) = life.restart();
     life.assert_same(&ledger, T0 + 2 * DAY, "folded");
+}
+
+/// A state file as it was written, in its folder.
+fn kept(version: i64) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/state-{version}.db.gz"))
+}
+
+/// Whoever makes a new format runs this with `UPDATE_EXPECT=1` and keeps the file that it writes; old ones stay as they are.
+#[test]
+fn state_files_of_every_format_that_landed_are_read() {
+    use std::io::{Read as _, Write as _};
+    let mut life = Life::one();
+    let now_s = T0 + 3 * HOUR_S;
+    life.live(T0, now_s, 300);
+    if std::env::var_os("UPDATE_EXPECT").is_some() && !kept(SCHEMA).exists() {
+        life.store.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("everything is in one file");
+        let bytes = std::fs::read(life.dir.join(FILE)).expect("readable");
+        std::fs::create_dir_all(kept(SCHEMA).parent().expect("a folder")).expect("writable");
+        let file = std::fs::File::create(kept(SCHEMA)).expect("writable");
+        let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
+        packed.write_all(&bytes).and_then(|()| packed.finish().map(drop)).expect("written");
+    }
+    for version in 2..=SCHEMA {
+        let packed =
+            std::fs::read(kept(version)).unwrap_or_else(|error| panic!("format {version} is not kept: {error}"));
+        let (mut bytes, dir) = (Vec::new(), tempfile::tempdir().expect("a temporary folder"));
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut bytes).expect("it was packed");
+        std::fs::write(dir.path().join(FILE), bytes).expect("written");
+        let opened = Store::open(dir.path(), RES, definitions_of(&life.slos));
+        let mut store = opened.unwrap_or_else(|error| panic!("format {version}: {error}"));
+        let saved = store.load().expect("it is whole").expect("something was saved");
+        assert_eq!((saved.at_s, saved.position), (now_s, now_s.to_string().into_bytes()), "format {version}");
+        let mut ledger = Ledger::new(RES);
+        let found = store.ledgers(|_| Some(ledger.empty(&life.slos[0]))).expect("every row can be read");
+        for (key, series) in found {
+            ledger.put_back(&key.slo_id, key.labels, series);
+        }
+        life.assert_same(&ledger, now_s, &format!("format {version}"));
+    }
 }
