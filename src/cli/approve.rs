@@ -17,7 +17,7 @@ pub struct ApproveArgs {
     /// Say no instead; needs --reason
     #[arg(long, requires = "reason")]
     reject: bool,
-    /// Take back a yes that was not used yet; needs --reason
+    /// Take back an approval that was not used yet; needs --reason
     #[arg(long, requires = "reason", conflicts_with = "reject")]
     revoke: bool,
     /// Why
@@ -158,10 +158,10 @@ fn card(approval: &Value) -> String {
         out += &format!("  claimed by the requester: {}\n", text(&approval["claimed_reason"]));
     }
     for reason in approval["covers"].as_array().into_iter().flatten() {
-        out += &format!("  a yes covers: {}\n", text(reason));
+        out += &format!("  an approval covers: {}\n", text(reason));
     }
     for vote in approval["votes"].as_array().into_iter().flatten() {
-        out += &format!("  yes of {} at {}\n", text(&vote["by"]), text(&vote["at"]));
+        out += &format!("  approved by {} at {}\n", text(&vote["by"]), text(&vote["at"]));
     }
     out += &format!("  digest {}\n", text(&action["digest"]));
     out += &format!("  {} of {}, until {}\n", approval["have"], approval["need"], text(&approval["expires_at"]));

@@ -97,7 +97,7 @@ impl Remote {
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let unreachable = |why: String| Failure {
             exit: Exit::Unreachable,
-            text: format!("{} does not answer: {why}. Take it for a no", self.base),
+            text: format!("{} does not answer: {why}. Treat this as a refusal", self.base),
         };
         let mut request = self.client.request(method, format!("{}{path}", self.base)).timeout(self.timeout);
         if let Some(body) = body {

@@ -128,7 +128,7 @@ reason_codes! {
     SlowBurn = "slow_burn",
     /// The error budget is spent.
     BudgetExhausted = "budget_exhausted",
-    /// Nothing burns: there is nothing to cure.
+    /// No burn rate is over its limit, so there is nothing to mitigate.
     NotNecessary = "not_necessary",
     /// The reason claimed is not what the ledger shows.
     ClaimRefuted = "claim_refuted",
@@ -147,7 +147,7 @@ reason_codes! {
 
     /// The machine has not earned to do this without a person.
     NotEarned = "not_earned",
-    /// The policy asks for the yes of a person.
+    /// The policy asks for a person's approval.
     ApprovalRequired = "approval_required",
     /// Nobody can be asked: no channel to approvers works, or none is named.
     NobodyToAsk = "nobody_to_ask",

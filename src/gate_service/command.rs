@@ -243,7 +243,7 @@ impl GateService {
             let event = match vote.verdict {
                 VoteKind::Approve => {
                     let shown = vote.action_digest.ok_or_else(|| {
-                        Blocked::Malformed("a yes names the action_digest of the card that was shown".into())
+                        Blocked::Malformed("an approval names the action_digest of the card that was shown".into())
                     })?;
                     state.gate.approve(id, principal, &shown, reason, now)?
                 }

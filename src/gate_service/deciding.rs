@@ -88,7 +88,12 @@ impl GateService {
         }
         let broken = decision.break_glass && decision.answer == Answer::Allow;
         if broken {
-            warn!(decision = ids.decision, service = request.service, sub = principal.sub, "the glass is broken");
+            warn!(
+                decision = ids.decision,
+                service = request.service,
+                sub = principal.sub,
+                "break-glass access was used"
+            );
         }
         let queued = self.queue(&mut state, &events, &context, broken).inspect_err(|_| {
             if let Some(id) = &keyed {

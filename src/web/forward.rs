@@ -94,7 +94,8 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
 }
 
 fn nobody(why: &str) -> Problem {
-    let hint = "Take it for a no. Ask again in a moment: another process takes over when the one that decides is gone.";
+    let hint =
+        "Treat this as a refusal. Ask again in a moment: another process takes over when the one that decides is gone.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("another process decides, and {why}"), hint)
 }
 

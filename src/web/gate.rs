@@ -56,7 +56,7 @@ impl IntoResponse for Blocked {
             Blocked::Forbidden(_) => (StatusCode::FORBIDDEN, "Ask somebody who may."),
             Blocked::Conflict(_) => (StatusCode::CONFLICT, "Read its state, then decide anew."),
             Blocked::Unavailable(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "Take it for a no. The log of the server says why.")
+                (StatusCode::SERVICE_UNAVAILABLE, "Treat this as a refusal. The log of the server says why.")
             }
         };
         Problem::new(status, self.to_string(), hint).into_response()

@@ -126,7 +126,7 @@ async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
     let demo = Demo::start(&["--speed", "60"]).await;
     demo.tells(&["baseline", "4 services"], MINUTE).await;
     // What nobody needs is not done.
-    demo.tells(&["consent", "nothing burns: there is nothing to cure"], MINUTE).await;
+    demo.tells(&["consent", "there is nothing to mitigate"], MINUTE).await;
     demo.tells(&["DENIED", "@ada rejects"], MINUTE).await;
     demo.tells(&["onset", "checkout-availability"], MINUTE).await;
     demo.tells(&["FAST BURN", "checkout-availability"], MINUTE).await;

@@ -79,7 +79,12 @@ fn necessity(case: &Case<'_>) -> Check {
         return with_burns(Check::holds(id, format!("{} burns", slo.id)), slo).bound(bound);
     }
     let effect = case.by_actor(Effect::NeedsApproval, Effect::Warn);
-    let check = Check::new(id, effect, ReasonCode::NotNecessary, "nothing burns: there is nothing to cure");
+    let check = Check::new(
+        id,
+        effect,
+        ReasonCode::NotNecessary,
+        "no burn rate is over its limit, so there is nothing to mitigate",
+    );
     let check = check.bound(bound).clear(ClearBy::Approval);
     match nearest(case) {
         Some((slo, clause, share)) => {

@@ -26,7 +26,8 @@ pub(super) fn consent(
         && (row.require_approval || row.four_eyes)
     {
         let names: Vec<String> = from.iter().map(Approver::to_string).collect();
-        let what = format!("{} needs the yes of {need} of {}", row.action.kind().as_str(), names.join(", "));
+        let approvals = if need == 1 { "an approval".into() } else { format!("{need} approvals") };
+        let what = format!("{} needs {approvals} from {}", row.action.kind().as_str(), names.join(", "));
         let check = Check::new("approval", Effect::NeedsApproval, ReasonCode::ApprovalRequired, what);
         let flip = format!("{need} of {} approve it", names.join(", "));
         checks.push(check.clear(ClearBy::Approval).bound(format!("{need} distinct people")).flip(flip));
@@ -72,8 +73,8 @@ pub(super) fn consent(
     let enough = from.iter().any(|approver| matches!(approver, Approver::Team(_))) || others >= need as usize;
     if from.is_empty() || !enough || !case.view.health.can_ask {
         let what = match from.is_empty() || !enough {
-            true => "a yes is needed, and the policy names too few who could give it",
-            false => "a yes is needed, and no channel to the approvers works",
+            true => "an approval is needed, and the policy names too few people who could give it",
+            false => "an approval is needed, and the approvers cannot be reached",
         };
         checks.push(Check::new("approval.channel", Effect::Deny, ReasonCode::NobodyToAsk, what).clear(ClearBy::Policy));
     }

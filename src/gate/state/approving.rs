@@ -29,7 +29,7 @@ impl GateState {
         may_answer(approval, by)?;
         same_digest(approval, shown)?;
         if approval.votes.iter().any(|vote| by.is_person(&vote.by) || by.is_person(vote.person())) {
-            return Err(Refusal::new(ReasonCode::AlreadyApproved, format!("{} said yes already", by.sub)));
+            return Err(Refusal::new(ReasonCode::AlreadyApproved, format!("{} approved already", by.sub)));
         }
         let person = by.person().to_owned();
         let vote = Vote { by: by.sub.clone(), person, at: now, reason: reason.map(said) };

@@ -77,10 +77,10 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<(AllowedAction, Plac
     let only_people = approvers.iter().all(|approver| matches!(approver, Approver::Person(_)));
     let need = if four_eyes { quorum.max(2) } else { quorum };
     if !approvers.is_empty() && only_people && (approvers.len() as u32) < need {
-        let why = if quorum < need { "four_eyes asks for the yes of 2 people" } else { "quorum is over 1" };
+        let why = if quorum < need { "four_eyes asks for the approval of 2 people" } else { "quorum is over 1" };
         let what = match quorum < need {
             true => format!("{why} when a robot asks, and {} is named", approvers.len()),
-            false => format!("the yes of {quorum} people is asked for, and {} could give it", approvers.len()),
+            false => format!("the approval of {quorum} people is asked for, and {} could give it", approvers.len()),
         };
         let place = quorum_at.as_ref().or(approvers_at.as_ref()).unwrap_or(at);
         report.error(place, Code::InvalidValue, what).write("more approvers, or a team");

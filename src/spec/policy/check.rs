@@ -90,7 +90,7 @@ fn at_least_named(placed: &PlacedPolicy, report: &mut Report<'_>) {
     for (row, place) in placed.policy.allowed_actions.iter().zip(&placed.approvers) {
         let unsaid = !row.require_approval && !row.four_eyes;
         if unsaid && always_asks(row) && approvers(&placed.policy, row).is_empty() {
-            let what = format!("{} asks people for their yes, and names nobody", row.action.kind().as_str());
+            let what = format!("{} asks people to approve, and names nobody", row.action.kind().as_str());
             report
                 .error_at(*place, "allowed_actions", Code::MissingKey, what)
                 .write("approvers: [{team: checkout-oncall}]");
@@ -117,12 +117,18 @@ fn channel(placed: &PlacedPolicy, people: &Identities, report: &mut Report<'_>) 
             let action = kind.as_str();
             let names: Vec<String> = named.iter().map(ToString::to_string).collect();
             let what = match (people.all.is_empty(), able.len()) {
-                (true, _) => format!("{action} needs a person's yes, and without identities nobody can give one"),
+                (true, _) => format!("{action} needs a person's approval, and without identities nobody can give it"),
                 (false, 0) => {
-                    format!("{action} needs a yes of {}, and no person with a credential is that", names.join(", "))
+                    format!(
+                        "{action} needs the approval of {}, and no person with a credential is one of them",
+                        names.join(", ")
+                    )
                 }
                 (false, some) => {
-                    format!("{action} needs the yes of {need} people of {}, and {some} could give it", names.join(", "))
+                    format!(
+                        "{action} needs the approval of {need} people of {}, and {some} could give it",
+                        names.join(", ")
+                    )
                 }
             };
             report

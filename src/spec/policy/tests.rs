@@ -100,12 +100,12 @@ fn a_yes_that_nobody_can_give_is_refused_when_the_policy_is_read() {
         (
             "require_approval: true, quorum: 2, approvers: [{team: checkout-oncall}]",
             ada.clone() + &robot,
-            "the yes of 2 people of team:checkout-oncall, and 1 could give it",
+            "the approval of 2 people of team:checkout-oncall, and 1 could give it",
         ),
         (
             "four_eyes: true, approvers: [{team: checkout-oncall}]",
             ada.clone(),
-            "the yes of 2 people of team:checkout-oncall, and 1 could give it",
+            "the approval of 2 people of team:checkout-oncall, and 1 could give it",
         ),
         ("irreversible: [v9], approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is that"),
         // The same person by two ways is one.
