@@ -92,11 +92,11 @@ fn a_yes_that_nobody_can_give_is_refused_when_the_policy_is_read() {
     let no_credential = "  - {name: \"@ada\", class: human, teams: [checkout-oncall]}\n".to_string();
     let (ada, bob) = (person("@ada", "checkout-oncall", 1), person("@bob", "checkout-oncall", 2));
     for (asks, rows, expected) in [
-        (ONCALL, String::new(), "without identities nobody can give one"),
-        (ONCALL, robot.clone(), "no person with a credential is that"),
-        (ONCALL, no_credential, "no person with a credential is that"),
-        (ONCALL, person("@ada", "search-oncall", 1), "no person with a credential is that"),
-        ("require_approval: true, approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is that"),
+        (ONCALL, String::new(), "without identities nobody can give it"),
+        (ONCALL, robot.clone(), "no person with a credential is one of them"),
+        (ONCALL, no_credential, "no person with a credential is one of them"),
+        (ONCALL, person("@ada", "search-oncall", 1), "no person with a credential is one of them"),
+        ("require_approval: true, approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is one of them"),
         (
             "require_approval: true, quorum: 2, approvers: [{team: checkout-oncall}]",
             ada.clone() + &robot,
@@ -107,7 +107,7 @@ fn a_yes_that_nobody_can_give_is_refused_when_the_policy_is_read() {
             ada.clone(),
             "the approval of 2 people of team:checkout-oncall, and 1 could give it",
         ),
-        ("irreversible: [v9], approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is that"),
+        ("irreversible: [v9], approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is one of them"),
         // The same person by two ways is one.
         (
             "require_approval: true, quorum: 2, approvers: [{team: checkout-oncall}, {person: \"@ada\"}]",
