@@ -96,7 +96,11 @@ fn a_yes_that_nobody_can_give_is_refused_when_the_policy_is_read() {
         (ONCALL, robot.clone(), "no person with a credential is one of them"),
         (ONCALL, no_credential, "no person with a credential is one of them"),
         (ONCALL, person("@ada", "search-oncall", 1), "no person with a credential is one of them"),
-        ("require_approval: true, approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is one of them"),
+        (
+            "require_approval: true, approvers: [{person: \"@eve\"}]",
+            ada.clone(),
+            "no person with a credential is one of them",
+        ),
         (
             "require_approval: true, quorum: 2, approvers: [{team: checkout-oncall}]",
             ada.clone() + &robot,
@@ -107,7 +111,11 @@ fn a_yes_that_nobody_can_give_is_refused_when_the_policy_is_read() {
             ada.clone(),
             "the approval of 2 people of team:checkout-oncall, and 1 could give it",
         ),
-        ("irreversible: [v9], approvers: [{person: \"@eve\"}]", ada.clone(), "no person with a credential is one of them"),
+        (
+            "irreversible: [v9], approvers: [{person: \"@eve\"}]",
+            ada.clone(),
+            "no person with a credential is one of them",
+        ),
         // The same person by two ways is one.
         (
             "require_approval: true, quorum: 2, approvers: [{team: checkout-oncall}, {person: \"@ada\"}]",
