@@ -3,7 +3,8 @@
 //!
 //!     cargo run --example own_counts
 
-use slowburn::engine::{Coverage, DataReason, DataState, Labels, Ledger, SliceDelta, burn, status::DataHealth};
+use slowburn::engine::status::DataHealth;
+use slowburn::engine::{Coverage, DataReason, DataState, Labels, Ledger, SliceDelta, SloState, burn};
 use slowburn::spec;
 
 const SERVICE: &str = "
@@ -39,7 +40,7 @@ fn main() {
     let series = ledger.get(&slo.id, &none).expect("it was just filled");
     let status = burn::evaluate(slo, series, &none, fresh, now, None);
 
-    println!("{} is {}", slo.id, status.state.as_str());
+    println!("{} is {:?}", slo.id, status.state);
     for clause in &status.clauses {
         let burn = clause.burn_long.map_or("unknown".to_owned(), |burn| format!("{burn:.1}x"));
         println!("  {:<14} burns {burn:>7}{}", clause.text, if clause.firing { ", and fires" } else { "" });
@@ -48,5 +49,5 @@ fn main() {
     println!("  {:.1} % of the error budget is left", left * 100.0);
     // 86,400 slices with 1 bad of 2,000, but for 120 with 20 of 1,000: 88,680 bad of 172,680,000, where 172,680 may be.
     assert!((left - (1.0 - 88_680.0 / 172_680.0)).abs() < 1e-9);
-    assert_eq!(status.state.as_str(), "fast_burn");
+    assert_eq!(status.state, SloState::FastBurn);
 }
