@@ -172,7 +172,7 @@ impl Tracker {
             Waits::End(older) => {
                 let older = self.raw_ids.get(&older).copied();
                 return match older.filter(|&older| self.raws[older as usize].last.is_some()) {
-                    Some(older) => self.goes_on(evidence, birth, id, older, until_ms),
+                    Some(older) => self.goes_on_if_ended(evidence, birth, id, older, until_ms),
                     None => self.not_placed(birth, &self.raws[id as usize], Reason::NotPlaced),
                 };
             }
@@ -278,8 +278,25 @@ impl Tracker {
         every_ms.max(together_ms).unwrap_or(INTERVAL_MS)
     }
 
-    /// Whether a birth goes on from an older series: it must have ended, and the difference must be possible.
+    /// Whether a birth goes on from an older series. What its own moment says is asked at once, for later reads do not show
+    /// that moment any more: the same process must have answered, and the difference must be possible.
     fn goes_on(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> Decision {
+        let raw = &self.raws[id as usize];
+        let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
+            return self.not_placed(birth, raw, Reason::NotPlaced);
+        };
+        if evidence.other_process(&self.targets[raw.target as usize], raw.target, last.at_ms, birth.at_ms) {
+            return self.not_placed(birth, raw, Reason::NotPlaced);
+        }
+        let (events, _) = follow(last.count, birth.count);
+        if !evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
+            return Decision::Start(Reason::TooMuch);
+        }
+        self.goes_on_if_ended(evidence, birth, id, older, until_ms)
+    }
+
+    /// The same of an older series that it can go on from: that one must have ended.
+    fn goes_on_if_ended(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> Decision {
         let raw = &self.raws[id as usize];
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
             return self.not_placed(birth, raw, Reason::NotPlaced);
@@ -293,14 +310,8 @@ impl Tracker {
         if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
             return self.not_placed(birth, raw, Reason::NotPlaced);
         }
-        if evidence.other_process(&self.targets[raw.target as usize], raw.target, last.at_ms, birth.at_ms) {
-            return self.not_placed(birth, raw, Reason::NotPlaced);
-        }
         let (events, _) = follow(last.count, birth.count);
-        match evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
-            true => Decision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) },
-            false => Decision::Start(Reason::TooMuch),
-        }
+        Decision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) }
     }
 }
 

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use super::tests::availability;
 use super::*;
 use crate::query::samples::Samples;
-use story::{Story, Told, any_story, plain_story};
+use story::{Mishap, Story, Told, any_story, plain_story};
 
 mod story;
 
@@ -138,4 +138,27 @@ fn it_does_not_matter_how_much_is_read_at_once() {
         prop_assert!(lived.slices == read.slices && lived.doubts == read.doubts, "{}", why());
         Ok(())
     });
+}
+
+/// Stories that once were told wrongly.
+#[test]
+fn what_once_went_wrong_does_not_again() {
+    let holed = Story {
+        seed: 0,
+        pace: 154,
+        bad: 8,
+        before: (0, 0),
+        scrapes: 36,
+        mishaps: BTreeMap::from([(3, Mishap::Hole { scrapes: 9 }), (5, Mishap::Relabel), (6, Mishap::Double)]),
+        says_start: true,
+        reads: vec![18],
+    };
+    let quiet = Story { pace: 100, bad: 0, reads: vec![17], ..holed.clone() };
+    for story in [holed, quiet] {
+        let (told, once) = (story.told(), [usize::MAX >> 20]);
+        let (lived, read) = (book(&told, &story.reads), book(&told, &once));
+        let ((total, bad), truth) = (lived.sum(), told.truth);
+        assert!(total <= truth.0 && bad <= truth.1, "{total} / {bad}, truth {truth:?}; {:#?}", lived.unusual);
+        assert_eq!((&lived.slices, lived.doubts), (&read.slices, read.doubts), "{story:?}");
+    }
 }
