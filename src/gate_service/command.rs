@@ -286,7 +286,8 @@ impl GateService {
         Ok(answer)
     }
 
-    /// A person takes the log as it is, with what speaks against it: machines need not wait for that any more.
+    /// A person takes the log as it is, with what speaks against it: machines need not wait for that any more. Permits and
+    /// approvals that it shows as unused end with that, for their use may be what is missing.
     ///
     /// # Errors
     /// No person, no reason, no doubt, or a log that cannot be opened at all.
@@ -311,6 +312,15 @@ impl GateService {
         }
         warn!(by = principal.sub, ?doubts, "the audit log is accepted as it is");
         let record = record::accepted(principal, &doubts, reason.trim(), self.0.clock.now_ms());
+        let ended = {
+            let mut state = self.state();
+            let events = state.gate.ended_by_acceptance(principal, self.now());
+            let context = Context { principal: Some(principal), ..Context::default() };
+            (!events.is_empty()).then(|| self.commit(&mut state, &events, &context)).transpose()?
+        };
+        if let Some(queued) = ended {
+            queued.written().await?;
+        }
         let receipt = self.log().append(record).await.map_err(unwritten)?;
         self.0.changes.send_modify(|count| *count += 1);
         Ok(json!({"accepted": doubts, "audit": receipt}))

@@ -110,6 +110,21 @@ impl GateState {
         permits.chain(approvals).map(|kind| at(now, kind)).collect()
     }
 
+    /// A person takes a log as it is whose end may be missing. What it says is still to be used may have been used where
+    /// nobody knows of any more: every live permit and open approval ends.
+    pub fn ended_by_acceptance(&self, by: &Principal, now: Seconds) -> Vec<Event> {
+        let permits = self.open_permits().filter(|permit| permit.is_live(now));
+        let permits =
+            permits.map(|permit| EventKind::PermitRevoked { id: permit.id.clone(), reason: ReasonCode::LogInDoubt });
+        let open = self.open_approvals.values().flatten().filter_map(|id| self.approvals.get(id));
+        let approvals = open.filter(|approval| now < approval.expires_at).map(|approval| EventKind::ApprovalRevoked {
+            id: approval.id.clone(),
+            by: by.sub.clone(),
+            reason: "the audit log was accepted with its end in doubt: ask again".into(),
+        });
+        permits.chain(approvals).map(|kind| at(now, kind)).collect()
+    }
+
     /// The holder gives a permit back that was not used: others need not wait until it expires.
     ///
     /// # Errors

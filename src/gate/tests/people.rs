@@ -323,3 +323,27 @@ fn a_policy_that_asks_for_who_is_gone_lets_nothing_through() {
     state.apply(&event);
     assert!(state.permit("prm_1").is_none());
 }
+
+/// A backup is put back in which a permit and an approval are unused that were used since: whoever accepts that log ends
+/// both, and nothing else.
+#[test]
+fn what_may_have_been_used_ends_when_a_log_in_doubt_is_accepted() {
+    let policy = two();
+    let mut granted = asked(&policy);
+    approve_all(&mut granted, &[ada(), bob()], NOW + 1);
+    let mut permitted = granted.clone();
+    ask_at(&mut permitted, 2, &rollback(), &orca(), &policy, &burning(), NOW + 3);
+    let redeem = |state: &GateState, at| {
+        state.redeem("prm_2", &orca(), &rollback(), Some(&policy), Some(&policy), Some(&burning()), at)
+    };
+    assert_eq!(redeem(&permitted, NOW + 6).answer, Answer::Allow);
+    for state in [&mut granted, &mut permitted] {
+        let ended = state.ended_by_acceptance(&ada(), NOW + 5);
+        assert_eq!(ended.len(), 1, "{ended:?}");
+        ended.iter().for_each(|event| state.apply(event));
+        assert_eq!(state.ended_by_acceptance(&ada(), NOW + 6), [], "once");
+        assert_eq!(answer(state, &policy), Answer::NeedsApproval);
+    }
+    let refused = redeem(&permitted, NOW + 6);
+    assert_eq!(refused.refusal.map(|refusal| refusal.code), Some(ReasonCode::PermitRevoked));
+}
