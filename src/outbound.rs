@@ -8,10 +8,12 @@
 //! Deliberately absent: tokens that have to be fetched (OAuth2 client credentials, SigV4). A program beside the daemon
 //! writes such a token into a file, or signs as a proxy; see `docs/sources.md`.
 
+mod api_server;
 mod authorization;
 mod secret;
 mod transport;
 
+pub use api_server::{ApiServer, SecretSource};
 pub use authorization::{Authorization, Rotating};
 pub use secret::{SecretFault, SecretFile};
 pub use transport::{Transport, install_tls};

@@ -5,7 +5,7 @@ mod api;
 mod candidate;
 mod election;
 
-pub use api::{Api, ApiSettings};
+pub use api::Api;
 pub(super) use candidate::Candidate;
 pub use candidate::Lease;
 

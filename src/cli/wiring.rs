@@ -18,10 +18,10 @@ use crate::clock::Clock;
 use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
-use crate::outbound::{Authorization, Transport};
+use crate::outbound::{ApiServer, Authorization, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
-use crate::web::auth::{ReviewSettings, TokenReview};
+use crate::web::auth::TokenReview;
 use crate::web::{self, Tls, TlsFiles};
 
 /// Reads the settings file if there is one. Problems are printed; errors end the command.
@@ -76,13 +76,8 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
     let review = match &auth.token_review {
         None => None,
         Some(review) => {
-            let token = review.token_file.clone();
-            Some(TokenReview::new(ReviewSettings {
-                url: review.url.clone(),
-                audience: review.audience.clone(),
-                token: Box::new(move || token.read().map_err(|fault| fault.to_string())),
-                ca_file: review.ca_file.clone(),
-            })?)
+            let server = api_server(&review.url, review.ca_file.as_deref(), &review.token_file)?;
+            Some(TokenReview::new(server, review.audience.clone()))
         }
     };
     Ok(web::auth::Settings {
@@ -93,6 +88,12 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
         reads_open: settings.listen_anywhere,
         hosts: auth.hosts.clone(),
     })
+}
+
+/// The API server of Kubernetes, asked in our own name.
+fn api_server(url: &str, ca_file: Option<&Path>, token: &SecretFile) -> Result<ApiServer, String> {
+    let token = token.clone();
+    ApiServer::new(url, ca_file, Box::new(move || token.read().map_err(|fault| fault.to_string())))
 }
 
 /// Reads the identities file; nobody is known without one. Its problems are told in `colour` or without.
@@ -256,17 +257,10 @@ pub(super) fn lease(settings: &Settings) -> Result<Option<lead::Lease>, String> 
             format!("audit.lease: the namespace of this pod is not known ({NAMESPACE}: {error}); write namespace: NAME")
         })?,
     };
-    let token = lease.token_file.clone();
-    let api = lead::Api::new(lead::ApiSettings {
-        url: lease.url.clone(),
-        namespace,
-        name: lease.name.clone(),
-        ca_file: lease.ca_file.clone(),
-        token: Box::new(move || token.read().map_err(|fault| fault.to_string())),
-        // Three tries, at least, before it ends.
-        timeout: lease.duration / 3,
-    })
-    .map_err(|error| format!("audit.lease: {error}"))?;
+    let server = api_server(&lease.url, lease.ca_file.as_deref(), &lease.token_file)
+        .map_err(|error| format!("audit.lease: {error}"))?;
+    // Three tries, at least, before it ends.
+    let api = lead::Api::new(server, namespace, lease.name.clone(), lease.duration / 3);
     let for_log = settings.clone();
     let log = Arc::new(move || audit(&for_log)?.ok_or_else(|| "no audit log is kept".to_owned()));
     Ok(Some(lead::Lease { api, duration: lease.duration, log }))

@@ -29,7 +29,7 @@ use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{Principal, Via};
 use crate::telemetry::names;
 use pace::Pace;
-pub use review::{ReviewSettings, SecretSource, TokenReview};
+pub use review::TokenReview;
 
 mod pace;
 mod review;

@@ -7,18 +7,16 @@
 //! Deliberately absent: group membership as a right of its own. Who a user name is stands in the identities file.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
-use secrecy::{ExposeSecret as _, SecretString};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{Digest, Fault};
-use crate::outbound::Transport;
+use crate::outbound::ApiServer;
 
 /// Longest wait for the API server.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,28 +28,10 @@ const NO_MS: i64 = 10_000;
 const REMEMBERED_MAX: usize = 10_000;
 /// Most reviews at once; further ones wait.
 const AT_ONCE: usize = 8;
-/// Largest answer that is read, bytes.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
-
-/// Reads a secret each time it is used, so that it may rotate. `Err` is for people and holds none of it.
-pub type SecretSource = Box<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
-
-/// How to reach the API server.
-pub struct ReviewSettings {
-    /// `https://kubernetes.default.svc`, without a trailing slash.
-    pub url: String,
-    /// The audience that callers' tokens are for.
-    pub audience: String,
-    /// Slowburn's own token.
-    pub token: SecretSource,
-    /// The API server's authority.
-    pub ca_file: Option<PathBuf>,
-}
-
 /// Asks the API server whose tokens are.
 pub struct TokenReview {
-    settings: ReviewSettings,
-    transport: Transport,
+    server: ApiServer,
+    audience: String,
     slots: Semaphore,
     remembered: Mutex<HashMap<Digest, (i64, Option<String>)>>,
 }
@@ -77,11 +57,9 @@ struct User {
 }
 
 impl TokenReview {
-    /// # Errors
-    /// The CA file cannot be used; for people.
-    pub fn new(settings: ReviewSettings) -> Result<Self, String> {
-        let transport = Transport::new(&settings.url, settings.ca_file.as_deref(), HeaderMap::new())?;
-        Ok(TokenReview { settings, transport, slots: Semaphore::new(AT_ONCE), remembered: Mutex::default() })
+    /// `audience` is what callers' tokens are for.
+    pub fn new(server: ApiServer, audience: String) -> Self {
+        TokenReview { server, audience, slots: Semaphore::new(AT_ONCE), remembered: Mutex::default() }
     }
 
     /// The user name of a token at `now_ms`.
@@ -100,32 +78,19 @@ impl TokenReview {
 
     /// `None` is a no.
     async fn ask(&self, token: &str) -> Result<Option<String>, Fault> {
-        let own = (self.settings.token)().map_err(|fault| {
-            tracing::warn!(%fault, "tokens cannot be reviewed");
-            Fault::Unavailable
-        })?;
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [self.settings.audience]},
+            "spec": {"token": token, "audiences": [self.audience]},
         });
-        let url = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.settings.url);
-        let sent = self.transport.client().post(url).bearer_auth(own.expose_secret()).json(&review).send().await;
-        // An error of the client names the URL, never the body.
-        let mut answer = sent.map_err(|error| unavailable(&error.without_url()))?;
-        if !answer.status().is_success() {
-            return Err(unavailable(&format!("the API server answers {}", answer.status().as_u16())));
-        }
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| unavailable(&error.without_url()))? {
-            if body.len() + part.len() > ANSWER_BYTES_MAX {
-                return Err(unavailable(&"its answer is too large"));
-            }
-            body.extend_from_slice(&part);
+        let asked = self.server.ask(Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews", Some(&review)).await;
+        let (status, body) = asked.map_err(|why| unavailable(&why))?;
+        if !status.is_success() {
+            return Err(unavailable(&format!("the API server answers {}", status.as_u16())));
         }
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| unavailable(&"its answer is no TokenReview"))?;
         let status = answer.status.filter(|status| status.authenticated);
-        let status = status.filter(|status| status.audiences.contains(&self.settings.audience));
+        let status = status.filter(|status| status.audiences.contains(&self.audience));
         Ok(status.and_then(|status| status.user).map(|user| user.username).filter(|name| !name.is_empty()))
     }
 

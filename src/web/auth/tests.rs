@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::gate::principal::ActorClass;
+use crate::outbound::{ApiServer, SecretSource};
 
 fn identity(name: &str, class: ActorClass) -> Identity {
     Identity {
@@ -167,8 +168,7 @@ async fn api_server() -> (String, Arc<AtomicUsize>) {
 
 fn review(url: &str) -> TokenReview {
     let token: SecretSource = Box::new(|| Ok(SecretString::from("own-token".to_owned())));
-    TokenReview::new(ReviewSettings { url: url.into(), audience: "slowburn".into(), token, ca_file: None })
-        .expect("plain http")
+    TokenReview::new(ApiServer::new(url, None, token).expect("plain http"), "slowburn".into())
 }
 
 #[tokio::test]
