@@ -21,7 +21,8 @@ use super::evidence::Evidence;
 use super::pace::PACE_MULTIPLE;
 use super::pair::Count;
 use super::reason::Reason;
-use super::{ReadDeltas, Tracker, book};
+use super::walk::book;
+use super::{ReadDeltas, Tracker};
 
 /// The process of a target that was never seen before is young up to this age, milliseconds.
 const YOUNG_MS: i64 = 300_000;
