@@ -8,7 +8,8 @@ mod relabelled;
 
 use std::io::BufWriter;
 
-use slowburn::demo::scenarios::counts::{self, Case, HOURS};
+use slowburn::demo::scenarios::counts::{self, Case, HOURS, Source};
+use slowburn::query::promql::expr;
 
 use crate::harness::parts::http;
 use crate::harness::prometheus::{Past, PromOptions, Prometheus};
@@ -30,6 +31,19 @@ fn cases() -> Vec<Case> {
     let only = std::env::var("COUNTS_ONLY").unwrap_or_default();
     let wanted = |case: &Case| only.is_empty() || only.split(',').any(|name| name == case.name);
     counts::all(END).into_iter().filter(wanted).collect()
+}
+
+/// What most people ask instead, `(total, bad)` over `window`.
+fn increase(source: &Source, window: &str) -> (String, String) {
+    let sum = |selector: &str| expr::aggregate::<&str>("sum", &[], &expr::over("increase", selector, window));
+    match source {
+        Source::Counters { total, bad } => (sum(total), sum(bad)),
+        Source::Histogram { name, matchers, bound } => {
+            let total = sum(&format!("{name}_count{{{matchers}}}"));
+            let good = sum(&format!("{name}_bucket{{{matchers},le=\"{bound}\"}}"));
+            (total.clone(), format!("{total} - {good}"))
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +77,7 @@ async fn three_ways_of_reading_count_what_happened_or_say_why_not() {
         let readings = [&read[case.name], &lived[case.name], &cold[case.name]];
         for window_s in [24 * HOUR, HOUR] {
             let truth = scenario.scraped(case.name, OLDEST, END - window_s, END).expect("it is known");
-            let (total, bad) = case.source.increase(&format!("{window_s}s"));
+            let (total, bad) = increase(&case.source, &format!("{window_s}s"));
             let number = async |query: &str| prometheus.number(query, Some(END as f64)).await.unwrap_or(0.0);
             let increase = (number(&total).await, number(&bad).await);
             judgement.judge(case, Row { window_s, truth, readings, increase });

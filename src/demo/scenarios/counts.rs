@@ -66,21 +66,6 @@ impl Source {
             }
         }
     }
-
-    /// The usual PromQL of `(total, bad)` over `window`.
-    pub fn increase(&self, window: &str) -> (String, String) {
-        match self {
-            Source::Counters { total, bad } => {
-                (format!("sum(increase({total}[{window}]))"), format!("sum(increase({bad}[{window}]))"))
-            }
-            Source::Histogram { name, matchers, bound } => {
-                let total = format!("sum(increase({name}_count{{{matchers}}}[{window}]))");
-                let good = format!("sum(increase({name}_bucket{{{matchers},le=\"{bound}\"}}[{window}]))");
-                let bad = format!("{total} - {good}");
-                (total, bad)
-            }
-        }
-    }
 }
 
 /// One habit.
