@@ -54,8 +54,7 @@ impl Booked {
 }
 
 /// The same stories each time, so that it fails on a change and on nothing else; `PROPTEST_RNG_SEED` plays others. Of those
-/// one in some ten thousand still shows a fault: two relabellings while a small counter is hidden, a second cluster that is
-/// first seen in a hole.
+/// one in some ten thousand still shows a fault: a small counter that is relabelled twice while it is hidden.
 fn config() -> Config {
     let given = Config::default();
     let rng_seed = if given.rng_seed == RngSeed::Random { RngSeed::Fixed(SEED) } else { given.rng_seed };
