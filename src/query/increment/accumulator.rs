@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use crate::engine::status::DataReason;
 use crate::engine::{Coverage, SliceDelta};
 
+use super::cursors::{Feed, Kind};
 use super::delta::CounterDelta;
 use super::pair::Count;
 use super::reason::Reason;
-use super::{Mark, Series};
+use super::{Mark, Series, accumulator};
+use crate::query::fanout::Fanout;
 use crate::query::fetch::Role;
 
 /// Slices that one read may span: a day of 10-second slices, three and a half of 30-second ones. Of a longer hole only
@@ -286,4 +288,44 @@ fn whole(sum: f64, rest: &mut f64) -> u64 {
         *rest = 0.0;
     }
     events as u64
+}
+
+/// Books what a counter pair gained to the series that it feeds.
+pub(super) fn book<'a>(
+    fanout: &mut Fanout,
+    series: &[Series],
+    resolution_ms: i64,
+    kind: Kind,
+    feeds: impl Iterator<Item = &'a Feed>,
+    delta: &CounterDelta,
+    accumulators: &mut BTreeMap<u32, Accumulator>,
+) {
+    for feed in feeds {
+        let accumulator = accumulator(feed.series, resolution_ms, accumulators);
+        match kind {
+            Kind::Own => accumulator.book(feed.role, delta),
+            _ => accumulator.book_of(delta, good(feed.role, delta.events)),
+        }
+        if let Some(child) = feed.child.filter(|_| kind != Kind::Own || feed.role == Role::Total) {
+            fanout.note(series[feed.series as usize].sli, child, delta.events.whole, delta.at_ms);
+        }
+    }
+}
+
+/// How many of these events of a histogram are good to the series that plays `role`.
+fn good(role: Role, events: Count) -> f64 {
+    match role {
+        Role::Upper => events.good,
+        Role::Lower => events.lower,
+        _ => events.part,
+    }
+}
+
+/// How many of these events are bad, where the other ones are counted.
+pub(super) fn bad_by(kind: Kind, role: Role, events: Count) -> f64 {
+    match (kind, role) {
+        (Kind::Own, Role::Total) => events.whole,
+        (Kind::Own, _) => -events.whole,
+        (_, role) => events.whole - good(role, events),
+    }
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, book};
 use super::cursors::Raw;
 use super::delta::{CounterDelta, follow};
 use super::ended::Ended;
@@ -21,7 +21,6 @@ use super::evidence::Evidence;
 use super::pace::PACE_MULTIPLE;
 use super::pair::Count;
 use super::reason::Reason;
-use super::walk::book;
 use super::{ReadDeltas, Tracker};
 
 /// The process of a target that was never seen before is young up to this age, milliseconds.

@@ -3,17 +3,10 @@
 //! They are walked as one, at the moments all have: a bucket that came late, was hidden or is no number can then
 //! never make the events between look slow.
 
-use std::collections::HashMap;
 use std::iter::Peekable;
 use std::slice::Iter;
 
-use super::Tracker;
-use super::cursors::Feed;
-use crate::query::fetch::{Plan, Role};
 use crate::query::samples::RawSeries;
-
-/// A total waits this long for its part before it is booked without it, milliseconds.
-const PAIR_WAIT_MS: i64 = 60_000;
 
 /// The largest value at which a counter still counts single events; what is beyond it, negative or no number is no
 /// count.
@@ -91,54 +84,5 @@ impl<'a> CounterPair<'a> {
             let too_large = [whole, part, lower].iter().any(|&value| value.is_finite() && value > COUNT_MAX);
             Some(Point { at_ms, too_large, count: all.then_some(Count { whole, part, lower, good }) })
         })
-    }
-}
-
-/// Whether the moments of a total and its part can be matched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PairLimit {
-    pub limit_ms: i64,
-    /// There is a total but no good part: nothing may be said (it would read as "all bad").
-    pub widowed: bool,
-}
-
-impl Tracker {
-    /// Where total and part are different metrics: how far they may be walked, to the newest moment of a target that
-    /// both have been seen at.
-    pub(super) fn pair_limits(
-        &self,
-        plan: &Plan,
-        pairs: &[CounterPair<'_>],
-        until_ms: i64,
-    ) -> HashMap<(u32, u32), PairLimit> {
-        let mut newest: HashMap<(u32, u32), (Option<i64>, Option<i64>)> = HashMap::new();
-        let mut newest_part: HashMap<u32, i64> = HashMap::new();
-        for pair in pairs {
-            let raw = &self.raws[pair.id as usize];
-            for &Feed { series, role, .. } in raw.feeds.as_deref().unwrap_or(&[]) {
-                let sli = &plan.slis[self.series[series as usize].sli];
-                if sli.histogram || !sli.paired {
-                    continue;
-                }
-                let Some(last) = pair.points(until_ms).last().map(|point| point.at_ms) else { continue };
-                let entry = newest.entry((series, raw.target)).or_default();
-                let side = if role == Role::Total { &mut entry.0 } else { &mut entry.1 };
-                *side = Some(side.map_or(last, |at| at.max(last)));
-                if role != Role::Total {
-                    newest_part.entry(series).and_modify(|at| *at = last.max(*at)).or_insert(last);
-                }
-            }
-        }
-        type Newest = (Option<i64>, Option<i64>);
-        let limit_of = |(&(series, target), &(total, part)): (&(u32, u32), &Newest)| {
-            let sli = &plan.slis[self.series[series as usize].sli];
-            let limit_ms = match (total, part) {
-                (Some(total), Some(part)) if (total - part).abs() <= PAIR_WAIT_MS => total.min(part),
-                _ => i64::MAX,
-            };
-            let alone = |total| newest_part.get(&series).is_none_or(|&part| total - part > PAIR_WAIT_MS);
-            ((series, target), PairLimit { limit_ms, widowed: sli.good_part && total.is_some_and(alone) })
-        };
-        newest.iter().map(limit_of).collect()
     }
 }

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, bad_by, book};
 use super::births::{Birth, Waits};
-use super::cursors::{Feed, Kind};
+use super::cursors::Feed;
 use super::delta::{CounterDelta, Deltas, FirstSample};
 use super::evidence::Evidence;
-use super::pair::{Count, CounterPair, PairLimit};
+use super::pair::CounterPair;
 use super::reason::Reason;
 use super::settling::distrust;
-use super::{Read, ReadDeltas, Series, Tracker, accumulator, note_doubt};
+use super::{Read, ReadDeltas, Tracker, accumulator, note_doubt};
 use crate::engine::status::DataReason;
-use crate::query::fanout::Fanout;
-use crate::query::fetch::Role;
+use crate::query::fetch::{Plan, Role};
 use crate::query::samples::key_of;
+
+/// A total waits this long for its part before it is booked without it, milliseconds.
+const PAIR_WAIT_MS: i64 = 60_000;
 
 impl Tracker {
     /// Walks one pair from where its cursor stands.
@@ -117,44 +119,51 @@ impl Tracker {
         raw.last = last;
         raw.seen_ms = raw.seen_ms.max(seen_ms);
     }
-}
 
-/// Books what a counter pair gained to the series that it feeds.
-pub(super) fn book<'a>(
-    fanout: &mut Fanout,
-    series: &[Series],
-    resolution_ms: i64,
-    kind: Kind,
-    feeds: impl Iterator<Item = &'a Feed>,
-    delta: &CounterDelta,
-    accumulators: &mut BTreeMap<u32, Accumulator>,
-) {
-    for feed in feeds {
-        let accumulator = accumulator(feed.series, resolution_ms, accumulators);
-        match kind {
-            Kind::Own => accumulator.book(feed.role, delta),
-            _ => accumulator.book_of(delta, good(feed.role, delta.events)),
+    /// Where total and part are different metrics: how far they may be walked, to the newest moment of a target that
+    /// both have been seen at.
+    pub(super) fn pair_limits(
+        &self,
+        plan: &Plan,
+        pairs: &[CounterPair<'_>],
+        until_ms: i64,
+    ) -> HashMap<(u32, u32), PairLimit> {
+        let mut newest: HashMap<(u32, u32), (Option<i64>, Option<i64>)> = HashMap::new();
+        let mut newest_part: HashMap<u32, i64> = HashMap::new();
+        for pair in pairs {
+            let raw = &self.raws[pair.id as usize];
+            for &Feed { series, role, .. } in raw.feeds.as_deref().unwrap_or(&[]) {
+                let sli = &plan.slis[self.series[series as usize].sli];
+                if sli.histogram || !sli.paired {
+                    continue;
+                }
+                let Some(last) = pair.points(until_ms).last().map(|point| point.at_ms) else { continue };
+                let entry = newest.entry((series, raw.target)).or_default();
+                let side = if role == Role::Total { &mut entry.0 } else { &mut entry.1 };
+                *side = Some(side.map_or(last, |at| at.max(last)));
+                if role != Role::Total {
+                    newest_part.entry(series).and_modify(|at| *at = last.max(*at)).or_insert(last);
+                }
+            }
         }
-        if let Some(child) = feed.child.filter(|_| kind != Kind::Own || feed.role == Role::Total) {
-            fanout.note(series[feed.series as usize].sli, child, delta.events.whole, delta.at_ms);
-        }
+        type Newest = (Option<i64>, Option<i64>);
+        let limit_of = |(&(series, target), &(total, part)): (&(u32, u32), &Newest)| {
+            let sli = &plan.slis[self.series[series as usize].sli];
+            let limit_ms = match (total, part) {
+                (Some(total), Some(part)) if (total - part).abs() <= PAIR_WAIT_MS => total.min(part),
+                _ => i64::MAX,
+            };
+            let alone = |total| newest_part.get(&series).is_none_or(|&part| total - part > PAIR_WAIT_MS);
+            ((series, target), PairLimit { limit_ms, widowed: sli.good_part && total.is_some_and(alone) })
+        };
+        newest.iter().map(limit_of).collect()
     }
 }
 
-/// How many of these events of a histogram are good to the series that plays `role`.
-fn good(role: Role, events: Count) -> f64 {
-    match role {
-        Role::Upper => events.good,
-        Role::Lower => events.lower,
-        _ => events.part,
-    }
-}
-
-/// How many of these events are bad, where the other ones are counted.
-fn bad_by(kind: Kind, role: Role, events: Count) -> f64 {
-    match (kind, role) {
-        (Kind::Own, Role::Total) => events.whole,
-        (Kind::Own, _) => -events.whole,
-        (_, role) => events.whole - good(role, events),
-    }
+/// Whether the moments of a total and its part can be matched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PairLimit {
+    pub limit_ms: i64,
+    /// There is a total but no good part: nothing may be said (it would read as "all bad").
+    pub widowed: bool,
 }
