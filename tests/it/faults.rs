@@ -195,7 +195,9 @@ fn fitting(fault: Fault, reason: DataReason) -> bool {
 async fn through(url: String, twin: &Twin, way: Way, fault: Fault, polls: usize) -> Vec<String> {
     let proxy = FaultProxy::start(&url).await;
     let slow = matches!(fault, Fault::Hang | Fault::Slow(_));
-    let mut daemon = driven(&proxy.url(), way, Duration::from_millis(if slow { 1000 } else { 10_000 }));
+    // Short enough to wait for, and long enough for a machine that does other work: what an undisturbed request takes is
+    // not what is tested.
+    let mut daemon = driven(&proxy.url(), way, Duration::from_millis(if slow { 3000 } else { 10_000 }));
     let mut wrong = Vec::new();
     let mut says = |what: String| wrong.push(format!("{way:?} {fault:?} for {polls} polls: {what}"));
     for poll in 0..BEFORE + polls + AFTER {
@@ -276,7 +278,7 @@ async fn after_every_fault_the_ledger_is_that_of_an_undisturbed_run() {
         Twin::live(&prometheus.url(), Way::Aggregated, most).await,
     );
     let quick = [Fault::Html, Fault::Half, Fault::Error, Fault::NotANumber, Fault::Infinite, Fault::Shrunken];
-    let silent = [(Fault::Hang, 1), (Fault::Hang, 20), (Fault::Slow(Duration::from_secs(20)), 3)];
+    let silent = [(Fault::Hang, 1), (Fault::Hang, 10), (Fault::Slow(Duration::from_secs(20)), 3)];
     let quick: Vec<(Fault, usize)> = quick.iter().flat_map(|&fault| [1, 3, 20].map(|polls| (fault, polls))).collect();
     let mut wrong: Vec<String> = Vec::new();
     // Those that wait for a deadline have the machine for themselves: nothing else shall be late.

