@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::run::progress;
-use super::table::Table;
+use super::table::{Table, paragraph};
 use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, evaluate};
 use crate::app::history::{Kept, Reach, join};
@@ -227,7 +227,8 @@ fn table(snapshot: &Snapshot) -> String {
         "events",
         "bad",
         "burn rate by window",
-    ]);
+    ])
+    .coloured(1, colour_of);
     for slo in &snapshot.slos {
         for status in slo.series.iter() {
             table.push(row(&slo.slo, status));
@@ -241,13 +242,23 @@ fn table(snapshot: &Snapshot) -> String {
             }
         }
     }
-    let mut text = table.print();
+    let mut text = table.fitted();
     for slo in &snapshot.slos {
         for note in &slo.notes {
-            text += &format!("{}: {note}\n", slo.slo.id);
+            text += &paragraph(&format!("{}: {note}", slo.slo.id), 0);
         }
     }
     text
+}
+
+/// How a state is coloured, by its word.
+fn colour_of(state: &str) -> &'static str {
+    match state {
+        "ok" => "32",
+        "slow_burn" => "33",
+        "fast_burn" | "exhausted" => "1;31",
+        _ => "35",
+    }
 }
 
 /// A window beside the main one.

@@ -1,65 +1,161 @@
-//! The one printer of tables: columns side by side, or one block a row where the terminal is too narrow for them.
+//! The one printer of tables. Columns side by side where they fit; else the last one goes over several lines, then the
+//! first one becomes a title above its row, and at last each cell has a line of its own.
 
 use std::io::IsTerminal;
+
+/// How wide a page is that goes to no terminal.
+const PAGE: usize = 100;
+/// The least that is left for a last column that goes over several lines.
+const LAST_MIN: usize = 20;
+
+/// How a word is coloured, as numbers of an escape code.
+type ColourOf = fn(&str) -> &'static str;
 
 /// Rows under a head. Cells hold no line breaks.
 pub struct Table<const N: usize> {
     head: [&'static str; N],
     rows: Vec<[String; N]>,
+    /// A column whose words have colours on a terminal, and the codes of these.
+    colours: Option<(usize, ColourOf)>,
 }
 
 impl<const N: usize> Table<N> {
     pub fn new(head: [&'static str; N]) -> Self {
-        Table { head, rows: Vec::new() }
+        Table { head, rows: Vec::new(), colours: None }
+    }
+
+    /// Colours the cells of a column on a terminal: `code` says how.
+    pub fn coloured(mut self, column: usize, code: ColourOf) -> Self {
+        self.colours = Some((column, code));
+        self
     }
 
     pub fn push(&mut self, row: [String; N]) {
         self.rows.push(row);
     }
 
-    /// As it fits the terminal of stdout; side by side where stdout is no terminal.
+    /// As it fits the terminal of stdout; side by side where stdout is no terminal, so that a row is a line.
     pub fn print(&self) -> String {
-        let width = match std::io::stdout().is_terminal() {
-            true => terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)),
-            false => None,
-        };
-        self.render(width)
+        self.render(terminal(), super::colour_on(&std::io::stdout()))
     }
 
-    fn render(&self, width: Option<usize>) -> String {
+    /// As it fits the terminal of stdout, or a page where stdout is none.
+    pub fn fitted(&self) -> String {
+        self.render(Some(terminal().unwrap_or(PAGE)), super::colour_on(&std::io::stdout()))
+    }
+
+    fn render(&self, width: Option<usize>, colour: bool) -> String {
         let mut widths = self.head.map(str::len);
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        let whole = widths.iter().sum::<usize>() + 2 * (N - 1);
-        if width.is_some_and(|width| width < whole) { self.blocks() } else { self.columns(widths) }
+        let whole = widths[N - 1];
+        let Some(width) = width else { return self.columns(0, &widths, whole, colour) };
+        let pieces = self.rows.iter().flat_map(|row| pieces(&row[N - 1])).map(|(_, piece)| piece.chars().count());
+        let least = pieces.max().unwrap_or(0).max(LAST_MIN).min(whole);
+        for titles in [0, 1] {
+            let before = widths[titles..N - 1].iter().map(|width| width + 2).sum::<usize>() + 2 * titles;
+            let left = width.saturating_sub(before);
+            if left >= least {
+                return self.columns(titles, &widths, left, colour);
+            }
+        }
+        self.blocks(width, colour)
     }
 
-    fn columns(&self, widths: [usize; N]) -> String {
-        let line = |cells: [&str; N]| {
-            let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            format!("{}\n", cells.join("  ").trim_end())
+    /// The columns from `titles` on, which is 0 or 1: the first one stands above its row then, and the others under it. The
+    /// last column is `last` wide at most.
+    fn columns(&self, titles: usize, widths: &[usize; N], last: usize, colour: bool) -> String {
+        let mut out = String::new();
+        let mut print = |cells: [&str; N], colour: bool| {
+            if titles > 0 && !cells[0].is_empty() {
+                out += &format!("{}\n", cells[0]);
+            }
+            for (nth, part) in wrapped(cells[N - 1], last).iter().enumerate() {
+                let mut line = "  ".repeat(titles);
+                for column in titles..N - 1 {
+                    let cell = if nth == 0 { cells[column] } else { "" };
+                    line += &self.painted(column, cell, colour);
+                    line += &" ".repeat(widths[column] - cell.chars().count() + 2);
+                }
+                line += &self.painted(N - 1, part, colour);
+                out += &format!("{}\n", line.trim_end());
+            }
         };
-        let rows = self.rows.iter().map(|row| line(row.each_ref().map(String::as_str)));
-        std::iter::once(line(self.head)).chain(rows).collect()
+        print(self.head, false);
+        for row in &self.rows {
+            print(row.each_ref().map(String::as_str), colour);
+        }
+        out
     }
 
     /// The first cell as a title (not repeated while it is empty), the others under it with their heads.
-    fn blocks(&self) -> String {
+    fn blocks(&self, width: usize, colour: bool) -> String {
         let indent = self.head.iter().skip(1).map(|head| head.len()).max().unwrap_or(0);
+        let left = width.saturating_sub(indent + 4).max(LAST_MIN);
         let mut out = String::new();
         for row in &self.rows {
             if !row[0].is_empty() {
                 out += &format!("{}\n", row[0]);
             }
-            for (head, cell) in self.head.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty()) {
-                out += &format!("  {head:indent$}  {cell}\n");
+            for (column, cell) in row.iter().enumerate().skip(1).filter(|(_, cell)| !cell.is_empty()) {
+                let mut head = self.head[column];
+                for part in wrapped(cell, left) {
+                    out += &format!("  {head:indent$}  {}\n", self.painted(column, &part, colour));
+                    head = "";
+                }
             }
         }
         out
     }
+
+    fn painted(&self, column: usize, cell: &str, colour: bool) -> String {
+        match self.colours {
+            Some((own, code)) if own == column && colour && !cell.is_empty() => {
+                format!("\x1b[{}m{cell}\x1b[0m", code(cell))
+            }
+            _ => cell.to_owned(),
+        }
+    }
+}
+
+/// How wide the terminal of stdout is; `None` where stdout is none.
+fn terminal() -> Option<usize> {
+    let size = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(width, _)| usize::from(width.0))
+}
+
+/// Text in lines of at most `width`; a piece that is longer has a line of its own. One empty line where there is no text.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for (blank, piece) in pieces(text) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + blank.len() + piece.chars().count() <= width => {
+                *line += &format!("{blank}{piece}");
+            }
+            _ => lines.push(piece.to_owned()),
+        }
+    }
+    lines
+}
+
+/// What is not broken at the end of a line, each with the blank before it: words, which may go on in the next line after a
+/// comma or a bar, as selectors do.
+fn pieces(text: &str) -> impl Iterator<Item = (&'static str, &str)> {
+    text.split_whitespace().flat_map(|word| {
+        word.split_inclusive([',', '|']).enumerate().map(|(nth, piece)| (if nth == 0 { " " } else { "" }, piece))
+    })
+}
+
+/// Text in lines that fit the terminal of stdout, or a page where stdout is none, each of them after `indent` blanks.
+pub fn paragraph(text: &str, indent: usize) -> String {
+    let width = terminal().unwrap_or(PAGE).saturating_sub(indent).max(LAST_MIN);
+    wrapped(text, width).iter().map(|line| format!("{:indent$}{line}\n", "")).collect()
 }
 
 /// `1 error`, `2 errors`.
@@ -78,16 +174,78 @@ mod tests {
         table
     }
 
-    #[test]
-    fn columns_line_up_without_trailing_blanks() {
-        let text = "slo             state      burn\na-availability  fast_burn  1h=20.00x\n                ok\n";
-        assert_eq!(table().render(None), text);
-        assert_eq!(table().render(Some(36)), text);
+    fn wide() -> Table<3> {
+        let mut table = table();
+        table.push(["b".into(), "ok".into(), "5m=0.00x 1h=0.00x 6h=0.00x 1d=0.00x 3d=0.00x".into()]);
+        table
     }
 
     #[test]
-    fn a_narrow_terminal_gets_one_block_a_row() {
+    fn columns_line_up_without_trailing_blanks() {
+        let text = "slo             state      burn\na-availability  fast_burn  1h=20.00x\n                ok\n";
+        assert_eq!(table().render(None, false), text);
+        assert_eq!(table().render(Some(36), false), text);
+    }
+
+    #[test]
+    fn the_last_column_goes_over_several_lines() {
+        let text = "slo             state      burn\n\
+                    a-availability  fast_burn  1h=20.00x\n\
+                    \x20               ok\n\
+                    b               ok         5m=0.00x 1h=0.00x\n\
+                    \x20                          6h=0.00x 1d=0.00x\n\
+                    \x20                          3d=0.00x\n";
+        assert_eq!(wide().render(Some(47), false), text);
+    }
+
+    #[test]
+    fn the_first_column_becomes_a_title_where_that_is_too_narrow() {
+        let text = "slo\n  state      burn\na-availability\n  fast_burn  1h=20.00x\n  ok\nb\n  \
+                    ok         5m=0.00x 1h=0.00x\n             6h=0.00x 1d=0.00x\n             3d=0.00x\n";
+        assert_eq!(wide().render(Some(33), false), text);
+        assert!(wide().render(Some(46), false).starts_with("slo\n  state      burn\n"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_one_line_a_cell() {
         let text = "a-availability\n  state  fast_burn\n  burn   1h=20.00x\n  state  ok\n";
-        assert_eq!(table().render(Some(35)), text);
+        assert_eq!(table().render(Some(21), false), text);
+        let narrow = wide().render(Some(32), false);
+        assert!(
+            narrow.ends_with(
+                "b\n  state  ok\n  burn   5m=0.00x 1h=0.00x\n         6h=0.00x 1d=0.00x\n         3d=0.00x\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_selector_goes_on_after_a_comma() {
+        let selector = "requests_total{job=\"checkout\",code=~\"5..\"} of all";
+        assert_eq!(wrapped(selector, 32), ["requests_total{job=\"checkout\",", "code=~\"5..\"} of all"]);
+        assert_eq!(wrapped(selector, 60), [selector]);
+        assert_eq!(wrapped("", 5), [""]);
+    }
+
+    #[test]
+    fn nothing_is_wider_than_asked_but_for_a_word() {
+        for width in 30..120 {
+            let text = wide().render(Some(width), false);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn colours_are_those_of_words_and_do_not_move_columns() {
+        let red = |word: &str| if word == "ok" { "32" } else { "31" };
+        let table = table().coloured(1, red);
+        assert_eq!(table.render(Some(60), false), self::table().render(Some(60), false));
+        let bright = table.render(Some(60), true);
+        assert!(
+            bright.contains("\x1b[31mfast_burn\x1b[0m  1h=20.00x") && bright.contains("\x1b[32mok\x1b[0m\n"),
+            "{bright}"
+        );
+        assert!(bright.starts_with("slo             state      burn\n"), "the head has no colour: {bright:?}");
+        let plain = bright.replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, table.render(Some(60), false));
     }
 }

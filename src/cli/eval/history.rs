@@ -119,5 +119,5 @@ fn table(history: &History) -> String {
             burns.collect::<Vec<_>>().join(" "),
         ]);
     }
-    table.print()
+    table.fitted()
 }
