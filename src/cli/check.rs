@@ -1,15 +1,15 @@
 //! `slowburn check`: problems of rule files, resolved thresholds, and whether Prometheus has what they need.
 
+mod text;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::table::{Table, counted};
-use super::{Exit, ImportFlags, colour_on, complain, endpoint, moment, print_out, wiring};
+use super::table::counted;
+use super::{Exit, ImportFlags, complain, endpoint, moment, print_out, wiring};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::engine::Speed;
-use crate::engine::duration::exact;
 use crate::inspect::doctor::{self, Finding};
 use crate::inspect::dry_run::{self, Looked};
 use crate::inspect::fit::{self, Fit, Retention};
@@ -19,7 +19,7 @@ use crate::prometheus::lookback::{Range, STEP_S};
 use crate::prometheus::survey::{far_off, survey};
 use crate::query::Plan;
 use crate::query::plan::Survey;
-use crate::spec::{self, Explained, ExplainedClause, Loaded, Severity, TimeSpan, shown};
+use crate::spec::{self, Explained, Loaded, Severity};
 
 /// Most days that are looked back.
 const DAYS_MAX: u16 = 90;
@@ -99,12 +99,13 @@ pub async fn check(args: CheckArgs) -> Exit {
     let unplanned = unplanned(&loaded);
     let answered = found.as_ref().and_then(|found| found.as_ref().ok());
     print_out(&match args.format {
-        CheckFormat::Text => text(&loaded, &explained, &unplanned, answered),
+        CheckFormat::Text => text::text(&loaded, &explained, &unplanned, answered),
         CheckFormat::Json => json(&loaded, &explained, &unplanned, answered),
         CheckFormat::Sarif => format!("{:#}\n", spec::sarif(&loaded.problems)),
     });
-    if let Some(Err(text)) = found {
-        return usage(&text);
+    if let Some(Err((exit, text))) = found {
+        complain(text.trim_end());
+        return exit;
     }
     let (errors, warnings) = counts(&loaded);
     let errors = errors + unplanned.len();
@@ -161,13 +162,15 @@ impl Asked {
 }
 
 /// What Prometheus has of everything the SLOs read at `at_s`, and how the days before would have looked.
-async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> Result<Asked, String> {
-    let client = Client::new(&wiring::client(settings)?)?;
+async fn ask(settings: &Settings, model: &spec::Model, at_s: i64, days: u16) -> Result<Asked, (Exit, String)> {
+    let client =
+        wiring::client(settings).and_then(|options| Client::new(&options)).map_err(|text| (Exit::Usage, text))?;
     let url = settings.prometheus.url.as_deref().unwrap_or_default();
     let options = wiring::source(settings, None);
     let mut known = Survey::default();
     known.learn(survey(&client, model, true, at_s, &options, far_off()).await.known);
-    let found = presence::look(&client, model, &known, at_s).await.map_err(|fault| format!("{url}: {fault}"))?;
+    let found = presence::look(&client, model, &known, at_s).await;
+    let found = found.map_err(|fault| (Exit::NoData, format!("{url}: {fault}")))?;
     let findings = doctor::examine(&client, model, &found, at_s).await;
     let plan = Plan::surveyed(model, &known).0;
     let mut looked = Vec::new();
@@ -214,46 +217,6 @@ fn bar() -> impl Fn(usize, usize) {
     }
 }
 
-fn text(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked: Option<&Asked>) -> String {
-    let mut out = loaded.render(colour_on(&std::io::stdout()));
-    if loaded.is_fatal() {
-        return out;
-    }
-    if !explained.is_empty() {
-        out += &thresholds(explained).print();
-    }
-    for slo in explained.iter().filter(|slo| slo.source.is_none()) {
-        out += &format!("{}: {}\n", slo.id, slo.note.as_deref().unwrap_or("no source of events"));
-    }
-    for Unplanned { slo, reason } in unplanned {
-        out += &format!("{slo}: error: no request can be made of its source: {reason}\n");
-    }
-    if let Some(asked) = asked {
-        out += &format!("\n{}", sources(&asked.found).print());
-        for found in &asked.found {
-            let remark = match (&found.problem, &found.note) {
-                (Some(problem), _) => problem,
-                (None, Some(note)) => note,
-                (None, None) => continue,
-            };
-            out += &format!("{}: {}: {remark}\n", found.slo, found.part);
-        }
-        for finding in &asked.findings {
-            let kind = if finding.complaint.is_error() { "error" } else { "warning" };
-            out += &format!("{}: {kind}: {}\n", finding.slo, finding.evidence);
-            out.extend(finding.advice.iter().map(|advice| format!("  = {advice}\n")));
-        }
-        out += &format!("\n{}", fits(&asked.fits, &asked.looked).print());
-        for fit in &asked.fits {
-            out.extend(fit.warnings.iter().map(|warning| format!("{}: {warning}\n", fit.slo)));
-        }
-        if !asked.looked.is_empty() {
-            out += &format!("\n{}", looks(&asked.looked).print());
-        }
-    }
-    out
-}
-
 fn json(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked: Option<&Asked>) -> String {
     let report = serde_json::json!({
         "problems": loaded.problems,
@@ -265,160 +228,4 @@ fn json(loaded: &Loaded, explained: &[Explained], unplanned: &[Unplanned], asked
         "lookback": asked.map(|asked| &asked.looked),
     });
     format!("{report:#}\n")
-}
-
-/// SLOs and their clauses.
-fn thresholds(explained: &[Explained]) -> Table<10> {
-    let mut table = Table::new([
-        "slo",
-        "objective",
-        "window",
-        "counts",
-        "alert",
-        "clause",
-        "factor",
-        "error ratio",
-        "budget spent",
-        "outage seen after",
-    ]);
-    for slo in explained {
-        let mut head = [slo.id.clone(), format!("{} %", shown(slo.objective)), slo.window.clone(), slo.unit.clone()];
-        let clauses: Vec<Option<&ExplainedClause>> = match slo.clauses.as_slice() {
-            [] => vec![None],
-            clauses => clauses.iter().map(Some).collect(),
-        };
-        for clause in clauses {
-            let [id, objective, window, unit] = std::mem::take(&mut head);
-            let [alert, text, factor, ratio, spent, seen] =
-                clause.map(cells).unwrap_or_else(|| ["none", "-", "-", "-", "-", "-"].map(str::to_owned));
-            table.push([id, objective, window, unit, alert, text, factor, ratio, spent, seen]);
-        }
-    }
-    table
-}
-
-fn cells(clause: &ExplainedClause) -> [String; 6] {
-    let speed = match clause.speed {
-        Speed::Fast => "fast",
-        Speed::Slow => "slow",
-    };
-    let percent = |ratio: f64| format!("{} %", shown(ratio * 100.0));
-    [
-        speed.to_owned(),
-        clause.text.clone(),
-        format!("{}x", shown(clause.factor)),
-        percent(clause.error_ratio),
-        percent(clause.budget_spent),
-        time(clause.detection_s),
-    ]
-}
-
-/// What each SLO reads, and how much of it is there.
-fn sources(found: &[Found]) -> Table<5> {
-    let mut table = Table::new(["slo", "part", "raw series", "series", "selector"]);
-    let mut before = "";
-    for found in found {
-        let id = if found.slo == before { String::new() } else { found.slo.clone() };
-        before = &found.slo;
-        let raw = match (&found.problem, found.raw_series) {
-            (Some(_), 0) => "MISSING".to_owned(),
-            (_, raw) => raw.to_string(),
-        };
-        table.push([id, found.part.to_owned(), raw, found.series.to_string(), found.selector.clone()]);
-    }
-    table
-}
-
-/// How each SLO fits.
-fn fits(fits: &[Fit], looked: &[Looked]) -> Table<7> {
-    let mut table = Table::new([
-        "slo",
-        "events a day",
-        "bucket",
-        "scraped every",
-        "longest window",
-        "kept for",
-        "burn if all fails",
-    ]);
-    let dash = || "-".to_owned();
-    for fit in fits {
-        let traffic = looked.iter().find(|looked| looked.slo == fit.slo).and_then(|looked| looked.events_per_day);
-        table.push([
-            fit.slo.clone(),
-            traffic.map_or_else(dash, |events| format!("{events:.0}")),
-            fit.bucket.clone().unwrap_or_else(dash),
-            fit.scrape_s.map_or_else(dash, exact),
-            exact(fit.window_s),
-            fit.retention.clone().unwrap_or_else(|| "unknown".into()),
-            format!("{}x", shown((fit.max_burn * 100.0).round() / 100.0)),
-        ]);
-    }
-    table
-}
-
-/// How the last days would have looked.
-fn looks(looked: &[Looked]) -> Table<8> {
-    let mut table =
-        Table::new(["slo", "days seen", "good", "budget left", "fast burns", "slow burns", "budget spent", "no data"]);
-    for looked in looked {
-        let percent = |share: Option<f64>, places: usize| {
-            share.map_or("unknown".into(), |share| format!("{:.places$} %", share * 100.0))
-        };
-        let alerts = &looked.alerts;
-        table.push([
-            looked.slo.clone(),
-            format!("{:.1} of {:.0}", looked.days, looked.days_asked),
-            percent(looked.sli, 3),
-            percent(looked.budget_left, 1),
-            alerts.fast_burn.to_string(),
-            alerts.slow_burn.to_string(),
-            if alerts.budget > 0 { "yes".into() } else { "no".into() },
-            alerts.data_missing.to_string(),
-        ]);
-    }
-    table
-}
-
-/// Seconds for people: `52s`, `2m10s`, `7h12m`.
-fn time(seconds: f64) -> String {
-    let whole = seconds.ceil().max(1.0) as i64;
-    let rounded = if whole >= 7_200 { (whole + 59) / 60 * 60 } else { whole };
-    TimeSpan::from_seconds(rounded).map_or_else(|| format!("{rounded}s"), |span| span.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn explained(text: &str) -> Vec<Explained> {
-        spec::load_text("a.yaml", text).model.slos.iter().map(spec::explain).collect()
-    }
-
-    #[test]
-    fn thresholds_are_those_of_the_workbook() {
-        let slos = explained(
-            "name: a\nowner: x\nslo: {availability: {objective: 99.9, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n",
-        );
-        let cells = cells(&slos[0].clauses[0]);
-        assert_eq!(cells, ["fast", "1h/5m > 14.4x", "14.4x", "1.44 %", "2 %", "52s"]);
-    }
-
-    #[test]
-    fn an_slo_stands_once_above_its_parts() {
-        let found = |part, raw_series, problem: Option<&str>| Found {
-            slo: "a-latency-p95".into(),
-            part,
-            selector: "m".into(),
-            raw_series,
-            series: 1,
-            problem: problem.map(str::to_owned),
-            ..Found::nothing()
-        };
-        let text = sources(&[found("count", 3, None), found("bucket", 0, Some("no series"))]).print();
-        assert_eq!(
-            text,
-            "slo            part    raw series  series  selector\n\
-             a-latency-p95  count   3           1       m\n               bucket  MISSING     1       m\n"
-        );
-    }
 }
