@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::approve::ended;
 use super::remote::{Failure, Remote, RemoteArgs};
+use super::suggested::{Suggested, action_names};
 use super::{Exit, Format, complain, print_out};
 
 /// Time between two looks at an approval that is waited for.
@@ -21,7 +22,7 @@ pub struct AskArgs {
     #[arg(long)]
     service: String,
     /// rollback, scale, restart, deploy, config, cordon, drain, or an action of the policy's own
-    #[arg(long)]
+    #[arg(long, value_parser = Suggested(action_names), hide_possible_values = true)]
     action: String,
     /// What is changed, e.g. deployment/checkout-service, pod/NAME, node/k8s-gpu-17
     #[arg(long)]

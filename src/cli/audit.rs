@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::approve::ended;
 use super::remote::{Failure, Remote, RemoteArgs};
-use super::{Exit, complain, print_out, wiring};
+use super::{Exit, complain, help, print_out, wiring};
 
 /// `slowburn audit`.
 #[derive(Debug, Args)]
@@ -27,47 +27,25 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// List records, the newest first
-    #[command(after_help = "Examples:\n  slowburn audit list --data-dir /var/lib/slowburn --service checkout\n  \
-        slowburn audit list --data-dir /var/lib/slowburn --actor ai-operator/orca-ops --since 24h --decision deny\n  \
-        slowburn audit list --data-dir /var/lib/slowburn --incident INC-2025-042 --format json\n\n\
-        Exit codes: 0 listed (also when nothing is found), 1 the log cannot be read, 2 wrong usage")]
+    #[command(after_help = help::AUDIT_LIST)]
     List(find::ListArgs),
     /// Show one record, or everything that was recorded of a decision
-    #[command(after_help = "Examples:\n  slowburn audit show --data-dir /var/lib/slowburn 1842\n  \
-        slowburn audit show --data-dir /var/lib/slowburn dec_01J9ZK3T\n  \
-        slowburn audit show --data-dir /var/lib/slowburn 1842 --proof\n\n\
-        Exit codes: 0 shown, 1 not there or the log cannot be read, 2 wrong usage")]
+    #[command(after_help = help::AUDIT_SHOW)]
     Show(find::ShowArgs),
     /// Check every record, the chain and the checkpoints, and name what is wrong
-    #[command(after_help = "Examples:\n  slowburn audit verify --data-dir /var/lib/slowburn\n  \
-        slowburn audit verify --dir ./audit-copy --key slowburn.pub --anchor anchors.txt --anchor daemon.log\n\n\
-        Exit codes: 0 nothing wrong (half a record at the end is named, and is no fault), 1 faults,\n\
-        2 wrong usage, or the log or key cannot be read")]
+    #[command(after_help = help::AUDIT_VERIFY)]
     Verify(prove::VerifyArgs),
     /// Print the public key that checks the log's signatures
-    #[command(after_help = "Example:\n  slowburn audit key --data-dir /var/lib/slowburn > slowburn.pub\n\n\
-        Keep it where whoever may write the log cannot change it.")]
+    #[command(after_help = help::AUDIT_KEY)]
     Key(LogArgs),
     /// Print a receipt that anybody can check alone: the record is in the log that witnesses have seen
-    #[command(
-        after_help = "Example:\n  slowburn audit receipt --data-dir /var/lib/slowburn 1842 --policy witnesses.policy > 1842.tlog-proof\n\n\
-        The form is C2SP tlog-proof; the leaf is SHA-256 of a zero byte and the record as canonical JSON (docs/audit.md).\n\n\
-        Exit codes: 0 printed, 1 no cosigned checkpoint covers the record yet, 2 wrong usage"
-    )]
+    #[command(after_help = help::AUDIT_RECEIPT)]
     Receipt(prove::ReceiptArgs),
     /// Take a log that could not be proved whole as it is, so that machines need not wait any more
-    #[command(
-        after_help = "Examples:\n  slowburn audit accept --reason 'restored from the backup of 02:00, INC-7' --token-file ada.token\n\n\
-        Asks the running daemon. `slowburn audit verify` says what is wrong with the log; look first.\n\n\
-        Exit codes: 0 accepted, 2 refused, 5 the daemon does not answer"
-    )]
+    #[command(after_help = help::AUDIT_ACCEPT)]
     Accept(AcceptArgs),
     /// Print decisions for other tools
-    #[command(
-        after_help = "Examples:\n  slowburn audit export --data-dir /var/lib/slowburn --format opa > decisions.json\n  \
-        slowburn audit export --data-dir /var/lib/slowburn --format opa-lines --since 7d | gzip > decisions.jsonl.gz\n  \
-        slowburn audit export --data-dir /var/lib/slowburn --format records --service checkout"
-    )]
+    #[command(after_help = help::AUDIT_EXPORT)]
     Export(find::ExportArgs),
 }
 

@@ -65,8 +65,7 @@ pub async fn compare(args: CompareArgs) -> Exit {
         }
         Err((exit, text)) => {
             complain(text.trim_end());
-            // Who cannot be asked has nothing to say of agreement.
-            if exit == Exit::NoData { Exit::Usage } else { exit }
+            exit
         }
     }
 }
@@ -114,7 +113,7 @@ async fn compared(args: &CompareArgs) -> Result<(i64, Vec<Row>), (Exit, String)>
     bar.finish_and_clear();
     let url = settings.prometheus.url.unwrap_or_default();
     let rows = rows.into_iter().collect::<Result<Vec<Vec<Row>>, Fault>>();
-    Ok((at_s, rows.map_err(|fault| (Exit::Usage, format!("{url}: {fault}")))?.into_iter().flatten().collect()))
+    Ok((at_s, rows.map_err(|fault| (Exit::NoData, format!("{url}: {fault}")))?.into_iter().flatten().collect()))
 }
 
 /// On a terminal only.

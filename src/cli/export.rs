@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::table::counted;
-use super::{Exit, ImportFlags, colour_on, complain, print_out, wiring};
+use super::{Exit, ImportFlags, colour_on, complain, help, print_out, wiring};
 use crate::config::Settings;
 use crate::query::promql::rules;
 
@@ -15,16 +15,10 @@ use crate::query::promql::rules;
 #[derive(Debug, Subcommand)]
 pub enum Export {
     /// Recording and alerting rules, for a Prometheus that watches as well
-    #[command(after_help = "Examples:\n  slowburn export prometheus --rules rules/services > slowburn-slos.yaml\n  \
-        slowburn export prometheus --rules rules/services --out /etc/prometheus/rules/slos.yaml\n\n\
-        The alerts carry watcher=\"prometheus\". What they cannot know is said in the file.\n\
-        Exit codes: 0 written, 1 some SLO could not be written (the file says which), 2 the file cannot be written,\n\
-        64 bad rules")]
+    #[command(after_help = help::EXPORT_PROMETHEUS)]
     Prometheus(PrometheusArgs),
     /// Dashboards: fleet, SLO, safe to act with the audit log, and Slowburn itself
-    #[command(after_help = "Examples:\n  slowburn export grafana --out /var/lib/grafana/dashboards\n  \
-        slowburn export grafana fleet.json > fleet.json\n\n\
-        Exit codes: 0 written, 2 wrong usage, or a file cannot be written")]
+    #[command(after_help = help::EXPORT_GRAFANA)]
     Grafana(GrafanaArgs),
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::approve::ended;
 use super::remote::{Failure, Remote, RemoteArgs};
+use super::suggested::{Suggested, action_names};
 use super::table::Table;
 use super::{Exit, Format, print_out};
 
@@ -24,7 +25,7 @@ pub struct ScopeArgs {
     #[arg(long)]
     actor: Option<String>,
     /// One action on every service
-    #[arg(long)]
+    #[arg(long, value_parser = Suggested(action_names), hide_possible_values = true)]
     action: Option<String>,
 }
 

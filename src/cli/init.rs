@@ -4,14 +4,18 @@
 //! they were taken from. Files that are there are never touched. Deliberately absent: any guess of a metric or a label that
 //! was not found.
 
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::{Value, json};
 
+use super::presets::preset_names;
+use super::suggested::Suggested;
 use super::table::{Table, counted};
-use super::{Exit, complain, endpoint, moment, print_out, wiring};
+use super::{Exit, Format, complain, endpoint, moment, print_out, wiring};
 use crate::clock::Clock;
 use crate::inspect::discover::{Discovered, Workload};
 use crate::prometheus::Client;
@@ -30,7 +34,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "TEAM")]
     owner: Option<String>,
     /// Only these presets (repeatable) [default: all whose metrics are there]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = Suggested(preset_names), hide_possible_values = true)]
     preset: Vec<String>,
     /// Files or directories of presets of your own, which win over the compiled-in ones (repeatable)
     #[arg(long, value_name = "PATH")]
@@ -41,55 +45,53 @@ pub struct InitArgs {
     /// The moment to look at, RFC 3339 or Unix seconds [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// Form of the output: the files and a table, or all of it as one document
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Looks, writes or prints, and says what was done and what comes next.
 pub async fn init(args: InitArgs) -> Exit {
     match found(&args).await {
         Ok((found, presets)) => tell(&args, &found, &presets),
-        Err(text) => {
+        Err((exit, text)) => {
             complain(text.trim_end());
-            Exit::Usage
+            exit
         }
     }
 }
 
-async fn found(args: &InitArgs) -> Result<(Discovered, spec::Loaded), String> {
-    let mut settings = wiring::settings(args.config.as_deref())?;
-    settings.prometheus.url = Some(endpoint(&args.prometheus_url)?);
+async fn found(args: &InitArgs) -> Result<(Discovered, spec::Loaded), (Exit, String)> {
+    let usage = |text: String| (Exit::Usage, text);
+    let mut settings = wiring::settings(args.config.as_deref()).map_err(usage)?;
+    settings.prometheus.url = Some(endpoint(&args.prometheus_url).map_err(usage)?);
     let at_s = match &args.at {
         None => Clock::wall().now(),
-        Some(at) => moment(Some(at), &settings)?,
+        Some(at) => moment(Some(at), &settings).map_err(usage)?,
     };
-    let presets = super::presets::known(&args.presets)?;
+    let presets = super::presets::known(&args.presets).map_err(usage)?;
     for name in &args.preset {
         if presets.get(name).is_none() {
             let names = presets.names();
             let instead = spec::reader::nearest(name, &names).map_or_else(|| names.join(", "), str::to_owned);
-            return Err(format!("there is no preset {name:?}\n  = write: --preset {instead}"));
+            return Err(usage(format!("there is no preset {name:?}\n  = write: --preset {instead}")));
         }
     }
-    let client = Client::new(&wiring::client(&settings)?)?;
+    let client = wiring::client(&settings).and_then(|options| Client::new(&options)).map_err(usage)?;
     let wanted = |name: &str| args.preset.is_empty() || args.preset.iter().any(|own| own == name);
     let presets = presets.all().filter(|preset| wanted(&preset.name));
     let found = crate::inspect::discover::discover(&client, presets, at_s)
         .await
-        .map_err(|fault| format!("{}: {fault}", args.prometheus_url))?;
+        .map_err(|fault| (Exit::NoData, format!("{}: {fault}", args.prometheus_url)))?;
     // Presets of one's own are needed again to check what is written with them.
     let own = if args.presets.is_empty() { spec::Loaded::default() } else { spec::load(&args.presets) };
     Ok((found, own))
 }
 
 fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
-    for remark in &found.remarks {
-        complain(remark);
-    }
-    for (job, metrics) in &found.strangers {
-        let why = match metrics.is_empty() {
-            true => "nothing there looks like requests".to_owned(),
-            false => format!("it has {}: write an sli: for each SLO, or a preset of your own", metrics.join(", ")),
-        };
-        complain(&format!("left: job {job:?}, whose metrics no preset knows ({why})"));
+    let for_people = args.format == Format::Text;
+    if for_people {
+        tell_what_is_left(found);
     }
     if found.workloads.is_empty() {
         complain(&format!(
@@ -97,15 +99,15 @@ fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
              an sli: for each SLO, or a preset of your own (docs/presets.md)",
             args.prometheus_url
         ));
+        if !for_people {
+            print_out(&json(found, &[], &[], &spec::Loaded::default()));
+        }
         return Exit::Findings;
     }
     let services: Vec<(String, String)> =
         named(found).map(|(name, workload)| (name.clone(), text(args, &name, workload))).collect();
     let done = match &args.out {
-        None => {
-            print_out(&services.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("---\n"));
-            vec!["printed".to_owned(); services.len()]
-        }
+        None => vec![Done::Printed; services.len()],
         Some(folder) => match write_schema(folder).and_then(|()| write(folder, &services)) {
             Ok(done) => done,
             Err(text) => {
@@ -114,10 +116,18 @@ fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
             }
         },
     };
+    let checked = checked(&services, presets);
+    if !for_people {
+        print_out(&json(found, &services, &done, &checked));
+        return Exit::Ok;
+    }
+    if args.out.is_none() {
+        print_out(&services.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("---\n"));
+    }
     let mut table = Table::new(["service", "preset", "match", "SLOs", "file"]);
     for (((name, _), workload), done) in services.iter().zip(&found.workloads).zip(&done) {
         let slos: Vec<&str> = workload.slos.iter().map(|slo| slo.key.as_str()).collect();
-        table.push([name.clone(), workload.preset.clone(), workload.told_by(), slos.join(", "), done.clone()]);
+        table.push([name.clone(), workload.preset.clone(), workload.told_by(), slos.join(", "), done.to_string()]);
     }
     let next = match &args.out {
         None => format!("next: slowburn init --prometheus-url {} --out slo", args.prometheus_url),
@@ -128,12 +138,78 @@ fn tell(args: &InitArgs, found: &Discovered, presets: &spec::Loaded) -> Exit {
         ),
     };
     drop(write!(std::io::stderr().lock(), "{}", table.print()));
-    match checked(&services, presets) {
-        Some(said) => complain(&format!("check of what was made:\n{}", said.trim_end())),
-        None => complain("check of what was made: nothing to correct"),
+    match checked.problems.is_empty() {
+        false => complain(&format!("check of what was made:\n{}", checked.render(false).trim_end())),
+        true => complain("check of what was made: nothing to correct"),
     }
     complain(&format!("{} from {}\n{next}", counted(services.len(), "service"), counted(found.presets, "preset")));
     Exit::Ok
+}
+
+/// Says what was found and becomes no service.
+fn tell_what_is_left(found: &Discovered) {
+    for remark in &found.remarks {
+        complain(remark);
+    }
+    for (job, metrics) in &found.strangers {
+        let why = match metrics.is_empty() {
+            true => "nothing there looks like requests".to_owned(),
+            false => format!("it has {}: write an sli: for each SLO, or a preset of your own", metrics.join(", ")),
+        };
+        complain(&format!("left: job {job:?}, whose metrics no preset knows ({why})"));
+    }
+}
+
+/// What became of a service's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Done {
+    Printed,
+    Written(PathBuf),
+    /// It was there already.
+    Kept(PathBuf),
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Done::Printed => f.write_str("printed"),
+            Done::Written(path) => write!(f, "{}", path.display()),
+            Done::Kept(path) => write!(f, "{} was there already: left as it is", path.display()),
+        }
+    }
+}
+
+/// What was found, made and written, for machines.
+fn json(found: &Discovered, services: &[(String, String)], done: &[Done], checked: &spec::Loaded) -> String {
+    let service = |(((name, yaml), workload), done): (((&String, &String), &Workload), &Done)| {
+        let pairs: serde_json::Map<String, Value> =
+            workload.matches.iter().map(|(label, value)| (label.clone(), value.as_str().into())).collect();
+        let slos = workload.slos.iter().map(|slo| json!({"key": slo.key, "value": slo.value, "because": slo.because}));
+        let left_out = workload.left_out.iter().map(|(key, why)| json!({"key": key, "because": why}));
+        let (file, written) = match done {
+            Done::Printed => (None, false),
+            Done::Written(path) => (Some(path.display().to_string()), true),
+            Done::Kept(path) => (Some(path.display().to_string()), false),
+        };
+        json!({
+            "name": name,
+            "preset": workload.preset,
+            "match": pairs,
+            "slos": slos.collect::<Vec<_>>(),
+            "left_out": left_out.collect::<Vec<_>>(),
+            "file": file,
+            "written": written,
+            "yaml": yaml,
+        })
+    };
+    let texts = services.iter().map(|(name, yaml)| (name, yaml));
+    let report = json!({
+        "services": texts.zip(&found.workloads).zip(done).map(service).collect::<Vec<_>>(),
+        "remarks": found.remarks,
+        "jobs_left": found.strangers.iter().map(|(job, metrics)| json!({"job": job, "metrics": metrics})).collect::<Vec<_>>(),
+        "problems": checked.problems,
+    });
+    format!("{report:#}\n")
 }
 
 /// Names for the services: the value that tells them apart, with the preset before it and its environment behind it where
@@ -216,14 +292,13 @@ const GATE: &str = "\
 # logging: {audit: true}
 ";
 
-/// What `check` finds in the files that were made, one after the other; `None` where there is nothing to correct.
-fn checked(services: &[(String, String)], presets: &spec::Loaded) -> Option<String> {
+/// The files that were made, as `check` reads them.
+fn checked(services: &[(String, String)], presets: &spec::Loaded) -> spec::Loaded {
     let own = presets.files.iter().map(|file| (file.path.clone(), file.text.clone()));
     let files: Vec<(String, String)> =
         services.iter().map(|(name, text)| (format!("{name}.yaml"), text.clone())).chain(own).collect();
     let texts: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let loaded = spec::load_texts(&texts, &spec::Options::default());
-    (!loaded.problems.is_empty()).then(|| loaded.render(false))
+    spec::load_texts(&texts, &spec::Options::default())
 }
 
 /// What editors look for: the schema that lies beside the files.
@@ -239,18 +314,16 @@ fn write_schema(folder: &Path) -> Result<(), String> {
 }
 
 /// Writes what is not there yet; says of each what became of it.
-fn write(folder: &Path, services: &[(String, String)]) -> Result<Vec<String>, String> {
+fn write(folder: &Path, services: &[(String, String)]) -> Result<Vec<Done>, String> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let one = |(name, text): &(String, String)| {
         let path = folder.join(format!("{name}.yaml"));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => match file.write_all(format!("{FOR_EDITORS}{text}").as_bytes()) {
-                Ok(()) => Ok(path.display().to_string()),
+                Ok(()) => Ok(Done::Written(path)),
                 Err(error) => Err(format!("{}: {error}", path.display())),
             },
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Ok(format!("{} was there already: left as it is", path.display()))
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Done::Kept(path)),
             Err(error) => Err(format!("{}: {error}", path.display())),
         }
     };
@@ -281,6 +354,7 @@ mod tests {
             presets: vec![],
             config: None,
             at: None,
+            format: Format::Text,
         }
     }
 
@@ -330,7 +404,9 @@ mod tests {
         std::fs::write(dir.path().join("a.yaml"), "mine").expect("writable");
         let services = [("a".to_owned(), "theirs".to_owned()), ("b".to_owned(), "theirs".to_owned())];
         let done = write(dir.path(), &services).expect("written");
-        assert!(done[0].contains("left as it is") && done[1].ends_with("b.yaml"), "{done:?}");
+        let kept = dir.path().join("a.yaml");
+        assert!(done[0].to_string().ends_with("a.yaml was there already: left as it is"), "{done:?}");
+        assert_eq!(done, [Done::Kept(kept), Done::Written(dir.path().join("b.yaml"))]);
         assert_eq!(std::fs::read_to_string(dir.path().join("a.yaml")).expect("readable"), "mine");
         assert_eq!(
             std::fs::read_to_string(dir.path().join("b.yaml")).expect("readable"),

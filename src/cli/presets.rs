@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::suggested::Suggested;
 use super::table::Table;
 use super::{Exit, Format, complain, print_out};
 use crate::spec::model::Part;
@@ -14,6 +15,7 @@ use crate::spec::{self, Buckets, Family, Measure, Preset, Presets, Times, shown}
 #[derive(Debug, Args)]
 pub struct PresetsArgs {
     /// The preset to explain; all of them in a table when it is not given
+    #[arg(value_parser = Suggested(preset_names), hide_possible_values = true)]
     name: Option<String>,
     /// Files or directories of presets of your own, which win over the compiled-in ones (repeatable)
     #[arg(long, value_name = "PATH")]
@@ -50,6 +52,11 @@ pub fn presets(args: &PresetsArgs) -> Exit {
         Format::Json => json(preset),
     });
     Exit::Ok
+}
+
+/// Names of the compiled-in presets: what completions offer.
+pub(super) fn preset_names() -> Vec<&'static str> {
+    Presets::built_in().collect()
 }
 
 /// The compiled-in presets and those under `paths`.

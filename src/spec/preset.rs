@@ -181,6 +181,11 @@ impl Presets {
         self.all().map(|preset| preset.name.as_str()).collect()
     }
 
+    /// Names of the compiled-in presets.
+    pub fn built_in() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.keys().copied()
+    }
+
     /// Takes in a preset of the user's; the one of that name that was taken in before is handed back.
     pub(crate) fn add(&mut self, preset: Preset) -> Option<Preset> {
         self.own.insert(preset.name.clone(), preset)

@@ -410,5 +410,5 @@ async fn other_rules_and_missing_sides_are_said_and_never_made_up() {
     let url = prometheus.url();
     prometheus.kill();
     let (code, text) = said(&url, &at("recorded"));
-    assert!(code == Some(2) && text.contains(&url), "{code:?} {text}");
+    assert!(code == Some(4) && text.contains(&url), "{code:?} {text}");
 }

@@ -78,5 +78,8 @@ async fn nothing_found_is_said_and_nothing_written() {
     assert_eq!((code, printed.as_str()), (1, ""), "{said}");
     assert!(said.contains("no metric of a known stack was found") && !out.exists(), "{said}");
     let (code, _, said) = slowburn(&["init", "--prometheus-url", "http://127.0.0.1:1"]);
-    assert!(code == 2 && said.contains("cannot be reached"), "{said}");
+    assert!(code == 4 && said.contains("cannot be reached"), "{said}");
+    let (code, printed, _) = slowburn(&["init", "--prometheus-url", &prometheus.url(), "--format", "json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON, also where nothing is found");
+    assert_eq!((code, &printed["services"]), (1, &serde_json::json!([])));
 }

@@ -353,13 +353,24 @@ fn completions_are_printed_for_every_shell() {
 fn wrong_usage_ends_with_the_documented_code_and_says_what_to_write() {
     let rules = "src/demo/rules";
     let nobody = "http://127.0.0.1:1";
+    let sloth = "tests/configs/import/good/sloth-events.yaml";
     ends_with(&[], 2, "Usage: slowburn");
     ends_with(&["--version"], 0, env!("CARGO_PKG_VERSION"));
     ends_with(&["check"], 2, "<PATH>");
     ends_with(&["check", "nowhere.yaml"], 2, "nowhere.yaml: there is no such file or directory");
     ends_with(&["check", rules, "--bogus"], 2, "--bogus");
     ends_with(&["check", rules, "--prometheus-url", "localhost:9090"], 2, "http://localhost:9090");
-    ends_with(&["check", rules, "--prometheus-url", nobody], 2, "Prometheus cannot be reached");
+    ends_with(&["check", rules, "--prometheus-url", nobody], 4, "Prometheus cannot be reached");
+    ends_with(&["init", "--prometheus-url", nobody], 4, "http://127.0.0.1:1: Prometheus cannot be reached");
+    ends_with(&["compare", "--rules", sloth, "--owner", "a", "--prometheus-url", nobody], 4, "cannot be reached");
+    let since = ["--since", "1d"];
+    ends_with(
+        &[&["backtest", "--rules", rules, "--prometheus-url", nobody], &since[..]].concat(),
+        4,
+        "cannot be reached",
+    );
+    let explain = ["explain", "checkout-availability", "--rules", rules, "--prometheus-url", nobody];
+    ends_with(&explain, 4, "Prometheus cannot be reached");
     ends_with(&["check", "tests/configs/bad/objective-100.yaml"], 1, "an objective of 100 has no error budget");
     ends_with(&["eval", "--rules", rules], 64, "--prometheus-url http://");
     ends_with(&["eval", "--rules", rules, "--prometheus-url", nobody], 4, "http://127.0.0.1:1: Prometheus cannot be");

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::super::suggested::{Suggested, action_names};
 use super::super::table::Table;
 use super::super::{Exit, Format, print_out};
 use super::{LogArgs, progress};
@@ -27,7 +28,7 @@ pub struct QueryArgs {
     #[arg(long, value_name = "ID")]
     incident: Option<String>,
     /// Only this action: rollback, scale, restart, deploy, config, cordon, drain, or one of the policy's own
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", value_parser = Suggested(action_names), hide_possible_values = true)]
     action: Option<String>,
     /// Only records of this kind
     #[arg(long, value_name = "KIND", value_enum)]
