@@ -2,7 +2,7 @@
 //! lookback, extrapolated `rate` and `increase`. Ranges are closed at both ends as in 2.x, or left-open as in 3.x.
 //!
 //! Covers what Slowburn sends and what people type beside it. What it does not know it refuses by name; it never
-//! guesses. Deliberately absent: subqueries, native histograms, `topk` and friends, string results.
+//! guesses. Deliberately absent: native histograms, `topk` and friends, string results.
 
 mod aggregate;
 mod binary;

@@ -221,6 +221,40 @@ async fn check_and_eval_say_what_a_prometheus_holds() {
         assert!((0.000_80..0.000_85).contains(&ratio), "{series}");
     }
     ask(&["eval", "--rules", "src/demo/rules/checkout.yaml"], 0, "checkout-availability").await;
+    let text = ask(&["eval", "--rules", "src/demo/rules"], 1, "exhausted").await;
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "it is wider than a page:\n{text}");
+    assert!(!text.contains('\x1b'), "colours are for terminals:\n{text}");
+}
+
+/// What the README does first, on what a newcomer has first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_on_the_demo_writes_files_that_check_passes() {
+    let demo = Demo::start(&[]).await;
+    demo.tells(&["baseline", "4 services"], MINUTE).await;
+    let (url, folder) = (demo.prometheus.clone(), demo.dir.path().join("slo"));
+    let run = move || {
+        let out = folder.to_str().expect("a plain path");
+        let made = ends_with(&["init", "--prometheus-url", &url, "--out", out, "--format", "json"], 0, "");
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        let services = made["services"].as_array().expect("services").clone();
+        let presets: BTreeMap<&str, usize> = services.iter().fold(BTreeMap::new(), |mut all, service| {
+            *all.entry(service["preset"].as_str().expect("a name")).or_default() += 1;
+            all
+        });
+        assert!(presets.contains_key("feast") && presets.contains_key("vllm"), "{presets:?}: {made:#}");
+        for service in &services {
+            let text = std::fs::read_to_string(service["file"].as_str().expect("a path")).expect("it was written");
+            assert!(text.ends_with(service["yaml"].as_str().expect("a text")) && service["written"] == true, "{text}");
+            assert_ne!(service["slos"], json!([]), "{service:#}");
+        }
+        assert_eq!(made["problems"], json!([]));
+        ends_with(&["check", out, "--prometheus-url", &url, "--days", "1"], 0, "0 errors");
+        // A second run writes nothing.
+        let again = ends_with(&["init", "--prometheus-url", &url, "--out", out, "--format", "json"], 0, "");
+        let again: Value = serde_json::from_str(&again).expect("JSON");
+        assert!(again["services"].as_array().expect("services").iter().all(|service| service["written"] == false));
+    };
+    tokio::task::spawn_blocking(run).await.expect("the commands end as they should");
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl<'a> Evaluator<'a> {
             Expr::Binary(binary) => self.binary(binary, at_ms),
             Expr::Call(call) => self.call(call, at_ms),
             Expr::MatrixSelector(_) => Err(unsupported("a range selector outside a function")),
-            Expr::Subquery(_) => Err(unsupported("a subquery")),
+            Expr::Subquery(_) => Err(unsupported("a subquery outside a function")),
             Expr::StringLiteral(_) => Err(unsupported("a string")),
             Expr::Extension(_) => Err(unsupported("this expression")),
         }
@@ -148,7 +148,7 @@ impl<'a> Evaluator<'a> {
 
     /// The newest sample of each matching series within the lookback.
     fn newest(&mut self, selector: &VectorSelector, at_ms: i64) -> Result<Vector, Refusal> {
-        let at = self.moment(selector, at_ms);
+        let at = self.moment(selector.at.as_ref(), selector.offset.as_ref(), at_ms);
         let scenario = self.data.scenario;
         let mut vector = Vec::new();
         for &index in self.select(selector)?.iter() {
@@ -187,19 +187,19 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The first millisecond of a span that begins at `from_ms`.
-    fn first(&self, from_ms: i64) -> i64 {
+    pub fn first(&self, from_ms: i64) -> i64 {
         from_ms + i64::from(self.data.left_open)
     }
 
     /// The span of a range selector at `at_ms`.
     pub fn span(&self, selector: &MatrixSelector, at_ms: i64) -> Span {
-        let to_ms = self.moment(&selector.vs, at_ms);
+        let to_ms = self.moment(selector.vs.at.as_ref(), selector.vs.offset.as_ref(), at_ms);
         Span { from_ms: to_ms - milliseconds(selector.range), to_ms }
     }
 
-    /// Where a selector looks from: `@` first, then `offset`.
-    fn moment(&self, selector: &VectorSelector, at_ms: i64) -> i64 {
-        let at = match &selector.at {
+    /// Where a selector or a subquery looks from: `@` first, then `offset`.
+    pub fn moment(&self, at: Option<&AtModifier>, offset: Option<&Offset>, at_ms: i64) -> i64 {
+        let at = match at {
             None => at_ms,
             Some(AtModifier::Start) => self.steps.start_ms,
             Some(AtModifier::End) => self.steps.end_ms,
@@ -208,14 +208,22 @@ impl<'a> Evaluator<'a> {
                 Err(before) => -milliseconds(before.duration()),
             },
         };
-        match &selector.offset {
+        match offset {
             None => at,
             Some(Offset::Pos(back)) => at - milliseconds(*back),
             Some(Offset::Neg(ahead)) => at + milliseconds(*ahead),
         }
     }
 
-    fn read(&mut self, samples: u64) -> Result<(), Refusal> {
+    /// The value of an inner expression. What it reads is not counted as the query's own; Prometheus counts what comes of it.
+    pub fn inner(&mut self, expr: &Expr, at_ms: i64) -> Result<Value, Refusal> {
+        let before = self.stats.queryable;
+        let value = self.value(expr, at_ms);
+        self.stats.queryable = before;
+        value
+    }
+
+    pub fn read(&mut self, samples: u64) -> Result<(), Refusal> {
         self.stats.queryable += samples;
         self.at_this_step += samples;
         self.peak()
@@ -241,6 +249,6 @@ pub(super) fn unsupported(what: &str) -> Refusal {
     Refusal::Execution(format!("the simulated Prometheus does not support {what}"))
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
 }

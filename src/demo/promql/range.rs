@@ -1,14 +1,21 @@
-//! Functions over range selectors. Their arithmetic is that of `promql/functions.go` in Prometheus 2.42.
+//! Functions over range selectors and subqueries. Their arithmetic is that of `promql/functions.go` in Prometheus 2.42.
 
-use promql_parser::parser::{Call, Expr, MatrixSelector};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::evaluate::{Evaluator, Span, unsupported};
+use promql_parser::parser::{Call, Expr, MatrixSelector, SubqueryExpr};
+
+use super::evaluate::{Evaluator, Span, Value, milliseconds, unsupported};
 use super::vector::{Element, Vector, distinct, nameless, place};
 use super::{Refusal, unwrapped};
 use crate::demo::scenario::{Sample, Window};
+use crate::engine::Labels;
+
+/// Step of a subquery that says none: Prometheus' global evaluation interval.
+const STEP_MS: i64 = 60_000;
 
 impl Evaluator<'_> {
-    /// A function of one range selector; `None` when `call` is no such function.
+    /// A function of one range selector or subquery; `None` when `call` is no such function.
     pub(super) fn over_range(&mut self, call: &Call, at_ms: i64) -> Option<Result<Vector, Refusal>> {
         let name = call.func.name;
         let extrapolated = ["increase", "rate", "delta"].contains(&name);
@@ -16,10 +23,59 @@ impl Evaluator<'_> {
         if !extrapolated && walk.is_none() {
             return None;
         }
-        let Some(Expr::MatrixSelector(selector)) = call.args.args.first().map(|arg| unwrapped(arg)) else {
-            return Some(Err(unsupported(&format!("{name}() over anything but a plain range selector"))));
-        };
-        Some(self.each_series(call, selector, at_ms, walk))
+        Some(match call.args.args.first().map(|arg| unwrapped(arg)) {
+            Some(Expr::MatrixSelector(selector)) => self.each_series(call, selector, at_ms, walk),
+            Some(Expr::Subquery(subquery)) => self.each_row(call, subquery, at_ms, walk),
+            _ => Err(unsupported(&format!("{name}() over anything but a range selector or a subquery"))),
+        })
+    }
+
+    /// The function of each row of a subquery.
+    fn each_row(
+        &mut self,
+        call: &Call,
+        subquery: &SubqueryExpr,
+        at_ms: i64,
+        walk: Option<Walk>,
+    ) -> Result<Vector, Refusal> {
+        let to_ms = self.moment(subquery.at.as_ref(), subquery.offset.as_ref(), at_ms);
+        let span = Span { from_ms: to_ms - milliseconds(subquery.range), to_ms };
+        let mut vector = Vec::new();
+        for (labels, points) in self.rows_of(subquery, span)? {
+            let value = match walk {
+                Some(walk) => walk(&points),
+                None => extrapolated(call.func.name, window_of(&points), span),
+            };
+            vector.extend(value.map(|value| Element { labels: self.labels_after(call, &labels), value, at_ms }));
+        }
+        distinct(vector)
+    }
+
+    /// What a subquery holds: its expression at each multiple of its step within the span, by series.
+    fn rows_of(&mut self, subquery: &SubqueryExpr, span: Span) -> Result<BTreeMap<Arc<Labels>, Vec<Sample>>, Refusal> {
+        let step_ms = subquery.step.map_or(STEP_MS, milliseconds).max(1);
+        let mut rows: BTreeMap<Arc<Labels>, Vec<Sample>> = BTreeMap::new();
+        let mut at_ms = -(-self.first(span.from_ms)).div_euclid(step_ms) * step_ms;
+        while at_ms <= span.to_ms {
+            let vector = match self.inner(&subquery.expr, at_ms)? {
+                Value::Scalar(value) => vec![Element { labels: Arc::default(), value, at_ms }],
+                Value::Vector(vector) => vector,
+            };
+            self.read(vector.len() as u64)?;
+            for element in vector {
+                rows.entry(element.labels).or_default().push(Sample { at_ms, value: element.value });
+            }
+            at_ms += step_ms;
+        }
+        Ok(rows)
+    }
+
+    /// Labels of a function's result: only `last_over_time` keeps the metric's name.
+    fn labels_after(&mut self, call: &Call, labels: &Arc<Labels>) -> Arc<Labels> {
+        match call.func.name {
+            "last_over_time" => Arc::clone(labels),
+            _ => self.derived.of(place(call), labels, nameless),
+        }
     }
 
     fn each_series(
@@ -41,15 +97,18 @@ impl Evaluator<'_> {
                 None => self.window(index, span)?.and_then(|window| extrapolated(name, window, span)),
             };
             let Some(value) = value else { continue };
-            let labels = &self.data.scenario.series()[index].labels;
-            let labels = match name {
-                "last_over_time" => labels.clone(),
-                _ => self.derived.of(place(call), labels, nameless),
-            };
-            vector.push(Element { labels, value, at_ms });
+            let labels = Arc::clone(&self.data.scenario.series()[index].labels);
+            vector.push(Element { labels: self.labels_after(call, &labels), value, at_ms });
         }
         distinct(vector)
     }
+}
+
+/// Ends and falls of points, of which there is at least one.
+fn window_of(points: &[Sample]) -> Window {
+    let fell = points.windows(2).filter(|pair| pair[1].value < pair[0].value);
+    let (first, last) = (points[0], points[points.len() - 1]);
+    Window { first, last, samples: points.len(), reset: fell.map(|pair| pair[0].value).sum() }
 }
 
 /// `extrapolatedRate`: what the samples gained, stretched to the ends of the window unless they are too far away or

@@ -64,6 +64,29 @@ fn from_three_on_the_beginning_of_a_range_is_left_out() {
 }
 
 #[test]
+fn a_subquery_is_asked_at_multiples_of_its_step() {
+    let count = |query: &str, at_s: i64| values(&format!("count_over_time({query})"), at_s);
+    assert_eq!(count("vector(1)[2m:30s]", 600), [5.0], "both ends are in it");
+    assert_eq!(count("vector(1)[2m:30s]", 610), [4.0]);
+    assert_eq!(count("vector(1)[2m:30s] offset 10s", 610), [5.0]);
+    assert_eq!(count("vector(1)[2m:30s] @ 610", 3000), [4.0]);
+    assert_eq!(count("vector(1)[5m:]", 600), [6.0], "a minute where it says none");
+    // The age is the time since a multiple of 40 s: at 480, 510, ... it is 0, 30, 20, 10, 0.
+    assert_eq!(values("max_over_time((max(age_seconds))[2m:30s])", 600), [30.0]);
+    assert_eq!(values("max_over_time((max(age_seconds) <= 25)[2m:30s])", 600), [20.0]);
+    assert_eq!(values("max_over_time(max_over_time((age_seconds)[1m:30s])[1m:1m])", 600), [30.0]);
+    // A counter that a rule summed falls with the restart, which is bridged as that of any other.
+    let [whole] = values("increase(sum(requests_total)[10m:30s])", 900)[..] else { panic!("one value") };
+    let [plain] = values("sum(increase(requests_total[10m]))", 900)[..] else { panic!("one value") };
+    assert!((whole / plain - 1.0).abs() < 0.02, "{whole} {plain}");
+    let scenario = scenario();
+    let data = Data { scenario: &scenario, now_ms: 3_600_000, deadline: None, left_open: true };
+    let query = Query::parse("count_over_time(vector(1)[2m:30s])").expect("a query");
+    let Answer::Vector(rows) = query.instant(data, 600_000).expect("an answer").0 else { panic!("a vector") };
+    assert_eq!(rows[0].1.value, 4.0, "from three on the beginning is left out");
+}
+
+#[test]
 fn increase_extrapolates_to_the_ends_of_its_window() {
     // Samples at 60, 90, 120: 10/s over 60 s, 5 s missing before and after, both closer than 1.1 intervals.
     assert_eq!(values("increase(requests_total{code=\"200\"}[70s])", 125), [700.0]);
@@ -149,7 +172,7 @@ fn what_it_does_not_know_it_refuses_by_name() {
     for (query, named) in [
         ("topk(3, requests_total)", "topk"),
         ("quantile_over_time(0.5, age_seconds[5m])", "quantile_over_time"),
-        ("max_over_time(rate(requests_total[1m])[5m:30s])", "max_over_time"),
+        ("requests_total[5m:30s]", "a subquery outside a function"),
         ("label_replace(requests_total, \"a\", \"b\", \"c\", \"d\")", "label_replace"),
         ("sort(requests_total)", "sort"),
     ] {
