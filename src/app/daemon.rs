@@ -64,6 +64,8 @@ pub struct Daemon {
     pub(super) pace: Pace,
     /// Ticks left out since the clock jumped.
     pub(super) lost_ticks: i64,
+    /// Polls since the start, until one of them is answered.
+    pub(super) unanswered_polls: i64,
     /// Nothing was read yet, and no state was found.
     pub(super) cold: bool,
     /// The hour in which children of fan-outs last got and lost their rows.
@@ -79,6 +81,10 @@ pub struct Daemon {
     pub(super) asked: mpsc::Receiver<LedgerRequest>,
     pub(super) incidents: Incidents,
 }
+
+/// The latch that the first answer of Prometheus releases, and what is said meanwhile.
+pub(super) const FIRST_ANSWER: &str = "first_answer";
+pub(super) const NO_ANSWER: &str = "no poll of Prometheus was answered yet";
 
 impl Daemon {
     /// Loads rules and state. Bad rules are a reason not to start; later they only keep the old ones in force.
@@ -98,6 +104,7 @@ impl Daemon {
         let restored = saved.load().map_err(StartError::Store)?;
         let mut waiting = Readiness::default();
         waiting.hold("first_evaluation", "the first poll of Prometheus has not been evaluated yet");
+        waiting.hold(FIRST_ANSWER, NO_ANSWER);
         let (snapshot, snapshots) = watch::channel(Arc::default());
         let (readiness, readinesses) = watch::channel(waiting);
         let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, &client, false)));
@@ -118,6 +125,7 @@ impl Daemon {
             access: None,
             pace: Pace::default(),
             lost_ticks: 0,
+            unanswered_polls: 0,
             cold: restored.is_none(),
             children_hour: 0,
             swept_hour: 0,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::daemon::{Daemon, answer};
+use super::daemon::{Daemon, FIRST_ANSWER, NO_ANSWER, answer};
 use super::evaluation::Health;
 use super::history::Ground;
 use super::incidents::Incidents;
@@ -43,6 +43,9 @@ const FORGOTTEN_AFTER_S: i64 = 2 * 86_400;
 const CHILDREN_KEPT: usize = 3;
 /// How long Prometheus may take to say what time it is.
 const TIME_ASKED_MAX: Duration = Duration::from_secs(3);
+/// An answer of Prometheus is waited for this long, seconds, before the process is ready without one: as long as missing data
+/// is waited for before it is alerted of.
+const FIRST_ANSWER_MAX_S: i64 = 120;
 /// A clock that Prometheus contradicts is waited for this long, seconds, before its time is taken for what it is.
 const LOST_MAX_S: i64 = 600;
 
@@ -55,6 +58,7 @@ impl Daemon {
         let mut stages = Stages::new();
         self.look_around(at_s).await;
         let poll = self.read(at_s).await;
+        self.note_answer(&poll);
         let now = self.moment(at_s, &poll);
         stages.end("read");
         let booked = self.book(&poll);
@@ -139,6 +143,25 @@ impl Daemon {
         }
         report(&poll, at_s);
         poll
+    }
+
+    /// Lets the process be ready once Prometheus has answered it, or was asked in vain for long: then there is something to
+    /// say without it, and the page and the gate are needed to say it.
+    fn note_answer(&mut self, poll: &Poll) {
+        if !self.readiness.borrow().waits_for(FIRST_ANSWER) {
+            return;
+        }
+        self.unanswered_polls += 1;
+        let poll_s = self.options.source.poll_interval_s;
+        if poll.outcome() == Outcome::Failed && self.unanswered_polls * poll_s < FIRST_ANSWER_MAX_S {
+            let why = poll.faults.first().map_or("", |(_, fault)| fault.code());
+            self.readiness.send_modify(|readiness| readiness.hold(FIRST_ANSWER, format!("{NO_ANSWER} ({why})")));
+            return;
+        }
+        if poll.outcome() == Outcome::Failed {
+            warn!("Prometheus has not answered since the start; the page and the gate say so from now on");
+        }
+        self.readiness.send_if_modified(|readiness| readiness.release(FIRST_ANSWER));
     }
 
     /// The moment of this tick, and whether it is trusted.

@@ -28,6 +28,11 @@ impl Readiness {
         self.waiting_for.remove(latch).is_some()
     }
 
+    /// Whether `latch` is held.
+    pub fn waits_for(&self, latch: &str) -> bool {
+        self.waiting_for.contains_key(latch)
+    }
+
     /// Whether every latch is released.
     pub fn is_ready(&self) -> bool {
         self.waiting_for.is_empty()

@@ -85,6 +85,42 @@ async fn a_prometheus_that_is_away_at_the_start_is_asked_again_each_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_when_prometheus_has_answered_once_and_stays_so() {
+    let stage = Stage::new().await;
+    let mut daemon = stage.daemon(None);
+    let waits = |daemon: &Driven| daemon.views.readiness.borrow().waiting_for.clone();
+    let latches = |daemon: &Driven| waits(daemon).into_keys().collect::<Vec<_>>();
+    assert_eq!(latches(&daemon), ["first_answer", "first_evaluation"]);
+    stage.proxy.set(Fault::Error);
+    for poll in 0..3 {
+        daemon.tick(T0 + 30 * poll).await;
+        assert_eq!(latches(&daemon), ["first_answer"], "poll {poll}");
+    }
+    assert!(waits(&daemon)["first_answer"].contains("(refused)"), "{:?}", waits(&daemon));
+    stage.proxy.set(Fault::None);
+    daemon.tick(T0 + 90).await;
+    assert!(waits(&daemon).is_empty(), "{:?}", waits(&daemon));
+    // A later outage is a data state and an alert, and no reason to hide them.
+    stage.proxy.set(Fault::Error);
+    let snapshot = daemon.live(T0 + 90, T0 + 600).await;
+    let data = &snapshot.slo("pay-availability").expect("the SLO").series[0].data;
+    assert_eq!((data.state.as_str(), waits(&daemon).len()), ("absent", 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_after_two_minutes_without_any_answer() {
+    let stage = Stage::new().await;
+    stage.proxy.set(Fault::Html);
+    let mut daemon = stage.daemon(None);
+    daemon.live(T0 - 30, T0 + 60).await;
+    assert!(!daemon.views.readiness.borrow().is_ready(), "three polls are not two minutes");
+    let snapshot = daemon.live(T0 + 60, T0 + 90).await;
+    assert!(daemon.views.readiness.borrow().is_ready());
+    let data = &snapshot.slo("pay-availability").expect("the SLO").series[0].data;
+    assert_eq!(data.state.as_str(), "absent", "what there is to say is said");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_that_could_not_be_read_is_read_later_even_after_a_kill() {
     let stage = Stage::new().await;
     let mut daemon = stage.daemon(Some("data"));

@@ -55,6 +55,45 @@ async fn a_token_that_is_revoked_is_revoked_although_the_policies_need_its_owner
     .await;
 }
 
+/// A pod that begins anew while Prometheus is down is not ready for two minutes, so that a rollout stops; whoever asks it is
+/// answered all the same: the page is there, and nothing is allowed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_prometheus_it_is_not_ready_and_serves_page_and_gate() {
+    let mut stage = Stage::start(1, None, 1.0).await;
+    assert_eq!(get(&stage, "/readyz").await["ready"], true);
+    stage.process.kill();
+    // On a volume of its own, without what was counted: what it knew a minute ago would still hold.
+    for file in ["state.db", "state.db-wal", "state.db-shm"] {
+        drop(std::fs::remove_file(stage.path("data").join(file)));
+    }
+    let file = stage.path("slowburn.yaml");
+    let settings = std::fs::read_to_string(&file).expect("there");
+    let (_, rest) = settings.split_once("\"}").expect("an address");
+    std::fs::write(&file, format!("prometheus: {{url: \"http://127.0.0.1:1\"}}{rest}")).expect("written");
+    stage.launch();
+    let ask = async |path: &str| {
+        let answer = http().get(format!("{}{path}", stage.url())).send().await.ok()?;
+        let (status, text) = (answer.status().as_u16(), answer.text().await.ok()?);
+        Some((status, text))
+    };
+    eventually("its first poll is not answered", Duration::from_secs(60), || async {
+        let (status, text) = ask("/readyz").await?;
+        let answer: Value = serde_json::from_str(&text).ok()?;
+        let why = answer["waiting_for"]["first_answer"].as_str()?.to_owned();
+        assert_eq!((status, &answer["ready"]), (503, &json!(false)), "{answer:#}");
+        (why.ends_with("(unreachable)") && answer["waiting_for"]["first_evaluation"].is_null()).then_some(())
+    })
+    .await;
+    let (status, page) = ask("/").await.expect("an answer");
+    assert!(status == 200 && page.contains("<title>"), "{page}");
+    assert_eq!(ask("/healthz").await.expect("an answer").0, 200);
+    let (status, asked) =
+        stage.wire().post(&robot(0), "/v1/decisions", &request("deploy", 0, None)).expect("an answer");
+    assert_eq!((status, &asked["decision"]), (200, &json!("deny")), "{asked:#}");
+    let signals = get(&stage, "/v1/signals/s0").await;
+    assert!(signals["signals"]["risk"]["value"].as_i64().is_some_and(|value| value < 1), "{signals:#}");
+}
+
 /// Who changed the rules is on record: policies that came and went, people who came and went, by whose reload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_changed_the_rules_is_on_record_with_what_they_say() {
