@@ -2,6 +2,7 @@
 //! are used wrongly.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -288,7 +289,14 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
         let mut calls = Vec::new();
         documents.for_each(|document| calls_of(&document, &mut calls));
         assert_eq!(calls.len(), usize::from(overlay != "base"), "{overlay}: {calls:?}");
+        // Rules that change are read again where they are: their ConfigMap keeps its name, and nothing is rolled.
+        assert!(text.contains("\n  name: slowburn-rules\n"), "{overlay}:\n{text}");
+        // The fleet's pods are sent to when they are ready; an application takes traffic without what is beside it.
+        let probes = |path: &str| text.matches(&format!("path: {path}\n")).count();
+        let ready = usize::from(["standalone", "lease"].contains(&overlay));
+        assert_eq!((probes("/healthz"), probes("/readyz")), (calls.len(), ready), "{overlay}:\n{text}");
         for call in calls {
+            assert!(call.iter().any(|arg| arg == "--watch"), "{overlay}: {call:?}");
             let mut args: Vec<&str> = call.iter().map(String::as_str).collect();
             args.push("--help");
             ends_with(&args, 0, "Usage: slowburn run");
@@ -297,6 +305,46 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
 }
 
 /// What an election asks for at the API server, and nothing else; `lease` counts what a real daemon asks for.
+/// As a kubelet swaps a ConfigMap, which `kubectl edit` does without any pod being rolled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_in_a_config_map_are_read_again_when_it_is_swapped() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| dir.path().join("rules").join(name);
+    let swap = |version: &str, objective: &str| {
+        std::fs::create_dir_all(at(version)).expect("made");
+        let sli = "{total: requests_total, bad: 'requests_total{code=\"500\"}'}";
+        let text = format!("name: a\nowner: x\nslo: {{availability: {{objective: {objective}, sli: {sli}}}}}\n");
+        std::fs::write(at(version).join("a.yaml"), text).expect("written");
+        symlink(version, at("..new")).expect("linked");
+        std::fs::rename(at("..new"), at("..data")).expect("swapped");
+    };
+    swap("..1", "99.9");
+    symlink("..data/a.yaml", at("a.yaml")).expect("linked");
+    let port = parts::free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let rules = dir.path().join("rules").display().to_string();
+    let args = ["run", "--prometheus-url", "http://127.0.0.1:1", "--listen", &listen, "--rules", &rules];
+    let args = args.into_iter().chain(["--watch", "200ms", "--clock-start", "1790000010", "--clock-speed", "30"]);
+    let process = Process::start(Path::new(SLOWBURN), args, &dir.path().join("log"));
+    let objective = async || {
+        let answer = http().get(format!("http://{listen}/v1/slos")).send().await.ok()?.text().await.ok()?;
+        serde_json::from_str::<Value>(&answer).ok()?[0]["objective"].as_f64()
+    };
+    for (version, text, value) in
+        [("..1", "99.9", 99.9), ("..2", "99.5", 99.5), ("..3", "100", 99.5), ("..4", "98", 98.0)]
+    {
+        if version != "..1" {
+            swap(version, text);
+        }
+        if text == "100" {
+            let refused = || async { process.log().contains("the changed rules are refused").then_some(()) };
+            eventually("an objective of 100 is refused", MINUTE, refused).await;
+        }
+        let holds = || async { (objective().await? == value).then_some(()) };
+        eventually(&format!("{version} is in force: {value}"), MINUTE, holds).await;
+    }
+}
+
 #[test]
 fn the_lease_comes_with_the_rights_to_it_and_to_nothing_else() {
     let output = Command::new(part("kubectl"))
