@@ -91,6 +91,7 @@ async fn the_doctor_names_what_cannot_be_believed_and_nothing_else() {
         "target_labels: [job, instance, zone]",
         "none yet: counts as no bad events; code is",
         "there is service=\"plain\", and \"Plain\" is written",
+        "near-miss-availability: bad: none yet: counts as no bad events; service is \"",
         "= service=\"plain\"",
         "several processes behind one address",
         "le=\"0.5\" holds",
