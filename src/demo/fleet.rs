@@ -231,6 +231,7 @@ fn gpu_queue(scenario: &mut Scenario, site: &Site, unscraped: (i64, i64)) {
         let modes =
             [Mode { count: total.without(&slow), median, sigma: 0.4 }, Mode { count: slow, median: 60.0, sigma: 0.8 }];
         let wait = scenario.histogram(pod, "kueue_admission_wait_time_seconds", &labels, &ADMISSION, &modes);
+        scenario.counter(pod, "kueue_admitted_workloads_total", &labels, &wait.total);
         scenario.truth_of(&format!("gpu-queue-wait-{queue}"), pod, &wait.total, &wait.over(10.0));
         for (status, usual) in [("active", 1.5), ("inadmissible", 0.0)] {
             let labels = [labels[0], ("status", status)];

@@ -61,7 +61,8 @@ pub struct Workload {
 /// The first query that could not be answered.
 pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, at_s: i64) -> Result<Discovered, Fault> {
     let presets: Vec<&Preset> = presets.collect();
-    let names: Vec<String> = presets.iter().flat_map(|preset| probes(preset)).map(|probe| probe.metric).collect();
+    let wanted = |probe: Probe<'_>| beside(probe.measure).into_iter().chain([probe.metric]);
+    let names: Vec<String> = presets.iter().flat_map(|preset| probes(preset)).flat_map(wanted).collect();
     let mut looker = Looker { client, at_s, series: BTreeMap::new() };
     // A regular expression of all names at once; each is a few bytes.
     for chunk in names.chunks(200) {
@@ -125,6 +126,14 @@ fn probes(preset: &Preset) -> Vec<Probe<'_>> {
         }
     }
     probes
+}
+
+/// The metrics without which the first one of a measure does not tell enough.
+fn beside(measure: &Measure) -> Vec<String> {
+    match measure {
+        Measure::Queue { .. } => measure.metrics().split_off(1),
+        _ => Vec::new(),
+    }
 }
 
 /// The metric that has to be there.
@@ -306,7 +315,15 @@ impl Looker<'_> {
         let span = if self.series[&probe.metric] > SERIES_OF_A_DAY { "1h" } else { "1d" };
         match probe.measure {
             Measure::Ratio { total, part } => self.ratio(by, total, part, span).await,
-            Measure::Histogram(times) | Measure::Queue { times, .. } => self.times(probe.family, by, times, span).await,
+            Measure::Histogram(times) | Measure::Queue { times, .. } => {
+                let slos = self.times(probe.family, by, times, span).await?;
+                let Some(lacking) = beside(probe.measure).into_iter().find(|name| !self.series.contains_key(name))
+                else {
+                    return Ok(slos);
+                };
+                let why = (probe.family.as_str().to_owned(), format!("there is no metric {lacking} beside it"));
+                Ok(slos.into_iter().map(|(value, _)| (value, Err(why.clone()))).collect())
+            }
             Measure::Gauge { expr, unit, trust } => self.ages(by, expr, *unit, *trust, span).await,
             Measure::Generations(_) | Measure::None(_) => Ok(Vec::new()),
         }

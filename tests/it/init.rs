@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use slowburn::demo::count::{Count, Shape, Timeline, Traffic};
+use slowburn::demo::prometheus::Behaviour;
+use slowburn::demo::scenario::{Gauge, Mode, Pod, Scenario};
 use slowburn::spec;
 
 use crate::harness::prometheus::{PromOptions, Prometheus};
+use crate::history;
 use crate::presets::{END, prometheus, slowburn, stacks};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,6 +70,36 @@ async fn what_is_written_is_there_and_passes_check() {
     assert_eq!(loaded.model.services[0].owner, "llm");
     let (code, _, said) = slowburn(&["init", "--prometheus-url", &url, "--preset", "vlm"]);
     assert!(code == 2 && said.contains("write: --preset vllm"), "{said}");
+}
+
+/// What `check` would miss is not written: a queue is read by three metrics, and one of them is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_without_the_counter_of_those_let_in_is_left_out() {
+    for (has_counter, written) in [(true, 1), (false, 0)] {
+        let mut scenario = Scenario::new();
+        let pod = scenario.pod(Pod::new("kueue", "kueue-0:8080", 7000, history::END - 2 * 86_400));
+        let count = Count::of(Traffic { rate: 1.0, shape: Shape::Flat, wobble: None, origin: 0 });
+        let labels = [("cluster_queue", "training")];
+        let modes = [Mode { count: count.clone(), median: 2.0, sigma: 0.4 }];
+        scenario.histogram(pod, "kueue_admission_wait_time_seconds", &labels, &[1.0, 5.0, 10.0, 80.0], &modes);
+        let waiting = Gauge::Level { around: Timeline::new(1.0), swing: 1.0, seed: 1 };
+        scenario.gauge(pod, "kueue_pending_workloads", &[labels[0], ("status", "active")], waiting);
+        if has_counter {
+            scenario.counter(pod, "kueue_admitted_workloads_total", &labels, &count);
+        }
+        let (simulated, _stop) = history::prometheus(Behaviour::default(), scenario).await;
+        let at = history::END.to_string();
+        let (code, printed, said) =
+            slowburn(&["init", "--prometheus-url", &simulated.url(), "--at", &at, "--format", "json"]);
+        let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        assert_eq!(
+            (code, printed["services"].as_array().map(Vec::len)),
+            (1 - written, Some(written as usize)),
+            "{said}"
+        );
+        let lacks = "gpu_queue_time: there is no metric kueue_admitted_workloads_total beside it";
+        assert_eq!(printed["remarks"].to_string().contains(lacks), !has_counter, "{printed:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
