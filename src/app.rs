@@ -22,7 +22,7 @@ pub mod survey_schedule;
 mod tick;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -155,7 +155,7 @@ pub async fn run(
     let options_of_gate = (auth.identities.clone(), options.external_url.clone());
     let settings = options.notify.clone();
     // State of an earlier process wants its log; asked before this one makes its own.
-    let had_state = options.data_dir.as_ref().is_some_and(|dir| dir.join(crate::store::FILE).exists());
+    let had_state = had_state(options.data_dir.as_deref());
     // And therefore the log is begun before the state: a process that dies between them leaves a log without state, and
     // never state without its log.
     let (mut waiting, mut stands) = (None, None);
@@ -246,6 +246,11 @@ async fn close(audit: Option<Log>) {
     }
 }
 
+/// Whether an earlier process left its state in this data directory.
+fn had_state(data_dir: Option<&Path>) -> bool {
+    data_dir.is_some_and(|dir| dir.join(crate::store::FILE).exists())
+}
+
 /// Builds the gate from its log. Where it cannot be built the daemon runs on without: nothing is allowed then.
 async fn open_gate(
     log: &Log,
@@ -298,3 +303,6 @@ async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

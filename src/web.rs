@@ -278,4 +278,4 @@ async fn count(request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

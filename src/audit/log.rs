@@ -236,11 +236,12 @@ impl Log {
         }))
     }
 
-    /// Reads the whole log: every record goes to `take`, and what does not fit comes to be a doubt.
+    /// Reads the whole log: every record goes to `take`, and what does not fit comes to be a doubt, as does a record of which
+    /// `take` says that it is nothing that it knows.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn prove_whole(&self, take: impl FnMut(Glance<'_>)) -> std::io::Result<()> {
+    pub fn prove_whole(&self, take: impl FnMut(Glance<'_>) -> bool) -> std::io::Result<()> {
         let doubts = proof::prove(&self.0.dir, &self.0.public, self.0.had, self.0.forgotten, take)?;
         self.0.doubts.add(doubts);
         self.0.doubts.unproved.store(false, Ordering::Release);

@@ -63,6 +63,18 @@ pub enum Doubt {
         /// How it is known.
         why: String,
     },
+    /// Records in the middle are not there.
+    Missing {
+        /// The first of them.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// A record tells of nothing that is known.
+    Unread {
+        /// Its number.
+        seq: u64,
+    },
     /// The log cannot be opened at all.
     Damaged(String),
 }
@@ -77,6 +89,14 @@ impl std::fmt::Display for Doubt {
             Doubt::OtherLog { by, what } => write!(f, "other_log({by}): {what}"),
             Doubt::Gone => f.write_str("gone: there is state of an earlier process, and no audit log of it"),
             Doubt::Forgotten(why) => write!(f, "forgotten: what was remembered of the log outside of it {why}"),
+            Doubt::Missing { from, to } if from == to => write!(f, "gap@{from}: record {from} is not there"),
+            Doubt::Missing { from, to } => write!(f, "gap@{from}: records {from} to {to} are not there"),
+            Doubt::Unread { seq } => {
+                write!(
+                    f,
+                    "unread@{seq}: what it tells is nothing that this version knows; a newer one wrote it, or nobody"
+                )
+            }
             Doubt::Edited { seq, why } => write!(f, "edited@{seq}: {why}"),
             Doubt::Damaged(why) => write!(f, "damaged: {why}"),
         }

@@ -101,7 +101,8 @@ fn end_of_text(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Gives every record of the log in `dir`, oldest first, to `take`, and what does not fit. A torn tail, which no answer
+/// Gives every record of the log in `dir`, oldest first, to `take`, which says whether it knows what the record tells, and
+/// gives back what does not fit. A torn tail, which no answer
 /// stood on, is left out, and so is what a person has accepted as it is. `remembers`: whether something outside of the
 /// log remembers it; then records that say so too are held against `had`, the records there were before this process.
 ///
@@ -112,7 +113,7 @@ pub fn prove(
     key: &PublicKey,
     had: u64,
     forgotten: bool,
-    mut take: impl FnMut(Glance<'_>),
+    mut take: impl FnMut(Glance<'_>) -> bool,
 ) -> io::Result<Vec<Doubt>> {
     let mut walk = Walk::new(dir, key, had, forgotten);
     for segment in Segment::list(dir)? {
@@ -137,6 +138,8 @@ struct Walk {
     unrooted: bool,
     /// First record whose leaf is not the stored one.
     differs: Option<(u64, Hash)>,
+    /// Lines that are no record of their place, until the next one shows how many records they stand for.
+    strays: Vec<Hash>,
     had: u64,
     /// Nothing outside remembers the log: did it?
     forgotten: bool,
@@ -160,6 +163,7 @@ impl Walk {
             accepted: BTreeSet::new(),
             unrooted: false,
             differs: None,
+            strays: Vec::new(),
             had,
             forgotten,
         }
@@ -171,26 +175,31 @@ impl Walk {
         }
     }
 
-    fn line(&mut self, line: &[u8], take: &mut impl FnMut(Glance<'_>)) {
-        let seq = self.frontier.size();
-        let members = Members::of(line);
-        let leaf = members.as_ref().map_or_else(|| Hash::of(line), Members::leaf);
-        let place: Option<Place> =
-            members.as_ref().and_then(|one| one.value("log")).and_then(|value| serde_json::from_slice(value).ok());
-        match &place {
-            Some(place) if place.seq == seq => {
-                let follows = place.prev == self.prev.map(|hash| hash.to_string());
-                if !follows {
-                    let before = self.prev.map_or_else(|| "nothing".to_owned(), |hash| hash.to_string());
-                    self.edited(seq.saturating_sub(1), format!("record {seq} does not follow from it ({before})"));
-                }
-            }
-            _ => self.edited(seq, format!("it is no record, or not in its place ({leaf})")),
+    /// The hash that was kept of a record.
+    fn kept(&self, seq: u64) -> Option<Hash> {
+        self.stored.as_ref().and_then(|stored| stored.read(0, seq).ok())
+    }
+
+    /// The next record is this one. What was found before it stands for the records up to here; where that is less, there
+    /// are others missing, which their hashes stand for.
+    fn reach(&mut self, seq: u64) {
+        let room = usize::try_from(seq - self.frontier.size()).unwrap_or(usize::MAX);
+        let strays = std::mem::take(&mut self.strays);
+        strays.into_iter().take(room).for_each(|leaf| self.push(leaf));
+        let from = self.frontier.size();
+        if from < seq && self.doubts.len() < DOUBTS_MAX {
+            self.doubts.push(Doubt::Missing { from, to: seq - 1 });
         }
-        if self.differs.is_none()
-            && let Some(stored) = self.stored.as_ref().and_then(|stored| stored.read(0, seq).ok())
-            && stored != leaf
-        {
+        while self.frontier.size() < seq {
+            // It is known of a later one, so it is of these too.
+            let leaf = self.kept(self.frontier.size()).unwrap_or(Hash::of(b""));
+            self.push(leaf);
+        }
+    }
+
+    fn push(&mut self, leaf: Hash) {
+        let seq = self.frontier.size();
+        if self.differs.is_none() && self.kept(seq).is_some_and(|kept| kept != leaf) {
             self.differs = Some((seq, leaf));
         }
         self.frontier.push(leaf, &mut Vec::new());
@@ -199,6 +208,35 @@ impl Walk {
             && signed.size == self.frontier.size()
         {
             self.unrooted = signed.root != self.frontier.root();
+        }
+    }
+
+    fn line(&mut self, line: &[u8], take: &mut impl FnMut(Glance<'_>) -> bool) {
+        let members = Members::of(line);
+        let leaf = members.as_ref().map_or_else(|| Hash::of(line), Members::leaf);
+        let place: Option<Place> =
+            members.as_ref().and_then(|one| one.value("log")).and_then(|value| serde_json::from_slice(value).ok());
+        let due = self.frontier.size() + self.strays.len() as u64;
+        let kept = |place: &&Place| place.seq >= self.frontier.size() && self.kept(place.seq) == Some(leaf);
+        let seq = match place.as_ref().filter(kept) {
+            // By its hash it is the record of that number, wherever it is found.
+            Some(place) => place.seq,
+            None => due,
+        };
+        match &place {
+            Some(place) if place.seq == seq => {
+                self.reach(seq);
+                let follows = place.prev == self.prev.map(|hash| hash.to_string());
+                if !follows {
+                    let before = self.prev.map_or_else(|| "nothing".to_owned(), |hash| hash.to_string());
+                    self.edited(seq.saturating_sub(1), format!("record {seq} does not follow from it ({before})"));
+                }
+                self.push(leaf);
+            }
+            _ => {
+                self.edited(seq, format!("it is no record, or not in its place ({leaf})"));
+                self.strays.push(leaf);
+            }
         }
         let Some(members) = members else { return };
         let text = |name| members.value(name).and_then(|value| serde_json::from_slice::<&str>(value).ok());
@@ -209,7 +247,9 @@ impl Walk {
             "boot" if self.forgotten && seq < self.had => self.boot(event),
             _ => {}
         }
-        take(Glance { seq, kind, event });
+        if !take(Glance { seq, kind, event }) && self.doubts.len() < DOUBTS_MAX {
+            self.doubts.push(Doubt::Unread { seq });
+        }
     }
 
     /// A person took the log as it is, doubts and all. It counts where it stands as it was written.
@@ -218,7 +258,7 @@ impl Walk {
         struct Accepted {
             doubts: Vec<String>,
         }
-        let stored = self.stored.as_ref().and_then(|stored| stored.read(0, seq).ok());
+        let stored = self.kept(seq);
         let signed = self.signed.as_ref().is_some_and(|anchor| seq < anchor.checkpoint.size);
         let event = event.and_then(|event| serde_json::from_slice::<Accepted>(event).ok());
         if let (true, true, Some(event)) = (signed, stored == Some(leaf), event) {
@@ -242,6 +282,7 @@ impl Walk {
     }
 
     fn end(mut self) -> Vec<Doubt> {
+        self.reach(self.frontier.size() + self.strays.len() as u64);
         if let Some((seq, leaf)) = self.differs {
             self.edited(seq, format!("its hash is not the one that was kept of it ({leaf})"));
         } else if self.unrooted {

@@ -207,18 +207,18 @@ pub fn time_text(time_ms: i64) -> String {
 
 /// A record as it stands in the file, and the hash that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rendered {
+pub(crate) struct Rendered {
     /// The line, without its end.
-    pub(super) line: Vec<u8>,
+    pub(crate) line: Vec<u8>,
     /// `SHA-256(0x00 || canonical JSON)`.
-    pub(super) leaf: Hash,
+    pub(crate) leaf: Hash,
 }
 
 /// Writes the members as a line and as a leaf.
 ///
 /// # Errors
 /// The number that cannot be written without changing it.
-pub(super) fn render(map: &Map<String, Value>) -> Result<Rendered, String> {
+pub(crate) fn render(map: &Map<String, Value>) -> Result<Rendered, String> {
     if let Some(number) = map.values().find_map(canonical::changed_number) {
         return Err(format!("{number} is a number that not every reader of JSON can hold: write it as a text"));
     }

@@ -127,12 +127,10 @@ pub fn event(body: Option<&[u8]>) -> Option<Event> {
     serde_json::from_slice(body?).ok()
 }
 
-/// What a record holds that should have been an event and is none; `None` for records that are not of the gate state.
-pub fn unread(glance: Glance<'_>) -> Option<String> {
-    let event: Value = serde_json::from_slice(glance.event?).ok()?;
-    let event = event.as_object()?;
-    (event.contains_key("at") && event.contains_key("kind"))
-        .then(|| format!("record {} with an unknown event", glance.seq))
+/// Whether this should have been an event of the gate state, and is none that is known.
+pub fn is_unread(glance: Glance<'_>) -> bool {
+    let event = glance.event.and_then(|text| serde_json::from_slice::<Value>(text).ok());
+    event.is_some_and(|event| event.get("at").is_some() && event.get("kind").is_some())
 }
 
 /// That a policy came into force, or that a service has none any more.

@@ -33,7 +33,7 @@ impl Place {
     /// Opens it as a daemon does that has state, and proves it.
     fn open(&self, sink: bool) -> Log {
         let log = Log::open(self.options(sink, true), Clock::wall()).expect("it opens");
-        log.prove_whole(|_| {}).expect("it can be read");
+        log.prove_whole(|_| true).expect("it can be read");
         log
     }
 
@@ -41,7 +41,7 @@ impl Place {
     fn of(records: usize, sink: bool) -> Self {
         let place = Place::new();
         let log = Log::open(place.options(sink, false), Clock::wall()).expect("it opens");
-        log.prove_whole(|_| {}).expect("it can be read");
+        log.prove_whole(|_| true).expect("it can be read");
         place.fill(&log, records);
         leave(log);
         place
@@ -104,7 +104,7 @@ fn in_doubt(place: &Place, sink: bool, what: &str) {
     for _ in 0..2 {
         match Log::open(place.options(sink, true), Clock::wall()) {
             Ok(log) => {
-                log.prove_whole(|_| {}).expect("it can be read");
+                log.prove_whole(|_| true).expect("it can be read");
                 let doubts = log.doubts();
                 assert!(!doubts.is_empty(), "{what}: nothing was noticed");
                 place.fill(&log, 3);
