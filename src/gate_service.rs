@@ -30,8 +30,10 @@ use crate::audit;
 use crate::clock::Clock;
 use crate::engine::{Alert, Seconds, SloSnapshot};
 use crate::gate::event::{Event, EventKind};
+use crate::gate::observed::is_pod_of;
 use crate::gate::policy::Policy;
 use crate::gate::{Digest, GateState, Identities};
+use crate::prometheus::nodes::NodeSeen;
 use crate::prometheus::workloads::Seen;
 
 mod alarm;
@@ -123,11 +125,20 @@ pub struct Options {
 /// What asks for what runs now.
 pub trait Observe: Send + Sync {
     /// One workload of a service; `None`: it is not there. `Err`: nobody answers.
-    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: Seconds) -> Looking<'a>;
+    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: Seconds) -> Looking<'a, Seen>;
+
+    /// One node, by its name; the same.
+    fn look_at_node<'a>(&'a self, name: &'a str, at_s: Seconds) -> Looking<'a, NodeSeen>;
 }
 
 /// An answer on its way.
-pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<Option<Seen>, ()>> + Send + 'a>>;
+pub type Looking<'a, T> = Pin<Box<dyn Future<Output = Result<Option<T>, ()>> + Send + 'a>>;
+
+/// What was looked at again, and what it is now; `None`: it is not there.
+enum LookedAgain {
+    Workload(String, Option<Seen>),
+    Node(String, Option<NodeSeen>),
+}
 
 /// Longest wait for it. Who redeems a permit does not wait for a Prometheus that hangs.
 pub const LOOK_WITHIN: Duration = Duration::from_secs(2);
@@ -214,19 +225,34 @@ impl GateService {
         *self.0.observer.write().unwrap_or_else(PoisonError::into_inner) = Some(observer);
     }
 
-    /// What the one workload of a permit is now. `None`: it is none that is looked at, or nobody answers in time; what the
-    /// last poll saw counts then, as long as it may.
-    async fn look_again(&self, id: &str) -> Option<(String, Option<Seen>)> {
-        let (service, resource) = {
+    /// What the one workload or node of a permit is now. `None`: it is none that is looked at, or nobody answers in time; what
+    /// the last poll saw counts then, as long as it may.
+    async fn look_again(&self, id: &str) -> Option<LookedAgain> {
+        let (service, resource, node) = {
             let state = self.read();
             let request = &state.gate.permit(id)?.request;
-            let watched = state.rules.workloads.get(&request.service)?;
-            watched.contains(&request.resource).then(|| (request.service.clone(), request.resource.clone()))?
+            let node = request.node().map(str::to_owned);
+            // A pod is looked at as what it is one of.
+            let named = state.rules.workloads.get(&request.service).into_iter().flatten();
+            let mut own = named.filter(|one| **one == request.resource || is_pod_of(&request.resource, one));
+            (request.service.clone(), own.next().cloned(), node)
         };
         let observer = self.0.observer.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let looked = tokio::time::timeout(LOOK_WITHIN, observer.look(&service, &resource, self.now())).await;
-        match looked {
-            Ok(Ok(seen)) => Some((resource, seen)),
+        let look = async {
+            match (node, resource) {
+                (Some(name), _) => observer
+                    .look_at_node(&name, self.now())
+                    .await
+                    .map(|seen| Some(LookedAgain::Node(name.clone(), seen))),
+                (None, Some(resource)) => {
+                    let seen = observer.look(&service, &resource, self.now()).await;
+                    seen.map(|seen| Some(LookedAgain::Workload(resource.clone(), seen)))
+                }
+                (None, None) => Ok(None),
+            }
+        };
+        match tokio::time::timeout(LOOK_WITHIN, look).await {
+            Ok(Ok(looked)) => looked,
             Ok(Err(())) | Err(_) => {
                 warn!(permit = id, "what runs could not be looked at again");
                 None

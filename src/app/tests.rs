@@ -18,6 +18,7 @@ use crate::store::Store;
 use crate::web::auth::tests::everybody;
 use crate::web::fixture::{AT, fleet};
 
+mod redeeming;
 mod tampering;
 
 /// The one of the fleet that is well.

@@ -15,7 +15,7 @@ use super::rules::Rules;
 use crate::gate_service;
 use crate::prometheus::Client;
 use crate::prometheus::fault::Fault;
-use crate::prometheus::nodes::{self, NodesSeen};
+use crate::prometheus::nodes::{self, NodeSeen, NodesSeen};
 use crate::prometheus::workloads::{self, Limits, Looked, Seen, Wanted};
 
 /// A whole look takes this long at most: the next poll may need the server.
@@ -145,7 +145,7 @@ impl Workloads {
     }
 }
 
-/// Asks Prometheus for the one workload of a permit that is redeemed.
+/// Asks Prometheus for the one workload or node of a permit that is redeemed.
 pub struct Observer {
     client: Client,
     wanted: Vec<(String, Wanted)>,
@@ -159,13 +159,21 @@ impl Observer {
 }
 
 impl gate_service::Observe for Observer {
-    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: i64) -> gate_service::Looking<'a> {
+    fn look<'a>(&'a self, service: &'a str, resource: &'a str, at_s: i64) -> gate_service::Looking<'a, Seen> {
         Box::pin(async move {
             let own = |(of, wanted): &&(String, Wanted)| of == service && wanted.resource == resource;
             let Some((_, wanted)) = self.wanted.iter().find(own) else { return Err(()) };
             let limits = Limits { concurrency: 4, deadline: Instant::now() + gate_service::LOOK_WITHIN, first: 0 };
             let mut looked = workloads::look(&self.client, std::slice::from_ref(wanted), at_s, limits).await;
             if looked.unanswered.is_empty() { Ok(looked.found.remove(wanted)) } else { Err(()) }
+        })
+    }
+
+    fn look_at_node<'a>(&'a self, name: &'a str, at_s: i64) -> gate_service::Looking<'a, NodeSeen> {
+        Box::pin(async move {
+            let (only, deadline) = (BTreeSet::from([name.to_owned()]), Instant::now() + gate_service::LOOK_WITHIN);
+            let looked = nodes::look(&self.client, &only, &self.wanted, at_s, deadline).await;
+            looked.map(|mut nodes| nodes.remove(name)).map_err(drop)
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
 use crate::gate::answer::Answer;
 use crate::gate::event::{Event, EventKind};
-use crate::gate::observed::{Change, Observed};
+use crate::gate::observed::Change;
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
 use crate::gate::request::Request;
@@ -165,14 +165,8 @@ impl GateService {
             let presented = presented.unwrap_or_else(|| permit.request.clone());
             let service = &permit.request.service;
             let (current, mut view) = (state.policy(service), self.view(&state, service, now));
-            if let (Some((resource, seen)), Some(view)) = (looked, &mut view) {
-                let mut all = state.views.seen.get(service).cloned().unwrap_or_default();
-                match seen {
-                    Some(seen) => drop(all.insert(resource, seen)),
-                    None => drop(all.remove(&resource)),
-                }
-                let nodes = std::mem::take(&mut view.observed.nodes);
-                view.observed = Observed { nodes, ..state.observed(service, Some(&all), now) };
+            if let (Some(looked), Some(view)) = (looked, &mut view) {
+                state.put_in(view, looked, now);
             }
             let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
             let redemption =

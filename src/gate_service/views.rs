@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{GateService, State};
-use crate::engine::{Ledger, Seconds, Snapshot};
+use super::{GateService, LookedAgain, State};
+use crate::engine::{Ledger, Seconds, SloState, Snapshot};
 use crate::gate::observed::{Change, Node, Observed, Tenant, Workload};
 use crate::gate::request::Request;
 use crate::gate::view::{Health, Scene, Stops, View};
-use crate::prometheus::nodes::NodesSeen;
+use crate::prometheus::nodes::{NodeSeen, NodesSeen};
 use crate::prometheus::workloads::Seen;
 
 /// Time until the next poll has looked, beyond two scrapes, seconds.
@@ -25,11 +25,16 @@ pub struct Views {
     pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
     /// The nodes that policies name, with how everything on them stands.
     pub nodes: BTreeMap<String, Node>,
+    /// How every service stands, where policies name nodes: any of them may come to run there.
+    pub standings: BTreeMap<String, Standing>,
     /// Services of which history has not been read.
     pub unread: BTreeSet<String>,
     /// Prometheus's clock less ours, seconds.
     pub clock_skew_s: Option<f64>,
 }
+
+/// The worst state of a service's SLOs, and whether some budget is spent.
+type Standing = (SloState, bool);
 
 /// What the daemon knows at a poll.
 pub struct Poll<'a> {
@@ -67,10 +72,14 @@ impl State {
             let view = scene.view(service, &policy.dependencies, observed, health)?;
             Some((service.clone(), Arc::new(view)))
         };
+        let services = self.rules.services.iter().filter(|_| !self.rules.pools().is_empty());
+        let standings: BTreeMap<_, _> = services.map(|service| (service.clone(), scene.standing(service))).collect();
+        let nodes = poll.nodes.iter().map(|(name, seen)| (name.clone(), node(name, seen, &standings)));
         Views {
             at: poll.snapshot.at,
             by_service: self.rules.policies.iter().filter_map(view).collect(),
-            nodes: nodes(&scene, &poll.nodes),
+            nodes: nodes.collect(),
+            standings,
             seen: poll.seen,
             unread: poll.unread,
             clock_skew_s: poll.clock_skew_s,
@@ -179,6 +188,25 @@ impl GateService {
 }
 
 impl State {
+    /// What was looked at again stands in the view in the place of what the last poll saw.
+    pub(super) fn put_in(&self, view: &mut View, looked: LookedAgain, now: Seconds) {
+        match looked {
+            LookedAgain::Workload(resource, seen) => {
+                let mut all = self.views.seen.get(&view.service).cloned().unwrap_or_default();
+                match seen {
+                    Some(seen) => drop(all.insert(resource, seen)),
+                    None => drop(all.remove(&resource)),
+                }
+                let nodes = std::mem::take(&mut view.observed.nodes);
+                view.observed = Observed { nodes, ..self.observed(&view.service, Some(&all), now) };
+            }
+            LookedAgain::Node(name, seen) => {
+                view.observed.nodes.retain(|node| node.name != name);
+                view.observed.nodes.extend(seen.map(|seen| node(&name, &seen, &self.views.standings)));
+            }
+        }
+    }
+
     /// The node that a request is about stands in the view, too.
     pub(super) fn with_node(&self, mut view: Option<View>, request: &Request) -> Option<View> {
         let node = request.node().and_then(|name| self.views.nodes.get(name));
@@ -191,29 +219,24 @@ impl State {
     }
 }
 
-/// Nodes with how the services on them stand.
-fn nodes(scene: &Scene<'_>, seen: &NodesSeen) -> BTreeMap<String, Node> {
-    let mut standings = BTreeMap::new();
-    let node = |(name, seen): (&String, &crate::prometheus::nodes::NodeSeen)| {
-        let tenants = seen.tenants.iter().map(|((service, resource), tenant)| {
-            let (state, spent) = *standings.entry(service.clone()).or_insert_with(|| scene.standing(service));
-            Tenant {
-                service: service.clone(),
-                resource: resource.clone(),
-                pods: tenant.pods,
-                ready_elsewhere: tenant.ready_elsewhere,
-                state,
-                spent,
-            }
-        });
-        let node = Node {
-            name: name.clone(),
-            seen_at: seen.at_s,
-            good_for_s: 2 * seen.every_s + BETWEEN_POLLS_S,
-            tenants: tenants.collect(),
-            strangers: seen.strangers.clone(),
-        };
-        (name.clone(), node)
-    };
-    seen.iter().map(node).collect()
+/// A node with how the services on it stand.
+fn node(name: &str, seen: &NodeSeen, standings: &BTreeMap<String, Standing>) -> Node {
+    let tenants = seen.tenants.iter().map(|((service, resource), tenant)| {
+        let (state, spent) = standings.get(service).copied().unwrap_or((SloState::Unknown, false));
+        Tenant {
+            service: service.clone(),
+            resource: resource.clone(),
+            pods: tenant.pods,
+            ready_elsewhere: tenant.ready_elsewhere,
+            state,
+            spent,
+        }
+    });
+    Node {
+        name: name.to_owned(),
+        seen_at: seen.at_s,
+        good_for_s: 2 * seen.every_s + BETWEEN_POLLS_S,
+        tenants: tenants.collect(),
+        strangers: seen.strangers.clone(),
+    }
 }
