@@ -242,6 +242,36 @@ impl Check {
         Check { flip, ..self }
     }
 
+    /// Whatever stands in the way says what would let it through; the usual thing where the check knows no better.
+    pub(super) fn or_usual_flip(&mut self) {
+        if self.effect <= Effect::Warn || self.flip.is_some() {
+            return;
+        }
+        let usual = match (self.code, self.clear_by) {
+            (ReasonCode::UnknownService, _) => "ask for a service that has an SLO",
+            (ReasonCode::ActorMismatch, _) => "ask under your own name, or under one that you may act as",
+            (ReasonCode::NoPolicy, _) => "a policy of the service is written and loaded",
+            (ReasonCode::ActionNotAllowed, _) => "the policy lists the action in allowed_actions",
+            (ReasonCode::ActorNotAllowed, _) => "the policy names this actor in actors of the action",
+            (ReasonCode::NobodyToAsk, _) => "the policy names approvers besides whoever asks",
+            (ReasonCode::StalePremise, _) => "look at what runs, and ask again from there",
+            (ReasonCode::NothingToChange, _) => "nothing is needed: it is so already",
+            (ReasonCode::NotWarm, _) => "history has been read: ask again in a minute",
+            (ReasonCode::AuditUnwritable, _) => "the audit log can be written again: look for room on its disk",
+            (ReasonCode::EffectUnknown, _) => "it can be measured, or a person approves it",
+            (_, Some(ClearBy::Approval)) => "a person whom the policy names approves it",
+            (_, Some(ClearBy::Data)) => "there is fresh data of it",
+            (_, Some(ClearBy::State)) => "it is not so any more",
+            (_, Some(ClearBy::Time)) => "that is over: ask again then",
+            (_, Some(ClearBy::Request)) => "ask for what is within the bounds",
+            (_, Some(ClearBy::Person)) => "a person lifts it",
+            (_, Some(ClearBy::Policy)) => "the policy allows it",
+            (_, Some(ClearBy::Gate)) => "the gate is in order again",
+            (_, Some(ClearBy::Nothing) | None) => return,
+        };
+        self.flip = Some(usual.into());
+    }
+
     /// Whether it stands in the way: it asks or denies, and nothing covers it.
     pub fn stops(&self) -> bool {
         self.effect > Effect::Warn && self.covered_by.is_none()

@@ -134,6 +134,7 @@ pub(super) fn decide_with(
     if request.break_glass {
         break_glass(request, principal, own_view.is_some(), &mut checks);
     }
+    checks.iter_mut().for_each(Check::or_usual_flip);
     let open = checks.iter().filter(|check| check.covered_by.is_none());
     // Nothing checked is nothing allowed.
     decision.answer = open.map(|check| check.effect.answer()).max().unwrap_or(Answer::Deny);

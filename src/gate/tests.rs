@@ -3,6 +3,7 @@
 mod acts;
 pub(crate) mod cases;
 mod claims;
+mod edges;
 mod lattice;
 mod lessons;
 mod people;

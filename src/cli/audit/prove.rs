@@ -155,3 +155,30 @@ fn receipts(text: &str, to: &mut BTreeMap<u64, Hash>) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What was taken for receipts may be anything: so much of it is shown that it can be found.
+    #[test]
+    fn what_is_no_receipt_is_named_in_a_line() {
+        let refused = |text: &str| receipts(text, &mut BTreeMap::new()).expect_err("it is none");
+        let long = "x".repeat(100_000);
+        for text in [format!("\"{long}\""), format!("{{\"seq\": 1, \"leaf\": \"{long}\"}}"), long.clone()] {
+            let said = refused(&text);
+            assert!(said.len() < 400 && !said.contains('\n'), "{} bytes: {}", said.len(), &said[..100]);
+        }
+        let leaf = Hash::of(b"x");
+        let mut found = BTreeMap::new();
+        let two = format!(
+            "{}\n{}",
+            json!({"seq": 7, "leaf": leaf.to_string()}),
+            json!({"audit": {"seq": 8, "leaf": leaf.to_string()}})
+        );
+        receipts(&two, &mut found).expect("two receipts");
+        assert_eq!(found, [(7, leaf), (8, leaf)].into());
+    }
+}

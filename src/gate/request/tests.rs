@@ -56,6 +56,12 @@ fn each_mistake_has_its_reason() {
     ] {
         assert_eq!(with(member, value.clone()), Some(ReasonCode::MalformedRequest), "{member}: {value}");
     }
+    // Members in a row, without their names, would be one too for whoever reads it carelessly.
+    let row = r#"["checkout","deploy","deployment/checkout",null,"v13",null,null,{},"x",null,null,null,true,null]"#;
+    for body in [row, "[]", "null", "\"checkout\"", "7", "", " [ {} ] "] {
+        let code = Request::parse(body.as_bytes()).err().map(|fault| fault.code);
+        assert_eq!(code, Some(ReasonCode::MalformedRequest), "{body}");
+    }
     let doubled = rollback().to_string().replacen('{', "{\"service\":\"search\",", 1);
     assert_eq!(Request::parse(doubled.as_bytes()).err().map(|fault| fault.code), Some(ReasonCode::MalformedRequest));
     let long = format!("{}{}", rollback(), " ".repeat(REQUEST_BYTES_MAX));

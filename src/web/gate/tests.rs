@@ -24,6 +24,8 @@ use crate::web::auth::{Authenticator, Settings};
 use crate::web::fixture::{self, Stand};
 use crate::web::router;
 
+mod edges;
+
 pub(in crate::web) struct Gate {
     pub router: Router,
     access: Access,
