@@ -61,6 +61,8 @@ pub enum StoreError {
     Unreadable(PathBuf, String),
     /// Its directory cannot be made.
     Directory(PathBuf, std::io::Error),
+    /// There is state of an earlier process, and nothing can be written beside it: a volume that is full or read-only.
+    Unwritable(PathBuf, std::io::Error),
 }
 
 impl std::fmt::Display for StoreError {
@@ -83,6 +85,9 @@ impl std::fmt::Display for StoreError {
             StoreError::Unreadable(path, why) => write!(f, "state file {}: {why}. {ANEW}", path.display()),
             StoreError::Directory(path, error) => {
                 write!(f, "data directory {} cannot be made: {error}", path.display())
+            }
+            StoreError::Unwritable(path, error) => {
+                write!(f, "data directory {} cannot be written: {error}", path.display())
             }
         }
     }
@@ -188,6 +193,12 @@ impl Store {
     pub fn open(dir: &Path, resolution_s: i64, definitions: HashMap<String, String>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError::Directory(dir.to_owned(), error))?;
         let path = dir.join(FILE);
+        // SQLite has one word for many faults of a disk.
+        if path.exists()
+            && let Err(error) = try_to_write(dir)
+        {
+            return Err(StoreError::Unwritable(dir.to_owned(), error));
+        }
         let failed = |error| StoreError::Database(path.clone(), error);
         let db = Connection::open(&path).map_err(failed)?;
         db.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed)?;
@@ -233,6 +244,13 @@ impl Store {
     fn damaged(&self, error: &dyn std::fmt::Display) -> StoreError {
         StoreError::Unreadable(self.path.clone(), format!("a row is damaged ({error})"))
     }
+}
+
+/// Whether a file can be written in this directory: one that is gone again afterwards.
+fn try_to_write(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(".writable");
+    let written = std::fs::write(&path, "x");
+    written.and_then(|()| std::fs::remove_file(&path))
 }
 
 /// What the history of each SLO depends on, by its id: its digest, the slice length, and how

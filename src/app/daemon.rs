@@ -100,7 +100,15 @@ impl Daemon {
         let rules = Rules::new(loaded, &Survey::default(), resolution_s);
         let client = Client::new(&options.client).map_err(StartError::Settings)?;
         let store = options.data_dir.as_ref().map(|dir| Store::open(dir, resolution_s, rules.definitions.clone()));
-        let mut saved = Saved::new(store.transpose().map_err(StartError::Store)?);
+        let mut saved = match store.transpose() {
+            Ok(store) => Saved::new(store),
+            // Alerts matter more than what a restart knows of them.
+            Err(error @ StoreError::Unwritable(..)) => {
+                error!(%error, "no state is kept: history is read from Prometheus, alerts go out. Start again once it can be written");
+                Saved::lost()
+            }
+            Err(error) => return Err(StartError::Store(error)),
+        };
         let restored = saved.load().map_err(StartError::Store)?;
         let mut waiting = Readiness::default();
         waiting.hold("first_evaluation", "the first poll of Prometheus has not been evaluated yet");

@@ -25,6 +25,8 @@ const SERIES_AT_ONCE: usize = 64;
 /// The state file, where there is one.
 pub struct Saved {
     store: Option<Store>,
+    /// There is one, and it cannot be written.
+    lost: bool,
     /// Series whose joined history is not written yet.
     joined: BTreeSet<SeriesKey>,
     /// What was written last of each SLO's statuses, in the order of the rules.
@@ -72,7 +74,12 @@ fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
 impl Saved {
     /// Keeps to this file; without one nothing survives.
     pub fn new(store: Option<Store>) -> Self {
-        Saved { store, joined: BTreeSet::new(), written: Vec::new(), idle: true }
+        Saved { store, lost: false, joined: BTreeSet::new(), written: Vec::new(), idle: true }
+    }
+
+    /// Keeps nothing where something should be kept: each tick counts as one that was not written.
+    pub fn lost() -> Self {
+        Saved { lost: true, ..Saved::new(None) }
     }
 
     /// Whether anything is kept.
@@ -126,6 +133,9 @@ impl Saved {
 
     /// Writes a tick, whole or not at all. What could not be written is written by the next one that can.
     pub fn commit(&mut self, tick: Tick<'_>) {
+        if self.lost {
+            metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+        }
         let Some(store) = &mut self.store else { return };
         let nothing: Arc<[SeriesStatus]> = Arc::default();
         let mut changed: Vec<(&str, &SeriesStatus)> = Vec::new();

@@ -33,6 +33,8 @@ pub struct Stage {
     services: usize,
     clock: Clock,
     speed: f64,
+    /// What starts the daemon; nothing: it is started as it is.
+    pub starter: Vec<String>,
 }
 
 impl Stage {
@@ -88,8 +90,9 @@ impl Stage {
         );
         write("slowburn.yaml", settings);
         let clock = Clock::scaled(T0 * 1000, speed);
-        let process = launch(dir.path(), &clock, speed);
-        let mut stage = Stage { process, _prometheus: prometheus, port, dir, services, clock, speed };
+        let process = launch(dir.path(), &clock, speed, &[]);
+        let starter = Vec::new();
+        let mut stage = Stage { process, _prometheus: prometheus, port, dir, services, clock, speed, starter };
         stage.warm();
         let mut wire = stage.wire();
         for service in 0..services {
@@ -108,7 +111,7 @@ impl Stage {
 
     /// Starts the daemon again after its end.
     pub fn launch(&mut self) {
-        self.process = launch(self.dir.path(), &self.clock, self.speed);
+        self.process = launch(self.dir.path(), &self.clock, self.speed, &self.starter);
     }
 
     /// The same, and waits until the gate decides.
@@ -167,13 +170,19 @@ impl Stage {
     }
 }
 
-fn launch(dir: &Path, clock: &Clock, speed: f64) -> Process {
+fn launch(dir: &Path, clock: &Clock, speed: f64, starter: &[String]) -> Process {
     let now = (clock.now_ms() as f64 / 1000.0).to_string();
     let path = |name: &str| dir.join(name).display().to_string();
     let args =
         ["run", "--config", &path("slowburn.yaml"), "--rules", &path("rules"), "--clock-start", &now, "--clock-speed"];
-    let args = args.into_iter().map(str::to_owned).chain([speed.to_string()]);
-    Process::start(Path::new(env!("CARGO_BIN_EXE_slowburn")), args, &dir.join("log"))
+    let binary = env!("CARGO_BIN_EXE_slowburn");
+    let mut words: Vec<String> = starter.to_vec();
+    // Who starts it brings the binary too.
+    if words.is_empty() {
+        words.push(binary.to_owned());
+    }
+    words.extend(args.into_iter().map(str::to_owned).chain([speed.to_string()]));
+    Process::start(Path::new(&words[0]), &words[1..], &dir.join("log"))
 }
 
 /// The robot of a service.
@@ -223,6 +232,20 @@ impl Wire {
     /// When no whole answer came: what became of the request is not known.
     pub fn post(&mut self, who: &str, path: &str, body: &Value) -> io::Result<(u16, Value)> {
         let (status, answer) = self.send(&self.bytes(who, path, body))?;
+        Ok((status, serde_json::from_slice(&answer).unwrap_or(Value::Null)))
+    }
+
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// As [`Wire::post`].
+    pub fn got(&mut self, who: &str, path: &str) -> io::Result<(u16, Value)> {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\n\r\n",
+            self.port,
+            token(who)
+        );
+        let (status, answer) = self.send(head.as_bytes())?;
         Ok((status, serde_json::from_slice(&answer).unwrap_or(Value::Null)))
     }
 

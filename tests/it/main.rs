@@ -27,6 +27,7 @@ mod gate;
 mod gate_faults;
 mod gate_stage;
 mod gate_survival;
+mod gate_tampering;
 mod gauge_events;
 mod gpu_node;
 mod harness_works;
