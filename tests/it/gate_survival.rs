@@ -1,5 +1,5 @@
-//! The gate of the real binary, killed again and again while eight clients ask, redeem and report: whatever was answered
-//! is in the log, no permit is used twice, no key decides twice.
+//! The gate of the real binary, killed again and again while eight clients ask, redeem and report, and people vote and
+//! halt: whatever was answered is in the log, no permit is used twice, no key decides twice, no vote or halt is lost.
 //!
 //! `SIGKILL` ends the process, not the machine: what it shows is that nothing is answered before it is handed to the
 //! disk. That the disk keeps it is what `fdatasync` is for.
@@ -37,6 +37,10 @@ struct Told {
     redeemed: BTreeMap<String, usize>,
     /// The permits' holders.
     holders: BTreeMap<String, String>,
+    /// What people said to questions: the question, and the event that it has to be.
+    votes: Vec<(String, &'static str)>,
+    /// Halts, and when they end.
+    halts: Vec<(String, String)>,
     /// Asked or redeemed, and no answer came.
     unanswered: usize,
     /// Permits that were found used, by an attempt whose answer was lost.
@@ -88,8 +92,8 @@ impl Shared {
         }
     }
 
-    /// Asks for a decision and notes it; the id of the permit, if there is one.
-    fn ask(&self, wire: &mut Wire, who: &str, body: &Value, expected: &str) -> Option<String> {
+    /// Asks for a decision and notes it.
+    fn ask(&self, wire: &mut Wire, who: &str, body: &Value, expected: &str) -> Value {
         let (status, answer) = self.insist(wire, who, "/v1/decisions", body);
         assert_eq!(status, 200, "{answer}");
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -103,12 +107,58 @@ impl Shared {
             assert_eq!(answer["repeated"], true, "an answer without a receipt: {answer}");
         }
         told.decisions.push((id, said));
-        let permit = text(&answer["permit"]["id"]);
-        if let Some(permit) = &permit {
-            told.holders.insert(permit.clone(), who.to_owned());
+        if let Some(permit) = text(&answer["permit"]["id"]) {
+            told.holders.insert(permit, who.to_owned());
         }
         self.answered.fetch_add(1, Ordering::Relaxed);
-        permit
+        drop(told);
+        answer
+    }
+
+    /// A person says something to a question. Nobody's act is changed by it: a yes is taken back again.
+    fn vote(&self, wire: &mut Wire, asked: &Value, yes: bool) {
+        let (id, digest) = (asked["approval"]["id"].as_str().expect("a question"), &asked["action"]["digest"]);
+        let steps: &[_] = match yes {
+            true => &[("approve", "approval_voted"), ("revoke", "approval_revoked")],
+            false => &[("reject", "approval_rejected")],
+        };
+        for (verdict, event) in steps {
+            let mut order = json!({"verdict": verdict, "reason": "not today"});
+            if *verdict == "approve" {
+                order["action_digest"] = digest.clone();
+            }
+            let (status, answer) = self.insist(wire, "@ada", &format!("/v1/approvals/{id}"), &order);
+            // 409: it was said by an attempt whose answer was lost.
+            assert!(status == 200 || status == 409, "{verdict}: {status} {answer}");
+            if status == 200 {
+                let mut told = self.told();
+                told.receipts.push(answer["audit"].clone());
+                told.votes.push((id.to_owned(), event));
+            }
+        }
+    }
+
+    /// A person halts a service of which everything is denied anyway.
+    fn halt(&self, wire: &mut Wire, service: usize) {
+        let order = json!({"scope": {"service": format!("s{service}")}, "reason": "INC-7", "for_s": 3600});
+        let (status, answer) = self.insist(wire, "@ada", "/v1/halts", &order);
+        assert_eq!(status, 200, "{answer}");
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let (id, until) = text(&answer["id"]).zip(text(&answer["until"])).unwrap_or_else(|| panic!("{answer}"));
+        self.told().halts.push((id, until));
+    }
+
+    /// Every halt that was answered before holds.
+    fn halts_hold(&self, wire: &mut Wire) {
+        let before: Vec<_> = self.told().halts.clone();
+        let get = wire.got("@ada", "/v1/halts");
+        // Killed again: whoever starts next looks again.
+        let Ok((200, answer)) = get else { return };
+        let rows = answer["halts"].as_array().expect("halts");
+        for (id, until) in before {
+            let row = rows.iter().find(|row| row["id"] == id.as_str());
+            assert!(row.is_some_and(|row| row["until"] == until.as_str()), "halt {id} until {until}: {rows:?}");
+        }
     }
 
     /// Presents a permit on all wires at once, until one answers; whether the act is to be reported.
@@ -184,6 +234,7 @@ fn client(number: usize, seed: u64, shared: &Shared, mut wires: Vec<Wire>) {
             for permit in &used {
                 shared.present_again(&mut wires[0], permit);
             }
+            shared.halts_hold(&mut wires[0]);
             for (service, permit) in held.drain(..) {
                 settle(shared, &mut wires, service, &permit, &mut used);
             }
@@ -199,14 +250,21 @@ fn client(number: usize, seed: u64, shared: &Shared, mut wires: Vec<Wire>) {
             dice if dice < 0.25 => {
                 let body = request("restart", service, Some(&key));
                 shared.ask(&mut wires[0], &robot(*prober), &body, "deny");
+                if random() < 0.15 {
+                    shared.halt(&mut wires[0], *prober);
+                }
             }
             dice if dice < 0.45 => {
                 let body = request("rollback", service, Some(&key));
-                shared.ask(&mut wires[0], &robot(service), &body, "needs_approval");
+                let asked = shared.ask(&mut wires[0], &robot(service), &body, "needs_approval");
+                if random() < 0.5 {
+                    shared.vote(&mut wires[0], &asked, random() < 0.5);
+                }
             }
             _ => {
                 let body = request("deploy", service, Some(&key));
-                let Some(permit) = shared.ask(&mut wires[0], &robot(service), &body, "allow") else { continue };
+                let answer = shared.ask(&mut wires[0], &robot(service), &body, "allow");
+                let Some(permit) = answer["permit"]["id"].as_str().map(str::to_owned) else { continue };
                 if held.len() < 2 && random() < 0.1 {
                     held.push((service, permit));
                 } else {
@@ -314,6 +372,7 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
     let used: Vec<String> = shared.told().redeemed.keys().cloned().collect();
     let mut wire = stage.wire();
     used.iter().for_each(|permit| shared.present_again(&mut wire, permit));
+    shared.halts_hold(&mut wire);
     stage.process.kill();
 
     let told = shared.told();
@@ -339,6 +398,8 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
     let mut of_keys: BTreeMap<(&str, &str), (&str, i64, bool)> = BTreeMap::new();
     let mut keys = BTreeMap::new();
     let mut count = BTreeMap::<&str, usize>::new();
+    // What people did: kind of event and id.
+    let mut people = BTreeMap::<(&str, &str), usize>::new();
     for record in &records {
         let kind = record["kind"].as_str().expect("a kind");
         *count.entry(kind).or_default() += 1;
@@ -376,8 +437,18 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
                 let last = keys.get(id).and_then(|key| of_keys.get_mut(key)).expect("it was issued");
                 last.1 = event["at"].as_i64().expect("a moment");
             }
+            Some(kind @ ("approval_voted" | "approval_rejected" | "approval_revoked")) => {
+                *people.entry((kind, event["id"].as_str().expect("an id"))).or_default() += 1;
+            }
+            Some("halted") => {
+                *people.entry(("halted", event["halt"]["id"].as_str().expect("an id"))).or_default() += 1;
+            }
             _ => {}
         }
+    }
+    let halts = told.halts.iter().map(|(id, _)| (id, "halted"));
+    for (id, kind) in told.votes.iter().map(|(id, kind)| (id, *kind)).chain(halts) {
+        assert_eq!(people.get(&(kind, id.as_str())), Some(&1), "{kind} of {id} was answered");
     }
     for (id, answer) in &told.decisions {
         assert_eq!(decided.get(id.as_str()), Some(&(answer.as_str(), 1)), "decision {id} was answered {answer}");
@@ -394,18 +465,21 @@ async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use
     }
     println!(
         "{} decisions answered ({} in the log), {} permits, {} redeemed, {kills} kills in {took:.1?}; {} requests got no \
-         answer, {} redeemed without one; {} receipts verified, {} records: {count:?}{}",
+         answer, {} redeemed without one; {} votes and {} halts answered; {} receipts verified, {} records: {count:?}{}",
         told.decisions.len(),
         decided.len(),
         issued.len(),
         told.redeemed.len(),
         told.unanswered,
         told.lost,
+        told.votes.len(),
+        told.halts.len(),
         told.receipts.len(),
         records.len(),
         if torn { ", torn at the end" } else { "" }
     );
     assert!(told.decisions.len() >= goal && told.redeemed.len() * 4 >= goal, "the clients did their part");
+    assert!(told.votes.len() * 20 >= goal && told.halts.len() * 50 >= goal, "people did theirs");
     assert!(count["boot"] > kills / 2, "it was started again and again: {count:?}");
     assert!(told.unanswered >= kills / 2, "the kills hit requests: {}", told.unanswered);
 }
