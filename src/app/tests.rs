@@ -19,6 +19,7 @@ use crate::web::auth::tests::everybody;
 use crate::web::fixture::{AT, fleet};
 
 mod redeeming;
+mod reloading;
 mod tampering;
 
 /// The one of the fleet that is well.
