@@ -185,7 +185,7 @@ impl Walk {
     fn reach(&mut self, seq: u64) {
         let room = usize::try_from(seq - self.frontier.size()).unwrap_or(usize::MAX);
         let strays = std::mem::take(&mut self.strays);
-        strays.into_iter().take(room).for_each(|leaf| self.push(leaf));
+        strays.into_iter().take(room).for_each(|leaf| self.push_unseen(leaf));
         let from = self.frontier.size();
         if from < seq && self.doubts.len() < DOUBTS_MAX {
             self.doubts.push(Doubt::Missing { from, to: seq - 1 });
@@ -197,11 +197,16 @@ impl Walk {
         }
     }
 
-    fn push(&mut self, leaf: Hash) {
+    /// A record whose kept hash is not looked at yet.
+    fn push_unseen(&mut self, leaf: Hash) {
         let seq = self.frontier.size();
         if self.differs.is_none() && self.kept(seq).is_some_and(|kept| kept != leaf) {
             self.differs = Some((seq, leaf));
         }
+        self.push(leaf);
+    }
+
+    fn push(&mut self, leaf: Hash) {
         self.frontier.push(leaf, &mut Vec::new());
         self.prev = Some(leaf);
         if let Some(signed) = self.signed.as_ref().map(|anchor| &anchor.checkpoint)
@@ -218,10 +223,10 @@ impl Walk {
             members.as_ref().and_then(|one| one.value("log")).and_then(|value| serde_json::from_slice(value).ok());
         let due = self.frontier.size() + self.strays.len() as u64;
         let kept = |place: &&Place| place.seq >= self.frontier.size() && self.kept(place.seq) == Some(leaf);
-        let seq = match place.as_ref().filter(kept) {
+        let (seq, is_kept) = match place.as_ref().filter(kept) {
             // By its hash it is the record of that number, wherever it is found.
-            Some(place) => place.seq,
-            None => due,
+            Some(place) => (place.seq, true),
+            None => (due, false),
         };
         match &place {
             Some(place) if place.seq == seq => {
@@ -231,7 +236,10 @@ impl Walk {
                     let before = self.prev.map_or_else(|| "nothing".to_owned(), |hash| hash.to_string());
                     self.edited(seq.saturating_sub(1), format!("record {seq} does not follow from it ({before})"));
                 }
-                self.push(leaf);
+                match is_kept {
+                    true => self.push(leaf),
+                    false => self.push_unseen(leaf),
+                }
             }
             _ => {
                 self.edited(seq, format!("it is no record, or not in its place ({leaf})"));
