@@ -3,7 +3,7 @@
 //!
 //! Every kind of change, by hundreds of seeds, is in the tests of `src/app`, without a process.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
