@@ -76,6 +76,9 @@ fn all_is_as_it_was(stage: &Stage, used: &str) {
     assert!(halted["decision"] == "deny" && has(&halted, "halted"), "{halted:#}");
 }
 
+/// Changes the directory of the log, or what is beside it.
+type Change<'a> = &'a dyn Fn(&Path);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_directory_that_was_changed_or_cannot_be_written_lets_machines_wait_and_people_act() {
     let mut stage = Stage::start(2, None, 1.0).await;
@@ -112,7 +115,7 @@ async fn a_data_directory_that_was_changed_or_cannot_be_written_lets_machines_wa
     let delete = |audit: &Path| std::fs::remove_dir_all(audit).expect("it is there");
     let forget = |audit: &Path| std::fs::remove_file(audit.with_extension("head")).expect("it is there");
     let lose_key = |audit: &Path| std::fs::remove_file(audit.join("signing.key")).expect("it is there");
-    let changes: [(&str, &dyn Fn(&Path)); 7] = [
+    let changes: [(&str, Change<'_>); 7] = [
         ("a halt was edited", &edit),
         ("a use was made unreadable", &unread),
         ("two records were cut off", &cut),

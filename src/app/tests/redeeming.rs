@@ -1,8 +1,6 @@
 //! What a permit is for is looked at again when it is redeemed, and not only at each poll: a node with all that runs on it,
 //! and the workload that a pod is one of.
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::gate::ActionClass;
 use crate::gate::policy::NodeLimits;
@@ -13,20 +11,23 @@ use crate::prometheus::workloads::Seen;
 const NODE: &str = "k8s-gpu-17";
 const WORKLOAD: &str = "deployment/llm-gateway";
 
-/// What runs now, in the place of a Prometheus; `Err`: it does not answer.
+/// What is found of one thing; `Err`: nobody answers.
+type Look<T> = Result<Option<T>, ()>;
+
+/// What runs now, in the place of a Prometheus: the node and the workload.
 #[derive(Clone)]
-struct Now(Arc<Mutex<(Result<Option<NodeSeen>, ()>, Result<Option<Seen>, ()>)>>);
+struct Now(Look<NodeSeen>, Look<Seen>);
 
 impl Observe for Now {
     fn look<'a>(&'a self, service: &'a str, resource: &'a str, _at_s: i64) -> Looking<'a, Seen> {
         assert_eq!((service, resource), (SERVICE, WORKLOAD));
-        let seen = self.0.lock().expect("no panic").1.clone();
+        let seen = self.1.clone();
         Box::pin(async move { seen })
     }
 
     fn look_at_node<'a>(&'a self, name: &'a str, _at_s: i64) -> Looking<'a, NodeSeen> {
         assert_eq!(name, NODE);
-        let seen = self.0.lock().expect("no panic").0.clone();
+        let seen = self.0.clone();
         Box::pin(async move { seen })
     }
 }
@@ -120,7 +121,7 @@ async fn a_node_is_looked_at_again_when_its_permit_is_redeemed() {
         ("a pod of nobody has come", Ok(Some(strange)), Some("1 in lab")),
         ("it is gone", Ok(None), Some("is not observed")),
     ] {
-        let now = Now(Arc::new(Mutex::new((seen, Err(())))));
+        let now = Now(seen, Err(()));
         let (allowed, said) = redeemed(&format!("node/{NODE}"), &now).await;
         assert_eq!(allowed, why.is_none(), "{what}: {said}");
         assert!(why.is_none_or(|why| said.contains(why)), "{what}: {said}");
@@ -136,7 +137,7 @@ async fn a_pod_is_looked_at_again_as_the_workload_that_it_is_of() {
         ("it is the only one now", Ok(Some(pods(1, 7))), Some("the only pod")),
         ("it is gone", Ok(None), Some("generation_changed")),
     ] {
-        let now = Now(Arc::new(Mutex::new((Err(()), seen))));
+        let now = Now(Err(()), seen);
         for resource in ["pod/llm-gateway-5d8f7c9b4-x2x9k", WORKLOAD] {
             if resource == WORKLOAD && why == Some("the only pod") {
                 continue;
