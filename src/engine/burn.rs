@@ -252,6 +252,7 @@ fn page_of(
     let slice_s = reading.series.slice_s();
     let fast = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Fast);
     let factor = fast().map(|clause| clause.factor).reduce(f64::min)?;
+    let short_s = fast().map(|clause| clause.short_s.min(clause.long_s)).min()?;
     let fires_now = clauses.iter().any(|clause| clause.speed == Speed::Fast && clause.firing);
     let from = before.map_or(at - MEMORY_S, seen_until).max(at - MEMORY_S);
     if page.is_none() && !fires_now && (from >= at - slice_s || !may_have_fired(reading, at, from)) {
@@ -273,7 +274,8 @@ fn page_of(
         let over_since = |since: Seconds| fast().any(|clause| fires_at(reading, clause, now, Some(since)));
         let budget = reading.slo.budget();
         let over = if back == 0 { fires_now } else { over(now) };
-        Page::step(page, &Moment { at: now, slice_s, budget, factor, over, over_since: &over_since, counts: &counts })
+        let (over_since, counts) = (&over_since, &counts);
+        Page::step(page, &Moment { at: now, slice_s, budget, factor, short_s, over, over_since, counts })
     })
 }
 

@@ -8,7 +8,9 @@
 //!   alone must be more than chance, and burn faster than the clause allows.
 //! - **It lives** as long as a clause fires or the newest events are *hot*: the shortest of twelve spans up to half an hour
 //!   that decides says that they burn too fast (`Heat`). And beyond that for a hold: 15 minutes, or half as long again as
-//!   the longest lull between hot moments in the last six hours, 90 minutes at most. Who fails every hour is failing.
+//!   the longest lull between hot moments in the last six hours, 90 minutes at most. Who fails every hour is failing. A
+//!   policy whose shortest short window is under 5 minutes wants to know sooner that it is over: its hold is three times
+//!   that window, and six times as long at most.
 //! - **It ends** when the newest events contradict the incident (so few bad ones are unlikely, 1 in 1,000, at half of its
 //!   ratio) and nothing was hot for the hold; or when no clause has fired for the hold. No news is no recovery: without a
 //!   good event since the last hot moment it goes on, six hours at most.
@@ -25,8 +27,12 @@ use super::chance;
 
 /// How far back an incident is remembered, seconds.
 pub const MEMORY_S: i64 = 6 * 3600;
-/// Shortest and longest hold, seconds.
-const HOLD_S: (i64, i64) = (15 * 60, 90 * 60);
+/// The shortest hold of a policy that wants to know within 5 minutes that it is over, seconds, and of others.
+const HOLD_S: i64 = 15 * 60;
+/// A hold is so many short windows, where that is less, ...
+const HOLD_WINDOWS: i64 = 3;
+/// ... and after lulls so many times as long at most.
+const LONGEST_HOLD: i64 = 6;
 /// Spans that are asked how hot it is, in slices; the longest is half an hour of the default slices.
 const SPANS: [i64; 12] = [1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 40, 60];
 /// What is at most this likely is no chance.
@@ -73,6 +79,8 @@ pub struct Moment<'a> {
     pub budget: f64,
     /// The lowest factor of the fast clauses.
     pub factor: f64,
+    /// The shortest of their short windows, seconds: how soon they see that it is over.
+    pub short_s: i64,
     /// A fast clause fires.
     pub over: bool,
     /// For the fast clauses that fire: whether they would without what came before the given time.
@@ -102,8 +110,9 @@ impl Page {
         }
     }
 
-    fn hold_s(&self) -> i64 {
-        (self.lull_s + self.lull_s / 2).clamp(HOLD_S.0, HOLD_S.1)
+    fn hold_s(&self, now: &Moment<'_>) -> i64 {
+        let (shortest_s, longest_s) = now.holds_s();
+        (self.lull_s + self.lull_s / 2).clamp(shortest_s, longest_s)
     }
 
     fn carried_on(mut self, now: &Moment<'_>) -> Page {
@@ -116,8 +125,8 @@ impl Page {
             self.hot_at = now.at;
             return self;
         }
-        let recovered = heat == Heat::Calm && now.at - self.hot_at > self.hold_s();
-        let faded = now.at - self.over_at.max(self.hot_at) > self.hold_s();
+        let recovered = heat == Heat::Calm && now.at - self.hot_at > self.hold_s(now);
+        let faded = now.at - self.over_at.max(self.hot_at) > self.hold_s(now);
         let forgotten = now.at - self.hot_at >= MEMORY_S;
         if (recovered || faded) && (forgotten || self.saw_good(now)) {
             return Page::over(now.at);
@@ -141,6 +150,13 @@ impl Page {
 }
 
 impl Moment<'_> {
+    /// Shortest and longest hold, seconds.
+    fn holds_s(&self) -> (i64, i64) {
+        // Two slices are the least that shows that it is over, and not between two of them.
+        let shortest_s = (HOLD_WINDOWS * self.short_s).min(HOLD_S).max(2 * self.slice_s);
+        (shortest_s, LONGEST_HOLD * shortest_s)
+    }
+
     fn begun(&self) -> Page {
         let from = match self.heat(self.at, None) {
             Heat::Hot(length_s) => self.at - length_s,
@@ -183,13 +199,14 @@ impl Moment<'_> {
     /// The longest lull between hot moments in the last six hours. It is looked for once in an incident.
     fn longest_lull(&self) -> i64 {
         let (mut lull_s, mut hot_at) = (0, self.at);
+        let (_, longest_s) = self.holds_s();
         let mut at = self.at - self.slice_s;
         while at > self.at - MEMORY_S {
             let (total, bad) = (self.counts)(at, self.slice_s);
             let fresh = bad as f64 > self.factor * self.budget * total as f64;
             if fresh && matches!(self.heat(at, None), Heat::Hot(_)) {
                 // What the longest hold cannot bridge is another incident.
-                lull_s = lull_s.max(Some(hot_at - at).filter(|lull| *lull <= HOLD_S.1).unwrap_or(0));
+                lull_s = lull_s.max(Some(hot_at - at).filter(|lull| *lull <= longest_s).unwrap_or(0));
                 hot_at = at;
             }
             at -= self.slice_s;

@@ -5,8 +5,12 @@ use super::*;
 const RES: i64 = 30;
 const BUDGET: f64 = 1e-3;
 
-/// Events and bad ones of each slice, from the epoch on.
-struct Story(Vec<(u64, u64)>);
+/// Long and short window, seconds, and factor of a clause.
+type Clause = (i64, i64, f64);
+const DEFAULT: [Clause; 2] = [(3600, 300, 14.4), (21_600, 1800, 6.0)];
+
+/// Events and bad ones of each slice, from the epoch on, and what pages.
+struct Story(Vec<(u64, u64)>, [Clause; 2]);
 
 impl Story {
     fn counts(&self, to: Seconds, length_s: i64) -> (u64, u64) {
@@ -21,8 +25,7 @@ impl Story {
 
     /// Whether a clause fires; with `since`, whether its short window would without what came before.
     fn over(&self, at: Seconds, since: Seconds) -> bool {
-        [(3600, 300, 14.4), (21_600, 1800, 6.0)].iter().any(|&(long_s, short_s, factor)| {
-            let short_s: i64 = short_s;
+        self.1.iter().any(|&(long_s, short_s, factor)| {
             self.burn(at, long_s) > factor && self.burn(at, short_s.min(at - since)) > factor
         })
     }
@@ -32,9 +35,10 @@ impl Story {
         let over_since = |since| self.over(at, since);
         let counts = |to, length_s| self.counts(to, length_s);
         let over = self.over(at, 0);
-        let now =
-            Moment { at, slice_s: RES, budget: BUDGET, factor: 6.0, over, over_since: &over_since, counts: &counts };
-        Page::step(page, &now)
+        let [factor, other] = self.1.map(|(.., factor)| factor);
+        let (factor, short_s) = (factor.min(other), self.1[0].1.min(self.1[1].1));
+        let (over_since, counts) = (&over_since, &counts);
+        Page::step(page, &Moment { at, slice_s: RES, budget: BUDGET, factor, short_s, over, over_since, counts })
     }
 
     /// Every page, in slices: when it began, and when it ended.
@@ -57,7 +61,7 @@ impl Story {
 /// `events` a slice for `slices` slices after a day of calm, of which the share `bad(slice)` is bad.
 fn story(events: u64, slices: usize, bad: impl Fn(usize) -> f64) -> Story {
     let calm = (0..DAY).map(|_| (events, 0));
-    Story(calm.chain((0..slices).map(|slice| (events, (events as f64 * bad(slice)).round() as u64))).collect())
+    Story(calm.chain((0..slices).map(|slice| (events, (events as f64 * bad(slice)).round() as u64))).collect(), DEFAULT)
 }
 
 const DAY: usize = 2880;
@@ -74,6 +78,31 @@ fn a_total_outage_is_one_page_that_ends_a_quarter_of_an_hour_after_it() {
         assert!(pages[0].0 <= DAY + 2, "{pages:?}");
         assert!((30..=at_most).contains(&(pages[0].1 - DAY - 60)), "{events}: {pages:?}");
     }
+}
+
+#[test]
+fn a_policy_with_shorter_windows_knows_sooner_that_it_is_over() {
+    let outage = |slice| of(1.0, slice < 40);
+    let until = |short_s, long_s| {
+        let mut story = story(50, 300, outage);
+        story.1 = [(long_s, short_s, 14.4), (4 * long_s, 2 * short_s, 6.0)];
+        let pages = story.pages();
+        assert_eq!(pages.len(), 1, "{short_s}: {pages:?}");
+        pages[0].1 - DAY - 40
+    };
+    // Slices of half a minute: three times a minute is six of them.
+    assert!((6..=9).contains(&until(60, 720)), "{}", until(60, 720));
+    assert!((12..=15).contains(&until(120, 1440)), "{}", until(120, 1440));
+    assert!((2..=5).contains(&until(30, 360)), "{}", until(30, 360));
+    // Longer windows than those of the default policy do not hold longer.
+    assert!((30..=34).contains(&until(600, 7200)), "{}", until(600, 7200));
+}
+
+#[test]
+fn blips_that_follow_each_other_fast_are_one_page_under_shorter_windows_too() {
+    let mut blips = story(50, 500, |slice| of(1.0, slice < 200 && slice % 8 < 3));
+    blips.1 = [(720, 60, 14.4), (1440, 120, 6.0)];
+    assert_eq!(blips.pages().len(), 1, "{:?}", blips.pages());
 }
 
 #[test]
