@@ -49,12 +49,14 @@ pub mod past;
 mod read;
 mod record;
 pub mod replay;
+mod reported;
 mod unwritten;
 mod views;
 
 pub use answer::Answered;
 pub use command::{HaltOrder, Posted, VoteKind, VoteOrder};
 pub use options::OptionsOrder;
+pub use reported::{Receipt, Reported};
 pub use views::{Poll, Views};
 
 /// Why something was not done. Each is a no.
@@ -160,6 +162,8 @@ struct Inner {
     changes: watch::Sender<u64>,
     external_url: Option<String>,
     observer: RwLock<Option<Arc<dyn Observe>>>,
+    /// Alerts of others that were told of.
+    reported: tokio::sync::Mutex<reported::Remembered>,
 }
 
 struct State {
@@ -209,6 +213,7 @@ impl GateService {
             following: RwLock::new(follows.then(leading::Following::default)),
             bodies,
             unwritten: Default::default(),
+            reported: Default::default(),
             clock,
             changes,
             external_url,

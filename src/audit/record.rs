@@ -56,7 +56,7 @@ pub enum Kind {
     Halt,
     /// A person went past the gate.
     BreakGlass,
-    /// A person said what an incident came from, or what was done about it.
+    /// A person said what an incident came from, or what was done about it; or an alert of others was told of.
     Incident,
     /// A person took a log that could not be proved whole as it is.
     Accepted,

@@ -73,14 +73,7 @@ impl GateService {
         service: &str,
         order: &IncidentOrder,
     ) -> Result<Value, Blocked> {
-        if principal.class == ActorClass::Robot {
-            let what = "a robot does not say what an incident came from: people and pipelines do";
-            return Err(Blocked::Forbidden(what.into()));
-        }
-        if !principal.class.is_human() && !principal.has(Right::Changes) {
-            let what = format!("{} has not the right {:?}", principal.sub, Right::Changes.as_str());
-            return Err(Refusal::new(ReasonCode::RightMissing, what).into());
-        }
+        self.may_tell(principal, "a robot does not say what an incident came from: people and pipelines do")?;
         let mut record = Record::new(Kind::Incident, principal.sub.as_str(), "incident_note", self.0.clock.now_ms());
         record.incident_id = Some(id.to_owned());
         record.service = Some(service.to_owned());
@@ -89,10 +82,26 @@ impl GateService {
             "sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str(),
         }));
         record.event = Some(json!({"incident_note": order}));
+        let receipt = self.log().append(record).await.map_err(unwritten)?;
+        Ok(json!({"recorded": true, "audit": receipt}))
+    }
+
+    /// Whether somebody may tell of what no decision reads.
+    ///
+    /// # Errors
+    /// A robot, for which `robot` says why; somebody without the right to tell of changes who is no person; this process does
+    /// not decide.
+    pub(super) fn may_tell(&self, principal: &Principal, robot: &str) -> Result<(), Blocked> {
+        if principal.class == ActorClass::Robot {
+            return Err(Blocked::Forbidden(robot.into()));
+        }
+        if !principal.class.is_human() && !principal.has(Right::Changes) {
+            let what = format!("{} has not the right {:?}", principal.sub, Right::Changes.as_str());
+            return Err(Refusal::new(ReasonCode::RightMissing, what).into());
+        }
         if !self.leads() {
             return Err(Blocked::Unavailable("another process decides, and this one only explains".into()));
         }
-        let receipt = self.log().append(record).await.map_err(unwritten)?;
-        Ok(json!({"recorded": true, "audit": receipt}))
+        Ok(())
     }
 }

@@ -17,13 +17,14 @@ use super::{Problem, Site};
 use crate::outbound::Transport;
 
 /// What belongs to the gate.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/v1/decisions",
     "/v1/options",
     "/v1/permits",
     "/v1/approvals",
     "/v1/halts",
     "/v1/changes",
+    "/v1/webhooks",
     "/v1/signals",
     "/v1/operators",
     "/v1/audit/accept",

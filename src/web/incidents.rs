@@ -205,6 +205,9 @@ fn moments(dir: &std::path::Path, query: &index::Query) -> Result<Vec<Moment>, S
 fn moment_of(record: &Value, seq: u64) -> Option<Moment> {
     let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let at = text("/time").parse::<jiff::Timestamp>().ok()?.as_second();
+    if let Some(alert) = text("/resource").strip_prefix("alert/").filter(|_| text("/action").starts_with("alert_")) {
+        return Some(alert_of_others(record, alert, at, seq));
+    }
     let event = text("/event/kind");
     let kind = text("/kind").to_owned();
     let versions = match (text("/from_version"), text("/to_version")) {
@@ -220,6 +223,22 @@ fn moment_of(record: &Value, seq: u64) -> Option<Moment> {
     };
     let said = format!("{} {act} {}{versions}{came}{why}", text("/actor"), text("/resource"));
     Some(Moment { at, kind, text: plain(said.trim()), source: format!("audit #{seq}") })
+}
+
+/// An alert of somebody else began or ended: when it says so itself, if that was before it was told of.
+fn alert_of_others(record: &Value, name: &str, told_at: Seconds, seq: u64) -> Moment {
+    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (what, moment) = match text("/action") {
+        "alert_fired" => ("fires", "/event/starts_at"),
+        _ => ("is over", "/event/ends_at"),
+    };
+    let at = record.pointer(moment).and_then(Value::as_i64).unwrap_or(told_at).min(told_at);
+    let summary = match text("/reason") {
+        "" => String::new(),
+        summary => format!(" (\u{201c}{summary}\u{201d})"),
+    };
+    let said = format!("alert {name} {what}, told by {}{summary}", text("/actor"));
+    Moment { at, kind: "alert_of_others".to_owned(), text: plain(&said), source: format!("audit #{seq}") }
 }
 
 #[cfg(test)]

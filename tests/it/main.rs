@@ -6,6 +6,7 @@ mod daemon;
 mod harness;
 
 mod alerting;
+mod alerts_of_others;
 mod audit;
 mod backtest;
 mod check;

@@ -135,6 +135,7 @@ async fn whatever_changes_something_needs_a_credential_wherever_it_comes_from() 
         "/v1/halts/h/resume",
         "/v1/changes",
         "/v1/incidents/i",
+        "/v1/webhooks/alertmanager",
     ];
     for path in paths {
         for token in ["", "nobody's", "ada-token2"] {
@@ -159,6 +160,7 @@ async fn no_page_borrows_a_credential() {
         ("/v1/permits/prm_1/redeem", json!({})),
         ("/v1/changes", json!({"service": "checkout", "resource": "deployment/checkout", "version": "v1"})),
         ("/v1/incidents/i", json!({"cause": "x"})),
+        ("/v1/webhooks/alertmanager", json!({"version": "4", "alerts": []})),
         ("/v1/audit/accept", json!({"reason": "x"})),
         ("/-/reload", json!({})),
     ];

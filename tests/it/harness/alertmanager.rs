@@ -1,6 +1,6 @@
 //! A real Alertmanager with a data folder and a port of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -69,8 +69,5 @@ fn run(generation: Generation, dir: &Path, port: u16) -> Process {
         "--cluster.listen-address=".into(),
     ];
     let program = generation.part("prometheus-alertmanager");
-    // Where an unpacked Alertmanager of Debian's finds its templates (see tests/parts); others have them inside.
-    let templates = ["../share", "share"].map(|share| program.with_file_name(share).join("prometheus/alertmanager"));
-    let folder = templates.iter().find(|folder| folder.is_dir()).map_or(dir, PathBuf::as_path);
-    Process::start_in(folder, &program, args, &dir.join("alertmanager.log"))
+    Process::start(&program, args, &dir.join("alertmanager.log"))
 }

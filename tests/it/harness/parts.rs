@@ -90,20 +90,9 @@ pub struct Process {
 impl Process {
     /// Starts `program`, both outputs appended to `log`.
     pub fn start(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>, log: &Path) -> Self {
-        Process::start_in(Path::new("."), program, args, log)
-    }
-
-    /// Like [`Process::start`], in this working folder.
-    pub fn start_in(
-        folder: &Path,
-        program: &Path,
-        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-        log: &Path,
-    ) -> Self {
         let output = File::options().create(true).append(true).open(log).expect("the log can be opened");
         let child = Command::new(program)
             .args(args)
-            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file handle can be cloned"))
             .stderr(output)

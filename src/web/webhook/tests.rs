@@ -1,0 +1,99 @@
+//! Alerts of others over HTTP: who may tell of them, what is written down, and where it is seen.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::web::gate::tests::{ADA, ORCA, gate};
+
+const PATH: &str = "/v1/webhooks/alertmanager";
+
+fn alert(name: &str, labels: &[(&str, &str)], status: &str) -> Value {
+    let mut all: serde_json::Map<String, Value> =
+        labels.iter().map(|&(name, value)| (name.to_owned(), json!(value))).collect();
+    all.insert("alertname".into(), json!(name));
+    json!({
+        "status": status, "labels": all, "annotations": {"summary": "the disk is 95 % full <!channel>"},
+        "startsAt": "2026-01-01T00:00:00Z",
+        "endsAt": if status == "firing" { "0001-01-01T00:00:00Z" } else { "2026-01-01T01:00:00Z" },
+        "generatorURL": "http://prometheus/graph", "fingerprint": format!("{name}-1"),
+    })
+}
+
+/// As Alertmanager sends it.
+fn notification(alerts: &[Value]) -> Value {
+    json!({
+        "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing", "receiver": "slowburn",
+        "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://alertmanager",
+        "alerts": alerts, "notification_reason": "first notification",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_others_stand_in_the_log_once_and_neutral() {
+    let gate = gate();
+    let firing = [
+        alert("DiskFull", &[("service", "checkout")], "firing"),
+        alert("NodeDown", &[("service", "nobody-knows-it")], "firing"),
+        alert("CertExpires", &[], "firing"),
+        alert("SLOFastBurn", &[("service", "checkout"), ("slo_id", "checkout-availability")], "firing"),
+    ];
+    let (status, answer) = gate.post(ADA, PATH, &notification(&firing)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer, json!({"recorded": 1, "repeated": 0, "of_no_service": 2, "left_out": 0, "own": 1}));
+    let (_, answer) = gate.post(ADA, PATH, &notification(&firing[..1])).await;
+    assert_eq!((&answer["recorded"], &answer["repeated"]), (&json!(0), &json!(1)), "{answer}");
+    let resolved = alert("DiskFull", &[("service", "checkout")], "resolved");
+    let (_, answer) = gate.post(ADA, PATH, &notification(&[resolved])).await;
+    assert_eq!(answer["recorded"], 1, "{answer}");
+    let by_label = alert("QueueLong", &[("app", "checkout")], "firing");
+    let (_, answer) = gate.post(ADA, &format!("{PATH}?service_label=app"), &notification(&[by_label])).await;
+    assert_eq!(answer["recorded"], 1, "{answer}");
+    let (_, found) = gate.get("/v1/audit?service=checkout&limit=100").await;
+    let text = found.to_string();
+    for part in ["alert_fired", "alert_resolved", "alert/DiskFull", "alert/QueueLong", "@ada", "95 % full"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("<!channel>"), "{text}");
+    let (_, listed) = gate.get("/v1/incidents?service=checkout").await;
+    let id = listed["incidents"][0]["id"].as_str().expect("an id");
+    let (_, told) = gate.get(&format!("/v1/incidents/{id}")).await;
+    let lines = told["timeline"].as_array().expect("a timeline").iter();
+    let lines: Vec<&str> =
+        lines.filter(|line| line["kind"] == "alert_of_others").filter_map(|line| line["text"].as_str()).collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[0].starts_with("alert DiskFull fires, told by @ada (\u{201c}the disk is 95 % full"), "{lines:?}");
+    gate.log.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn robots_strangers_and_other_words_are_refused() {
+    let gate = gate();
+    let told = notification(&[alert("DiskFull", &[("service", "checkout")], "firing")]);
+    assert_eq!(gate.post(ORCA, PATH, &told).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(gate.post("", PATH, &told).await.0, StatusCode::UNAUTHORIZED);
+    let mut newer = told.clone();
+    newer["version"] = json!("5");
+    let mut shapeless = told.clone();
+    shapeless["alerts"][0]["startsAt"] = json!("yesterday");
+    for (body, says) in [(newer, "version"), (shapeless, "as year"), (json!({"version": "4"}), "alerts")] {
+        let (status, answer) = gate.post(ADA, PATH, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        assert!(answer["error"].as_str().expect("an error").contains(says), "{says}: {answer}");
+    }
+    let (status, answer) = gate.post(ADA, &format!("{PATH}?label=app"), &told).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    gate.log.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_notification_writes_down_so_many_and_says_what_it_left_out() {
+    let gate = gate();
+    let many: Vec<Value> = (0..130).map(|n| alert(&format!("A{n}"), &[("service", "checkout")], "firing")).collect();
+    let (status, answer) = gate.post(ADA, PATH, &notification(&many)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!((&answer["recorded"], &answer["left_out"]), (&json!(100), &json!(30)), "{answer}");
+    // What was left out is news when it is told of again.
+    let (_, answer) = gate.post(ADA, PATH, &notification(&many)).await;
+    assert_eq!((&answer["recorded"], &answer["repeated"]), (&json!(30), &json!(100)), "{answer}");
+    gate.log.close();
+}
