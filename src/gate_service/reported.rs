@@ -4,7 +4,7 @@
 //! Which were told of is remembered in memory, by fingerprint and bounded: after a restart an alert that still fires is
 //! written down once more.
 //!
-//! Deliberately absent: how an Alertmanager speaks. `web` reads that.
+//! Deliberately absent: how an Alertmanager speaks, and what its texts may hold. `web` sees to that.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,13 @@ use super::{Blocked, GateService};
 use crate::audit::record::{Kind, Record};
 use crate::engine::Seconds;
 use crate::gate::principal::Principal;
-use crate::incident::text::plain;
 
 /// Alerts that are remembered.
 const REMEMBERED_MAX: usize = 5_000;
 /// Beginnings and ends that one notification writes down at most.
 const RECORDED_MAX: usize = 100;
-/// Longest name of an alert and longest summary, characters.
-const TEXT_CHARS_MAX: usize = 200;
 
-/// An alert of somebody else.
+/// An alert of somebody else; its texts are short and neutral.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reported {
     /// What tells it from others.
@@ -80,10 +77,6 @@ impl Remembered {
     }
 }
 
-fn short(text: &str) -> String {
-    plain(text).chars().take(TEXT_CHARS_MAX).collect()
-}
-
 impl GateService {
     /// Writes down what is new of these alerts.
     ///
@@ -112,8 +105,8 @@ impl GateService {
             let action = if alert.ends_at.is_none() { "alert_fired" } else { "alert_resolved" };
             let mut record = Record::new(Kind::Incident, principal.sub.as_str(), action, self.0.clock.now_ms());
             record.service = Some(service.clone());
-            record.resource = Some(format!("alert/{}", short(&alert.name)));
-            record.reason = alert.summary.as_deref().map(short);
+            record.resource = Some(format!("alert/{}", alert.name));
+            record.reason = alert.summary.clone();
             record.principal = Some(principal_of(principal));
             record.event = Some(json!({"starts_at": alert.starts_at, "ends_at": alert.ends_at}));
             self.log().append(record).await.map_err(unwritten)?;

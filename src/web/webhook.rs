@@ -20,6 +20,10 @@ use super::auth::Caller;
 use super::gate::{Gate, read};
 use super::json::Json;
 use crate::gate_service::{Blocked, Receipt, Reported};
+use crate::incident::text::plain;
+
+/// Longest name of an alert and longest summary, characters.
+const TEXT_CHARS_MAX: usize = 200;
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -96,6 +100,11 @@ pub(super) async fn alertmanager(
     Ok(Json(&Taken { receipt, own }).into_response())
 }
 
+/// A text of somebody else as it goes on: it calls nobody, hides nothing, and is not long.
+fn short(text: &str) -> String {
+    plain(text).chars().take(TEXT_CHARS_MAX).collect()
+}
+
 impl Alert {
     fn reported(self, service_label: &str, now: i64) -> Reported {
         let fingerprint = match self.fingerprint.is_empty() {
@@ -106,9 +115,9 @@ impl Alert {
         let said = ["summary", "description", "message"].into_iter().find_map(|name| self.annotations.get(name));
         Reported {
             fingerprint,
-            name: self.labels.get("alertname").cloned().unwrap_or_else(|| "without a name".to_owned()),
+            name: self.labels.get("alertname").map_or("without a name".to_owned(), |name| short(name)),
             service: self.labels.get(service_label).cloned(),
-            summary: said.cloned(),
+            summary: said.map(|said| short(said)),
             // As it was said: with a clock that is ahead it still names the same beginning.
             starts_at: self.starts_at.as_second(),
             ends_at: (self.status == Status::Resolved).then(ended),

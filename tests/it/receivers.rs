@@ -20,11 +20,26 @@ fn shipped() -> std::path::PathBuf {
 #[test]
 fn amtool_finds_nothing_wrong_with_what_is_shipped() {
     for file in ["alertmanager.yaml", "receivers.yaml"] {
-        let out = Command::new(parts::part("amtool")).arg("check-config").arg(shipped().join(file)).output();
-        let out = out.expect("amtool runs");
-        let said = [out.stdout, out.stderr].concat();
-        assert!(out.status.success(), "{file}: {}", String::from_utf8_lossy(&said));
+        amtool_likes(&shipped().join(file));
     }
+}
+
+#[test]
+fn amtool_finds_nothing_wrong_with_what_the_pages_show() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/incidents.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks: Vec<&str> = blocks.filter(|block| block.starts_with("route:")).collect();
+    assert_eq!(blocks.len(), 1);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), blocks[0]).expect("writable");
+    amtool_likes(file.path());
+}
+
+fn amtool_likes(file: &Path) {
+    let out = Command::new(parts::part("amtool")).arg("check-config").arg(file).output().expect("amtool runs");
+    let said = [out.stdout, out.stderr].concat();
+    assert!(out.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&said));
 }
 
 /// The shipped file, with the addresses of the test in place of the world's. Keys stand in `dir`.

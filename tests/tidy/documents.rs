@@ -10,9 +10,10 @@ use regex::Regex;
 const README_MAX: (usize, usize) = (1_100, 120);
 
 /// What begins other files than rules and settings, and parts of them.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "identities",
     "preset",
+    "receivers",
     "scrape_configs",
     "workloads",
     "apiVersion",
