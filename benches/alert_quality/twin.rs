@@ -154,6 +154,7 @@ impl Twin {
             slice_s: RES,
             budget: self.budget,
             factor: 6.0,
+            short_s: 300,
             over,
             over_since: &over_since,
             counts: &counts,
