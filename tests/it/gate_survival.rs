@@ -4,7 +4,7 @@
 //! `SIGKILL` ends the process, not the machine: what it shows is that nothing is answered before it is handed to the
 //! disk. That the disk keeps it is what `fdatasync` is for.
 //!
-//! 2,000 decisions and 5 kills; with `SLOWBURN_TEST_FULL=1` 10,000 decisions and 25 kills.
+//! 2,000 decisions and 5 kills; with `SLOWBURN_TEST_FULL=1` 10,000 decisions and 200 kills.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::process::Command;
@@ -140,7 +140,7 @@ impl Shared {
 
     /// A person halts a service of which everything is denied anyway.
     fn halt(&self, wire: &mut Wire, service: usize) {
-        let order = json!({"scope": {"service": format!("s{service}")}, "reason": "INC-7", "for_s": 3600});
+        let order = json!({"scope": {"service": format!("s{service}")}, "reason": "INC-7", "for_s": 86_400});
         let (status, answer) = self.insist(wire, "@ada", "/v1/halts", &order);
         assert_eq!(status, 200, "{answer}");
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -337,7 +337,7 @@ fn records(stage: &Stage) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_in_the_middle_of_decisions_lose_nothing_that_was_answered_and_use_no_permit_twice() {
     let full = std::env::var_os("SLOWBURN_TEST_FULL").is_some_and(|value| value == "1");
-    let (goal, kills) = if full { (10_000, 25) } else { (2_000, 5) };
+    let (goal, kills) = if full { (10_000, 200) } else { (2_000, 5) };
     let seed = Clock::wall().now_ms().unsigned_abs();
     let seed = std::env::var("SLOWBURN_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(seed);
     println!("SLOWBURN_TEST_SEED={seed}");
