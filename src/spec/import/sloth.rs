@@ -265,19 +265,19 @@ struct Alerting {
     name: Option<String>,
     labels: Vec<Label>,
     annotations: Vec<Label>,
-    page: Alert,
-    ticket: Alert,
+    page: SlothAlert,
+    ticket: SlothAlert,
 }
 
 /// One of the two alerts.
 #[derive(Default)]
-struct Alert {
+struct SlothAlert {
     disabled: bool,
     labels: Vec<Label>,
     annotations: Vec<Label>,
 }
 
-impl Alert {
+impl SlothAlert {
     fn severity(&self) -> Option<&At<String>> {
         let said = |label: &&Label| label.name == "severity" && !label.value.it.trim().is_empty();
         self.labels.iter().find(said).map(|label| &label.value)
@@ -320,8 +320,8 @@ fn read_alerting(at: &Node<'_>, keys: Keys, report: &mut Report<'_>) -> Option<A
     Some(Alerting { name, labels, annotations, page, ticket })
 }
 
-fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> Alert {
-    let Some(mut fields) = at.map(report) else { return Alert::default() };
+fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> SlothAlert {
+    let Some(mut fields) = at.map(report) else { return SlothAlert::default() };
     let disabled = fields.filled("disable").and_then(|at| at.flag(report)).unwrap_or(false);
     let labels_at = fields.filled("labels");
     let mut labels = labels_at.as_ref().map(|at| labels::read(at, report)).unwrap_or_default();
@@ -332,7 +332,7 @@ fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> Alert {
     }
     let annotations = fields.filled("annotations").map(|at| labels::read(&at, report)).unwrap_or_default();
     fields.finish(report);
-    Alert { disabled, labels, annotations }
+    SlothAlert { disabled, labels, annotations }
 }
 
 /// Clauses of the alerts that are not disabled; where both are, nothing is raised.
