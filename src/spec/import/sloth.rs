@@ -261,7 +261,7 @@ fn read_events(at: &Node<'_>, keys: Keys, reading: &mut Reading, report: &mut Re
 
 /// What `alerting` says.
 #[derive(Default)]
-struct Alerting {
+struct SlothAlerting {
     name: Option<String>,
     labels: Vec<Label>,
     annotations: Vec<Label>,
@@ -284,7 +284,7 @@ impl SlothAlert {
     }
 }
 
-impl Alerting {
+impl SlothAlerting {
     /// What alerts of each kind carry: labels and annotations of one of the two alerts, and the words that routes match.
     fn extras(&self, cx: &Context<'_>, notes: &mut Vec<String>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all = BTreeMap::new();
@@ -308,7 +308,7 @@ impl Alerting {
     }
 }
 
-fn read_alerting(at: &Node<'_>, keys: Keys, report: &mut Report<'_>) -> Option<Alerting> {
+fn read_alerting(at: &Node<'_>, keys: Keys, report: &mut Report<'_>) -> Option<SlothAlerting> {
     let mut fields = at.map(report)?;
     let name = fields.filled("name").and_then(|at| at.text(report)).map(str::to_string);
     let mut of =
@@ -317,7 +317,7 @@ fn read_alerting(at: &Node<'_>, keys: Keys, report: &mut Report<'_>) -> Option<A
     let page = fields.filled(keys.page_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
     let ticket = fields.filled(keys.ticket_alert).map(|at| read_alert(&at, report)).unwrap_or_default();
     fields.finish(report);
-    Some(Alerting { name, labels, annotations, page, ticket })
+    Some(SlothAlerting { name, labels, annotations, page, ticket })
 }
 
 fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> SlothAlert {
@@ -337,7 +337,7 @@ fn read_alert(at: &Node<'_>, report: &mut Report<'_>) -> SlothAlert {
 
 /// Clauses of the alerts that are not disabled; where both are, nothing is raised.
 fn policy(
-    alerting: &Alerting,
+    alerting: &SlothAlerting,
     catalog: &Catalog,
     objective: f64,
     resolution: TimeSpan,
