@@ -270,7 +270,7 @@ fn bare(at: &Node<'_>, report: &mut Report<'_>) -> Option<promql_parser::parser:
 }
 
 /// What `alerting` says.
-struct Alerting {
+struct PyrraAlerting {
     burnrates: bool,
     absent: bool,
     name: Option<String>,
@@ -280,9 +280,9 @@ struct Alerting {
     absent_severity: Option<At<String>>,
 }
 
-impl Default for Alerting {
+impl Default for PyrraAlerting {
     fn default() -> Self {
-        Alerting {
+        PyrraAlerting {
             burnrates: true,
             absent: true,
             name: None,
@@ -293,7 +293,7 @@ impl Default for Alerting {
     }
 }
 
-impl Alerting {
+impl PyrraAlerting {
     /// What alerts of each kind carry: the severity as its word, and the name where it is kept.
     fn extras(&self, cx: &Context<'_>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all: BTreeMap<AlertKind, AlertExtras> = BTreeMap::new();
@@ -331,7 +331,7 @@ impl Alerting {
     }
 }
 
-fn read_alerting(at: &Node<'_>, report: &mut Report<'_>) -> Option<Alerting> {
+fn read_alerting(at: &Node<'_>, report: &mut Report<'_>) -> Option<PyrraAlerting> {
     let mut fields = at.map(report)?;
     let mut flag = |key, fields: &mut Fields<'_>| fields.filled(key).and_then(|at| at.flag(report));
     let disabled = flag("disabled", &mut fields).unwrap_or(false);
@@ -339,7 +339,7 @@ fn read_alerting(at: &Node<'_>, report: &mut Report<'_>) -> Option<Alerting> {
     let absent = flag("absent", &mut fields).unwrap_or(true);
     let mut name = |key| fields.filled(key).and_then(|at| at.text(report)).map(str::to_string);
     let (name, absent_name) = (name("name"), name("absentName"));
-    let mut alerting = Alerting { burnrates, absent, name, absent_name, ..Alerting::default() };
+    let mut alerting = PyrraAlerting { burnrates, absent, name, absent_name, ..PyrraAlerting::default() };
     if let Some(at) = fields.filled("severities") {
         let mut own = at.map(report)?;
         let mut word = |key| {
@@ -360,7 +360,7 @@ const TIERS: [(i64, i64, f64, bool); 4] =
 const BASE_S: i64 = 28 * 86_400;
 
 fn policy(
-    alerting: &Alerting,
+    alerting: &PyrraAlerting,
     budget: f64,
     window: TimeSpan,
     resolution: TimeSpan,
