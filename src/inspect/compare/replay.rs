@@ -65,7 +65,7 @@ pub async fn replay(
     from_s: i64,
     to_s: i64,
 ) -> Result<Replayed, Fault> {
-    let of = Alerts { spec, foreign };
+    let of = ForeignAlerts { spec, foreign };
     let ratios = of.found(client, from_s, to_s).await?;
     let mut fired = Vec::new();
     for (speed, kind) in [(Speed::Fast, AlertKind::FastBurn), (Speed::Slow, AlertKind::SlowBurn)] {
@@ -97,12 +97,12 @@ pub async fn replay(
     Ok(Replayed { ratios, fired })
 }
 
-struct Alerts<'a> {
+struct ForeignAlerts<'a> {
     spec: &'a SloSpec,
     foreign: &'a Foreign,
 }
 
-impl Alerts<'_> {
+impl ForeignAlerts<'_> {
     /// The recorded error ratio of a window.
     fn recorded(&self, window_s: i64) -> String {
         let window = window_name(window_s);
