@@ -20,7 +20,7 @@ const SEED: u64 = 8128;
 
 /// What was booked of a story.
 #[derive(Debug, Default, PartialEq)]
-struct Booked {
+struct BookedStory {
     /// By slice.
     slices: BTreeMap<i64, (u64, u64)>,
     /// First samples and new values that could not be placed, each of which is said.
@@ -29,7 +29,7 @@ struct Booked {
     unusual: Vec<String>,
 }
 
-impl Booked {
+impl BookedStory {
     fn take(&mut self, read: &ReadDeltas) {
         self.doubts += read.reasons.iter().filter(|(reason, _)| reason.is_doubt()).map(|(_, count)| count).sum::<u64>();
         for series in &read.series {
@@ -62,11 +62,11 @@ fn config() -> Config {
 }
 
 /// Reads a story in portions of so many scrapes, by turns; each read begins 15 s before the end of the one before.
-fn book(told: &Told, portions: &[usize]) -> Booked {
+fn book(told: &Told, portions: &[usize]) -> BookedStory {
     let plan = availability(&[]);
     let mut tracker = Tracker::new(30);
     tracker.trace(BTreeSet::from([0]));
-    let mut booked = Booked::default();
+    let mut booked = BookedStory::default();
     let first_ms =
         told.series.iter().filter_map(|raw| raw.samples.as_slice().first()).map(|&(at, _)| at).min().unwrap_or(0);
     let (mut from_ms, mut turns) = (first_ms - 15_000, portions.iter().cycle());
