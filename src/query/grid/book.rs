@@ -12,12 +12,12 @@ use crate::query::increment::SeriesDeltas;
 pub struct GridBook {
     /// Slices remembered per series.
     depth: i64,
-    series: HashMap<(usize, Labels), Booked>,
+    series: HashMap<(usize, Labels), BookedRow>,
 }
 
 /// The newest slices of one series.
 #[derive(Debug, Default)]
-struct Booked {
+struct BookedRow {
     /// Slices up to here are done with.
     floor: i64,
     slices: BTreeMap<i64, Slot>,
@@ -32,7 +32,7 @@ struct Slot {
     rows: u32,
 }
 
-impl Booked {
+impl BookedRow {
     fn newest(&self) -> i64 {
         self.slices.iter().rev().find(|(_, slot)| slot.booked.is_some()).map_or(self.floor, |(&slice, _)| slice)
     }
@@ -52,7 +52,7 @@ impl GridBook {
 
     /// Notes what a ledger holds of a series; `newest` is its newest slice, `slices` those it can still tell apart.
     pub fn note(&mut self, sli: usize, labels: &Labels, newest: i64, slices: impl Iterator<Item = SliceDelta>) {
-        let mut booked = Booked { floor: newest - self.depth, ..Booked::default() };
+        let mut booked = BookedRow { floor: newest - self.depth, ..BookedRow::default() };
         let of = slices.filter(|delta| delta.slice > booked.floor);
         // How many rows they were made of nobody knows any more: they are not asked for again.
         let slot = |delta: &SliceDelta| Slot {
@@ -71,7 +71,7 @@ impl GridBook {
         let GridHarvest { sli, labels, slices, fault } = harvest;
         let mut deltas = Vec::new();
         if let (Some((&first, _)), true) = (slices.first_key_value(), self.depth > 0) {
-            let fresh = || Booked { floor: floor.max(first - 1), ..Booked::default() };
+            let fresh = || BookedRow { floor: floor.max(first - 1), ..BookedRow::default() };
             let booked = self.series.entry((sli, labels.clone())).or_insert_with(fresh);
             let floor = floor.max(booked.floor);
             for (slice, cell) in slices.into_iter().filter(|&(slice, _)| slice > floor) {
