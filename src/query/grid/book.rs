@@ -20,12 +20,12 @@ pub struct GridBook {
 struct BookedRow {
     /// Slices up to here are done with.
     floor: i64,
-    slices: BTreeMap<i64, Slot>,
+    slices: BTreeMap<i64, BookedSlice>,
 }
 
 /// One slice.
 #[derive(Debug, Clone, Copy, Default)]
-struct Slot {
+struct BookedSlice {
     /// What was booked; `None` for a slice that no answer had a number for.
     booked: Option<Cell>,
     /// Rows it was made of, or `u32::MAX` when more will not come.
@@ -55,7 +55,7 @@ impl GridBook {
         let mut booked = BookedRow { floor: newest - self.depth, ..BookedRow::default() };
         let of = slices.filter(|delta| delta.slice > booked.floor);
         // How many rows they were made of nobody knows any more: they are not asked for again.
-        let slot = |delta: &SliceDelta| Slot {
+        let slot = |delta: &SliceDelta| BookedSlice {
             booked: Some(Cell { total: delta.total, bad: delta.bad, rows: 0 }),
             rows: u32::MAX,
         };
@@ -84,7 +84,7 @@ impl GridBook {
                 if slot.booked.is_none() || more != Cell::default() {
                     deltas.push(more.delta(slice));
                 }
-                *slot = Slot { booked: Some(cell), rows: slot.rows.max(cell.rows) };
+                *slot = BookedSlice { booked: Some(cell), rows: slot.rows.max(cell.rows) };
             }
             booked.keep(self.depth);
         }
