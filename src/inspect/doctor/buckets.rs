@@ -15,7 +15,7 @@ const SLACK_EVENTS: f64 = 10.0;
 const MANY: f64 = 1_000.0;
 
 /// `(bound, as it is spelled, observations)`, smallest bound first.
-type Buckets = Vec<(f64, String, f64)>;
+type SpelledBuckets = Vec<(f64, String, f64)>;
 
 impl Patient<'_> {
     pub(super) async fn buckets(&self, found: &Found) -> Result<Option<Said>, Fault> {
@@ -27,7 +27,7 @@ impl Patient<'_> {
             by.extend(self.targets.iter().cloned());
         }
         let rows = self.ask(&expr::aggregate("sum", &by, selector)).await?.series;
-        let mut by_target: BTreeMap<Vec<(String, String)>, Buckets> = BTreeMap::new();
+        let mut by_target: BTreeMap<Vec<(String, String)>, SpelledBuckets> = BTreeMap::new();
         for row in &rows {
             let (Some(bound), Some((_, events))) = (parse_le(row.label("le")), row.samples.iter().last()) else {
                 continue;
@@ -45,14 +45,14 @@ impl Patient<'_> {
                 all.entry(bound.to_bits()).or_insert((*bound, le.clone(), 0.0)).2 += events;
             }
         }
-        let mut all: Buckets = all.into_values().collect();
+        let mut all: SpelledBuckets = all.into_values().collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         Ok(at_one_end(&at_threshold.metric, &all))
     }
 }
 
 /// Buckets of which a larger one holds less.
-fn not_cumulative(metric: &str, buckets: &Buckets) -> Option<String> {
+fn not_cumulative(metric: &str, buckets: &SpelledBuckets) -> Option<String> {
     let less = |pair: &&[(f64, String, f64)]| pair[1].2 + (pair[0].2 * SLACK).max(SLACK_EVENTS) < pair[0].2;
     let pair = buckets.windows(2).find(less)?;
     let (small, large) = (&pair[0], &pair[1]);
@@ -63,7 +63,7 @@ fn not_cumulative(metric: &str, buckets: &Buckets) -> Option<String> {
 }
 
 /// All observations at one end of the bounds.
-fn at_one_end(metric: &str, buckets: &Buckets) -> Option<Said> {
+fn at_one_end(metric: &str, buckets: &SpelledBuckets) -> Option<Said> {
     let count = buckets.last()?.2;
     let finite = || buckets.iter().filter(|(bound, ..)| bound.is_finite());
     if count < MANY {
@@ -94,7 +94,7 @@ fn at_one_end(metric: &str, buckets: &Buckets) -> Option<Said> {
 mod tests {
     use super::*;
 
-    fn buckets(events: &[(&str, f64)]) -> Buckets {
+    fn buckets(events: &[(&str, f64)]) -> SpelledBuckets {
         events.iter().map(|&(le, events)| (parse_le(le).expect("a bound"), le.to_owned(), events)).collect()
     }
 
