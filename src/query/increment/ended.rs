@@ -29,7 +29,7 @@ fn hash(text: &str) -> u32 {
 
 /// What two sets of names do not have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Change {
+struct NameChange {
     dropped: Vec<u32>,
     added: Vec<u32>,
 }
@@ -40,7 +40,7 @@ struct SameNames {
     names: Vec<u32>,
     ids: Vec<u32>,
     /// By change: the series by the values that stay.
-    tables: HashMap<Change, HashMap<Vec<u32>, Vec<u32>>>,
+    tables: HashMap<NameChange, HashMap<Vec<u32>, Vec<u32>>>,
 }
 
 /// Series of some targets, to look up which of them a new one may go on from.
@@ -74,7 +74,7 @@ impl Ended {
     ) -> Vec<(usize, u32)> {
         let mut found = Vec::new();
         for known in self.by_target.get_mut(&target).into_iter().flatten() {
-            let Some(change) = Change::between(&known.names, labels) else { continue };
+            let Some(change) = NameChange::between(&known.names, labels) else { continue };
             let count = change.dropped.len().max(change.added.len());
             let wanted = common(labels, &change.added, change.is_renamed());
             let ids = &known.ids;
@@ -93,13 +93,13 @@ impl Ended {
     }
 }
 
-impl Change {
+impl NameChange {
     fn is_renamed(&self) -> bool {
         !self.dropped.is_empty() && !self.added.is_empty()
     }
 
     /// From names to those of `labels`; `None` where the two are of different series.
-    fn between(names: &[u32], labels: &[LabelHash]) -> Option<Change> {
+    fn between(names: &[u32], labels: &[LabelHash]) -> Option<NameChange> {
         let dropped: Vec<u32> =
             names.iter().filter(|name| labels.binary_search_by_key(name, |label| &label.0).is_err()).copied().collect();
         let added: Vec<u32> =
@@ -109,7 +109,7 @@ impl Change {
         let fixed = [hash("__name__"), hash("le")];
         let other = dropped.iter().chain(&added).any(|name| fixed.contains(name));
         ((1..=LABELS_CHANGED).contains(&count) && (one_sided || dropped.len() == added.len()) && !other)
-            .then_some(Change { dropped, added })
+            .then_some(NameChange { dropped, added })
     }
 }
 
