@@ -58,7 +58,7 @@ struct Common<'a> {
     windows: Vec<Period>,
     /// Where it differs from the daemon's.
     resolution: Option<(TimeSpan, At<'a>)>,
-    confidence: Confidence,
+    confidence: WrittenConfidence,
     weigh: Weigh,
     by: Vec<String>,
     series_max: Option<u32>,
@@ -75,7 +75,7 @@ struct Common<'a> {
 }
 
 #[derive(Clone, Copy)]
-enum Confidence {
+enum WrittenConfidence {
     Default,
     Off,
     /// Of pages and of tickets, where they are said.
@@ -86,7 +86,7 @@ fn common<'a>(fields: &mut Fields<'a>, service: &Service<'_>, report: &mut Repor
     let objective = fields.get("objective");
     let windows = window::windows(fields, report);
     let resolution = fields.get("resolution").and_then(|at| Some((resolution(&at, service.resolution, report)?, at)));
-    let confidence = fields.get("confidence").map_or(Confidence::Default, |at| confidence(&at, report));
+    let confidence = fields.get("confidence").map_or(WrittenConfidence::Default, |at| confidence(&at, report));
     let weigh = fields.get("weigh").and_then(|at| weigh(&at, report)).unwrap_or_default();
     let by = fields.get("by").and_then(|at| by(&at, report)).unwrap_or_default();
     let series_max = fields.get("series_max").and_then(|at| series_max(&at, &by, report));
@@ -198,20 +198,20 @@ fn alert_name(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
     Some(name.to_string())
 }
 
-fn confidence(at: &At<'_>, report: &mut Report<'_>) -> Confidence {
+fn confidence(at: &At<'_>, report: &mut Report<'_>) -> WrittenConfidence {
     match &at.node.value {
-        Value::Text(text) if text == "off" => return Confidence::Off,
-        Value::Bool(false) => return Confidence::Off,
+        Value::Text(text) if text == "off" => return WrittenConfidence::Off,
+        Value::Bool(false) => return WrittenConfidence::Off,
         _ => {}
     }
     if !matches!(at.node.value, Value::Map(_)) {
-        return level(at, report).map_or(Confidence::Default, |page| Confidence::At(Some(page), None));
+        return level(at, report).map_or(WrittenConfidence::Default, |page| WrittenConfidence::At(Some(page), None));
     }
-    let Some(mut fields) = at.map(report) else { return Confidence::Default };
+    let Some(mut fields) = at.map(report) else { return WrittenConfidence::Default };
     let mut of = |key| fields.get(key).and_then(|at| level(&at, report));
     let (page, ticket) = (of("page"), of("ticket"));
     fields.finish(report);
-    Confidence::At(page, ticket)
+    WrittenConfidence::At(page, ticket)
 }
 
 fn level(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
@@ -358,9 +358,9 @@ impl Parts<'_> {
             resolution_s: own.map(TimeSpan::seconds),
             burn: Vec::new(),
             confidence: match self.said.confidence {
-                Confidence::Default => Some(service.defaults.confidence),
-                Confidence::Off => None,
-                Confidence::At(page, ticket) => {
+                WrittenConfidence::Default => Some(service.defaults.confidence),
+                WrittenConfidence::Off => None,
+                WrittenConfidence::At(page, ticket) => {
                     let page = page.unwrap_or(service.defaults.confidence.page);
                     // Who accepts more false pages accepts as many false tickets.
                     let ticket = ticket.unwrap_or(service.defaults.confidence.ticket.max(page));

@@ -14,7 +14,7 @@ use crate::spec::sli;
 use crate::spec::telemetry;
 use crate::spec::tree::{Key, Value};
 
-use super::{Common, Confidence, Parts, PlacedSlo, Service, common, objective};
+use super::{Common, Parts, PlacedSlo, Service, WrittenConfidence, common, objective};
 
 /// What the value of a key says.
 struct Said<'a> {
@@ -74,7 +74,7 @@ fn scalar_form<'a>(
         objective,
         windows: Vec::new(),
         resolution: None,
-        confidence: Confidence::Default,
+        confidence: WrittenConfidence::Default,
         weigh: Default::default(),
         by: Vec::new(),
         series_max: None,
