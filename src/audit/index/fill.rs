@@ -30,12 +30,12 @@ struct Row<'a> {
     #[serde(borrow)]
     service: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    decision: Option<Decision<'a>>,
+    decision: Option<DecisionBody<'a>>,
     log: Log,
 }
 
 #[derive(Deserialize)]
-struct Decision<'a> {
+struct DecisionBody<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
