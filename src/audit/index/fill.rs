@@ -49,7 +49,7 @@ struct Log {
 
 /// How far the log was read.
 #[derive(Debug, Clone, Default)]
-struct Position {
+struct ReadPosition {
     next_seq: u64,
     /// The file, and where the next record begins in it.
     file: u64,
@@ -79,7 +79,7 @@ impl Index {
             let mut position = position(&tx)?;
             if position.next_seq > 0 && !is_same(&segments, &position)? {
                 tx.execute_batch("DELETE FROM record; DELETE FROM decision; DELETE FROM word; DELETE FROM state;")?;
-                position = Position::default();
+                position = ReadPosition::default();
                 words.clear();
             }
             from_scratch |= position.next_seq == 0;
@@ -95,11 +95,11 @@ impl Index {
     }
 }
 
-fn position(tx: &Transaction<'_>) -> rusqlite::Result<Position> {
+fn position(tx: &Transaction<'_>) -> rusqlite::Result<ReadPosition> {
     let sql = "SELECT next_seq, file, next_begins, last_begins, last_length, last_digest, latest_ms FROM state";
     let position = tx.query_row(sql, [], |row| {
         let whole = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        Ok(Position {
+        Ok(ReadPosition {
             next_seq: whole(0)?,
             file: whole(1)?,
             next_begins: whole(2)?,
@@ -113,7 +113,7 @@ fn position(tx: &Transaction<'_>) -> rusqlite::Result<Position> {
 }
 
 /// Whether the last record that was read still stands where it stood.
-fn is_same(segments: &[Segment], position: &Position) -> io::Result<bool> {
+fn is_same(segments: &[Segment], position: &ReadPosition) -> io::Result<bool> {
     let Some(segment) = segments.iter().find(|segment| segment.first == position.file) else { return Ok(false) };
     match segment.line(position.last_begins, usize::try_from(position.last_length).unwrap_or(0)) {
         Ok(line) => Ok(Hash::of(&line).0[..] == position.last_digest[..]),
@@ -126,7 +126,7 @@ fn is_same(segments: &[Segment], position: &Position) -> io::Result<bool> {
 fn fill(
     tx: &Transaction<'_>,
     segments: &[Segment],
-    position: &mut Position,
+    position: &mut ReadPosition,
     words: &mut Words,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<bool, SearchError> {
@@ -243,7 +243,7 @@ fn uses(tx: &Transaction<'_>, words: &mut Words) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn keep(tx: &Transaction<'_>, position: &Position, words: &mut Words) -> rusqlite::Result<()> {
+fn keep(tx: &Transaction<'_>, position: &ReadPosition, words: &mut Words) -> rusqlite::Result<()> {
     uses(tx, words)?;
     tx.execute(
         "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
