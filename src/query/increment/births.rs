@@ -71,7 +71,7 @@ pub(super) enum Waits {
     Pace(i64),
 }
 
-enum Decision {
+enum BirthDecision {
     Book { events: Count, from_ms: Option<i64>, why: Reason, ends: Option<u32> },
     Start(Reason),
     Wait(Waits),
@@ -110,7 +110,7 @@ impl Tracker {
                 why: Reason::First,
             };
             let (delta, ends) = match decision {
-                Decision::Book { events, from_ms, why, ends } => {
+                BirthDecision::Book { events, from_ms, why, ends } => {
                     let delta = CounterDelta { events, from_ms, why, ..none };
                     book(
                         &mut self.fanout,
@@ -123,14 +123,14 @@ impl Tracker {
                     );
                     (delta, ends)
                 }
-                Decision::Start(why) => {
+                BirthDecision::Start(why) => {
                     self.begins(feeds, birth.at_ms, Some(why), accumulators);
                     if self.joining {
                         self.starts.extend(birth.raws.iter().map(|&raw| (raw, birth.at_ms)));
                     }
                     (CounterDelta { why, ..none }, None)
                 }
-                Decision::Wait(waits) => {
+                BirthDecision::Wait(waits) => {
                     self.begins(feeds, birth.at_ms, None, accumulators);
                     self.births.push(Birth { waits, ..birth });
                     continue;
@@ -165,7 +165,7 @@ impl Tracker {
         ended
     }
 
-    fn decide(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended, until_ms: i64) -> Decision {
+    fn decide(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended, until_ms: i64) -> BirthDecision {
         match birth.waits {
             Waits::Nothing => {}
             Waits::Pace(was_ms) => return self.by_next_scrape(evidence, birth, id, was_ms, until_ms),
@@ -183,7 +183,7 @@ impl Tracker {
         let looked_for = |at: &i64| *at >= since_ms;
         let previous = evidence.previous(of, target, at_ms).filter(looked_for);
         let together = evidence.scraped_with(target, at_ms).filter(looked_for);
-        let all = |why| Decision::Book { events: birth.count, from_ms: None, why, ends: None };
+        let all = |why| BirthDecision::Book { events: birth.count, from_ms: None, why, ends: None };
         let process_ms = evidence.process_at(target, at_ms);
         if let Some(began_ms) = birth.start_ms.or(process_ms) {
             let young = began_ms >= since_ms.max(at_ms - YOUNG_MS) && began_ms <= at_ms + AHEAD_MS;
@@ -205,7 +205,7 @@ impl Tracker {
             return self.goes_on(evidence, birth, id, older, until_ms);
         }
         if birth.start_ms.zip(previous).is_some_and(|(began_ms, before_ms)| began_ms <= before_ms) {
-            return Decision::Start(Reason::Older);
+            return BirthDecision::Start(Reason::Older);
         }
         let Some(was_ms) = together else {
             let old = previous.is_none() && process_ms.is_some();
@@ -220,18 +220,18 @@ impl Tracker {
     }
 
     /// It can have been gained since `was_ms` if the target goes on like that.
-    fn by_next_scrape(&self, evidence: &Evidence, birth: &Birth, id: u32, was_ms: i64, until_ms: i64) -> Decision {
+    fn by_next_scrape(&self, evidence: &Evidence, birth: &Birth, id: u32, was_ms: i64, until_ms: i64) -> BirthDecision {
         let raw = &self.raws[id as usize];
         let Some(next_ms) = evidence.next(raw.target, birth.at_ms) else {
             return match until_ms - birth.at_ms > WAITS_MS {
-                true => Decision::Start(Reason::TooMuch),
-                false => Decision::Wait(Waits::Pace(was_ms)),
+                true => BirthDecision::Start(Reason::TooMuch),
+                false => BirthDecision::Wait(Waits::Pace(was_ms)),
             };
         };
         let pace = evidence.gained(raw, next_ms) / (next_ms - birth.at_ms).max(1) as f64;
         match birth.count.whole <= PACE_MULTIPLE * pace * (birth.at_ms - was_ms) as f64 {
-            true => Decision::Book { events: birth.count, from_ms: None, why: Reason::Born, ends: None },
-            false => Decision::Start(Reason::TooMuch),
+            true => BirthDecision::Book { events: birth.count, from_ms: None, why: Reason::Born, ends: None },
+            false => BirthDecision::Start(Reason::TooMuch),
         }
     }
 
@@ -259,10 +259,10 @@ impl Tracker {
     }
 
     /// It only sets the start. That is no doubt where reading began with it: nobody looked before.
-    fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> Decision {
+    fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> BirthDecision {
         let began_ms = self.first_of(raw).unwrap_or(birth.at_ms).max(birth.since_ms);
         let first = birth.at_ms.saturating_sub(began_ms) <= FIRST_MS.max(2 * birth.beat_ms);
-        Decision::Start(if first { Reason::First } else { why })
+        BirthDecision::Start(if first { Reason::First } else { why })
     }
 
     /// The first sample, of any target, that what a raw series counts for ever had, milliseconds.
@@ -280,7 +280,7 @@ impl Tracker {
 
     /// Whether a birth goes on from an older series. What its own moment says is asked at once, for later reads do not show
     /// that moment any more: the same process must have answered, and the difference must be possible.
-    fn goes_on(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> Decision {
+    fn goes_on(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> BirthDecision {
         let raw = &self.raws[id as usize];
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
             return self.not_placed(birth, raw, Reason::NotPlaced);
@@ -290,13 +290,20 @@ impl Tracker {
         }
         let (events, _) = follow(last.count, birth.count);
         if !evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
-            return Decision::Start(Reason::TooMuch);
+            return BirthDecision::Start(Reason::TooMuch);
         }
         self.goes_on_if_ended(evidence, birth, id, older, until_ms)
     }
 
     /// The same of an older series that it can go on from: that one must have ended.
-    fn goes_on_if_ended(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> Decision {
+    fn goes_on_if_ended(
+        &self,
+        evidence: &Evidence,
+        birth: &Birth,
+        id: u32,
+        older: u32,
+        until_ms: i64,
+    ) -> BirthDecision {
         let raw = &self.raws[id as usize];
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
             return self.not_placed(birth, raw, Reason::NotPlaced);
@@ -304,14 +311,14 @@ impl Tracker {
         let missed_ms = (MISSED_INTERVALS * birth.beat_ms as f64) as i64;
         let together = evidence.scraped_with(raw.target, birth.at_ms);
         if until_ms - last.at_ms < missed_ms && together != Some(last.at_ms) {
-            return Decision::Wait(Waits::End(self.raws[older as usize].key));
+            return BirthDecision::Wait(Waits::End(self.raws[older as usize].key));
         }
         // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
         if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
             return self.not_placed(birth, raw, Reason::NotPlaced);
         }
         let (events, _) = follow(last.count, birth.count);
-        Decision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) }
+        BirthDecision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) }
     }
 }
 
