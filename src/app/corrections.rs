@@ -8,7 +8,7 @@ use tracing::info;
 use crate::engine::Slo;
 
 /// A decision by what it is called: who made it, why, and whether it was taken back.
-type Decisions = BTreeMap<String, String>;
+type NamedDecisions = BTreeMap<String, String>;
 
 /// Logs every exclusion and every reset that came, went or is another one now.
 pub fn log(before: &[Arc<Slo>], after: &[Arc<Slo>]) {
@@ -17,8 +17,8 @@ pub fn log(before: &[Arc<Slo>], after: &[Arc<Slo>]) {
     }
 }
 
-fn decisions(slos: &[Arc<Slo>]) -> Decisions {
-    let mut decisions = Decisions::new();
+fn decisions(slos: &[Arc<Slo>]) -> NamedDecisions {
+    let mut decisions = NamedDecisions::new();
     for slo in slos {
         for one in &slo.terms.exclusions {
             let text = serde_json::to_string(&**one).expect("an exclusion has text keys only");
@@ -32,7 +32,7 @@ fn decisions(slos: &[Arc<Slo>]) -> Decisions {
     decisions
 }
 
-fn changes(before: &Decisions, after: &Decisions) -> Vec<String> {
+fn changes(before: &NamedDecisions, after: &NamedDecisions) -> Vec<String> {
     let gone = before.iter().filter(|(name, _)| !after.contains_key(*name));
     let gone = gone.map(|(name, was)| format!("{name} is gone from the rules: it was {was}"));
     let come = after.iter().filter_map(|(name, is)| match before.get(name) {
