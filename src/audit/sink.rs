@@ -112,12 +112,12 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 /// A sink with its thread.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    desk: Arc<Desk>,
+    desk: Arc<SinkDesk>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct SinkDesk {
     state: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -129,7 +129,7 @@ struct Waiting {
     done: bool,
 }
 
-impl Desk {
+impl SinkDesk {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +137,7 @@ impl Desk {
 
 impl Publisher {
     pub(super) fn start(sink: Box<dyn Sink>, doubts: Arc<Doubts>) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(SinkDesk::default());
         let mine = Arc::clone(&desk);
         let thread =
             std::thread::Builder::new().name("audit-sink".into()).spawn(move || publish(sink, &mine, &doubts))?;
@@ -163,7 +163,7 @@ impl Publisher {
     }
 }
 
-fn publish(mut sink: Box<dyn Sink>, desk: &Desk, doubts: &Doubts) {
+fn publish(mut sink: Box<dyn Sink>, desk: &SinkDesk, doubts: &Doubts) {
     let mut wait = WAIT[0];
     loop {
         let mut state = desk.lock();
