@@ -118,19 +118,19 @@ pub(super) struct Publisher {
 
 #[derive(Debug, Default)]
 struct SinkDesk {
-    state: Mutex<Waiting>,
+    state: Mutex<WaitingNote>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingNote {
     note: Option<String>,
     stopping: bool,
     done: bool,
 }
 
 impl SinkDesk {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingNote> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
