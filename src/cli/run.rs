@@ -169,26 +169,26 @@ pub async fn run(args: RunArgs) -> Exit {
     }
     match start(&args, &settings).await {
         Ok(()) => Exit::Ok,
-        Err(Failure::Config(text)) => {
+        Err(StartFailure::Config(text)) => {
             complain(text.trim_end());
             Exit::BadConfig
         }
-        Err(Failure::Start(text)) => {
+        Err(StartFailure::Start(text)) => {
             complain(text.trim_end());
             Exit::Findings
         }
     }
 }
 
-enum Failure {
+enum StartFailure {
     Config(String),
     Start(String),
 }
 
-async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
+async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> {
     let (clock, to_compare) = args.clock();
-    let config = Failure::Config;
-    let metrics = telemetry::install_recorder().map_err(|error| Failure::Start(error.to_string()))?;
+    let config = StartFailure::Config;
+    let metrics = telemetry::install_recorder().map_err(|error| StartFailure::Start(error.to_string()))?;
     let paths = args.source.paths();
     let for_rules = settings.clone();
     let flags = args.source.import.clone();
@@ -217,8 +217,8 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
     };
     let listener = TcpListener::bind(settings.listen)
         .await
-        .map_err(|error| Failure::Start(format!("cannot listen on {}: {error}", settings.listen)))?;
-    let address = listener.local_addr().map_err(|error| Failure::Start(error.to_string()))?;
+        .map_err(|error| StartFailure::Start(format!("cannot listen on {}: {error}", settings.listen)))?;
+    let address = listener.local_addr().map_err(|error| StartFailure::Start(error.to_string()))?;
     let stop = CancellationToken::new();
     tokio::spawn(telemetry::run_upkeep(metrics, stop.clone()));
     let stopping = stop.clone();
@@ -236,8 +236,8 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), Failure> {
         tokio::spawn(reload_on_hangup(handle));
     };
     app::run(options, listener, stop, started).await.map_err(|error| match error {
-        StartError::Rules(_) | StartError::Settings(_) => Failure::Config(error.to_string()),
-        StartError::Store(_) => Failure::Start(error.to_string()),
+        StartError::Rules(_) | StartError::Settings(_) => StartFailure::Config(error.to_string()),
+        StartError::Store(_) => StartFailure::Start(error.to_string()),
     })
 }
 
