@@ -29,7 +29,7 @@ const MANY: u32 = 3;
 
 /// A counter that is lower than it was.
 #[derive(Debug, Clone, Copy)]
-struct Fall {
+struct LowerReading {
     target: u32,
     at_ms: i64,
     raw: u32,
@@ -197,7 +197,7 @@ impl Evidence {
     }
 
     /// Counts what rose and what fell at each moment.
-    fn count_changes(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>], until_ms: i64) -> Vec<Fall> {
+    fn count_changes(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>], until_ms: i64) -> Vec<LowerReading> {
         let mut falls = Vec::new();
         for pair in pairs {
             let raw = &tracker.raws[pair.id as usize];
@@ -226,7 +226,7 @@ impl Evidence {
                     } else if rise < 0.0 {
                         here.fell += 1;
                         let (target, at_ms, now) = (raw.target, point.at_ms, count.whole);
-                        falls.push(Fall { target, at_ms, raw: pair.id, was_ms, before, now });
+                        falls.push(LowerReading { target, at_ms, raw: pair.id, was_ms, before, now });
                     }
                 }
                 last = Some((point.at_ms, count.whole));
@@ -236,17 +236,17 @@ impl Evidence {
     }
 
     /// Where most counters of a target fell to what a new process can have, its process began anew.
-    fn judge_falls(&mut self, tracker: &Tracker, falls: &[Fall]) {
-        let mut sorted: Vec<&Fall> = falls.iter().collect();
+    fn judge_falls(&mut self, tracker: &Tracker, falls: &[LowerReading]) {
+        let mut sorted: Vec<&LowerReading> = falls.iter().collect();
         sorted.sort_by_key(|fall| (fall.target, fall.at_ms));
         for together in sorted.chunk_by(|a, b| (a.target, a.at_ms) == (b.target, b.at_ms)) {
             let (target, at_ms) = (together[0].target, together[0].at_ms);
             let Some(place) = self.place(target, at_ms) else { continue };
-            let possible = |fall: &&&Fall| {
+            let possible = |fall: &&&LowerReading| {
                 let raw = &tracker.raws[fall.raw as usize];
                 self.possible(tracker, raw, fall.now, Some(fall.before), fall.was_ms, at_ms)
             };
-            let clear = |fall: &&Fall| {
+            let clear = |fall: &&LowerReading| {
                 let raw = &tracker.raws[fall.raw as usize];
                 // One counter by itself is no majority, unless most of it is gone.
                 let alone = together.len() == 1 && 2.0 * fall.now > fall.before;
