@@ -40,7 +40,7 @@ struct LowerReading {
 
 /// What a process says of itself at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Process {
+struct ProcessMoment {
     at_ms: i64,
     start_ms: i64,
     /// It is another one than any before.
@@ -73,7 +73,7 @@ pub(super) struct Evidence {
     pace_base: Vec<Option<usize>>,
     /// What the older series of a total gained, by moment.
     rises: Vec<f64>,
-    processes: HashMap<u32, Vec<Process>>,
+    processes: HashMap<u32, Vec<ProcessMoment>>,
 }
 
 impl Tracker {
@@ -133,8 +133,11 @@ impl Tracker {
                     times.sort_unstable();
                     times.dedup();
                 } else {
-                    let start =
-                        |(at_ms, value): (i64, f64)| Process { at_ms, start_ms: (value * 1000.0) as i64, new: false };
+                    let start = |(at_ms, value): (i64, f64)| ProcessMoment {
+                        at_ms,
+                        start_ms: (value * 1000.0) as i64,
+                        new: false,
+                    };
                     let sane = samples.filter(|&(_, value)| value.is_finite() && value > 0.0);
                     evidence.processes.entry(target).or_default().extend(sane.map(start));
                 }
@@ -377,7 +380,7 @@ impl Evidence {
     /// Whether the process of a target began anew after `was_ms` and up to `at_ms`; `None` where nobody says so.
     pub fn began_anew(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> Option<bool> {
         let processes = self.processes.get(&target)?;
-        let inside = |process: &&Process| process.at_ms > was_ms && process.at_ms <= at_ms;
+        let inside = |process: &&ProcessMoment| process.at_ms > was_ms && process.at_ms <= at_ms;
         let from = processes.partition_point(|process| process.at_ms <= was_ms);
         let first = processes[from..].iter().find(inside)?;
         // A process that nobody saw before is new if it began since.
