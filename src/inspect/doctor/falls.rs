@@ -17,7 +17,7 @@ const STEP_S: i64 = 30;
 
 /// What the worst counter of a selector did.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Falls {
+struct WorstFalls {
     /// Falls of any size.
     all: f64,
     /// Falls by more than a tenth and a few events.
@@ -77,13 +77,13 @@ impl Patient<'_> {
             true => None,
             false => self.ask(&starts).await?.series.first().and_then(|row| row.samples.iter().last()).map(|(_, n)| n),
         };
-        let falls = Falls { all, far, returns, stays, starts, back_s, recorded };
+        let falls = WorstFalls { all, far, returns, stays, starts, back_s, recorded };
         let named = if recorded { selector.clone() } else { format!("{selector} of {}", self.matchers(&target)) };
         Ok(falls.judge(&named))
     }
 }
 
-impl Falls {
+impl WorstFalls {
     fn judge(&self, named: &str) -> Option<Said> {
         let hours = self.back_s as f64 / 3600.0;
         let an_hour = (self.all / hours * 10.0).round() / 10.0;
@@ -162,11 +162,11 @@ fn narrowed(selector: &Selector, matchers: &str) -> String {
 mod tests {
     use super::*;
 
-    fn falls(all: f64, far: f64, returns: f64, starts: Option<f64>) -> Falls {
-        Falls { all, far, returns, stays: (0.0, 0.0), starts, back_s: BACK_S, recorded: false }
+    fn falls(all: f64, far: f64, returns: f64, starts: Option<f64>) -> WorstFalls {
+        WorstFalls { all, far, returns, stays: (0.0, 0.0), starts, back_s: BACK_S, recorded: false }
     }
 
-    fn complaint(falls: Falls) -> Option<Complaint> {
+    fn complaint(falls: WorstFalls) -> Option<Complaint> {
         falls.judge("m").map(|(complaint, ..)| complaint)
     }
 
@@ -181,14 +181,14 @@ mod tests {
         assert_eq!(complaint(falls(9.0, 0.0, 0.0, Some(0.0))), Some(Complaint::ReadsLower));
         // Restarts so fast that each life is as long as a scrape interval: falls of a tenth.
         assert_eq!(complaint(falls(55.0, 0.0, 0.0, Some(55.0))), Some(Complaint::FallsOften));
-        let unsaid = Falls { stays: (55.0, 50.0), ..falls(55.0, 0.0, 0.0, None) };
+        let unsaid = WorstFalls { stays: (55.0, 50.0), ..falls(55.0, 0.0, 0.0, None) };
         assert_eq!(complaint(unsaid), Some(Complaint::FallsOften));
         assert_eq!(complaint(falls(30.0, 30.0, 28.0, Some(30.0))), Some(Complaint::FallsOften));
     }
 
     #[test]
     fn a_recorded_sum_that_fell_is_none() {
-        let one = Falls { recorded: true, ..falls(1.0, 0.0, 0.0, None) };
+        let one = WorstFalls { recorded: true, ..falls(1.0, 0.0, 0.0, None) };
         assert_eq!(complaint(one), Some(Complaint::SumOfProcesses));
     }
 
