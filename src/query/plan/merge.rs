@@ -46,7 +46,7 @@ struct GroupKey {
 /// Tells each request of a batch where all events of its SLIs are, if that is one other request.
 fn with_totals<'a>(
     mut made: Vec<(&'a GroupKey, Fetch)>,
-    family: &Family<'a>,
+    family: &CutFamily<'a>,
     batch: &[usize],
 ) -> Vec<(&'a GroupKey, Fetch)> {
     let of_totals = batch.iter().flat_map(|sli| &family.uses[sli]).filter(|(_, u)| u.role == Role::Total);
@@ -69,7 +69,7 @@ struct Sorted<'a> {
 /// Uses that must be cut at the same SLIs, because some SLI has uses in more than one of the requests: if each were cut
 /// where it likes, all of them would hang together, and one that fails would be bound to all.
 #[derive(Default)]
-struct Family<'a> {
+struct CutFamily<'a> {
     keys: Vec<&'a GroupKey>,
     /// Of each SLI its uses, and in which of the requests: an index into `keys`.
     uses: BTreeMap<usize, Vec<(usize, &'a Use)>>,
@@ -177,18 +177,18 @@ fn sorted<'a>(ask: Ask, uses: &[&'a Use], slis: &[Sli]) -> Sorted<'a> {
     sorted
 }
 
-fn families<'a>(shared: &'a BTreeMap<GroupKey, Vec<&'a Use>>) -> Vec<Family<'a>> {
-    let mut families: Vec<Family<'a>> = Vec::new();
+fn families<'a>(shared: &'a BTreeMap<GroupKey, Vec<&'a Use>>) -> Vec<CutFamily<'a>> {
+    let mut families: Vec<CutFamily<'a>> = Vec::new();
     let mut family_of: HashMap<usize, usize> = HashMap::new();
     for (key, uses) in shared {
         let linked: BTreeSet<usize> = uses.iter().filter_map(|u| family_of.get(&u.sli).copied()).collect();
         let mut linked = linked.into_iter();
         let home = linked.next().unwrap_or_else(|| {
-            families.push(Family::default());
+            families.push(CutFamily::default());
             families.len() - 1
         });
         for other in linked {
-            let Family { keys, uses } = std::mem::take(&mut families[other]);
+            let CutFamily { keys, uses } = std::mem::take(&mut families[other]);
             let moved = families[home].keys.len();
             families[home].keys.extend(keys);
             for (sli, uses) in uses {
@@ -207,7 +207,7 @@ fn families<'a>(shared: &'a BTreeMap<GroupKey, Vec<&'a Use>>) -> Vec<Family<'a>>
     families
 }
 
-impl<'a> Family<'a> {
+impl<'a> CutFamily<'a> {
     /// Its SLIs in an order that does not depend on how many there are: by what they select.
     fn order(&self) -> Vec<usize> {
         let mut order: Vec<(String, usize)> = self
