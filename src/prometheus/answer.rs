@@ -136,13 +136,13 @@ impl<'de> Deserialize<'de> for Results {
                 f.write_str("a list of series, or [time, \"value\"]")
             }
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                match seq.next_element::<Head>()? {
+                match seq.next_element::<AnswerHead>()? {
                     None => Ok(Results::Series(Vec::new())),
-                    Some(Head::Time(at)) => {
+                    Some(AnswerHead::Time(at)) => {
                         let text: Text<'_> = seq.next_element()?.ok_or_else(|| de::Error::custom("no value"))?;
                         Ok(Results::Scalar(Pair { at_ms: millis(at)?, value: number(&text.0)? }))
                     }
-                    Some(Head::Series(first)) => {
+                    Some(AnswerHead::Series(first)) => {
                         let mut series = vec![*first];
                         while let Some(next) = seq.next_element()? {
                             series.push(next);
@@ -156,30 +156,30 @@ impl<'de> Deserialize<'de> for Results {
     }
 }
 
-enum Head {
+enum AnswerHead {
     Time(f64),
     Series(Box<Series>),
 }
 
-impl<'de> Deserialize<'de> for Head {
+impl<'de> Deserialize<'de> for AnswerHead {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = Head;
+            type Value = AnswerHead;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a series or a time")
             }
             fn visit_f64<E: de::Error>(self, at: f64) -> Result<Self::Value, E> {
-                Ok(Head::Time(at))
+                Ok(AnswerHead::Time(at))
             }
             fn visit_i64<E: de::Error>(self, at: i64) -> Result<Self::Value, E> {
-                Ok(Head::Time(at as f64))
+                Ok(AnswerHead::Time(at as f64))
             }
             fn visit_u64<E: de::Error>(self, at: u64) -> Result<Self::Value, E> {
-                Ok(Head::Time(at as f64))
+                Ok(AnswerHead::Time(at as f64))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Series::deserialize(de::value::MapAccessDeserializer::new(map)).map(|s| Head::Series(Box::new(s)))
+                Series::deserialize(de::value::MapAccessDeserializer::new(map)).map(|s| AnswerHead::Series(Box::new(s)))
             }
         }
         deserializer.deserialize_any(Either)
