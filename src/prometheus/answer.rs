@@ -122,7 +122,7 @@ struct Data {
 }
 
 enum Results {
-    Series(Vec<Series>),
+    Series(Vec<AnswerSeries>),
     Scalar(Pair),
 }
 
@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for Results {
 
 enum AnswerHead {
     Time(f64),
-    Series(Box<Series>),
+    Series(Box<AnswerSeries>),
 }
 
 impl<'de> Deserialize<'de> for AnswerHead {
@@ -179,7 +179,8 @@ impl<'de> Deserialize<'de> for AnswerHead {
                 Ok(AnswerHead::Time(at as f64))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Series::deserialize(de::value::MapAccessDeserializer::new(map)).map(|s| AnswerHead::Series(Box::new(s)))
+                AnswerSeries::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|s| AnswerHead::Series(Box::new(s)))
             }
         }
         deserializer.deserialize_any(Either)
@@ -187,7 +188,7 @@ impl<'de> Deserialize<'de> for AnswerHead {
 }
 
 #[derive(Deserialize)]
-struct Series {
+struct AnswerSeries {
     metric: LabelPairs,
     values: Option<Vec<Pair>>,
     value: Option<Pair>,
