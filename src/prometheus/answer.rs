@@ -123,7 +123,7 @@ struct Data {
 
 enum Results {
     Series(Vec<AnswerSeries>),
-    Scalar(Pair),
+    Scalar(SamplePair),
 }
 
 /// A list whose first element tells whether it is `[time, "value"]` or a list of series.
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Results {
                     None => Ok(Results::Series(Vec::new())),
                     Some(AnswerHead::Time(at)) => {
                         let text: Text<'_> = seq.next_element()?.ok_or_else(|| de::Error::custom("no value"))?;
-                        Ok(Results::Scalar(Pair { at_ms: millis(at)?, value: number(&text.0)? }))
+                        Ok(Results::Scalar(SamplePair { at_ms: millis(at)?, value: number(&text.0)? }))
                     }
                     Some(AnswerHead::Series(first)) => {
                         let mut series = vec![*first];
@@ -190,8 +190,8 @@ impl<'de> Deserialize<'de> for AnswerHead {
 #[derive(Deserialize)]
 struct AnswerSeries {
     metric: LabelPairs,
-    values: Option<Vec<Pair>>,
-    value: Option<Pair>,
+    values: Option<Vec<SamplePair>>,
+    value: Option<SamplePair>,
     histogram: Option<Shape>,
 }
 
@@ -241,15 +241,15 @@ impl<'de> Deserialize<'de> for LabelPairs {
     }
 }
 
-struct Pair {
+struct SamplePair {
     at_ms: i64,
     value: f64,
 }
 
-impl<'de> Deserialize<'de> for Pair {
+impl<'de> Deserialize<'de> for SamplePair {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (at, text): (f64, Text<'de>) = Deserialize::deserialize(deserializer)?;
-        Ok(Pair { at_ms: millis(at)?, value: number(&text.0)? })
+        Ok(SamplePair { at_ms: millis(at)?, value: number(&text.0)? })
     }
 }
 
