@@ -73,7 +73,7 @@ pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
                     (None, Some(value)) => vec![value],
                     (None, None) => {
                         answer.histograms += 1;
-                        let schema = one.histogram.and_then(|Shape(schema)| schema);
+                        let schema = one.histogram.and_then(|HistogramSchema(schema)| schema);
                         answer.natives.extend(schema.map(|schema| Native { labels: one.metric.0, schema }));
                         continue;
                     }
@@ -192,13 +192,13 @@ struct AnswerSeries {
     metric: LabelPairs,
     values: Option<Vec<SamplePair>>,
     value: Option<SamplePair>,
-    histogram: Option<Shape>,
+    histogram: Option<HistogramSchema>,
 }
 
 /// The schema of a native histogram, by one of its buckets: each is `2^(2^-schema)` times as wide as the one below.
-struct Shape(Option<i32>);
+struct HistogramSchema(Option<i32>);
 
-impl<'de> Deserialize<'de> for Shape {
+impl<'de> Deserialize<'de> for HistogramSchema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Histogram {
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for Shape {
             (lower > 0.0 && upper.is_finite() && (exact - exact.round()).abs() < 1e-3).then_some(exact.round() as i32)
         };
         let schema = histogram.buckets.iter().find_map(schema);
-        Ok(Shape(schema.filter(|schema| (-4..=8).contains(schema))))
+        Ok(HistogramSchema(schema.filter(|schema| (-4..=8).contains(schema))))
     }
 }
 
