@@ -61,21 +61,21 @@ pub struct Seen {
 }
 
 /// The series of one kind of workload.
-struct Series {
+struct WorkloadSeries {
     kind: &'static str,
     replicas: &'static str,
     generation: &'static str,
     labels: &'static str,
 }
 
-const KINDS: [Series; 2] = [
-    Series {
+const KINDS: [WorkloadSeries; 2] = [
+    WorkloadSeries {
         kind: "deployment",
         replicas: "kube_deployment_spec_replicas",
         generation: "kube_deployment_metadata_generation",
         labels: "kube_deployment_labels",
     },
-    Series {
+    WorkloadSeries {
         kind: "statefulset",
         replicas: "kube_statefulset_replicas",
         generation: "kube_statefulset_metadata_generation",
@@ -191,7 +191,7 @@ fn selector(metric: &str, kind: &str, wanted: &[&Wanted]) -> String {
 }
 
 fn take(
-    of: &Series,
+    of: &WorkloadSeries,
     metric: &str,
     one: &Wanted,
     answer: &[RawSeries],
