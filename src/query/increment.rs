@@ -167,7 +167,7 @@ pub struct Tracker {
     matches: HashMap<u128, SeriesMatch>,
     targets: Vec<Target>,
     target_ids: HashMap<u128, u32>,
-    series: Vec<Series>,
+    series: Vec<TrackedSeries>,
     series_ids: HashMap<(usize, Labels), u32>,
     /// How fast the total of an SLI grows on a target.
     paces: Vec<Pace>,
@@ -197,7 +197,7 @@ pub struct Tracker {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Series {
+struct TrackedSeries {
     sli: usize,
     labels: Labels,
     /// Time of the first sample of all, milliseconds.
@@ -371,7 +371,7 @@ impl Tracker {
             return id;
         }
         let id = self.series.len() as u32;
-        let new = Series { sli, labels: labels.clone(), ..Series::default() };
+        let new = TrackedSeries { sli, labels: labels.clone(), ..TrackedSeries::default() };
         self.series.push(new);
         self.series_ids.insert((sli, labels), id);
         id

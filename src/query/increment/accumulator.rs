@@ -9,7 +9,7 @@ use super::cursors::{Feed, Kind};
 use super::delta::CounterDelta;
 use super::pair::Count;
 use super::reason::Reason;
-use super::{Mark, Series, accumulator};
+use super::{Mark, TrackedSeries, accumulator};
 use crate::query::fanout::Fanout;
 use crate::query::fetch::Role;
 
@@ -204,7 +204,7 @@ impl Accumulator {
     /// Turns sums into whole events. Fractions (coarse sources, weighted counters) wait in the residual of the series for
     /// the next slice, so that sums stay right. A slice has no fewer events than bad ones; where the two selectors say
     /// otherwise it is marked, and said.
-    pub fn settle(self, good_part: bool, histogram: bool, series: &mut Series) -> Settled {
+    pub fn settle(self, good_part: bool, histogram: bool, series: &mut TrackedSeries) -> Settled {
         let mut fault = self.fault;
         let mut deltas: Vec<SliceDelta> = Vec::with_capacity(self.cells.len());
         let mut corrections: Vec<(i64, u64)> = Vec::new();
@@ -293,7 +293,7 @@ fn whole(sum: f64, rest: &mut f64) -> u64 {
 /// Books what a counter pair gained to the series that it feeds.
 pub(super) fn book<'a>(
     fanout: &mut Fanout,
-    series: &[Series],
+    series: &[TrackedSeries],
     resolution_ms: i64,
     kind: Kind,
     feeds: impl Iterator<Item = &'a Feed>,

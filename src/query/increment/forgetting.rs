@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::cursors::{self, Asleep, Feed, Raw};
-use super::{Series, Tracker};
+use super::{TrackedSeries, Tracker};
 use crate::query::fetch::Plan;
 
 /// What was silent this long sleeps: of it only the last value is kept, milliseconds.
@@ -36,7 +36,7 @@ impl Tracker {
     }
 
     /// Keeps these raw series, their targets, and the series they feed or `keep_series` names.
-    fn retain(&mut self, keep: &[bool], keep_series: impl Fn(&Series) -> bool) {
+    fn retain(&mut self, keep: &[bool], keep_series: impl Fn(&TrackedSeries) -> bool) {
         let kept = keep.iter().zip(0..).filter(|(keep, _)| **keep).map(|(_, id)| id);
         let moved_raws: HashMap<u32, u32> = kept.zip(0..).collect();
         let mut flags = keep.iter();

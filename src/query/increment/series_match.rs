@@ -7,7 +7,7 @@ use super::ended::label_hashes;
 use super::pace::Pace;
 use super::pair::CounterPair;
 use super::target::Target;
-use super::{Series, Tracker};
+use super::{TrackedSeries, Tracker};
 use crate::engine::Labels;
 use crate::engine::ledger::End;
 use crate::query::bucket::parse_le;
@@ -91,7 +91,7 @@ impl Tracker {
         without_bucket.retain(|series| !with_bucket.contains(series));
         // What a child lacks its whole lacks, too.
         let whole = |&series: &u32| {
-            let Series { sli, labels, .. } = &self.series[series as usize];
+            let TrackedSeries { sli, labels, .. } = &self.series[series as usize];
             (!labels.is_empty()).then(|| self.series_ids.get(&(*sli, Labels::new())).copied()).flatten()
         };
         let wholes: Vec<u32> = without_bucket.iter().filter_map(whole).collect();
