@@ -228,8 +228,13 @@ fn is_of_others(problem: &Problem, files: &[LoadedFile], trees: &[Vec<Node>], op
     let Ok(index) = files.binary_search_by(|file| file.path.as_str().cmp(&problem.file)) else {
         return options.of_a_repository;
     };
-    let ours = |node: &Node| matches!(shape(node), Shape::Service | Shape::Policy | Shape::Preset | Shape::Correction);
-    let told = trees[index].iter().any(|node| matches!(shape(node), Shape::Foreign(_)))
+    let ours = |node: &Node| {
+        matches!(
+            shape(node),
+            DocumentShape::Service | DocumentShape::Policy | DocumentShape::Preset | DocumentShape::Correction
+        )
+    };
+    let told = trees[index].iter().any(|node| matches!(shape(node), DocumentShape::Foreign(_)))
         || MARKS.iter().any(|mark| files[index].text.contains(mark));
     !trees[index].iter().any(ours) && (told || options.of_a_repository)
 }
@@ -277,7 +282,7 @@ fn read_presets(
     let mut presets = Presets::default();
     for (file, nodes) in files.iter().zip(trees) {
         let mut report = Report::new(&file.path, &file.text);
-        for node in nodes.iter().filter(|node| matches!(shape(node), Shape::Preset)) {
+        for node in nodes.iter().filter(|node| matches!(shape(node), DocumentShape::Preset)) {
             report.subject.clear();
             documents.presets += 1;
             let Some(preset) = preset::read(&At::root(node), &mut report) else { continue };
@@ -306,29 +311,29 @@ fn read_file<'a>(
         report.subject.clear();
         let root = At::root(node);
         match shape(node) {
-            Shape::Foreign(format) => documents.foreign.push(import::Document { file: index, node, format }),
-            Shape::Service => match service::read(&root, presets, options.resolution, report) {
+            DocumentShape::Foreign(format) => documents.foreign.push(import::Document { file: index, node, format }),
+            DocumentShape::Service => match service::read(&root, presets, options.resolution, report) {
                 Some(found) => documents.services.push((index, found)),
                 None => documents.incomplete = true,
             },
-            Shape::Correction => {
+            DocumentShape::Correction => {
                 let found = correction::read(&root, report);
                 documents.corrections.extend(found.into_iter().map(|found| (index, found)));
             }
-            Shape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
-            Shape::Preset => {}
-            Shape::Elsewhere(what) if !file.named => documents.passed_over.push((index, what.to_string())),
-            Shape::Unknown(what, _) if !file.named && options.of_a_repository => {
+            DocumentShape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            DocumentShape::Preset => {}
+            DocumentShape::Elsewhere(what) if !file.named => documents.passed_over.push((index, what.to_string())),
+            DocumentShape::Unknown(what, _) if !file.named && options.of_a_repository => {
                 documents.passed_over.push((index, what));
             }
-            Shape::Elsewhere(what) => {
+            DocumentShape::Elsewhere(what) => {
                 report.error(&root, Code::UnknownShape, what).write(if what == KUBERNETES {
                     SLO_FILES
                 } else {
                     EITHER
                 });
             }
-            Shape::Unknown(what, instead) => {
+            DocumentShape::Unknown(what, instead) => {
                 report.error(&root, Code::UnknownShape, what).write(instead);
             }
         }
@@ -362,7 +367,7 @@ const KUBERNETES: &str = "this is a document of Kubernetes, and none that holds 
 /// What is read of other tools.
 const SLO_FILES: &str = "a file of Sloth, Pyrra, OpenSLO v1 or slo-generator v2, or a service (name, owner, slo)";
 
-enum Shape {
+enum DocumentShape {
     Service,
     Policy,
     Preset,
@@ -375,46 +380,46 @@ enum Shape {
 }
 
 /// Which document a node is, told by its keys.
-fn shape(node: &Node) -> Shape {
+fn shape(node: &Node) -> DocumentShape {
     let Value::Map(entries) = &node.value else {
-        return Shape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
+        return DocumentShape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
     };
     let has = |key: &str| entries.iter().any(|(k, _)| k.name == key);
     if has("groups") || has("rule_files") {
-        return Shape::Elsewhere("this is a file of Prometheus rules or of tests of them");
+        return DocumentShape::Elsewhere("this is a file of Prometheus rules or of tests of them");
     }
     if has("preset") || has("slis") {
-        return Shape::Preset;
+        return DocumentShape::Preset;
     }
     if has("objective_of_slices") {
-        return Shape::Elsewhere("defaults are compiled in, not loaded");
+        return DocumentShape::Elsewhere("defaults are compiled in, not loaded");
     }
     match import::format(node) {
-        Some(Ok(format)) => return Shape::Foreign(format),
-        Some(Err((what, instead))) => return Shape::Unknown(what, instead),
+        Some(Ok(format)) => return DocumentShape::Foreign(format),
+        Some(Err((what, instead))) => return DocumentShape::Unknown(what, instead),
         None => {}
     }
     if has("apiVersion") {
-        return Shape::Elsewhere(KUBERNETES);
+        return DocumentShape::Elsewhere(KUBERNETES);
     }
     if has("resources") && !has("name") && !has("slo") {
-        return Shape::Elsewhere("this is a list of what Kustomize puts together");
+        return DocumentShape::Elsewhere("this is a list of what Kustomize puts together");
     }
     if has("prometheus") || has("alertmanagers") || has("listen") {
         let what = "these are daemon settings, not a service or a policy";
-        return Shape::Unknown(what.into(), "slowburn run --config FILE, outside of the rules folder");
+        return DocumentShape::Unknown(what.into(), "slowburn run --config FILE, outside of the rules folder");
     }
     if has("exclusions") || has("budget_resets") {
-        return Shape::Correction;
+        return DocumentShape::Correction;
     }
     if has("allowed_actions") || has("safety_checks") || has("service") && !has("slo") {
-        return Shape::Policy;
+        return DocumentShape::Policy;
     }
     if has("name") || has("slo") || has("owner") {
-        return Shape::Service;
+        return DocumentShape::Service;
     }
     let keys: Vec<String> = entries.iter().take(5).map(|(key, _)| format!("{:?}", key.name)).collect();
-    Shape::Unknown(format!("neither a service nor a policy: its keys are {}", keys.join(", ")), EITHER)
+    DocumentShape::Unknown(format!("neither a service nor a policy: its keys are {}", keys.join(", ")), EITHER)
 }
 
 /// Services, SLO ids and policies are unique over all files. Answers which of the imported services are refused.
