@@ -20,7 +20,7 @@ use crate::telemetry::compat::{self, Compat, PYRRA_RATE_S, window_name};
 use crate::web::Info;
 
 /// What an SLO is called over there: by the file it was imported from, else by its own names.
-struct Identity<'a> {
+struct PeerIdentity<'a> {
     id: String,
     service: &'a str,
     slo: &'a str,
@@ -33,9 +33,9 @@ struct Identity<'a> {
     pyrra_labels: Option<&'a BTreeMap<String, String>>,
 }
 
-impl<'a> Identity<'a> {
+impl<'a> PeerIdentity<'a> {
     fn of(slo: &'a Slo, origin: Option<&'a Origin>) -> Self {
-        let own = Identity {
+        let own = PeerIdentity {
             id: slo.id.clone(),
             service: &slo.service,
             slo: &slo.name,
@@ -49,12 +49,14 @@ impl<'a> Identity<'a> {
             OriginFormat::Sloth => "prometheus/v1",
             OriginFormat::SlothResource => "sloth.slok.dev/v1",
             OriginFormat::Openslo => "openslo/v1",
-            OriginFormat::Pyrra => return Identity { pyrra: &origin.slo, pyrra_labels: Some(&origin.labels), ..own },
+            OriginFormat::Pyrra => {
+                return PeerIdentity { pyrra: &origin.slo, pyrra_labels: Some(&origin.labels), ..own };
+            }
             OriginFormat::SloGenerator => return own,
         };
         let service = origin.service.as_deref().unwrap_or(&slo.service);
         let id = format!("{service}-{}", origin.slo);
-        Identity { id, service, slo: &origin.slo, spec, sloth_labels: Some(&origin.labels), ..own }
+        PeerIdentity { id, service, slo: &origin.slo, spec, sloth_labels: Some(&origin.labels), ..own }
     }
 
     fn sloth(&self) -> Vec<(String, &str)> {
@@ -91,10 +93,10 @@ pub(super) fn render(page: &mut Exposition, snapshot: &Snapshot, info: &Info) {
     let Compat { sloth, sloth_alerts, pyrra } = info.compat;
     let mut taken = BTreeSet::new();
     for entry in &snapshot.slos {
-        let mut identity = Identity::of(&entry.slo, info.origins.get(&entry.slo.id));
+        let mut identity = PeerIdentity::of(&entry.slo, info.origins.get(&entry.slo.id));
         // Two files may have called theirs the same; the second one keeps its own name.
         if !taken.insert(identity.id.clone()) | !taken.insert(format!("{}\n", identity.pyrra)) {
-            identity = Identity::of(&entry.slo, None);
+            identity = PeerIdentity::of(&entry.slo, None);
         }
         let period = Period::of(entry);
         if sloth {
@@ -141,7 +143,7 @@ fn objective(slo: &Slo) -> f64 {
     (slo.objective * 1e10).round() / 1e12
 }
 
-fn sloth_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &Identity<'_>, period: &Period, version: &str) {
+fn sloth_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &PeerIdentity<'_>, period: &Period, version: &str) {
     let (slo, own) = (&*entry.slo, identity.sloth());
     let budget = slo.budget();
     let mut current = None;
@@ -178,7 +180,7 @@ fn sloth_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &Identity<'_>
 
 /// The burn alerts of an SLO as a server that evaluated Sloth's rules would show them: one a severity, whatever series
 /// burn; a ticket also while a page fires, for inhibiting is what Alertmanager does later.
-fn sloth_alerts_of(page: &mut Exposition, snapshot: &Snapshot, slo: &Slo, identity: &Identity<'_>) {
+fn sloth_alerts_of(page: &mut Exposition, snapshot: &Snapshot, slo: &Slo, identity: &PeerIdentity<'_>) {
     let mut firing = BTreeSet::new();
     for alert in snapshot.alerts.iter().filter(|alert| alert.slo_id == slo.id && alert.resolved_at.is_none()) {
         let severity = match alert.kind {
@@ -194,7 +196,7 @@ fn sloth_alerts_of(page: &mut Exposition, snapshot: &Snapshot, slo: &Slo, identi
     }
 }
 
-fn pyrra_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &Identity<'_>, period: &Period) {
+fn pyrra_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &PeerIdentity<'_>, period: &Period) {
     let own = identity.pyrra();
     let of_five = |whole: &Whole| whole.windows.iter().find(|window| window.window_s == PYRRA_RATE_S)?.rates();
     let rates = entry.whole.as_ref().and_then(of_five);
