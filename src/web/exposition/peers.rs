@@ -98,7 +98,7 @@ pub(super) fn render(page: &mut Exposition, snapshot: &Snapshot, info: &Info) {
         if !taken.insert(identity.id.clone()) | !taken.insert(format!("{}\n", identity.pyrra)) {
             identity = PeerIdentity::of(&entry.slo, None);
         }
-        let period = Period::of(entry);
+        let period = PeerPeriod::of(entry);
         if sloth {
             sloth_slo(page, entry, &identity, &period, &info.version);
         }
@@ -112,24 +112,24 @@ pub(super) fn render(page: &mut Exposition, snapshot: &Snapshot, info: &Info) {
 }
 
 /// The SLO's own window.
-struct Period {
+struct PeerPeriod {
     window_s: i64,
     ratio: Option<f64>,
     remaining: Option<f64>,
 }
 
-impl Period {
+impl PeerPeriod {
     /// Of one series what its status says; of several their sum.
     fn of(entry: &SloSnapshot) -> Self {
         let window_s = entry.slo.window_s;
         let unlabelled = entry.series.iter().find(|series| series.labels.is_empty() && series.window.total > 0);
         match (unlabelled, &entry.whole) {
-            (Some(one), _) => Period { window_s, ratio: one.window.error_ratio, remaining: one.budget_remaining },
+            (Some(one), _) => PeerPeriod { window_s, ratio: one.window.error_ratio, remaining: one.budget_remaining },
             (_, Some(whole)) => {
                 let ratio = whole.period.error_ratio();
-                Period { window_s, ratio, remaining: whole.remaining }
+                PeerPeriod { window_s, ratio, remaining: whole.remaining }
             }
-            (_, None) => Period { window_s, ratio: None, remaining: None },
+            (_, None) => PeerPeriod { window_s, ratio: None, remaining: None },
         }
     }
 }
@@ -143,7 +143,13 @@ fn objective(slo: &Slo) -> f64 {
     (slo.objective * 1e10).round() / 1e12
 }
 
-fn sloth_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &PeerIdentity<'_>, period: &Period, version: &str) {
+fn sloth_slo(
+    page: &mut Exposition,
+    entry: &SloSnapshot,
+    identity: &PeerIdentity<'_>,
+    period: &PeerPeriod,
+    version: &str,
+) {
     let (slo, own) = (&*entry.slo, identity.sloth());
     let budget = slo.budget();
     let mut current = None;
@@ -196,7 +202,7 @@ fn sloth_alerts_of(page: &mut Exposition, snapshot: &Snapshot, slo: &Slo, identi
     }
 }
 
-fn pyrra_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &PeerIdentity<'_>, period: &Period) {
+fn pyrra_slo(page: &mut Exposition, entry: &SloSnapshot, identity: &PeerIdentity<'_>, period: &PeerPeriod) {
     let own = identity.pyrra();
     let of_five = |whole: &Whole| whole.windows.iter().find(|window| window.window_s == PYRRA_RATE_S)?.rates();
     let rates = entry.whole.as_ref().and_then(of_five);
