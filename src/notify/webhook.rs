@@ -46,7 +46,7 @@ pub(super) struct Webhook {
     /// By SLO id.
     groups: BTreeMap<String, Group>,
     fresh: bool,
-    in_flight: Option<InFlight>,
+    in_flight: Option<MessageInFlight>,
 }
 
 /// What is remembered of one SLO's messages.
@@ -57,7 +57,7 @@ struct Group {
 }
 
 #[derive(Debug)]
-struct InFlight {
+struct MessageInFlight {
     slo_id: String,
     alerts: Vec<(Labels, State)>,
     news: bool,
@@ -154,7 +154,7 @@ impl Webhook {
         digest[..16].iter().fold(String::from("msg_"), |id, byte| id + &format!("{byte:02x}"))
     }
 
-    fn note_sent(&mut self, sent: &InFlight, now_ms: i64) {
+    fn note_sent(&mut self, sent: &MessageInFlight, now_ms: i64) {
         for (labels, state) in &sent.alerts {
             if let Some(entry) = self.outbox.entries.get_mut(labels) {
                 entry.sent = Some(*state);
@@ -232,7 +232,7 @@ impl Integration for Webhook {
         let alerts = entries.iter().map(|entry| (entry.alert.labels.clone(), entry.state())).collect();
         let slo_id = slo_id.to_owned();
         self.groups.entry(slo_id.clone()).or_default().attempted_ms = now_ms;
-        self.in_flight = Some(InFlight { slo_id, alerts, news: reason != NotificationReason::Repeat });
+        self.in_flight = Some(MessageInFlight { slo_id, alerts, news: reason != NotificationReason::Repeat });
         Next::Send(Box::new(request))
     }
 
