@@ -128,19 +128,19 @@ fn one_of<'a>(first: Option<At<'a>>, second: Option<At<'a>>, key: &str, report: 
 }
 
 #[derive(Default)]
-struct Incident<'a> {
+struct IncidentKeys<'a> {
     channel: Option<String>,
     runbook: Option<String>,
     severity_mapping: Option<At<'a>>,
 }
 
-fn read_incident<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<Incident<'a>> {
+fn read_incident<'a>(at: &At<'a>, report: &mut Report<'_>) -> Option<IncidentKeys<'a>> {
     let mut fields = at.map(report)?;
     let mut optional = |key| fields.get(key).and_then(|at| at.text(report)).map(str::to_string);
     let (channel, runbook) = (optional("channel"), optional("runbook"));
     let severity_mapping = fields.get("severity_mapping");
     fields.finish(report);
-    Some(Incident { channel, runbook, severity_mapping })
+    Some(IncidentKeys { channel, runbook, severity_mapping })
 }
 
 fn read_slos(fields: &Fields<'_>, service: &promise::Service<'_>, report: &mut Report<'_>) -> Vec<PlacedSlo> {
