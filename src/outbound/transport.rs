@@ -21,10 +21,10 @@ pub fn install_tls() {
 /// URL no store of authorities is needed, so a container without one works. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    inner: Arc<Inner>,
+    inner: Arc<TransportInner>,
 }
 
-struct Inner {
+struct TransportInner {
     plain: bool,
     ca_file: Option<PathBuf>,
     headers: HeaderMap,
@@ -68,7 +68,7 @@ impl Transport {
         let plain = url.starts_with("http://");
         let stamp = ca_file.and_then(Stamp::of);
         let held = Mutex::new(Held { client: build(plain, ca_file, &headers)?, stamp });
-        Ok(Transport { inner: Arc::new(Inner { plain, ca_file: ca_file.map(Path::to_owned), headers, held }) })
+        Ok(Transport { inner: Arc::new(TransportInner { plain, ca_file: ca_file.map(Path::to_owned), headers, held }) })
     }
 
     /// The client for the next request: another one when the authority's file changed.
