@@ -34,22 +34,22 @@ struct TransportInner {
 /// The client in use, and what its authority's file looked like when it was made.
 struct Held {
     client: reqwest::Client,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 /// What changes when a file is rewritten or another one is put in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     modified: Option<SystemTime>,
     bytes: u64,
     #[cfg(unix)]
     file: u64,
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(path: &Path) -> Option<Self> {
         let data = fs::metadata(path).ok()?;
-        Some(Stamp {
+        Some(FileStamp {
             modified: data.modified().ok(),
             bytes: data.len(),
             #[cfg(unix)]
@@ -66,7 +66,7 @@ impl Transport {
     pub fn new(url: &str, ca_file: Option<&Path>, headers: HeaderMap) -> Result<Self, String> {
         install_tls();
         let plain = url.starts_with("http://");
-        let stamp = ca_file.and_then(Stamp::of);
+        let stamp = ca_file.and_then(FileStamp::of);
         let held = Mutex::new(Held { client: build(plain, ca_file, &headers)?, stamp });
         Ok(Transport { inner: Arc::new(TransportInner { plain, ca_file: ca_file.map(Path::to_owned), headers, held }) })
     }
@@ -75,7 +75,7 @@ impl Transport {
     pub fn client(&self) -> reqwest::Client {
         let mut held = self.inner.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &self.inner.ca_file {
-            let stamp = Stamp::of(path);
+            let stamp = FileStamp::of(path);
             // A file that is gone for a moment changes nothing.
             if stamp.is_some() && stamp != held.stamp {
                 held.stamp = stamp;
