@@ -135,10 +135,10 @@ fn withdrawal(at: &At<'_>, report: &mut Report<'_>) -> Option<Withdrawal> {
     Some(Withdrawal { author, reason })
 }
 
-type Labels = Vec<(String, String, Place)>;
+type WrittenLabels = Vec<(String, String, Place)>;
 
 /// Reads `services` or `slos`, and `when`.
-fn scope(fields: &mut Fields<'_>, report: &mut Report<'_>) -> (Option<Scope>, Labels) {
+fn scope(fields: &mut Fields<'_>, report: &mut Report<'_>) -> (Option<Scope>, WrittenLabels) {
     let (services, slos) = (fields.get("services"), fields.get("slos"));
     let scope = match (services, slos) {
         (Some(at), None) if matches!(&at.node.value, Value::Text(text) if text == "all") => Some(Scope::Everything),
