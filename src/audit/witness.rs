@@ -109,7 +109,7 @@ pub enum Added {
 
 /// Last checkpoint of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Last {
+struct LastCheckpoint {
     size: u64,
     root: String,
     note: String,
@@ -122,7 +122,7 @@ pub struct Witness {
     logs: Vec<PublicKey>,
     file: PathBuf,
     /// By origin. Held from reading the old size to the answer: of two requests one comes second.
-    last: Mutex<BTreeMap<String, Last>>,
+    last: Mutex<BTreeMap<String, LastCheckpoint>>,
     _lock: File,
 }
 
@@ -217,7 +217,7 @@ impl Witness {
         let line = cosign(&self.key, time_s.max(1), anchor.body());
         let mut next = last.clone();
         let note = format!("{}\n{}{line}", anchor.body(), own_lines(&request.note));
-        next.insert(origin.clone(), Last { size: *size, root: root.to_string(), note });
+        next.insert(origin.clone(), LastCheckpoint { size: *size, root: root.to_string(), note });
         if let Err(error) = keep(&self.file, &next) {
             return Added::Unkept(error.to_string());
         }
@@ -233,7 +233,7 @@ fn own_lines(note: &str) -> String {
 }
 
 /// Whole or not at all, and on disk.
-fn keep(file: &Path, last: &BTreeMap<String, Last>) -> std::io::Result<()> {
+fn keep(file: &Path, last: &BTreeMap<String, LastCheckpoint>) -> std::io::Result<()> {
     let half = file.with_extension("new");
     let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
     out.write_all(&serde_json::to_vec(last)?)?;
