@@ -28,12 +28,12 @@ const RECENT_S: i64 = 90;
 pub type SeenByService = BTreeMap<String, BTreeMap<String, Seen>>;
 
 /// A look that is under way, and what it asks about by service.
-type Looking = (Vec<(String, Wanted)>, JoinHandle<(Looked, Result<NodesSeen, Fault>)>);
+type LookUnderWay = (Vec<(String, Wanted)>, JoinHandle<(Looked, Result<NodesSeen, Fault>)>);
 
 /// The looks for workloads.
 #[derive(Default)]
 pub struct Workloads {
-    looking: Option<Looking>,
+    looking: Option<LookUnderWay>,
     seen: SeenByService,
     /// The nodes that policies name.
     nodes: NodesSeen,
