@@ -59,7 +59,7 @@ pub(super) struct Judge {
 }
 
 /// What a slice is by the spans that end with it.
-struct Look {
+struct SpanLook {
     /// Good, undecided or nothing.
     own: Option<Verdict>,
     /// Where the span begins that is evidence of a broken promise.
@@ -189,9 +189,9 @@ impl Judge {
     }
 
     /// Looks at the spans that end with a slice, shortest first.
-    fn look(&self, test: &Test, series: &SeriesLedger, end: i64) -> Look {
+    fn look(&self, test: &Test, series: &SeriesLedger, end: i64) -> SpanLook {
         let own = self.slot(series, end);
-        let mut look = Look { own: None, broken_from: None };
+        let mut look = SpanLook { own: None, broken_from: None };
         if !self.is_judged(series, end, &own) {
             return look;
         }
