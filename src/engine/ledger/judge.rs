@@ -33,7 +33,7 @@ const LOOK_BACK_S: i64 = 3600;
 /// How slices are judged.
 #[expect(clippy::large_enum_variant, reason = "one lives on the stack while a read is applied")]
 #[derive(Debug, Clone, Copy)]
-enum Rule {
+enum JudgingRule {
     /// Not at all.
     None,
     /// Bad when anything in it is.
@@ -45,7 +45,7 @@ enum Rule {
 /// Judges slices, and remembers which ones a read has put in question: those it touched, and up to an hour of
 /// later ones that may have looked back at them.
 pub(super) struct Judge {
-    rule: Rule,
+    rule: JudgingRule,
     /// Slices of the fine tier that are judged as one.
     per_verdict: i64,
     /// Judged slices in 5 minutes.
@@ -70,9 +70,9 @@ impl Judge {
     pub(super) fn new(unit: Unit, resolution_s: i64, per_verdict: i64) -> Self {
         let slice_s = resolution_s * per_verdict;
         let (rule, look_back) = match unit {
-            Unit::QuantileSlices { .. } => (Rule::Evidence(Test::of(unit.share())), LOOK_BACK_S / slice_s),
-            Unit::GaugeSlices if per_verdict > 1 => (Rule::AnyBad, 1),
-            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (Rule::None, 1),
+            Unit::QuantileSlices { .. } => (JudgingRule::Evidence(Test::of(unit.share())), LOOK_BACK_S / slice_s),
+            Unit::GaugeSlices if per_verdict > 1 => (JudgingRule::AnyBad, 1),
+            Unit::Events | Unit::GaugeSlices | Unit::RatioSlices => (JudgingRule::None, 1),
         };
         Judge { rule, per_verdict, per_mid: MID_S / slice_s, look_back, pending: None, aside: None }
     }
@@ -80,15 +80,15 @@ impl Judge {
     /// The verdict on a span by its own events; `None` where it has none.
     pub(super) fn alone(&self, total: u64, bad: u64) -> Option<Verdict> {
         match self.rule {
-            Rule::None => None,
-            Rule::AnyBad => (total > 0).then_some(if bad > 0 { Verdict::Bad } else { Verdict::Good }),
-            Rule::Evidence(test) => test.verdict(total, bad),
+            JudgingRule::None => None,
+            JudgingRule::AnyBad => (total > 0).then_some(if bad > 0 { Verdict::Bad } else { Verdict::Good }),
+            JudgingRule::Evidence(test) => test.verdict(total, bad),
         }
     }
 
     /// `slice` changed.
     pub(super) fn touched(&mut self, slice: i64) {
-        if !matches!(self.rule, Rule::None) {
+        if !matches!(self.rule, JudgingRule::None) {
             let judged = slice.div_euclid(self.per_verdict);
             let (from, to) = self.pending.unwrap_or((judged, judged));
             self.pending = Some((from.min(judged), to.max(judged + self.look_back)));
@@ -120,9 +120,9 @@ impl Judge {
         let to_now = to.min(before).min(self.end(series));
         let changed = from.max(self.first_whole(series))..to_now;
         match self.rule {
-            Rule::Evidence(test) if !changed.is_empty() => self.weigh(&test, series, changed, to),
-            Rule::Evidence(_) | Rule::None => {}
-            Rule::AnyBad => {
+            JudgingRule::Evidence(test) if !changed.is_empty() => self.weigh(&test, series, changed, to),
+            JudgingRule::Evidence(_) | JudgingRule::None => {}
+            JudgingRule::AnyBad => {
                 for judged in changed {
                     let own = self.slot(series, judged);
                     if own.known > 0 {
