@@ -300,7 +300,7 @@ impl Queue {
         let mut silence = self.silence;
         for (&slice, of) in &mut self.slices {
             let guided = rule.through && is_guided(slice);
-            let look = Look {
+            let look = SliceLook {
                 slice,
                 let_in: if guided { of.let_in == Some(true) } else { of.moved },
                 // Whoever is let in later shows up to a scrape interval after it.
@@ -337,7 +337,7 @@ impl Queue {
         for (slice, of) in std::mem::replace(&mut self.slices, kept) {
             let guided = rule.through && is_guided(slice);
             let let_in = if guided { of.let_in == Some(true) } else { of.moved };
-            self.silence.step(slice, &of, &Look { slice, let_in, guided, ..Look::default() }, pace);
+            self.silence.step(slice, &of, &SliceLook { slice, let_in, guided, ..SliceLook::default() }, pace);
         }
         self.floor = self.floor.max(Some(oldest));
     }
@@ -350,7 +350,7 @@ impl Slice {
     }
 
     /// The verdict, where it is time for one, and what is booked for it.
-    fn decide(&mut self, look: &Look, least: u64) -> Option<SliceDelta> {
+    fn decide(&mut self, look: &SliceLook, least: u64) -> Option<SliceDelta> {
         let known = self.counted != Coverage::Unknown;
         let coverage = if known { self.counted } else { Coverage::Known };
         let book = |total: u64| Some(SliceDelta { slice: look.slice, total, bad: total, coverage });
@@ -390,7 +390,7 @@ struct Pace {
 
 /// What is known around a slice.
 #[derive(Debug, Default)]
-struct Look {
+struct SliceLook {
     slice: i64,
     /// Somebody may have been let in.
     let_in: bool,
