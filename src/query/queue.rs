@@ -66,7 +66,7 @@ enum Verdict {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Slice {
+struct QueueSlice {
     /// What is known of the counter in it.
     counted: Coverage,
     /// There was a sample of the counter, or an interval between two.
@@ -89,7 +89,7 @@ struct Slice {
 struct Queue {
     /// Slices before this one are done with.
     floor: Option<i64>,
-    slices: BTreeMap<i64, Slice>,
+    slices: BTreeMap<i64, QueueSlice>,
     /// What went before the first of them.
     silence: Silence,
     /// Slices that a move of the counter of its own reaches back: those of a scrape interval.
@@ -286,14 +286,15 @@ impl QueueBook {
 
 impl Queue {
     /// A slice that is not done with.
-    fn slice(&mut self, slice: i64) -> Option<&mut Slice> {
+    fn slice(&mut self, slice: i64) -> Option<&mut QueueSlice> {
         self.floor.is_none_or(|floor| slice >= floor).then(|| self.slices.entry(slice).or_default())
     }
 
     fn settle(&mut self, read: ReadUpTo, rule: QueueRule, pace: Pace) -> Vec<SliceDelta> {
         let near =
             |all: BTreeSet<i64>| move |slice: i64| all.range(slice - pace.gone..=slice + pace.ahead).next().is_some();
-        let with = |is: fn(&Slice) -> bool| self.slices.iter().filter(move |(_, of)| is(of)).map(|(&slice, _)| slice);
+        let with =
+            |is: fn(&QueueSlice) -> bool| self.slices.iter().filter(move |(_, of)| is(of)).map(|(&slice, _)| slice);
         let (is_there, is_guided) =
             (near(with(|of| of.seen).collect()), near(with(|of| of.let_in.is_some()).collect()));
         let mut deltas = Vec::new();
@@ -343,7 +344,7 @@ impl Queue {
     }
 }
 
-impl Slice {
+impl QueueSlice {
     /// Whether all was read of the counter that tells of it.
     fn is_read(&self, slice: i64, read: ReadUpTo) -> bool {
         slice < if self.counted == Coverage::Unknown { read.counted } else { read.known }

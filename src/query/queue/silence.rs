@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, Slice, SliceLook};
+use super::{Pace, QueueSlice, SliceLook};
 
 /// The silence after some slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Silence {
     }
 
     /// Goes on over a slice.
-    pub fn step(&mut self, slice: i64, of: &Slice, look: &SliceLook, pace: Pace) {
+    pub fn step(&mut self, slice: i64, of: &QueueSlice, look: &SliceLook, pace: Pace) {
         if look.let_in || of.begins || of.waiting == Some(0) {
             *self = Silence { after: Some(slice), waited: None, open: false };
         } else if of.waiting.is_some() {
