@@ -50,7 +50,7 @@ fn read(body: &[u8]) -> Result<ReadRequest, String> {
 
 /// One frame for each series that a query finds.
 fn stream(scenario: &Scenario, generation: Generation, now_ms: i64, index: usize, query: &Query, frames: &mut Vec<u8>) {
-    let matchers: Vec<Matcher> = query.matchers.iter().map(Matcher::new).collect();
+    let matchers: Vec<CompiledMatcher> = query.matchers.iter().map(CompiledMatcher::new).collect();
     let mut found: Vec<usize> = (0..scenario.series().len())
         .filter(|&i| {
             let labels = &scenario.series()[i].labels;
@@ -86,17 +86,17 @@ fn stream(scenario: &Scenario, generation: Generation, now_ms: i64, index: usize
 }
 
 /// A label matcher with its pattern compiled.
-struct Matcher {
+struct CompiledMatcher {
     name: String,
     value: String,
     pattern: Option<regex::Regex>,
     negative: bool,
 }
 
-impl Matcher {
+impl CompiledMatcher {
     fn new(wire: &LabelMatcher) -> Self {
         let pattern = || regex::Regex::new(&format!("^(?s:{})$", wire.value)).ok();
-        Matcher {
+        CompiledMatcher {
             name: wire.name.clone(),
             value: wire.value.clone(),
             pattern: if wire.kind >= 2 { pattern() } else { None },
