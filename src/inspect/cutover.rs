@@ -196,11 +196,11 @@ fn labels_after(slo: &Slo, kind: AlertKind) -> Known {
 struct Matcher {
     name: String,
     equal: bool,
-    value: Test,
+    value: LabelTest,
 }
 
 #[derive(Debug)]
-enum Test {
+enum LabelTest {
     Text(String),
     Pattern(regex::Regex),
 }
@@ -209,8 +209,8 @@ impl Matcher {
     fn fits(&self, labels: &Known) -> bool {
         let value = labels.get(&self.name).map_or("", String::as_str);
         let fits = match &self.value {
-            Test::Text(text) => text == value,
-            Test::Pattern(pattern) => pattern.is_match(value),
+            LabelTest::Text(text) => text == value,
+            LabelTest::Pattern(pattern) => pattern.is_match(value),
         };
         fits == self.equal
     }
@@ -218,11 +218,11 @@ impl Matcher {
     fn new(name: &str, op: &str, value: &str) -> Result<Self, String> {
         let pattern = || {
             let anchored = regex::Regex::new(&format!("^(?:{value})$"));
-            anchored.map(Test::Pattern).map_err(|error| format!("{value:?} is no regular expression: {error}"))
+            anchored.map(LabelTest::Pattern).map_err(|error| format!("{value:?} is no regular expression: {error}"))
         };
         let (equal, value) = match op {
-            "=" => (true, Test::Text(value.into())),
-            "!=" => (false, Test::Text(value.into())),
+            "=" => (true, LabelTest::Text(value.into())),
+            "!=" => (false, LabelTest::Text(value.into())),
             "=~" => (true, pattern()?),
             _ => (false, pattern()?),
         };
