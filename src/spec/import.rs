@@ -227,23 +227,23 @@ impl Context<'_> {
 
 /// What a Kubernetes resource says of itself. Keys that are not asked for belong to Kubernetes.
 #[derive(Default)]
-struct Metadata {
+struct ResourceMetadata {
     name: Option<draft::At<String>>,
     namespace: Option<String>,
     labels: Vec<Label>,
     annotations: Vec<Label>,
 }
 
-fn metadata(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Metadata {
+fn metadata(fields: &mut Fields<'_>, report: &mut Report<'_>) -> ResourceMetadata {
     let Some(mut own) = fields.need(report, "metadata", "{name: checkout}").and_then(|at| at.map(report)) else {
-        return Metadata::default();
+        return ResourceMetadata::default();
     };
     let name = own.need(report, "name", "checkout");
     let name = name.and_then(|at| Some(draft::At { it: super::name::read(&at, report)?, place: at.node.place }));
     let namespace = own.filled("namespace").and_then(|at| at.text(report)).map(str::to_string);
     let mut of = |key| own.filled(key).map(|at| labels::read(&at, report)).unwrap_or_default();
     let (labels, annotations) = (of("labels"), of("annotations"));
-    Metadata { name, namespace, labels, annotations }
+    ResourceMetadata { name, namespace, labels, annotations }
 }
 
 /// Parses a query of the file, or reports why it cannot be.

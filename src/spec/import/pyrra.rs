@@ -12,7 +12,7 @@ use super::alerts::{self, Policy, Tier};
 use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::{Count, Exact, Reading};
-use super::{Context, Metadata};
+use super::{Context, ResourceMetadata};
 use crate::engine::alert::AlertKind;
 use crate::engine::severity::{Condition, Sev};
 use crate::engine::{AlertExtras, Speed};
@@ -102,7 +102,7 @@ fn stripped(labels: &[Label]) -> Vec<Label> {
 }
 
 /// The service and the SLO within it. Pyrra has one name for both.
-fn names(metadata: &Metadata, own: At<String>, kind: &'static str) -> (At<String>, At<String>) {
+fn names(metadata: &ResourceMetadata, own: At<String>, kind: &'static str) -> (At<String>, At<String>) {
     let of_label = |name: &&str| metadata.labels.iter().find(|label| label.name == **name).map(|label| &label.value);
     match SERVICE_LABELS.iter().find_map(|name| of_label(name).filter(|value| !value.it.is_empty())) {
         Some(service) if service.it != own.it => {
