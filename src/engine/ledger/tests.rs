@@ -19,9 +19,9 @@ const DAY: i64 = 86_400;
 
 /// Every slice that was ever said something of.
 #[derive(Default, Clone)]
-struct Model(BTreeMap<i64, (u64, u64, Coverage)>);
+struct LedgerModel(BTreeMap<i64, (u64, u64, Coverage)>);
 
-impl Model {
+impl LedgerModel {
     fn apply(&mut self, deltas: &[SliceDelta]) {
         for delta in deltas {
             let seen = delta.total > 0 || delta.bad > 0;
@@ -159,7 +159,7 @@ proptest! {
         reads in arb_reads(),
         windows in prop::collection::vec((0..700_i64, 1..700_i64), 20),
     ) {
-        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), Model::default());
+        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), LedgerModel::default());
         for read in &reads {
             prop_assert_eq!(ledger.apply(read).dropped, 0);
             model.apply(read);
@@ -177,7 +177,7 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_between_the_tiers(history in arb_history(400), hours in prop::collection::vec((0..720_i64, 1..720_i64), 20)) {
-        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), Model::default());
+        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), LedgerModel::default());
         for read in history.chunks(7) {
             ledger.apply(read);
             model.apply(read);
@@ -196,7 +196,7 @@ proptest! {
 
     #[test]
     fn a_cut_slot_counts_at_most_whole_and_at_least_nothing(history in arb_history(400), edges in prop::collection::vec((0..80_000_i64, 1..80_000_i64), 20)) {
-        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), Model::default());
+        let (mut ledger, mut model) = (SeriesLedger::new(RES, P95, 30 * DAY), LedgerModel::default());
         ledger.apply(&history);
         model.apply(&history);
         let Some(newest) = ledger.newest() else { return Ok(()) };

@@ -6,7 +6,7 @@ use super::*;
 type Said = (u64, u64, Coverage);
 
 /// The slices of the model as one ledger of slices of `per` each would be told of them, in one read.
-fn told_at_once(model: &Model, unit: Unit, per: i64) -> SeriesLedger {
+fn told_at_once(model: &LedgerModel, unit: Unit, per: i64) -> SeriesLedger {
     let mut parts: BTreeMap<i64, Vec<(i64, Said)>> = BTreeMap::new();
     for (slice, said) in model.0.iter().filter(|(_, said)| said.2 != Coverage::Unknown) {
         parts.entry(slice.div_euclid(per)).or_default().push((*slice, *said));
@@ -44,7 +44,7 @@ proptest! {
         unit in arb_unit(),
         windows in prop::collection::vec((0..700_i64, 1..70_i64), 20),
     ) {
-        let (mut ledger, mut model) = (SeriesLedger::new(RES, unit, 30 * DAY).judged_by(per * RES), Model::default());
+        let (mut ledger, mut model) = (SeriesLedger::new(RES, unit, 30 * DAY).judged_by(per * RES), LedgerModel::default());
         for read in &reads {
             prop_assert_eq!(ledger.apply(read).dropped, 0);
             model.apply(read);
@@ -74,7 +74,7 @@ proptest! {
         read in 1..9_usize,
         hours in prop::collection::vec((0..720_i64, 1..720_i64), 20),
     ) {
-        let (mut ledger, mut model) = (SeriesLedger::new(RES, unit, 30 * DAY).judged_by(per * RES), Model::default());
+        let (mut ledger, mut model) = (SeriesLedger::new(RES, unit, 30 * DAY).judged_by(per * RES), LedgerModel::default());
         for read in history.chunks(read) {
             ledger.apply(read);
             model.apply(read);
