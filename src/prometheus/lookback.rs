@@ -90,7 +90,7 @@ pub async fn lookback(
             }
             continue;
         }
-        let reader = Reader { client, plan, options, tiling, fetches: &fetches };
+        let reader = LookbackReader { client, plan, options, tiling, fetches: &fetches };
         if let Err(fault) = reader.read(range, &mut back).await {
             for &sli in fetches.iter().flat_map(|fetch| &fetch.slis) {
                 back.seen[sli] = Seen { from_s: range.to_s, fault: Some(fault.to_string()), ..Seen::default() };
@@ -101,7 +101,7 @@ pub async fn lookback(
     back
 }
 
-struct Reader<'a> {
+struct LookbackReader<'a> {
     client: &'a Client,
     plan: &'a Plan,
     options: &'a SourceOptions,
@@ -109,7 +109,7 @@ struct Reader<'a> {
     fetches: &'a [&'a Fetch],
 }
 
-impl Reader<'_> {
+impl LookbackReader<'_> {
     async fn read(&self, range: Range, back: &mut Lookback) -> Result<(), Fault> {
         let counters = self.fetches.iter().all(|fetch| fetch.ask == Ask::Counter);
         let raw_series = if counters { self.raw_series(range.to_s, back).await? } else { 1 };
