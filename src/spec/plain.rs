@@ -54,16 +54,16 @@ const WORDS: &[&str] = &[
 
 /// As `parser::parse`, which it falls back to.
 pub fn parse(text: &str) -> Result<Expr, String> {
-    match Reader(text.trim()).selector() {
+    match PlainReader(text.trim()).selector() {
         Some(selector) => Ok(Expr::VectorSelector(selector)),
         None => parser::parse(text),
     }
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a str);
+struct PlainReader<'a>(&'a str);
 
-impl<'a> Reader<'a> {
+impl<'a> PlainReader<'a> {
     /// A plain selector to the end of the text; `None` where it is none.
     fn selector(mut self) -> Option<VectorSelector> {
         let metric = self.name(|c| c == ':')?;
@@ -158,7 +158,7 @@ mod tests {
             r#"m{a="{b}",c="a,b=c"}"#,
             r#"m{a=""}"#,
         ] {
-            let read = Reader(text.trim()).selector().expect(text);
+            let read = PlainReader(text.trim()).selector().expect(text);
             assert_eq!(parser::parse(text), Ok(Expr::VectorSelector(read)), "{text}");
         }
     }
@@ -182,7 +182,7 @@ mod tests {
             "5",
             "m n",
         ] {
-            assert_eq!(Reader(text.trim()).selector(), None, "{text}");
+            assert_eq!(PlainReader(text.trim()).selector(), None, "{text}");
             assert_eq!(format!("{:?}", parse(text)), format!("{:?}", parser::parse(text)), "{text}");
         }
     }
@@ -190,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn both_read_the_same(text in r#"[a-z:_]{1,6}\{([a-z_]{1,4}(=|!=|=~|!~)"[a-z0-9.*|{} ]{0,6}",? ?){0,3}\}"#) {
-            if let Some(read) = Reader(text.trim()).selector() {
+            if let Some(read) = PlainReader(text.trim()).selector() {
                 prop_assert_eq!(parser::parse(&text), Ok(Expr::VectorSelector(read)));
             }
         }
