@@ -77,7 +77,7 @@ fn parse(name: &str, text: &str, folder: &Path) -> LoadedSettings {
             [] => {}
             [document] => {
                 let root = At::root(document);
-                let reader = Reader { folder };
+                let reader = SettingsReader { folder };
                 reader.settings(&root, &mut settings, &mut report);
                 if !report.problems.iter().any(|problem| problem.severity == Severity::Error) {
                     place_faults(&root, &settings, &mut report);
@@ -110,7 +110,7 @@ fn place_faults(root: &At<'_>, settings: &Settings, report: &mut Report<'_>) {
     }
 }
 
-struct Reader<'p> {
+struct SettingsReader<'p> {
     folder: &'p Path,
 }
 
@@ -121,7 +121,7 @@ fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     fn settings(&self, root: &At<'_>, settings: &mut Settings, report: &mut Report<'_>) {
         let Some(mut fields) = root.map(report) else { return };
         if let Some(at) = fields.get("prometheus") {
