@@ -102,8 +102,8 @@ pub async fn mcp(State(site): State<Site>, caller: Result<Caller, Fault>, header
             }
             Json(&json!({"jsonrpc": "2.0", "id": call.id, "result": result})).into_response()
         }
-        Err(Refused::Pace(fault)) => fault.into_response(),
-        Err(Refused::Rpc(mut fault)) => {
+        Err(RefusedCall::Pace(fault)) => fault.into_response(),
+        Err(RefusedCall::Rpc(mut fault)) => {
             // Before 2026-07-28 errors of JSON-RPC came with a 200.
             if !call.modern {
                 fault.status = StatusCode::OK;
@@ -114,7 +114,7 @@ pub async fn mcp(State(site): State<Site>, caller: Result<Caller, Fault>, header
 }
 
 /// Why a call has no result.
-enum Refused {
+enum RefusedCall {
     Rpc(Fault32),
     /// Too fast: limits of rate are told by HTTP.
     Pace(Fault),
@@ -215,7 +215,7 @@ fn era(headers: &HeaderMap, method: &str, params: &Value) -> Result<bool, Fault3
     Ok(true)
 }
 
-async fn answered(site: &Site, gate: &GateService, principal: &Principal, call: &Call) -> Result<Value, Refused> {
+async fn answered(site: &Site, gate: &GateService, principal: &Principal, call: &Call) -> Result<Value, RefusedCall> {
     let capabilities = json!({"tools": {"listChanged": false}});
     let server = json!({"name": "slowburn", "title": "Slowburn", "version": site.app.info.borrow().version});
     match (call.method.as_str(), call.modern) {
@@ -239,9 +239,11 @@ async fn answered(site: &Site, gate: &GateService, principal: &Principal, call: 
             Ok(list)
         }
         ("tools/call", _) => tools::call(site, gate, principal, &call.params).await,
-        (method, _) => {
-            Err(Refused::Rpc(Fault32::new(StatusCode::NOT_FOUND, NO_METHOD, format!("there is no method {method:?}"))))
-        }
+        (method, _) => Err(RefusedCall::Rpc(Fault32::new(
+            StatusCode::NOT_FOUND,
+            NO_METHOD,
+            format!("there is no method {method:?}"),
+        ))),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::doors::{self, Told};
 use super::super::view::ServiceView;
 use super::super::{Site, audit};
-use super::{Fault32, INVALID_PARAMS, Refused};
+use super::{Fault32, INVALID_PARAMS, RefusedCall};
 use crate::gate::Principal;
 use crate::gate_service::{Blocked, GateService, OptionsOrder};
 
@@ -117,15 +117,20 @@ pub fn list() -> Value {
 }
 
 /// Calls one.
-pub async fn call(site: &Site, gate: &GateService, principal: &Principal, params: &Value) -> Result<Value, Refused> {
+pub async fn call(
+    site: &Site,
+    gate: &GateService,
+    principal: &Principal,
+    params: &Value,
+) -> Result<Value, RefusedCall> {
     let name = params["name"].as_str().unwrap_or_default();
     let arguments = match &params["arguments"] {
         Value::Null => Map::new(),
         Value::Object(arguments) => arguments.clone(),
-        _ => return Err(Refused::Rpc(Fault32::bad(INVALID_PARAMS, "arguments are an object"))),
+        _ => return Err(RefusedCall::Rpc(Fault32::bad(INVALID_PARAMS, "arguments are an object"))),
     };
     if matches!(name, "explain" | "service_state") {
-        site.app.auth.explain(principal).map_err(Refused::Pace)?;
+        site.app.auth.explain(principal).map_err(RefusedCall::Pace)?;
     }
     let said = match name {
         "explain" => explain(gate, principal, &arguments),
@@ -133,7 +138,7 @@ pub async fn call(site: &Site, gate: &GateService, principal: &Principal, params
         "report_outcome" => report_outcome(gate, principal, &arguments).await,
         "service_state" => service_state(site, gate, principal, &arguments),
         "search_audit" => search_audit(site, arguments).await,
-        _ => return Err(Refused::Rpc(Fault32::bad(INVALID_PARAMS, format!("there is no tool {name:?}")))),
+        _ => return Err(RefusedCall::Rpc(Fault32::bad(INVALID_PARAMS, format!("there is no tool {name:?}")))),
     };
     Ok(match said {
         Ok(value) => {
