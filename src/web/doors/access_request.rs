@@ -22,7 +22,7 @@ use crate::gate_service::{Blocked, GateService, VoteKind, VoteOrder};
 const LOOK_S: u32 = 5;
 
 /// Why there is no task, as the profile names it.
-enum Refused {
+enum RefusedTask {
     NotRequestable(String),
     Binding(String),
     Expired,
@@ -31,15 +31,17 @@ enum Refused {
     Gate(Blocked),
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for RefusedTask {
     fn into_response(self) -> Response {
         let (status, kind, detail) = match self {
-            Refused::NotRequestable(what) => (StatusCode::BAD_REQUEST, "not_requestable", what),
-            Refused::Binding(what) => (StatusCode::BAD_REQUEST, "invalid_denial_binding", what),
-            Refused::Expired => (StatusCode::GONE, "expired_denial", "the question has expired: evaluate again".into()),
-            Refused::UnknownTask => (StatusCode::NOT_FOUND, "unknown_task", "you have no such task".into()),
-            Refused::State(what) => (StatusCode::CONFLICT, "invalid_task_state", what),
-            Refused::Gate(blocked) => return blocked.into_response(),
+            RefusedTask::NotRequestable(what) => (StatusCode::BAD_REQUEST, "not_requestable", what),
+            RefusedTask::Binding(what) => (StatusCode::BAD_REQUEST, "invalid_denial_binding", what),
+            RefusedTask::Expired => {
+                (StatusCode::GONE, "expired_denial", "the question has expired: evaluate again".into())
+            }
+            RefusedTask::UnknownTask => (StatusCode::NOT_FOUND, "unknown_task", "you have no such task".into()),
+            RefusedTask::State(what) => (StatusCode::CONFLICT, "invalid_task_state", what),
+            RefusedTask::Gate(blocked) => return blocked.into_response(),
         };
         let problem = json!({
             "type": format!("urn:openid:authzen:access-request:error:{kind}"), "title": kind, "status": status.as_u16(),
@@ -65,26 +67,26 @@ pub async fn submit(
     }
 }
 
-fn submitted(gate: &GateService, principal: &Principal, here: &Here, body: &[u8]) -> Result<Value, Refused> {
-    let item = read::<Map<String, Value>>(body).map_err(Refused::Gate)?;
-    shaped(&item).map_err(Refused::Gate)?;
+fn submitted(gate: &GateService, principal: &Principal, here: &Here, body: &[u8]) -> Result<Value, RefusedTask> {
+    let item = read::<Map<String, Value>>(body).map_err(RefusedTask::Gate)?;
+    shaped(&item).map_err(RefusedTask::Gate)?;
     let denial = item.get("denial").and_then(|denial| denial["evaluation_id"].as_str());
     let denial =
-        denial.ok_or_else(|| Refused::Binding("denial.evaluation_id says which evaluation was denied".into()))?;
-    let request = asked(gate, &item, principal, here).map_err(Refused::Gate)?;
-    let key = gate.key_of(principal, &request).map_err(Refused::Gate)?;
+        denial.ok_or_else(|| RefusedTask::Binding("denial.evaluation_id says which evaluation was denied".into()))?;
+    let request = asked(gate, &item, principal, here).map_err(RefusedTask::Gate)?;
+    let key = gate.key_of(principal, &request).map_err(RefusedTask::Gate)?;
     let body = serde_json::to_vec(&request).unwrap_or_default();
-    let now = gate.explain(principal, &body).map_err(Refused::Gate)?;
+    let now = gate.explain(principal, &body).map_err(RefusedTask::Gate)?;
     let now = serde_json::to_value(now).unwrap_or_default();
     let Some(id) = now["approval"]["id"].as_str() else {
         let what = format!("as things stand the answer is {}, and nobody is asked", now["decision"]);
-        return Err(Refused::NotRequestable(what));
+        return Err(RefusedTask::NotRequestable(what));
     };
     if item["denial"]["expires_at"].as_str().is_some_and(|until| is_over(until, gate)) {
-        return Err(Refused::Expired);
+        return Err(RefusedTask::Expired);
     }
     if !gate.asked_by(principal, id, denial, &key) {
-        return Err(Refused::Binding(format!("{denial} is not the evaluation of this request")));
+        return Err(RefusedTask::Binding(format!("{denial} is not the evaluation of this request")));
     }
     task_of(gate, principal, here, id)
 }
@@ -121,12 +123,12 @@ pub async fn cancel(
     let cancelled = async {
         let open = task_of(&gate, &principal, &here, &id)?;
         if open["task"]["status"] != "pending" {
-            return Err(Refused::State(format!("the task is {}", open["task"]["status"])));
+            return Err(RefusedTask::State(format!("the task is {}", open["task"]["status"])));
         }
         let vote = VoteOrder { verdict: VoteKind::Withdraw, reason: None, action_digest: None };
         gate.vote(&principal, &id, vote).await.map_err(|blocked| match blocked {
-            Blocked::Conflict(what) => Refused::State(what),
-            other => Refused::Gate(other),
+            Blocked::Conflict(what) => RefusedTask::State(what),
+            other => RefusedTask::Gate(other),
         })?;
         task_of(&gate, &principal, &here, &id)
     };
@@ -137,10 +139,10 @@ pub async fn cancel(
 }
 
 /// The task that an approval is, of whoever asked for it.
-fn task_of(gate: &GateService, principal: &Principal, here: &Here, id: &str) -> Result<Value, Refused> {
-    let approval = gate.approval(id).map_err(|_| Refused::UnknownTask)?;
+fn task_of(gate: &GateService, principal: &Principal, here: &Here, id: &str) -> Result<Value, RefusedTask> {
+    let approval = gate.approval(id).map_err(|_| RefusedTask::UnknownTask)?;
     if approval["asked_by"] != principal.sub.as_str() {
-        return Err(Refused::UnknownTask);
+        return Err(RefusedTask::UnknownTask);
     }
     let status = match approval["state"].as_str() {
         Some("pending") => "pending",
