@@ -38,7 +38,7 @@ const SIGNED_AT_ONCE: [Kind; 5] = [Kind::Presented, Kind::Halt, Kind::Approval, 
 /// How often the free space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-type Reply = oneshot::Sender<Answer>;
+type WriterReply = oneshot::Sender<Answer>;
 
 /// What to do when a group is written.
 enum Then {
@@ -255,7 +255,7 @@ impl Writer {
         self.end();
     }
 
-    fn next(&self, requests: &Receiver<Request>) -> (Vec<(Record, Option<Reply>)>, Then) {
+    fn next(&self, requests: &Receiver<Request>) -> (Vec<(Record, Option<WriterReply>)>, Then) {
         let due = self.options.checkpoint_every.saturating_sub(self.signed_at.elapsed());
         let wait = if self.unsigned() > 0 { due.min(LOOK_EVERY) } else { LOOK_EVERY };
         let mut group = Vec::new();
@@ -290,7 +290,7 @@ impl Writer {
     }
 
     /// Writes a group and answers; an error is the one that all of it got.
-    fn commit(&mut self, records: Vec<(Record, Option<Reply>)>) -> Result<(), Refused> {
+    fn commit(&mut self, records: Vec<(Record, Option<WriterReply>)>) -> Result<(), Refused> {
         let mut group = Group { head: self.head.clone(), bytes: Vec::new(), hashes: Vec::new(), kinds: Vec::new() };
         let mut answers = Vec::with_capacity(records.len());
         for (record, reply) in records {
