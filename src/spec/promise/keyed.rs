@@ -17,7 +17,7 @@ use crate::spec::tree::{Key, Value};
 use super::{Common, Parts, PlacedSlo, Service, WrittenConfidence, common, objective};
 
 /// What the value of a key says.
-struct Said<'a> {
+struct KeySaid<'a> {
     common: Common<'a>,
     /// In the unit of the key; `None` for availability.
     bound: Option<f64>,
@@ -65,7 +65,7 @@ fn scalar_form<'a>(
     indicator: Indicator,
     service: &Service<'_>,
     report: &mut Report<'_>,
-) -> Option<Said<'a>> {
+) -> Option<KeySaid<'a>> {
     let (objective, bound) = match indicator {
         Indicator::Availability => (Some(at.clone()), None),
         _ => (None, Some(positive(at, report)?)),
@@ -87,7 +87,7 @@ fn scalar_form<'a>(
         target_labels: None,
         origin: None,
     };
-    Some(Said { common, bound, events: false, explicit: None })
+    Some(KeySaid { common, bound, events: false, explicit: None })
 }
 
 fn long_form<'a>(
@@ -95,7 +95,7 @@ fn long_form<'a>(
     indicator: Indicator,
     service: &Service<'_>,
     report: &mut Report<'_>,
-) -> Option<Said<'a>> {
+) -> Option<KeySaid<'a>> {
     let mut fields = at.map(report)?;
     let common = common(&mut fields, service, report);
     let mut whole = true;
@@ -117,7 +117,7 @@ fn long_form<'a>(
         report.error(method, Code::InvalidSli, what).write("leave method out");
     }
     fields.finish(report);
-    whole.then_some(Said { common, bound, events, explicit })
+    whole.then_some(KeySaid { common, bound, events, explicit })
 }
 
 /// The source that the service's preset gives; `None` where the bound is refused.
