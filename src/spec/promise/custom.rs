@@ -11,7 +11,7 @@ use crate::spec::sli;
 use super::{Parts, PlacedSlo, Service, common, objective};
 
 /// What `events`, `slices` or `query` says.
-struct Said {
+struct CustomSaid {
     source: SliSource,
     unit: Unit,
     target_labels: Option<Vec<String>>,
@@ -51,7 +51,7 @@ pub(crate) fn read(at: &At<'_>, service: &Service<'_>, report: &mut Report<'_>) 
         }
     };
     fields.finish(report);
-    let Said { source, unit, target_labels } = said?;
+    let CustomSaid { source, unit, target_labels } = said?;
     let parts = Parts { name: name?, objective: objective?, unit, source: Ok(source), target_labels, said: common };
     parts.finish(place, service, report)
 }
@@ -61,12 +61,12 @@ fn both_or_all(count: usize) -> &'static str {
 }
 
 /// `{total, bad|good}`, or `{histogram, max}`: every event over `max`, in the unit of the metric, is bad.
-fn from_events(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
+fn from_events(at: &At<'_>, report: &mut Report<'_>) -> Option<CustomSaid> {
     let mut fields = at.map(report)?;
     let source = counted(at, &mut fields, report);
     let target_labels = fields.get("target_labels").and_then(|at| sli::target_labels(&at, report));
     fields.finish(report);
-    Some(Said { source: source?, unit: Unit::Events, target_labels })
+    Some(CustomSaid { source: source?, unit: Unit::Events, target_labels })
 }
 
 fn counted(at: &At<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<SliSource> {
@@ -81,7 +81,7 @@ fn counted(at: &At<'_>, fields: &mut Fields<'_>, report: &mut Report<'_>) -> Opt
 
 /// `{query, max|min}` compares one value a slice. With `quantile`, `{histogram, max}` or `{total, bad|good}`: a slice is
 /// bad when more than `1 - quantile` of its events are.
-fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
+fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<CustomSaid> {
     let mut fields = at.map(report)?;
     let quantile = fields.get("quantile");
     let counts = ["histogram", "total", "bad", "good"].iter().any(|key| at.node.get(key).is_some());
@@ -92,7 +92,7 @@ fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
         let trust = sli::trust(&mut fields, report);
         fields.finish(report);
         let source = SliSource::Gauge { expr: expr?.to_string(), bound: bound?, trust };
-        return Some(Said { source, unit: Unit::GaugeSlices, target_labels: None });
+        return Some(CustomSaid { source, unit: Unit::GaugeSlices, target_labels: None });
     }
     let quantile = match quantile {
         Some(at) => read_quantile(&at, report),
@@ -104,7 +104,7 @@ fn from_slices(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
     let source = counted(at, &mut fields, report);
     let target_labels = fields.get("target_labels").and_then(|at| sli::target_labels(&at, report));
     fields.finish(report);
-    Some(Said { source: source?, unit: Unit::QuantileSlices { quantile: quantile? }, target_labels })
+    Some(CustomSaid { source: source?, unit: Unit::QuantileSlices { quantile: quantile? }, target_labels })
 }
 
 fn read_quantile(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
@@ -120,7 +120,7 @@ fn read_quantile(at: &At<'_>, report: &mut Report<'_>) -> Option<f64> {
 }
 
 /// `{bad, total}`, both events a second, or `{ratio}`; `[slice]` stands where the range goes.
-fn from_query(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
+fn from_query(at: &At<'_>, report: &mut Report<'_>) -> Option<CustomSaid> {
     let mut fields = at.map(report)?;
     let [bad, total, ratio, why] = ["bad", "total", "ratio", "why"].map(|key| fields.get(key));
     let mut read = |at: &Option<At<'_>>| at.as_ref().and_then(|at| sli::read_query(at, report));
@@ -140,5 +140,5 @@ fn from_query(at: &At<'_>, report: &mut Report<'_>) -> Option<Said> {
             return None;
         }
     };
-    Some(Said { source, unit: Unit::Events, target_labels: None })
+    Some(CustomSaid { source, unit: Unit::Events, target_labels: None })
 }
