@@ -18,7 +18,7 @@ const RECORDS_MAX: u64 = 50;
 const SEARCH_BYTES_MAX: usize = 1 << 20;
 
 /// What a tool answered: what a model reads, or what it did wrong.
-type Said = Result<Value, String>;
+type ToolSaid = Result<Value, String>;
 
 /// The tools, in one order.
 pub fn list() -> Value {
@@ -176,13 +176,13 @@ fn told(told: Told) -> Value {
     body
 }
 
-fn explain(gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> Said {
+fn explain(gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> ToolSaid {
     let body = serde_json::to_vec(arguments).map_err(|error| error.to_string())?;
     let answer = gate.explain(principal, &body).map_err(said)?;
     Ok(told(Told::of(serde_json::to_value(answer).map_err(|error| error.to_string())?)))
 }
 
-async fn request_action(gate: &GateService, principal: &Principal, mut arguments: Map<String, Value>) -> Said {
+async fn request_action(gate: &GateService, principal: &Principal, mut arguments: Map<String, Value>) -> ToolSaid {
     let begin = match arguments.remove("begin") {
         None | Some(Value::Bool(false)) => false,
         Some(Value::Bool(true)) => true,
@@ -200,7 +200,7 @@ async fn request_action(gate: &GateService, principal: &Principal, mut arguments
     answer.map(told).map_err(said)
 }
 
-async fn report_outcome(gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> Said {
+async fn report_outcome(gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> ToolSaid {
     if let Some(odd) = arguments.keys().find(|key| !["permit", "applied", "note"].contains(&key.as_str())) {
         return Err(format!("there is no argument {odd:?}"));
     }
@@ -215,7 +215,7 @@ async fn report_outcome(gate: &GateService, principal: &Principal, arguments: &M
     gate.outcome(principal, permit, applied, note).await.map_err(said)
 }
 
-fn service_state(site: &Site, gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> Said {
+fn service_state(site: &Site, gate: &GateService, principal: &Principal, arguments: &Map<String, Value>) -> ToolSaid {
     let service = arguments.get("service").and_then(Value::as_str).ok_or("service is missing, or no text")?;
     let (snapshot, info) = (site.snapshot(), site.app.info.borrow().clone());
     let known = info.services.iter().find(|one| one.name == service);
@@ -228,7 +228,7 @@ fn service_state(site: &Site, gate: &GateService, principal: &Principal, argumen
     Ok(json!({"service": view, "signals": signals, "allowed": allowed}))
 }
 
-async fn search_audit(site: &Site, mut arguments: Map<String, Value>) -> Said {
+async fn search_audit(site: &Site, mut arguments: Map<String, Value>) -> ToolSaid {
     let limit = arguments.remove("limit").map_or(Some(RECORDS), |limit| limit.as_u64()).ok_or("limit is no number")?;
     arguments.insert("limit".into(), limit.clamp(1, RECORDS_MAX).into());
     let search: audit::Search = serde_json::from_value(Value::Object(arguments)).map_err(|error| error.to_string())?;
