@@ -3,15 +3,15 @@
 use super::*;
 
 /// Total, bad and what is known of one slice.
-type Said = (u64, u64, Coverage);
+type SliceSaid = (u64, u64, Coverage);
 
 /// The slices of the model as one ledger of slices of `per` each would be told of them, in one read.
 fn told_at_once(model: &LedgerModel, unit: Unit, per: i64) -> SeriesLedger {
-    let mut parts: BTreeMap<i64, Vec<(i64, Said)>> = BTreeMap::new();
+    let mut parts: BTreeMap<i64, Vec<(i64, SliceSaid)>> = BTreeMap::new();
     for (slice, said) in model.0.iter().filter(|(_, said)| said.2 != Coverage::Unknown) {
         parts.entry(slice.div_euclid(per)).or_default().push((*slice, *said));
     }
-    let whole = |(slice, parts): (i64, Vec<(i64, Said)>)| {
+    let whole = |(slice, parts): (i64, Vec<(i64, SliceSaid)>)| {
         let (total, bad) = parts.iter().fold((0, 0), |sum, (_, part)| (sum.0 + part.0, sum.1 + part.1));
         let gap = parts.windows(2).any(|pair| pair[1].0 != pair[0].0 + 1);
         let partial = gap || parts.iter().any(|(_, part)| part.2 == Coverage::Partial);
