@@ -22,7 +22,7 @@ fn rule(condition: Condition, sev: u8) -> SeverityRule {
 
 /// What a row of a test says of one evaluation.
 #[derive(Clone, Copy)]
-struct Says {
+struct RowSays {
     fast: bool,
     slow: bool,
     left: f64,
@@ -30,20 +30,20 @@ struct Says {
     reason: DataReason,
 }
 
-const CALM: Says = Says { fast: false, slow: false, left: 0.8, data: DataState::Fresh, reason: DataReason::None };
-const FAST: Says = Says { fast: true, ..CALM };
-const SLOW: Says = Says { slow: true, ..CALM };
-const BOTH: Says = Says { fast: true, slow: true, ..CALM };
-const SPENT: Says = Says { left: -0.2, ..CALM };
+const CALM: RowSays = RowSays { fast: false, slow: false, left: 0.8, data: DataState::Fresh, reason: DataReason::None };
+const FAST: RowSays = RowSays { fast: true, ..CALM };
+const SLOW: RowSays = RowSays { slow: true, ..CALM };
+const BOTH: RowSays = RowSays { fast: true, slow: true, ..CALM };
+const SPENT: RowSays = RowSays { left: -0.2, ..CALM };
 
-impl Says {
+impl RowSays {
     /// The same, with the data gone.
-    fn blind(self) -> Says {
-        Says { data: DataState::Stale, reason: DataReason::SourceUnreachable, ..self }
+    fn blind(self) -> RowSays {
+        RowSays { data: DataState::Stale, reason: DataReason::SourceUnreachable, ..self }
     }
 }
 
-fn status(says: Says, at: Seconds) -> SeriesStatus {
+fn status(says: RowSays, at: Seconds) -> SeriesStatus {
     let clause = |speed, long_s: i64, allowed, burn, firing| ClauseStatus {
         speed,
         text: format!("{}h > {allowed}x", long_s / 3600).into(),
@@ -57,10 +57,10 @@ fn status(says: Says, at: Seconds) -> SeriesStatus {
     };
     let blind = matches!(says.data, DataState::Stale | DataState::Absent);
     let state = match says {
-        Says { fast: true, .. } => SloState::FastBurn,
-        Says { slow: true, .. } => SloState::SlowBurn,
+        RowSays { fast: true, .. } => SloState::FastBurn,
+        RowSays { slow: true, .. } => SloState::SlowBurn,
         _ if blind => SloState::Unknown,
-        Says { left, .. } if left <= 0.0 => SloState::Exhausted,
+        RowSays { left, .. } if left <= 0.0 => SloState::Exhausted,
         _ => SloState::Ok,
     };
     SeriesStatus {
@@ -111,7 +111,7 @@ fn shown(book: &AlertMachine) -> String {
 }
 
 /// Steps a book through `(seconds after T0, what is said, alerts then)`.
-fn check(slo: &Slo, rows: &[(i64, Says, &str)]) -> (AlertMachine, Vec<Transition>) {
+fn check(slo: &Slo, rows: &[(i64, RowSays, &str)]) -> (AlertMachine, Vec<Transition>) {
     let (mut book, mut transitions) = (AlertMachine::new(), Vec::new());
     for (after, says, expected) in rows {
         transitions.extend(book.step(slo, &status(*says, T0 + after), T0 + after));
@@ -223,7 +223,7 @@ fn what_ends_while_inhibited_leaves_no_trace() {
 
 #[test]
 fn either_burn_inhibits_the_budget_alert() {
-    let spent = |says: Says| Says { left: -0.2, ..says };
+    let spent = |says: RowSays| RowSays { left: -0.2, ..says };
     check(
         &slo(),
         &[
@@ -320,9 +320,9 @@ fn a_gap_now_and_then_is_no_outage_of_data() {
 #[test]
 fn data_missing_never_fires_for_a_source_that_is_not_there_or_still_filling() {
     for reason in [DataReason::NoSource, DataReason::Filling, DataReason::ScaledToZero] {
-        let says = Says { data: DataState::Absent, reason, ..CALM };
+        let says = RowSays { data: DataState::Absent, reason, ..CALM };
         check(&slo(), &[(0, says, ""), (600, says, ""), (6000, says, "")]);
-        let burning = Says { data: DataState::Absent, reason, ..FAST };
+        let burning = RowSays { data: DataState::Absent, reason, ..FAST };
         let held = format!("fast_burn SEV-2 +0 held:{}", reason.as_str());
         check(&slo(), &[(0, FAST, "fast_burn SEV-2 +0"), (600, burning, &held)]);
     }
@@ -335,7 +335,7 @@ fn nothing_new_fires_on_stale_data() {
 
 #[test]
 fn nothing_ends_while_history_is_still_being_read() {
-    let filling = |says: Says| Says { reason: DataReason::Filling, data: DataState::Partial, ..says };
+    let filling = |says: RowSays| RowSays { reason: DataReason::Filling, data: DataState::Partial, ..says };
     check(
         &slo(),
         &[
@@ -365,7 +365,7 @@ fn a_deeper_budget_level_resolves_the_old_severity_and_fires_the_new() {
         rule(Condition::BudgetBelow(0.25), 4),
         rule(Condition::SloBreach, 1),
     ];
-    let left = |left| Says { left, ..CALM };
+    let left = |left| RowSays { left, ..CALM };
     let (book, transitions) = check(
         &slo,
         &[
@@ -388,7 +388,7 @@ fn a_deeper_budget_level_resolves_the_old_severity_and_fires_the_new() {
 fn a_severity_change_while_a_stronger_one_fires_keeps_going_out() {
     let mut slo = slo();
     slo.severity = vec![rule(Condition::BudgetBelow(0.1), 2), rule(Condition::BudgetBelow(0.25), 4)];
-    let left = |says: Says, left| Says { left, ..says };
+    let left = |says: RowSays, left| RowSays { left, ..says };
     check(
         &slo,
         &[
@@ -596,8 +596,8 @@ mod fanned_out {
     use super::*;
 
     /// One evaluation of a fan-out: what the whole says, and what each child says.
-    fn statuses(whole: Says, children: &[(&str, Says)], at: Seconds) -> Vec<SeriesStatus> {
-        let child = |&(model, says): &(&str, Says)| {
+    fn statuses(whole: RowSays, children: &[(&str, RowSays)], at: Seconds) -> Vec<SeriesStatus> {
+        let child = |&(model, says): &(&str, RowSays)| {
             let labels = [("model", model)].into_iter().collect();
             SeriesStatus { labels, ..status(says, at) }
         };
@@ -617,7 +617,7 @@ mod fanned_out {
     }
 
     /// Seconds after T0, what the whole says, what each child says, and what goes out then.
-    type Row<'a> = (i64, Says, &'a [(&'a str, Says)], &'a [&'a str]);
+    type Row<'a> = (i64, RowSays, &'a [(&'a str, RowSays)], &'a [&'a str]);
 
     fn check(rows: &[Row<'_>]) {
         let mut slo = slo();
