@@ -220,7 +220,7 @@ fn quoted_name(text: &str) -> Option<String> {
 
 /// The selector inside an expression that has exactly one, without its range, offset and `@`.
 fn only_selector(expr: &Expr) -> Option<String> {
-    let mut found = Selectors(Vec::new());
+    let mut found = FoundSelectors(Vec::new());
     let _ = walk_expr(&mut found, expr);
     match found.0.as_slice() {
         [only] => Some(VectorSelector { offset: None, at: None, ..only.clone() }.to_string()),
@@ -228,9 +228,9 @@ fn only_selector(expr: &Expr) -> Option<String> {
     }
 }
 
-struct Selectors(Vec<VectorSelector>);
+struct FoundSelectors(Vec<VectorSelector>);
 
-impl ExprVisitor for Selectors {
+impl ExprVisitor for FoundSelectors {
     type Error = ();
 
     fn pre_visit(&mut self, expr: &Expr) -> Result<bool, ()> {
@@ -297,7 +297,7 @@ pub(crate) fn narrow_selector(selector: &mut VectorSelector, labels: &[(String, 
 
 /// Names of the metrics an expression reads, sorted; none where it cannot be parsed.
 pub(crate) fn metrics(text: &str) -> Vec<String> {
-    let mut found = Selectors(Vec::new());
+    let mut found = FoundSelectors(Vec::new());
     if let Ok(expr) = gauge(text) {
         let _ = walk_expr(&mut found, &expr);
     }
@@ -356,7 +356,7 @@ impl TimeUnit {
 
     /// The unit in which all metrics of the expression are, where they agree.
     pub fn of_expr(expr: &Expr) -> Option<Self> {
-        let mut found = Selectors(Vec::new());
+        let mut found = FoundSelectors(Vec::new());
         let _ = walk_expr(&mut found, expr);
         let mut units = found.0.iter().map(|selector| selector.name.as_deref().and_then(TimeUnit::of_metric));
         let first = units.next().flatten()?;
