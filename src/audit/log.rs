@@ -139,10 +139,10 @@ struct Seen {
 
 /// The log, open for appending; clones append to the same one.
 #[derive(Debug, Clone)]
-pub struct Log(Arc<Shared>);
+pub struct Log(Arc<LogShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct LogShared {
     dir: PathBuf,
     public: PublicKey,
     queue: SyncSender<Request>,
@@ -180,7 +180,7 @@ impl Log {
         let (epoch, hold) = (writer.epoch(), writer.hold());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
-        Ok(Log(Arc::new(Shared {
+        Ok(Log(Arc::new(LogShared {
             dir,
             public,
             queue,
@@ -217,7 +217,7 @@ impl Log {
         let checkpoint = Checkpoint { origin: public.name().to_owned(), size: 0, root: Hash::of(b"") };
         let refusing = Some(Refused::Damaged(why.to_string()));
         let doubts = Arc::new(Doubts::default());
-        Log(Arc::new(Shared {
+        Log(Arc::new(LogShared {
             dir,
             public,
             queue,
