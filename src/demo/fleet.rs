@@ -65,7 +65,7 @@ impl Fleet {
 
 fn planned(seed: u64, now: i64, plan: Plan) -> Fleet {
     let mut scenario = Scenario::new();
-    let site = Site { seed, now, start: now - 30 * DAY };
+    let site = FleetSite { seed, now, start: now - 30 * DAY };
     checkout(&mut scenario, &site, plan.checkout);
     llm_chat(&mut scenario, &site, plan.realtime);
     feature_store(&mut scenario, &site);
@@ -73,13 +73,13 @@ fn planned(seed: u64, now: i64, plan: Plan) -> Fleet {
     Fleet { scenario, plan, seed, now }
 }
 
-struct Site {
+struct FleetSite {
     seed: u64,
     now: i64,
     start: i64,
 }
 
-impl Site {
+impl FleetSite {
     fn own(&self, job: &str, number: u64) -> u64 {
         hash(self.seed, job.bytes().fold(number, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())))
     }
@@ -107,7 +107,7 @@ impl Site {
     }
 }
 
-fn checkout(scenario: &mut Scenario, site: &Site, incident: (i64, i64)) {
+fn checkout(scenario: &mut Scenario, site: &FleetSite, incident: (i64, i64)) {
     let errors = Timeline::new(0.0003)
         // What the month held before: a bad rollout, a short database failover.
         .during(site.now - 17 * DAY, site.now - 17 * DAY + 480, 0.08)
@@ -158,7 +158,7 @@ const FIRST_TOKEN: [f64; 22] = [
     160.0, 640.0, 2560.0,
 ];
 
-fn llm_chat(scenario: &mut Scenario, site: &Site, trouble: (i64, i64)) {
+fn llm_chat(scenario: &mut Scenario, site: &FleetSite, trouble: (i64, i64)) {
     let engines = [("llama-3.3-70b", "realtime", 4.0), ("llama-3.3-70b", "batch", 1.5), ("qwen3-32b", "realtime", 2.5)];
     for (number, (model, tier, rate)) in (0..).zip(engines) {
         let realtime = tier == "realtime";
@@ -199,7 +199,7 @@ fn llm_chat(scenario: &mut Scenario, site: &Site, trouble: (i64, i64)) {
     }
 }
 
-fn feature_store(scenario: &mut Scenario, site: &Site) {
+fn feature_store(scenario: &mut Scenario, site: &FleetSite) {
     let pod = scenario.pod(site.pod("feature-store", 0));
     let night = site.now - 9 * DAY;
     let views = [("basket", 40, vec![(night, night + 27_000)]), ("fraud", 50, vec![(night, night + 1500)])];
@@ -221,7 +221,7 @@ fn feature_store(scenario: &mut Scenario, site: &Site) {
 const ADMISSION: [f64; 14] =
     [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0, 10240.0];
 
-fn gpu_queue(scenario: &mut Scenario, site: &Site, unscraped: (i64, i64)) {
+fn gpu_queue(scenario: &mut Scenario, site: &FleetSite, unscraped: (i64, i64)) {
     let pod = scenario.pod(site.pod("kueue", 0).hole(unscraped.0, unscraped.1));
     for (number, (queue, rate, median)) in (0..).zip([("training", 0.08, 2.2), ("inference", 0.4, 1.4)]) {
         let labels = [("cluster_queue", queue)];
@@ -299,7 +299,7 @@ mod tests {
     fn one_llm_series_burns_a_tenth_of_its_slices_and_the_others_none() {
         let fleet = fleet(1, NOW, 120);
         let (from, to) = fleet.plan.realtime;
-        let site = Site { seed: 1, now: NOW, start: NOW - 30 * DAY };
+        let site = FleetSite { seed: 1, now: NOW, start: NOW - 30 * DAY };
         // As slices see it: by what lies between two scrapes, where there is enough to judge a p95 by.
         let bad_slices = |engine: &str, number: u64, from: i64, to: i64| {
             let sli = format!("llm-chat-ttfb-{engine}");
