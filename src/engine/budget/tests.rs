@@ -34,9 +34,9 @@ fn promise(calendar: Calendar) -> Slo {
 }
 
 /// Every slice there is: (start, total, bad).
-type Slices = Vec<(Seconds, u64, u64)>;
+type AllSlices = Vec<(Seconds, u64, u64)>;
 
-fn ledger_of(slo: &Slo, slices: &Slices) -> SeriesLedger {
+fn ledger_of(slo: &Slo, slices: &AllSlices) -> SeriesLedger {
     let mut ledger = SeriesLedger::new(RES, slo.unit, slo.longest_s());
     let delta =
         |&(start, total, bad): &(_, _, _)| SliceDelta { slice: start / RES, total, bad, coverage: Coverage::Known };
@@ -48,13 +48,13 @@ fn at(slo: &Slo, ledger: &SeriesLedger, at: Seconds) -> SeriesStatus {
     evaluate(slo, ledger, &Labels::new(), FRESH, at, None)
 }
 
-fn sum(slices: &Slices, from: Seconds, to: Seconds) -> (u64, u64) {
+fn sum(slices: &AllSlices, from: Seconds, to: Seconds) -> (u64, u64) {
     let within = slices.iter().filter(|(start, ..)| (from..to).contains(start));
     within.fold((0, 0), |(total, bad), slice| (total + slice.1, bad + slice.2))
 }
 
 /// Constant traffic of a hundred a slice, bad where `bad` says so.
-fn traffic(from: Seconds, to: Seconds, bad: impl Fn(Seconds) -> u64) -> Slices {
+fn traffic(from: Seconds, to: Seconds, bad: impl Fn(Seconds) -> u64) -> AllSlices {
     (from..to).step_by(RES as usize).map(|start| (start, 100, bad(start))).collect()
 }
 
@@ -170,7 +170,7 @@ proptest! {
         slo.terms.resets =
             reset.iter().map(|&at| Arc::new(BudgetReset { at, when: Default::default(), author: "a".into(), reason: "b".into() })).collect();
         let each = |start: Seconds| counts[((start / 1500) % counts.len() as i64) as usize];
-        let slices: Slices = (now - known_days * DAY..now)
+        let slices: AllSlices = (now - known_days * DAY..now)
             .step_by(RES as usize)
             .map(|start| (start, each(start).0.max(each(start).1), each(start).1))
             .collect();
@@ -333,12 +333,12 @@ proptest! {
             until: None,
         })));
         let each = |start: Seconds| counts[((start / 1500) % counts.len() as i64) as usize];
-        let slices: Slices = (now - 34 * DAY..now)
+        let slices: AllSlices = (now - 34 * DAY..now)
             .step_by(RES as usize)
             .map(|start| (start, each(start).0.max(each(start).1), each(start).1))
             .collect();
         let ledger = ledger_of(&slo, &slices);
-        let kept: Slices = slices
+        let kept: AllSlices = slices
             .iter()
             .filter(|(start, ..)| !exclusions.iter().any(|one| one.holds(*start)))
             .copied()
