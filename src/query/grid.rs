@@ -183,7 +183,7 @@ struct Seen {
 }
 
 /// By slice.
-type Slices = BTreeMap<i64, Seen>;
+type GridSlices = BTreeMap<i64, Seen>;
 
 /// Judges gauges and shares on the slice grid: the value at the end of a slice stands for it, and the worst of several
 /// series decides. A slice without a number stays unknown, and one of which a series cannot be trusted is never good.
@@ -194,7 +194,7 @@ pub fn gauge(
     answer: &[RawSeries],
     resolution_ms: i64,
 ) -> Vec<GridHarvest> {
-    let mut worst: BTreeMap<(usize, Labels), (Slices, Option<DataReason>)> = BTreeMap::new();
+    let mut worst: BTreeMap<(usize, Labels), (GridSlices, Option<DataReason>)> = BTreeMap::new();
     for series in distinct(answer) {
         for (sli, role) in uses(plan, fetch, series) {
             let meta = &plan.slis[sli];
