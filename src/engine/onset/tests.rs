@@ -113,19 +113,19 @@ impl Dice {
 }
 
 /// Two hours of requests, the last ten minutes at another error ratio, from a second that is on no grid.
-struct Story {
+struct OnsetStory {
     per_minute: f64,
     before: f64,
     since: f64,
     onset_s: i64,
 }
 
-impl Story {
+impl OnsetStory {
     fn new(dice: &mut Dice) -> Self {
         let per_minute = dice.of(&[10.0, 30.0, 100.0, 300.0]);
         let before = dice.of(&[0.0004, 0.002, 0.01, 0.05]);
         let since = (before * dice.of(&[3.0_f64, 5.0, 8.0, 20.0, 50.0])).min(0.95);
-        Story { per_minute, before, since, onset_s: 6600 + (dice.next() * 30.0) as i64 }
+        OnsetStory { per_minute, before, since, onset_s: 6600 + (dice.next() * 30.0) as i64 }
     }
 
     fn slices(&self, dice: &mut Dice) -> Vec<SliceDelta> {
@@ -159,7 +159,7 @@ fn the_onset_is_within_a_minute_wherever_the_errors_can_tell() {
     // By evidence a minute: incidents, named, within a minute, within the interval.
     let mut rows = [[0_usize; 4]; 4];
     for _ in 0..400 {
-        let story = Story::new(&mut dice);
+        let story = OnsetStory::new(&mut dice);
         let row = match story.nats_a_minute() {
             it if it >= 3.0 => 0,
             it if it >= 1.0 => 1,
@@ -188,8 +188,8 @@ fn the_onset_is_within_a_minute_wherever_the_errors_can_tell() {
 fn where_nothing_changed_nothing_is_named() {
     let mut dice = Dice(1954);
     let named = (0..200).filter(|_| {
-        let story = Story::new(&mut dice);
-        let flat = Story { since: story.before, ..story };
+        let story = OnsetStory::new(&mut dice);
+        let flat = OnsetStory { since: story.before, ..story };
         onset(&flat.slices(&mut dice), SLICE_S, 1).is_some()
     });
     let named = named.count();
