@@ -247,7 +247,7 @@ impl<E: Cell, N: Counts> Block for CoarseBlock<E, N> {
 
 /// A block, and the sum of all that ever stood before it.
 #[derive(Debug, Clone, Default)]
-struct Summed<B> {
+struct SummedBlock<B> {
     before: Slot,
     block: B,
 }
@@ -257,7 +257,7 @@ struct Summed<B> {
 pub(super) struct Tier<B> {
     /// Index of the front block.
     first: i64,
-    blocks: VecDeque<Summed<B>>,
+    blocks: VecDeque<SummedBlock<B>>,
     /// The sum of everything ever held, modulo the width of the counts: only differences mean anything.
     ever: Slot,
     /// First slot this tier speaks for: the oldest one written, later the oldest one kept.
@@ -313,7 +313,7 @@ impl<B: Block> Tier<B> {
             self.from = self.from.max(self.first * BLOCK);
         }
         self.blocks.reserve_exact(1);
-        self.blocks.push_back(Summed { before: self.ever, block: B::default() });
+        self.blocks.push_back(SummedBlock { before: self.ever, block: B::default() });
     }
 
     /// Whether `slot` is not older than the ring reaches.
@@ -340,7 +340,7 @@ impl<B: Block> Tier<B> {
         while block < self.first {
             self.blocks.reserve_exact(1);
             let before = self.blocks[0].before;
-            self.blocks.push_front(Summed { before, block: B::default() });
+            self.blocks.push_front(SummedBlock { before, block: B::default() });
             self.first -= 1;
         }
         self.from = self.from.min(slot);
@@ -405,6 +405,6 @@ impl<B: Block> Tier<B> {
 
     /// Heap it holds, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Summed<B>>()
+        self.blocks.capacity() * size_of::<SummedBlock<B>>()
     }
 }
