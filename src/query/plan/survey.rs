@@ -23,7 +23,7 @@ const CROOKED_EVENTS: f64 = 100.0;
 
 /// What a probe looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+enum ProbeTarget {
     Series,
     Buckets,
     Native,
@@ -33,7 +33,7 @@ enum Target {
 #[derive(Debug)]
 pub struct Probes {
     /// SLO id, place of the generation, what is looked for; by index into the plan's SLIs.
-    targets: Vec<(String, usize, Target)>,
+    targets: Vec<(String, usize, ProbeTarget)>,
     plan: Plan,
     /// The first of the fetches that look for native histograms, and the first behind them.
     natives: (usize, usize),
@@ -66,7 +66,7 @@ impl Probes {
                 Err(_) => Vec::new(),
             };
             for (place, source) in sources.iter().enumerate() {
-                let mut look = |what: Target, selector: Result<Selector, String>, expr: &str| {
+                let mut look = |what: ProbeTarget, selector: Result<Selector, String>, expr: &str| {
                     let sli = targets.len();
                     targets.push((spec.slo.id.clone(), place, what));
                     match selector {
@@ -82,24 +82,24 @@ impl Probes {
                     | SliSource::Gauge { expr, .. }
                     | SliSource::Query { total: Some(expr), .. }
                     | SliSource::Query { bad: expr, total: None, .. } => {
-                        look(Target::Series, Selector::parse(expr), expr);
+                        look(ProbeTarget::Series, Selector::parse(expr), expr);
                     }
                     SliSource::Counters { total, .. } => {
                         for expr in total.iter().take(1) {
-                            look(Target::Series, Selector::parse(expr), expr);
+                            look(ProbeTarget::Series, Selector::parse(expr), expr);
                         }
                     }
                     SliSource::Histogram { selector, .. } | SliSource::Queue { histogram: selector, .. } => {
                         let Ok(base) = Selector::parse(selector) else { continue };
-                        look(Target::Buckets, Ok(base.renamed(format!("{}_bucket", base.metric))), "");
-                        look(Target::Native, Ok(base), "");
+                        look(ProbeTarget::Buckets, Ok(base.renamed(format!("{}_bucket", base.metric))), "");
+                        look(ProbeTarget::Native, Ok(base), "");
                     }
                     SliSource::Generations(_) => {}
                 }
             }
         }
         let slis: Vec<Sli> = targets.iter().map(|(id, _, what)| probe(id, *what)).collect();
-        let is_native = |u: &&Use| targets[u.sli].2 == Target::Native;
+        let is_native = |u: &&Use| targets[u.sli].2 == ProbeTarget::Native;
         let (native, plain): (Vec<&Use>, Vec<&Use>) = uses.iter().partition(is_native);
         // What cannot be asked about was refused when the SLO was planned, and nobody else's question suffers from it.
         let mut fetches = merge(Ask::Counter, &plain, &slis).fetches;
@@ -148,7 +148,7 @@ impl Probes {
     /// Which of the fetches are of buckets: how many events these hold is asked after all others.
     fn of_buckets(&self) -> Vec<usize> {
         let of_buckets =
-            |&i: &usize| self.plan.fetches[i].slis.iter().any(|&sli| self.targets[sli].2 == Target::Buckets);
+            |&i: &usize| self.plan.fetches[i].slis.iter().any(|&sli| self.targets[sli].2 == ProbeTarget::Buckets);
         (0..self.natives.0).filter(|_| self.heights).filter(of_buckets).collect()
     }
 
@@ -161,17 +161,17 @@ impl Probes {
             for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], row) {
                 let (found, target) = (&mut self.found[sli], self.targets[sli].2);
                 match (target, parse_le(row.label("le"))) {
-                    (Target::Buckets, Some(bound)) => {
+                    (ProbeTarget::Buckets, Some(bound)) => {
                         found.exists = true;
                         let series: f64 = row.samples.iter().map(|(_, count)| count).sum();
                         // A count that is no number is no answer.
                         found.failed |= !series.is_finite();
                         found.buckets.push((bound, row.label("le").to_owned(), series));
                     }
-                    (Target::Buckets, None) => {}
+                    (ProbeTarget::Buckets, None) => {}
                     // A metric of another kind under the name of the histogram.
-                    (Target::Native, _) => {}
-                    (Target::Series, _) => {
+                    (ProbeTarget::Native, _) => {}
+                    (ProbeTarget::Series, _) => {
                         found.exists |= row.samples.iter().any(|(_, count)| count > 0.0);
                     }
                 }
@@ -183,7 +183,7 @@ impl Probes {
         for row in rows {
             let Some(bound) = parse_le(row.label("le")) else { continue };
             for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[fetch], row) {
-                if self.targets[sli].2 == Target::Buckets {
+                if self.targets[sli].2 == ProbeTarget::Buckets {
                     let events: f64 = row.samples.iter().map(|(_, events)| events).sum();
                     self.found[sli].heights.push((bound, events));
                 }
@@ -197,7 +197,7 @@ impl Probes {
             let row = RawSeries { labels, samples: Samples::default() };
             for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], &row) {
                 let found = &mut self.found[sli];
-                if self.targets[sli].2 == Target::Native {
+                if self.targets[sli].2 == ProbeTarget::Native {
                     found.exists = true;
                     found.schema = Some(found.schema.map_or(schema, |coarsest| coarsest.min(schema)));
                 }
@@ -296,8 +296,12 @@ fn common(mut buckets: Vec<(f64, String, f64)>) -> (Vec<f64>, Vec<(f64, String)>
 }
 
 /// A stand-in for the planner: what an answer must be told apart by.
-fn probe(id: &str, target: Target) -> Sli {
-    Sli { id: id.to_owned(), by: if target == Target::Buckets { vec!["le".into()] } else { vec![] }, ..Sli::default() }
+fn probe(id: &str, target: ProbeTarget) -> Sli {
+    Sli {
+        id: id.to_owned(),
+        by: if target == ProbeTarget::Buckets { vec!["le".into()] } else { vec![] },
+        ..Sli::default()
+    }
 }
 
 #[cfg(test)]
