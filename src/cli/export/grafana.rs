@@ -62,14 +62,14 @@ struct Panel {
     unit: Option<String>,
     look: Option<String>,
     join: Option<String>,
-    expr: Vec<Target>,
+    expr: Vec<PanelTarget>,
     #[serde(default)]
     columns: Vec<Column>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Target {
+struct PanelTarget {
     is: String,
     legend: Option<String>,
     /// Why nothing may come of it while all is well; for the tests.
@@ -238,7 +238,7 @@ fn panels(entries: &[Entry]) -> Vec<Value> {
 fn one(panel: &Panel) -> Value {
     let is_table = panel.kind == "table";
     let instant = is_table || panel.kind == "stat";
-    let target = |(n, target): (usize, &Target)| {
+    let target = |(n, target): (usize, &PanelTarget)| {
         let mut made = json!({
             "refId": char::from(b'A' + n as u8).to_string(),
             "datasource": source_of_data(),
