@@ -47,11 +47,11 @@ struct Status {
     authenticated: bool,
     #[serde(default)]
     audiences: Vec<String>,
-    user: Option<User>,
+    user: Option<ReviewedUser>,
 }
 
 #[derive(Deserialize)]
-struct User {
+struct ReviewedUser {
     #[serde(default)]
     username: String,
 }
