@@ -24,7 +24,7 @@ pub(super) fn decode(chunk: &[u8], mut sample: impl FnMut(i64, f64, Option<i64>)
     let (&[high, low, starts], body) = chunk.split_first_chunk::<3>()?;
     let mut bits = Bits::new(body);
     let starts_from = u16::from(starts & 0x7f);
-    let mut values = Values::default();
+    let mut values = ChunkValues::default();
     let (mut time, mut delta, mut start, mut age) = (0i64, 0i64, 0i64, 0i64);
     for index in 0..u16::from_be_bytes([high, low]) {
         let before = time;
@@ -62,13 +62,13 @@ pub(super) fn decode(chunk: &[u8], mut sample: impl FnMut(i64, f64, Option<i64>)
 
 /// The values of a chunk, each as what differs from the one before it.
 #[derive(Default)]
-struct Values {
+struct ChunkValues {
     /// The last value that was no stale marker.
     last: u64,
     difference: Difference,
 }
 
-impl Values {
+impl ChunkValues {
     fn take(&mut self, value: u64) -> u64 {
         if value != STALE {
             self.last = value;
