@@ -10,7 +10,7 @@ const STARTS_FROM_MAX: usize = 0x7f;
 
 /// An XOR chunk (type 1) of samples `(milliseconds, value)` in time order.
 pub fn xor(samples: &[(i64, f64)]) -> Vec<u8> {
-    let mut writer = Writer::default();
+    let mut writer = BitWriter::default();
     let (mut last, mut last_delta) = ((0i64, 0u64), 0i64);
     let mut place = None;
     for (i, &(time, value)) in samples.iter().enumerate() {
@@ -38,7 +38,7 @@ pub fn xor(samples: &[(i64, f64)]) -> Vec<u8> {
 
 /// An XOR2 chunk (type 4) of samples `(start in milliseconds, milliseconds, value)` in time order; a start of 0 is none.
 pub fn xor2(samples: &[(i64, i64, f64)]) -> Vec<u8> {
-    let mut writer = Writer::default();
+    let mut writer = BitWriter::default();
     let mut place = None;
     let (mut header, mut starts_from) = (0u8, None);
     let (mut last_start, mut last_time, mut last_value, mut last_delta, mut last_age) = (0i64, 0i64, 0u64, 0i64, 0i64);
@@ -95,7 +95,7 @@ pub fn xor2(samples: &[(i64, i64, f64)]) -> Vec<u8> {
 
 /// Bits, most significant first.
 #[derive(Default)]
-struct Writer {
+struct BitWriter {
     bytes: Vec<u8>,
     /// Bits of the last byte that are not used yet.
     free: u32,
@@ -104,7 +104,7 @@ struct Writer {
 /// Leading and trailing zeros of the last difference.
 type Place = Option<(u32, u32)>;
 
-impl Writer {
+impl BitWriter {
     fn put(&mut self, value: u64, count: u32) {
         for bit in (0..count).rev() {
             if self.free == 0 {
