@@ -83,10 +83,10 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 
 /// The answer made of one snapshot, kept until the next one is asked about.
 #[derive(Debug, Default)]
-pub(super) struct Rendered(Option<Kept>);
+pub(super) struct Rendered(Option<KeptAnswer>);
 
 #[derive(Debug)]
-struct Kept {
+struct KeptAnswer {
     /// The snapshot it was made of; it does not keep the snapshot alive.
     of: Weak<Snapshot>,
     etag: HeaderValue,
@@ -107,7 +107,7 @@ impl Rendered {
             Some(kept) if takes_gzip(headers) || is_known(headers, &kept.etag) => (kept, None),
             _ => {
                 let plain = render();
-                (Kept::new(snapshot, &plain), Some(plain))
+                (KeptAnswer::new(snapshot, &plain), Some(plain))
             }
         };
         let common = [
@@ -129,13 +129,13 @@ impl Rendered {
     }
 }
 
-impl Kept {
+impl KeptAnswer {
     fn new(snapshot: &Arc<Snapshot>, plain: &[u8]) -> Self {
         let digest = Sha256::digest(plain);
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         // Weak, because the same name stands for the plain and the compressed form.
         let etag = HeaderValue::from_str(&format!("W/\"{name}\"")).expect("hexadecimal digits are a header value");
-        Kept { of: Arc::downgrade(snapshot), etag, gzip: gzip(plain).into() }
+        KeptAnswer { of: Arc::downgrade(snapshot), etag, gzip: gzip(plain).into() }
     }
 }
 
