@@ -37,7 +37,7 @@ pub struct Bodies {
 type Unsynced = (File, PathBuf, bool);
 
 /// One body on disk: age, size, file.
-type Kept = (std::time::SystemTime, u64, PathBuf);
+type KeptBody = (std::time::SystemTime, u64, PathBuf);
 
 impl Bodies {
     /// Opens or begins the store `bodies` in `dir`, which keeps up to `bytes_max` bytes.
@@ -195,7 +195,7 @@ fn read(path: &Path, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(body))
 }
 
-fn kept(dir: &Path) -> io::Result<Vec<Kept>> {
+fn kept(dir: &Path) -> io::Result<Vec<KeptBody>> {
     let mut kept = Vec::new();
     for folder in fs::read_dir(dir)? {
         let folder = folder?.path();
