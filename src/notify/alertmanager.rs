@@ -33,7 +33,7 @@ const RESENDS_AHEAD: i64 = 4;
 
 /// What is noted of an alert at this peer.
 #[derive(Debug, Default)]
-struct Note {
+struct PeerNote {
     /// When it was sent last, whatever came of it.
     attempted_ms: i64,
     /// A state the peer refused, and until when not to send that again.
@@ -51,7 +51,7 @@ pub(super) struct Alertmanager {
     links: Links,
     resend_ms: i64,
     resolved_for_s: Seconds,
-    outbox: Outbox<Note>,
+    outbox: Outbox<PeerNote>,
     left_out: usize,
     /// Parts of a batch in which a bad alert is being looked for.
     suspects: Vec<Vec<Labels>>,
@@ -104,7 +104,7 @@ impl Alertmanager {
         if self.plain_names { plainly_named(labels) } else { Cow::Borrowed(labels) }
     }
 
-    fn due_ms(&self, entry: &Entry<Note>) -> i64 {
+    fn due_ms(&self, entry: &Entry<PeerNote>) -> i64 {
         match entry.note.refused {
             Some((state, until_ms)) if state == entry.state() => until_ms,
             _ if entry.sent == Some(entry.state()) => entry.note.attempted_ms.saturating_add(self.resend_ms),
