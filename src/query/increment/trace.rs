@@ -33,7 +33,7 @@ pub struct Traced {
 }
 
 /// The labels of a raw series, and its changes in the order they were found.
-type OfSeries = (Vec<(String, String)>, Vec<Traced>);
+type TracedSeries = (Vec<(String, String)>, Vec<Traced>);
 
 /// What was written down, by raw series.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ pub struct Tracing {
     /// The SLIs that are asked about.
     slis: BTreeSet<usize>,
     /// Labels of each raw series (of a histogram those of its count), and its changes in the order they were found.
-    series: BTreeMap<u128, OfSeries>,
+    series: BTreeMap<u128, TracedSeries>,
     written: usize,
     /// Changes that were not written down.
     pub left_out: usize,
