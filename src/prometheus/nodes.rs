@@ -47,7 +47,7 @@ pub struct TenantSeen {
 pub type NodesSeen = BTreeMap<String, NodeSeen>;
 
 /// A pod on a node.
-struct Pod {
+struct NodePod {
     node: String,
     namespace: String,
     name: String,
@@ -78,7 +78,7 @@ pub async fn look(
         Ok(timeout_at(deadline, client.query(&query, at_s)).await.map_err(|_| Fault::Timeout)??.series)
     };
     let pods = ask(expr::matching("kube_pod_info", &[("node", &pattern(pools))])).await?;
-    let pods: Vec<Pod> = pods.iter().filter_map(|series| pod(series, at_s)).collect();
+    let pods: Vec<NodePod> = pods.iter().filter_map(|series| pod(series, at_s)).collect();
     let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace.as_str()).collect();
     let namespaces: Vec<&str> = namespaces.into_iter().collect();
     if namespaces.is_empty() {
@@ -106,7 +106,7 @@ pub async fn look(
 }
 
 fn put_together(
-    pods: &[Pod],
+    pods: &[NodePod],
     ready: &BTreeSet<(&str, &str)>,
     totals: &BTreeMap<(String, String), u32>,
     wanted: &[(String, Wanted)],
@@ -151,7 +151,7 @@ fn pattern(pools: &BTreeSet<String>) -> String {
     pools.iter().map(one).collect::<Vec<_>>().join("|")
 }
 
-fn pod(series: &RawSeries, asked_s: i64) -> Option<Pod> {
+fn pod(series: &RawSeries, asked_s: i64) -> Option<NodePod> {
     let (at_s, _, every_s) = newest(series, asked_s)?;
     let (kind, by) = (series.label("created_by_kind"), series.label("created_by_name"));
     let workload = match kind {
@@ -160,7 +160,7 @@ fn pod(series: &RawSeries, asked_s: i64) -> Option<Pod> {
         "StatefulSet" => Some(format!("statefulset/{by}")),
         _ => None,
     };
-    Some(Pod {
+    Some(NodePod {
         node: series.label("node").to_owned(),
         namespace: series.label("namespace").to_owned(),
         name: series.label("pod").to_owned(),
@@ -212,7 +212,7 @@ mod tests {
             info("gpu-17", "kube-system", "dcgm-x", "DaemonSet", "dcgm"),
             info("gpu-18", "kube-system", "dcgm-y", "DaemonSet", "dcgm"),
         ];
-        let pods: Vec<Pod> = series.iter().filter_map(|series| pod(series, 1_010)).collect();
+        let pods: Vec<NodePod> = series.iter().filter_map(|series| pod(series, 1_010)).collect();
         let ready = BTreeSet::from([("llm", "vllm-6c9-aaaaa")]);
         let key = |namespace: &str, of: &str| (namespace.to_owned(), of.to_owned());
         let totals = BTreeMap::from([(key("llm", "deployment/vllm"), 4), (key("test", "deployment/vllm"), 1)]);
