@@ -52,23 +52,23 @@ const CLAUSE_CHARS_MAX: usize = 200;
 
 /// A part of the clause with its position in characters.
 #[derive(Clone, Copy)]
-struct Part<'t> {
+struct ClausePart<'t> {
     text: &'t str,
     from: usize,
 }
 
-impl<'t> Part<'t> {
-    fn trim(self) -> Part<'t> {
+impl<'t> ClausePart<'t> {
+    fn trim(self) -> ClausePart<'t> {
         let skipped = self.text.chars().take_while(|c| c.is_whitespace()).count();
-        Part { text: self.text.trim(), from: self.from + skipped }
+        ClausePart { text: self.text.trim(), from: self.from + skipped }
     }
 
     /// The parts before and after `mark`, a single character.
-    fn split(self, mark: char) -> Option<(Part<'t>, Part<'t>)> {
+    fn split(self, mark: char) -> Option<(ClausePart<'t>, ClausePart<'t>)> {
         let at = self.text.find(mark)?;
         let (before, after) = (&self.text[..at], &self.text[at + mark.len_utf8()..]);
         let from = self.from + before.chars().count() + 1;
-        Some((Part { text: before, from: self.from }.trim(), Part { text: after, from }.trim()))
+        Some((ClausePart { text: before, from: self.from }.trim(), ClausePart { text: after, from }.trim()))
     }
 
     fn fault(self, what: impl Into<String>, instead: Option<String>) -> ClauseFault {
@@ -82,7 +82,7 @@ impl<'t> Part<'t> {
 
 /// Reads a clause.
 pub(crate) fn parse(text: &str) -> Result<Clause, ClauseFault> {
-    let whole = Part { text, from: 0 }.trim();
+    let whole = ClausePart { text, from: 0 }.trim();
     if text.chars().count() > CLAUSE_CHARS_MAX {
         return Err(whole.fault(format!("a burn clause of over {CLAUSE_CHARS_MAX} characters"), Some(FORM.into())));
     }
@@ -117,7 +117,7 @@ pub(crate) fn parse(text: &str) -> Result<Clause, ClauseFault> {
     Ok(Clause { long, short, threshold: parse_threshold(threshold)?, text: whole.text.to_string() })
 }
 
-fn parse_threshold(part: Part<'_>) -> Result<Threshold, ClauseFault> {
+fn parse_threshold(part: ClausePart<'_>) -> Result<Threshold, ClauseFault> {
     let number = |digits: &str| digits.trim().parse::<f64>().ok().filter(|n| n.is_finite());
     let positive = |n: f64| match n > 0.0 {
         true => Ok(n),
