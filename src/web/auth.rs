@@ -37,7 +37,7 @@ mod review;
 pub(crate) mod tests;
 
 /// SHA-256 of a token.
-type Digest = [u8; 32];
+type TokenDigest = [u8; 32];
 
 /// Longest bearer token, bytes: Kubernetes' are about a thousand.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -92,7 +92,7 @@ pub struct Authenticator {
 #[derive(Debug, Default)]
 struct Directory {
     identities: Identities,
-    tokens: Vec<(Digest, usize)>,
+    tokens: Vec<(TokenDigest, usize)>,
 }
 
 /// What authentication is made of.
@@ -127,7 +127,7 @@ impl Default for Settings {
 
 impl Directory {
     fn new(identities: Identities) -> Self {
-        let hash = |text: &String| -> Option<Digest> {
+        let hash = |text: &String| -> Option<TokenDigest> {
             let byte = |i: usize| u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok();
             (text.len() == 64).then(|| (0..32).map(byte).collect::<Option<Vec<u8>>>())??.try_into().ok()
         };
@@ -139,7 +139,7 @@ impl Directory {
     }
 
     /// Every hash is compared in full.
-    fn by_token(&self, digest: &Digest) -> Option<&Identity> {
+    fn by_token(&self, digest: &TokenDigest) -> Option<&Identity> {
         let mut found = None;
         for (known, place) in &self.tokens {
             let differs = known.iter().zip(digest).fold(0, |sum, (a, b)| sum | (a ^ b));
@@ -226,7 +226,7 @@ impl Authenticator {
         }
         // A credential that is brought decides; a certificate does not make up for a wrong token.
         if let Some(token) = bearer(headers)? {
-            let digest: Digest = Sha256::digest(token.as_bytes()).into();
+            let digest: TokenDigest = Sha256::digest(token.as_bytes()).into();
             if let Some(identity) = directory.by_token(&digest) {
                 return Ok(directory.identities.principal(identity, Via::Token));
             }

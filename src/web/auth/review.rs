@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::{Digest, Fault};
+use super::{Fault, TokenDigest};
 use crate::outbound::ApiServer;
 
 /// Longest wait for the API server.
@@ -33,7 +33,7 @@ pub struct TokenReview {
     server: ApiServer,
     audience: String,
     slots: Semaphore,
-    remembered: Mutex<HashMap<Digest, (i64, Option<String>)>>,
+    remembered: Mutex<HashMap<TokenDigest, (i64, Option<String>)>>,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +66,7 @@ impl TokenReview {
     ///
     /// # Errors
     /// [`Fault::Unknown`] where the API server says no, [`Fault::Unavailable`] where it says nothing.
-    pub async fn user_of(&self, token: &str, digest: Digest, now_ms: i64) -> Result<String, Fault> {
+    pub async fn user_of(&self, token: &str, digest: TokenDigest, now_ms: i64) -> Result<String, Fault> {
         if let Some(known) = self.recall(&digest, now_ms) {
             return known.ok_or(Fault::Unknown);
         }
@@ -94,7 +94,7 @@ impl TokenReview {
         Ok(status.and_then(|status| status.user).map(|user| user.username).filter(|name| !name.is_empty()))
     }
 
-    fn recall(&self, digest: &Digest, now_ms: i64) -> Option<Option<String>> {
+    fn recall(&self, digest: &TokenDigest, now_ms: i64) -> Option<Option<String>> {
         let remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (until_ms, user) = remembered.get(digest)?;
         // A clock that was set back must not make an answer last.
@@ -102,7 +102,7 @@ impl TokenReview {
         (0..=YES_MS).contains(&left).then(|| user.clone())
     }
 
-    fn remember(&self, digest: Digest, now_ms: i64, user: Option<String>) {
+    fn remember(&self, digest: TokenDigest, now_ms: i64, user: Option<String>) {
         let mut remembered = self.remembered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.retain(|_, (until_ms, _)| *until_ms > now_ms);
