@@ -34,7 +34,7 @@ impl Plan {
 
     /// Plans a model by what a Prometheus was found to hold of it.
     pub fn surveyed(model: &Model, survey: &Survey) -> (Self, BTreeMap<String, String>) {
-        let mut draft = Draft::default();
+        let mut draft = PlanDraft::default();
         for (index, spec) in model.slos.iter().enumerate() {
             draft.add(index, spec, survey);
         }
@@ -50,7 +50,7 @@ impl Plan {
 
 /// A plan in the making.
 #[derive(Default)]
-struct Draft {
+struct PlanDraft {
     slis: Vec<Sli>,
     uses: Vec<Use>,
     exprs: BTreeMap<String, Vec<(usize, Role)>>,
@@ -60,7 +60,7 @@ struct Draft {
     patterns: HashMap<String, regex::Regex>,
 }
 
-impl Draft {
+impl PlanDraft {
     fn add(&mut self, index: usize, spec: &SloSpec, survey: &Survey) {
         let chosen = survey.source(spec);
         let source = chosen.as_deref().map_err(|reason| *reason);
@@ -141,7 +141,7 @@ impl Draft {
 }
 
 /// Remarks on how the numbers of each SLO come about, and why some have none.
-fn notes(model: &Model, survey: &Survey, draft: &Draft) -> BTreeMap<String, Vec<String>> {
+fn notes(model: &Model, survey: &Survey, draft: &PlanDraft) -> BTreeMap<String, Vec<String>> {
     let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (index, (sli, spec)) in draft.slis.iter().zip(&model.slos).enumerate() {
         let chosen = survey.source(spec).ok();
