@@ -44,10 +44,10 @@ fn counts(theirs: &Lived, ours: &Lived) -> BTreeMap<(String, &'static str), [usi
 }
 
 /// A difference: when, of what, which, for how long, why.
-type Difference = (i64, [String; 5]);
+type AlertDifference = (i64, [String; 5]);
 
-fn differences(theirs: &Lived, ours: &Lived) -> Vec<Difference> {
-    let mut all: Vec<Difference> = Vec::new();
+fn differences(theirs: &Lived, ours: &Lived) -> Vec<AlertDifference> {
+    let mut all: Vec<AlertDifference> = Vec::new();
     for (kind, word) in KINDS {
         let word = word.trim_end_matches('s');
         let mut push = |episode: &Episode, which: String, why: String| {
