@@ -80,7 +80,7 @@ pub struct BacktestArgs {
     import: ImportFlags,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
-    format: Form,
+    format: BacktestForm,
     /// Daemon settings: authentication, headers, timeouts, resolution
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -88,7 +88,7 @@ pub struct BacktestArgs {
 
 /// Form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum BacktestForm {
     /// For people
     Text,
     /// For machines
@@ -104,10 +104,10 @@ pub async fn backtest(args: BacktestArgs) -> Exit {
     match report_of(&args).await {
         Ok(report) => {
             print_out(&match args.format {
-                Form::Text => report.text() + &beside::text(&report.lived),
-                Form::Json => report.json(),
-                Form::Markdown => report.markdown(beside::markdown(&report.lived)),
-                Form::Svg => timeline::svg(&report),
+                BacktestForm::Text => report.text() + &beside::text(&report.lived),
+                BacktestForm::Json => report.json(),
+                BacktestForm::Markdown => report.markdown(beside::markdown(&report.lived)),
+                BacktestForm::Svg => timeline::svg(&report),
             });
             for broken in &report.broken {
                 complain(broken);
