@@ -9,7 +9,7 @@ use super::{Exit, complain, print_out};
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum IncidentsForm {
     /// For people
     Text,
     /// One document
@@ -45,7 +45,7 @@ pub struct IncidentsArgs {
     ticket: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
-    format: Form,
+    format: IncidentsForm,
 }
 
 /// Asks and prints.
@@ -75,24 +75,24 @@ async fn asked(args: &IncidentsArgs) -> Result<String, Failure> {
         }
         let incident = remote.get(&path_of(id)).await?;
         return Ok(match args.format {
-            Form::Text => whole(&incident),
-            Form::Json => pretty(&incident),
-            Form::Jsonl => format!("{incident}\n"),
-            Form::Markdown => text(&incident, "draft").to_owned(),
+            IncidentsForm::Text => whole(&incident),
+            IncidentsForm::Json => pretty(&incident),
+            IncidentsForm::Jsonl => format!("{incident}\n"),
+            IncidentsForm::Markdown => text(&incident, "draft").to_owned(),
         });
     }
     let query = args.service.as_ref().map(|service| format!("?service={}", percent(service))).unwrap_or_default();
     let listed = remote.get(&format!("/v1/incidents{query}")).await?;
     let rows = listed["incidents"].as_array().cloned().unwrap_or_default();
     match args.format {
-        Form::Text => Ok(table(&rows)),
-        Form::Json => Ok(pretty(&listed)),
-        Form::Jsonl | Form::Markdown => {
+        IncidentsForm::Text => Ok(table(&rows)),
+        IncidentsForm::Json => Ok(pretty(&listed)),
+        IncidentsForm::Jsonl | IncidentsForm::Markdown => {
             let mut all = String::new();
             for row in &rows {
                 let incident = remote.get(&path_of(text(row, "id"))).await?;
                 all += &match args.format {
-                    Form::Markdown => format!("{}\n", text(&incident, "draft")),
+                    IncidentsForm::Markdown => format!("{}\n", text(&incident, "draft")),
                     _ => format!("{incident}\n"),
                 };
             }
