@@ -17,7 +17,7 @@ use crate::incident::text::markdown;
 
 /// Form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ReportForm {
     /// Tables for people
     Markdown,
     /// One row a series
@@ -42,7 +42,7 @@ pub struct ReportArgs {
     remote: RemoteArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value = "markdown")]
-    format: Form,
+    format: ReportForm,
 }
 
 /// One series of one SLO over a period.
@@ -86,9 +86,9 @@ pub async fn report(args: ReportArgs) -> Exit {
     match asked(&args).await {
         Ok(report) => {
             print_out(&match args.format {
-                Form::Markdown => text(&report),
-                Form::Csv => csv(&report),
-                Form::Json => format!("{}\n", serde_json::to_string_pretty(&report).expect("plain data")),
+                ReportForm::Markdown => text(&report),
+                ReportForm::Csv => csv(&report),
+                ReportForm::Json => format!("{}\n", serde_json::to_string_pretty(&report).expect("plain data")),
             });
             match report.slos.iter().any(|row| row.result == "missed") {
                 true => Exit::Findings,
