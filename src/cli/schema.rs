@@ -13,7 +13,7 @@ pub struct SchemaArgs {
     file: File,
     /// Form of the output
     #[arg(long, value_enum, default_value = "json")]
-    format: Form,
+    format: SchemaForm,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -27,7 +27,7 @@ enum File {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Form {
+enum SchemaForm {
     /// A JSON schema, draft 7
     Json,
     /// The page of reference
@@ -42,8 +42,8 @@ pub fn schema(args: &SchemaArgs) -> Exit {
         File::Exclusions => Schema::Exclusions,
     };
     print_out(&match args.format {
-        Form::Json => schema.json(),
-        Form::Markdown => schema.reference(),
+        SchemaForm::Json => schema.json(),
+        SchemaForm::Markdown => schema.reference(),
     });
     Exit::Ok
 }
