@@ -23,7 +23,7 @@ pub struct ImportArgs {
     out: Option<PathBuf>,
     /// Form of the services
     #[arg(long, value_enum, default_value = "yaml")]
-    format: Form,
+    format: ImportForm,
     /// An Alertmanager's configuration: says which of its routes, receivers and inhibitions match the alerts of today, and
     /// which will match Slowburn's
     #[arg(long, value_name = "FILE")]
@@ -37,7 +37,7 @@ pub struct ImportArgs {
 
 /// Form of what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ImportForm {
     /// With what was changed as comments
     Yaml,
     /// One line for each service, without comments
@@ -82,7 +82,7 @@ pub fn import(args: &ImportArgs) -> Exit {
         return Exit::Findings;
     }
     let slos: Vec<_> = services.iter().flat_map(|service| &service.slos).collect();
-    if args.out.is_some() || args.format == Form::Json {
+    if args.out.is_some() || args.format == ImportForm::Json {
         for (id, remark) in slos.iter().flat_map(|(id, remarks)| remarks.iter().map(move |remark| (id, remark))) {
             complain_of(&format!("{id}: {remark}\n"));
         }
@@ -195,16 +195,16 @@ fn complain_of(text: &str) {
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
-fn printed(services: &[Imported], format: Form) -> String {
+fn printed(services: &[Imported], format: ImportForm) -> String {
     match format {
-        Form::Yaml => services.iter().map(Imported::to_yaml).collect::<Vec<_>>().join("---\n"),
-        Form::Json => services.iter().map(Imported::to_json).collect(),
+        ImportForm::Yaml => services.iter().map(Imported::to_yaml).collect::<Vec<_>>().join("---\n"),
+        ImportForm::Json => services.iter().map(Imported::to_json).collect(),
     }
 }
 
 /// One file for each service; all of them or none.
-fn write_all(folder: &Path, services: &[Imported], format: Form) -> Result<(), String> {
-    let extension = if format == Form::Json { "json" } else { "yaml" };
+fn write_all(folder: &Path, services: &[Imported], format: ImportForm) -> Result<(), String> {
+    let extension = if format == ImportForm::Json { "json" } else { "yaml" };
     let path = |service: &Imported| folder.join(format!("{}.{extension}", service.service));
     if let Some(there) = services.iter().map(path).find(|path| path.exists()) {
         return Err(format!("{} is there already, and nothing was written: give another folder", there.display()));
@@ -213,7 +213,7 @@ fn write_all(folder: &Path, services: &[Imported], format: Form) -> Result<(), S
     let mut written: Vec<PathBuf> = Vec::new();
     for service in services {
         let path = path(service);
-        let text = if format == Form::Json { service.to_json() } else { service.to_yaml() };
+        let text = if format == ImportForm::Json { service.to_json() } else { service.to_yaml() };
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         if let Err(error) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
             written.iter().for_each(|path| drop(fs::remove_file(path)));
