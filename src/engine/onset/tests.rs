@@ -96,9 +96,9 @@ fn an_incident_that_is_over_is_not_the_beginning_of_the_next() {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
+struct SplitMix(u64);
 
-impl Dice {
+impl SplitMix {
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -121,18 +121,18 @@ struct OnsetStory {
 }
 
 impl OnsetStory {
-    fn new(dice: &mut Dice) -> Self {
+    fn new(dice: &mut SplitMix) -> Self {
         let per_minute = dice.of(&[10.0, 30.0, 100.0, 300.0]);
         let before = dice.of(&[0.0004, 0.002, 0.01, 0.05]);
         let since = (before * dice.of(&[3.0_f64, 5.0, 8.0, 20.0, 50.0])).min(0.95);
         OnsetStory { per_minute, before, since, onset_s: 6600 + (dice.next() * 30.0) as i64 }
     }
 
-    fn slices(&self, dice: &mut Dice) -> Vec<SliceDelta> {
+    fn slices(&self, dice: &mut SplitMix) -> Vec<SliceDelta> {
         let mut slices = slices(&vec![0; (7200 / SLICE_S) as usize]);
         for (nth, slice) in slices.iter_mut().enumerate() {
             (slice.slice, slice.total) = (nth as i64, (self.per_minute / 2.0) as u64);
-            let second = |dice: &mut Dice| nth as i64 * SLICE_S + (dice.next() * SLICE_S as f64) as i64;
+            let second = |dice: &mut SplitMix| nth as i64 * SLICE_S + (dice.next() * SLICE_S as f64) as i64;
             let ratio = |second: i64| if second >= self.onset_s { self.since } else { self.before };
             slice.bad = (0..slice.total)
                 .filter(|_| {
@@ -155,7 +155,7 @@ impl OnsetStory {
 /// minute is found; where it is less no method can, and the interval says how far it may be off.
 #[test]
 fn the_onset_is_within_a_minute_wherever_the_errors_can_tell() {
-    let mut dice = Dice(15);
+    let mut dice = SplitMix(15);
     // By evidence a minute: incidents, named, within a minute, within the interval.
     let mut rows = [[0_usize; 4]; 4];
     for _ in 0..400 {
@@ -186,7 +186,7 @@ fn the_onset_is_within_a_minute_wherever_the_errors_can_tell() {
 
 #[test]
 fn where_nothing_changed_nothing_is_named() {
-    let mut dice = Dice(1954);
+    let mut dice = SplitMix(1954);
     let named = (0..200).filter(|_| {
         let story = OnsetStory::new(&mut dice);
         let flat = OnsetStory { since: story.before, ..story };
