@@ -7,7 +7,7 @@
 //! A fault that says nothing of the query (no connection, a server that is down for all) splits nothing: that would only
 //! ask more of it. What was split is merged again after a while, and later each time it fails again.
 //!
-//! Deliberately absent: what was counted. Whoever counts is told by [`Changes`] what it has to begin anew.
+//! Deliberately absent: what was counted. Whoever counts is told by [`GroupChanges`] what it has to begin anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(super) struct Stand {
 
 /// What follows from splitting or summing a group.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Changes {
+pub(super) struct GroupChanges {
     /// Groups that can be asked at once.
     pub ask: Vec<usize>,
     /// SLIs whose raw series the server sums from now on: cursors say nothing of them any more.
@@ -185,7 +185,7 @@ impl Groups {
     }
 
     /// A request of a group failed; `others` says whether another group answered in the same step.
-    pub fn failed(&mut self, span: &Span, fault: &Fault, others: bool, at_s: i64) -> Changes {
+    pub fn failed(&mut self, span: &Span, fault: &Fault, others: bool, at_s: i64) -> GroupChanges {
         let i = span.group;
         let group = &self.groups[i];
         let due = match fault {
@@ -196,7 +196,7 @@ impl Groups {
             _ => group.failures == PATIENCE_ALONE,
         };
         if !due {
-            return Changes::default();
+            return GroupChanges::default();
         }
         if group.slis.len() > 1 {
             let (left, right) = group.slis.split_at(group.slis.len() / 2);
@@ -207,14 +207,14 @@ impl Groups {
         match group.ask {
             Ask::Counter if too_large && !group.aggregated => {
                 warn!(query = group.name(), "the answer is too large: the server sums it from now on");
-                Changes { ask: vec![i], ..self.sum_from(i, span.from_s) }
+                GroupChanges { ask: vec![i], ..self.sum_from(i, span.from_s) }
             }
             Ask::Counter if too_large && !group.undivided => {
                 warn!(
                     query = group.name(),
                     "the answer is too large even as sums: children are not told apart any more"
                 );
-                Changes { ask: vec![i], ..self.divide_no_more(i) }
+                GroupChanges { ask: vec![i], ..self.divide_no_more(i) }
             }
             _ => {
                 // What cannot be read is left behind: cursors bridge it, and the newest may be less.
@@ -225,14 +225,14 @@ impl Groups {
                     warn!(query = group.name(), to_s = newest_s, "a stretch that cannot be read is left behind");
                     group.read_s = Some(newest_s);
                 }
-                Changes::default()
+                GroupChanges::default()
             }
         }
     }
 
     /// A group answered with `largest` series, more than one request should; `sizes` are the raw series of each SLI. It is
     /// split by size; an SLO that has too many alone is summed by the server.
-    pub fn grown(&mut self, i: usize, largest: usize, sizes: &[usize], at_s: i64) -> Changes {
+    pub fn grown(&mut self, i: usize, largest: usize, sizes: &[usize], at_s: i64) -> GroupChanges {
         let (most, group) = (self.options.raw_series_max, &self.groups[i]);
         if group.slis.len() > 1 {
             let mut parts: Vec<Vec<usize>> = Vec::new();
@@ -250,7 +250,7 @@ impl Groups {
                 let (left, right) = group.slis.split_at(group.slis.len() / 2);
                 parts = vec![left.to_vec(), right.to_vec()];
             }
-            return Changes { ask: Vec::new(), ..self.split(i, parts, at_s, "too_many_series") };
+            return GroupChanges { ask: Vec::new(), ..self.split(i, parts, at_s, "too_many_series") };
         }
         match (group.ask, group.aggregated, group.undivided, group.read_s) {
             (Ask::Counter, false, _, Some(read_s)) => {
@@ -265,30 +265,30 @@ impl Groups {
                 );
                 self.divide_no_more(i)
             }
-            _ => Changes::default(),
+            _ => GroupChanges::default(),
         }
     }
 
     /// From `from_s` on the server sums the series of a group; up to there everything is booked.
-    fn sum_from(&mut self, i: usize, from_s: i64) -> Changes {
+    fn sum_from(&mut self, i: usize, from_s: i64) -> GroupChanges {
         self.groups[i].sum_from(from_s, self.options.resolution_s);
         let slis = self.groups[i].slis.clone();
-        Changes { summed: slis.clone(), recount: slis, ask: Vec::new() }
+        GroupChanges { summed: slis.clone(), recount: slis, ask: Vec::new() }
     }
 
     /// From now on the children of a group are not asked for.
-    fn divide_no_more(&mut self, i: usize) -> Changes {
+    fn divide_no_more(&mut self, i: usize) -> GroupChanges {
         self.groups[i].undivided = true;
-        Changes { recount: self.groups[i].slis.clone(), ..Changes::default() }
+        GroupChanges { recount: self.groups[i].slis.clone(), ..GroupChanges::default() }
     }
 
-    fn split(&mut self, i: usize, parts: Vec<Vec<usize>>, at_s: i64, why: &str) -> Changes {
+    fn split(&mut self, i: usize, parts: Vec<Vec<usize>>, at_s: i64, why: &str) -> GroupChanges {
         let origin = self.groups[i].origin;
         let there = self.groups.iter().filter(|group| group.origin == origin).count();
         if there + parts.len() > PARTS_MAX + 1 {
-            return Changes::default();
+            return GroupChanges::default();
         }
-        let Some(made) = parts_of(&self.plan, &self.groups[i], parts) else { return Changes::default() };
+        let Some(made) = parts_of(&self.plan, &self.groups[i], parts) else { return GroupChanges::default() };
         info!(query = self.groups[i].name(), parts = made.len(), why, "a group of requests is split");
         let mut places = vec![i];
         places.extend(self.groups.len()..self.groups.len() + made.len().saturating_sub(1));
@@ -303,7 +303,7 @@ impl Groups {
         }
         origin.heal_s = Some(at_s + origin.pause_s);
         self.find();
-        Changes { ask: places, ..Changes::default() }
+        GroupChanges { ask: places, ..GroupChanges::default() }
     }
 
     /// Merges parts that are well and read alike, where it is time to try.

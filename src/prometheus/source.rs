@@ -19,7 +19,7 @@ use super::booking::Booking;
 use super::client::Client;
 use super::fault::Fault;
 use super::group::Group;
-use super::groups::{Changes, Groups, Stand};
+use super::groups::{GroupChanges, Groups, Stand};
 use super::health::{self, Answering, Key, Watch};
 use super::options::SourceOptions;
 use super::poll::Poll;
@@ -374,7 +374,7 @@ impl Source {
     }
 
     /// Lets those who count follow what became of the groups. Answers which groups can be asked at once.
-    fn apply(&mut self, changes: Changes) -> Vec<usize> {
+    fn apply(&mut self, changes: GroupChanges) -> Vec<usize> {
         if !changes.summed.is_empty() {
             self.booking.forget_slis(&changes.summed);
         }
