@@ -48,7 +48,7 @@ struct Origin {
 
 /// Where an SLO stood when an earlier process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Stand {
+pub(super) struct GroupStand {
     /// How far it was read, seconds.
     pub read_s: i64,
     /// The server sums its raw series.
@@ -102,7 +102,7 @@ impl Groups {
         options: SourceOptions,
         until_s: i64,
         raw_series: usize,
-        stand: impl Fn(&str) -> Stand,
+        stand: impl Fn(&str) -> GroupStand,
     ) -> Self {
         let mut all = Groups::new(plan, options);
         let plan = Arc::clone(&all.plan);
@@ -110,8 +110,8 @@ impl Groups {
         all.groups =
             std::mem::take(&mut all.groups).into_iter().flat_map(|group| parted(&plan, group, stand)).collect();
         for group in &mut all.groups {
-            let lone = Stand { read_s: until_s, aggregated: false, undivided: false };
-            let Stand { read_s, aggregated, undivided } = group.slis.iter().map(stand).min().unwrap_or(lone);
+            let lone = GroupStand { read_s: until_s, aggregated: false, undivided: false };
+            let GroupStand { read_s, aggregated, undivided } = group.slis.iter().map(stand).min().unwrap_or(lone);
             (group.read_s, group.answered_s) = (Some(read_s), Some(read_s));
             (group.raw_series, group.undivided) = (raw_series, undivided);
             if aggregated && group.ask == Ask::Counter {

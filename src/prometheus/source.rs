@@ -19,7 +19,7 @@ use super::booking::Booking;
 use super::client::Client;
 use super::fault::Fault;
 use super::group::Group;
-use super::groups::{GroupChanges, Groups, Stand};
+use super::groups::{GroupChanges, GroupStand, Groups};
 use super::health::{self, Answering, Key, Watch};
 use super::options::SourceOptions;
 use super::poll::Poll;
@@ -70,7 +70,7 @@ impl Source {
                 watch.remember((sli, labels), lately);
             }
         }
-        let stand = |id: &str| Stand {
+        let stand = |id: &str| GroupStand {
             read_s: saved.behind.get(id).copied().unwrap_or(until_s),
             aggregated: saved.aggregated.contains(id),
             undivided: saved.undivided.contains(id),
