@@ -42,7 +42,7 @@ impl Answering {
 
 /// What was noticed beside the counts.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct SourceWatch {
     /// Raw series that answered, by poll: the newest number, and before it only those that are larger than all after.
     live: HashMap<Key, Lately>,
     faults: HashMap<Key, DataReason>,
@@ -53,9 +53,9 @@ pub(super) struct Watch {
     poll_s: i64,
 }
 
-impl Watch {
+impl SourceWatch {
     pub fn new(poll_s: i64) -> Self {
-        Watch { poll_s, ..Watch::default() }
+        SourceWatch { poll_s, ..SourceWatch::default() }
     }
 
     /// Notes the faults that a read found, and those that it found gone.
@@ -178,7 +178,7 @@ mod tests {
 
     const POLL_S: i64 = 30;
 
-    fn at(watch: &Watch, at_s: i64, newest: i64, answered: i64) -> (DataState, DataReason) {
+    fn at(watch: &SourceWatch, at_s: i64, newest: i64, answered: i64) -> (DataState, DataReason) {
         let answering = Answering { at_s: Some(answered), warned: false, failing: false };
         let health = watch.health(&(0, Labels::new()), at_s, Some(newest), Some(30_000), answering);
         (health.state, health.reason)
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn one_missed_poll_is_partial_and_two_are_stale() {
-        let watch = Watch::new(POLL_S);
+        let watch = SourceWatch::new(POLL_S);
         assert_eq!(at(&watch, 1000, 990, 1000), (DataState::Fresh, DataReason::None));
         assert_eq!(at(&watch, 1030, 990, 1000), (DataState::Partial, DataReason::SourceUnreachable));
         assert_eq!(at(&watch, 1060, 990, 1000), (DataState::Stale, DataReason::SourceUnreachable));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn samples_are_old_though_the_source_answers() {
-        let watch = Watch::new(POLL_S);
+        let watch = SourceWatch::new(POLL_S);
         assert_eq!(at(&watch, 1090, 1000, 1090), (DataState::Fresh, DataReason::None));
         assert_eq!(at(&watch, 1091, 1000, 1091), (DataState::Stale, DataReason::SamplesOld));
         assert_eq!(at(&watch, 1301, 1000, 1301), (DataState::Absent, DataReason::NoSeries));
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn a_fifth_of_the_raw_series_gone_is_partial_until_it_is_what_there_is() {
-        let mut watch = Watch::new(POLL_S);
+        let mut watch = SourceWatch::new(POLL_S);
         let key = (0, Labels::new());
         let mut at_s = 0;
-        let mut lives = |watch: &mut Watch, live, polls| {
+        let mut lives = |watch: &mut SourceWatch, live, polls| {
             for _ in 0..polls {
                 at_s += POLL_S;
                 watch.note_live(&key, at_s, live);
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_not_followed_any_more_takes_no_memory() {
-        let mut watch = Watch::new(POLL_S);
+        let mut watch = SourceWatch::new(POLL_S);
         for sli in 0..10 {
             watch.note_live(&(sli, Labels::new()), 30, 5);
             watch.note_live(&(sli, Labels::new()), 60, 1);

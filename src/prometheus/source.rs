@@ -20,7 +20,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::group::Group;
 use super::groups::{GroupChanges, GroupStand, Groups};
-use super::health::{self, Answering, Key, Watch};
+use super::health::{self, Answering, Key, SourceWatch};
 use super::options::SourceOptions;
 use super::poll::Poll;
 use super::position::Position;
@@ -50,14 +50,14 @@ pub struct Source {
     groups: Groups,
     reader: Reader,
     booking: Booking,
-    watch: Watch,
+    watch: SourceWatch,
 }
 
 impl Source {
     /// A source that continues from a saved position, or starts from nothing.
     pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position>) -> Self {
         let reader = Reader::new(client, options.concurrency, options.clock.clone());
-        let mut watch = Watch::new(options.poll_interval_s);
+        let mut watch = SourceWatch::new(options.poll_interval_s);
         let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) else {
             let groups = Groups::new(Arc::clone(&plan), options.clone());
             let booking = Booking::new(Arc::clone(&plan), options.clone());
