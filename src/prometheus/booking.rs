@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::group::Group;
 use super::options::SourceOptions;
-use super::span::{Answered, Span, first_slice};
+use super::span::{Answered, ReadSpan, first_slice};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::grid::{self, GridBook, GridHarvest, Through};
 use crate::query::increment::{Cursors, Liveness, Read, Remembered, SeriesDeltas, Starts, Tracing};
@@ -177,7 +177,7 @@ impl Booking {
     }
 
     /// Where a group must be read again from, if its answers do not join on to what was read before.
-    pub fn gap(&mut self, answered: &Answered, group: &Group) -> Option<Span> {
+    pub fn gap(&mut self, answered: &Answered, group: &Group) -> Option<ReadSpan> {
         let span = answered.span;
         let oldest_s = span.to_s - REREAD_MAX_S;
         let from_s = if group.on_grid() {
@@ -189,7 +189,7 @@ impl Booking {
             let asked_ms = span.begins_s() * 1000;
             self.tracker.gap(&self.plan, answered.counters(), oldest_s * 1000, asked_ms)?.div_euclid(1000)
         };
-        Some(Span { from_s: from_s.max(oldest_s), ..span })
+        Some(ReadSpan { from_s: from_s.max(oldest_s), ..span })
     }
 
     /// Whether a longer read has what the shorter one missed.

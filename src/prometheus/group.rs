@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::options::SourceOptions;
-use super::span::{Answered, Query, Span, first_slice};
+use super::span::{Answered, Query, ReadSpan, first_slice};
 use crate::query::Fetch;
 use crate::query::fetch::Ask;
 use crate::query::promql::request;
@@ -91,7 +91,7 @@ impl Group {
     }
 
     /// Whether an answer that is too large, or too late, can be cut shorter still.
-    pub fn can_ask_less(&self, span: &Span) -> bool {
+    pub fn can_ask_less(&self, span: &ReadSpan) -> bool {
         span.to_s - span.from_s > STEP_MIN_S
     }
 
@@ -101,7 +101,7 @@ impl Group {
     }
 
     /// What to read next, on the way to `at_s`.
-    pub fn next_span(&self, group: usize, at_s: i64, options: &SourceOptions) -> Span {
+    pub fn next_span(&self, group: usize, at_s: i64, options: &SourceOptions) -> ReadSpan {
         let from_s = self.read_s.unwrap_or(at_s - options.poll_interval_s).min(at_s);
         let sparing = (SAMPLES_PER_ANSWER / self.raw_series.max(1) as i64).saturating_mul(15).clamp(600, STEP_MAX_S);
         let step_s = sparing.min(self.step_s);
@@ -112,12 +112,12 @@ impl Group {
             (Some(_), true) => (GRID_OVERLAP_POLLS * options.poll_interval_s).min(GRID_OVERLAP_MAX_S),
             (Some(_), false) => options.overlap_s,
         };
-        Span { group, from_s, to_s, overlap_s }
+        ReadSpan { group, from_s, to_s, overlap_s }
     }
 
     /// It was asked and failed. What was too large, or too late, covers less the next time; too large a one is asked for in
     /// parts at once.
-    pub fn note_fault(&mut self, span: &Span, fault: &Fault) {
+    pub fn note_fault(&mut self, span: &ReadSpan, fault: &Fault) {
         self.failures += 1;
         self.fault = Some(fault.clone());
         let asked_s = span.to_s - span.from_s;
@@ -139,7 +139,7 @@ impl Group {
     }
 
     /// Whether a poll up to `at_s` should ask it again, after `span`.
-    pub fn has_more(&self, span: &Span, at_s: i64) -> bool {
+    pub fn has_more(&self, span: &ReadSpan, at_s: i64) -> bool {
         let answered = self.read_s == Some(span.to_s) && self.answered_s.is_some();
         if answered { span.to_s < at_s } else { self.in_parts && self.step_s < span.to_s - span.from_s }
     }
@@ -151,7 +151,7 @@ impl Group {
     }
 
     /// The text of one of its requests, and how it is asked.
-    pub fn question(&self, fetch: &Fetch, span: &Span, resolution_s: i64) -> (String, Query) {
+    pub fn question(&self, fetch: &Fetch, span: &ReadSpan, resolution_s: i64) -> (String, Query) {
         if self.ask == Ask::Native {
             let start_s = (first_slice(span, resolution_s) + 1) * resolution_s;
             return (fetch.expr.clone(), Query::Grid { start_s: start_s.min(span.to_s), step_s: resolution_s });

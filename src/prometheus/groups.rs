@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::fault::Fault;
 use super::group::Group;
 use super::options::SourceOptions;
-use super::span::Span;
+use super::span::ReadSpan;
 use crate::query::fetch::Ask;
 use crate::query::{Fetch, Plan};
 
@@ -170,7 +170,7 @@ impl Groups {
     }
 
     /// What to read next of these groups, on the way to `at_s`.
-    pub fn spans(&self, places: &[usize], at_s: i64) -> Vec<Span> {
+    pub fn spans(&self, places: &[usize], at_s: i64) -> Vec<ReadSpan> {
         places.iter().map(|&i| self.groups[i].next_span(i, at_s, &self.options)).collect()
     }
 
@@ -185,7 +185,7 @@ impl Groups {
     }
 
     /// A request of a group failed; `others` says whether another group answered in the same step.
-    pub fn failed(&mut self, span: &Span, fault: &Fault, others: bool, at_s: i64) -> GroupChanges {
+    pub fn failed(&mut self, span: &ReadSpan, fault: &Fault, others: bool, at_s: i64) -> GroupChanges {
         let i = span.group;
         let group = &self.groups[i];
         let due = match fault {

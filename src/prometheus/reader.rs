@@ -13,7 +13,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::group::Group;
 use super::poll::Poll;
-use super::span::{Answered, Query, Span};
+use super::span::{Answered, Query, ReadSpan};
 use crate::clock::Clock;
 use crate::engine::Labels;
 use crate::engine::status::DataReason;
@@ -40,7 +40,7 @@ pub(super) struct Collected {
     /// Those all of whose requests were answered.
     pub read: Vec<Answered>,
     /// Those of which a request failed, with its fault.
-    pub failed: Vec<(Span, Fault)>,
+    pub failed: Vec<(ReadSpan, Fault)>,
     /// The server's clock less ours, seconds, as the answer that waited least shows it.
     pub skew_s: Option<i64>,
 }
@@ -66,7 +66,7 @@ impl Reader {
     /// `poll`.
     pub async fn ask(
         &self,
-        spans: &[(Span, &Group)],
+        spans: &[(ReadSpan, &Group)],
         resolution_s: i64,
         deadline: Instant,
         poll: &mut Poll,

@@ -25,7 +25,7 @@ use super::options::SourceOptions;
 use super::poll::Poll;
 use super::position::Position;
 use super::reader::{Collected, Reader};
-use super::span::{Answered, Span};
+use super::span::{Answered, ReadSpan};
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, SliceDelta};
 use crate::query::fetch::Ask;
@@ -287,7 +287,7 @@ impl Source {
         let spans = self.groups.spans(places, at_s);
         let Collected { mut read, failed, .. } = self.ask(&spans, deadline, poll).await;
         let others = !read.is_empty();
-        let again: Vec<Span> = read.iter().filter_map(|answered| self.gap(answered)).collect();
+        let again: Vec<ReadSpan> = read.iter().filter_map(|answered| self.gap(answered)).collect();
         for wider in self.ask(&again, deadline, poll).await.read {
             let narrow = read.iter_mut().find(|answered| answered.span.group == wider.span.group);
             let narrow = narrow.expect("only what answered is asked for again");
@@ -316,8 +316,8 @@ impl Source {
     }
 
     /// Sends the requests of these spans: those that answered whole, and those of which a request failed.
-    async fn ask(&mut self, spans: &[Span], deadline: Instant, poll: &mut Poll) -> Collected {
-        let asked: Vec<(Span, &Group)> = spans.iter().map(|&span| (span, self.groups.get(span.group))).collect();
+    async fn ask(&mut self, spans: &[ReadSpan], deadline: Instant, poll: &mut Poll) -> Collected {
+        let asked: Vec<(ReadSpan, &Group)> = spans.iter().map(|&span| (span, self.groups.get(span.group))).collect();
         let collected = self.reader.ask(&asked, self.options.resolution_s, deadline, poll).await;
         self.watch.skew_s = collected.skew_s.or(self.watch.skew_s);
         for (span, fault) in &collected.failed {
@@ -330,7 +330,7 @@ impl Source {
     }
 
     /// Where a group must be read again from, if its answers do not join on to what was read before.
-    fn gap(&mut self, answered: &Answered) -> Option<Span> {
+    fn gap(&mut self, answered: &Answered) -> Option<ReadSpan> {
         let group = self.groups.get(answered.span.group);
         let to_s = answered.span.to_s;
         let pausing = group.fruitless_s.is_some_and(|at| (0..REREAD_PAUSE_S).contains(&(to_s - at)));

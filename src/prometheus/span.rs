@@ -4,14 +4,14 @@ use crate::query::RawSeries;
 
 /// One read of one group: `(from_s, to_s]`, and what lies before is asked for again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct ReadSpan {
     pub group: usize,
     pub from_s: i64,
     pub to_s: i64,
     pub overlap_s: i64,
 }
 
-impl Span {
+impl ReadSpan {
     /// The first second of it, overlap included.
     pub fn begins_s(&self) -> i64 {
         self.from_s - self.overlap_s
@@ -22,16 +22,16 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Answered {
     /// What was read.
-    pub span: Span,
+    pub span: ReadSpan,
     /// What was to be read before it showed that more must be.
-    pub asked: Span,
+    pub asked: ReadSpan,
     pub warned: bool,
     /// Index into the group's requests, and the series of its answer.
     pub series: Vec<(usize, Vec<RawSeries>)>,
 }
 
 impl Answered {
-    pub fn new(span: Span) -> Self {
+    pub fn new(span: ReadSpan) -> Self {
         Answered { span, asked: span, warned: false, series: Vec::new() }
     }
 
@@ -49,6 +49,6 @@ pub(super) enum Query {
 }
 
 /// The first slice that a span on the slice grid asks for.
-pub(super) fn first_slice(span: &Span, resolution_s: i64) -> i64 {
+pub(super) fn first_slice(span: &ReadSpan, resolution_s: i64) -> i64 {
     span.begins_s().div_euclid(resolution_s)
 }
