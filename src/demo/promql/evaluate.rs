@@ -23,7 +23,7 @@ pub(super) enum Value {
 
 /// The span a range selector looks at, milliseconds; whether its beginning belongs to it is a matter of the generation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct RangeSpan {
     pub from_ms: i64,
     pub to_ms: i64,
 }
@@ -172,7 +172,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// All samples of a series within a span.
-    pub fn points(&mut self, index: usize, span: Span) -> Result<Vec<Sample>, Refusal> {
+    pub fn points(&mut self, index: usize, span: RangeSpan) -> Result<Vec<Sample>, Refusal> {
         let mut points = Vec::new();
         self.data.scenario.samples(index, self.first(span.from_ms), span.to_ms.min(self.data.now_ms), &mut points);
         self.read(points.len() as u64)?;
@@ -180,7 +180,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Ends and falls of a series within a span.
-    pub fn window(&mut self, index: usize, span: Span) -> Result<Option<Window>, Refusal> {
+    pub fn window(&mut self, index: usize, span: RangeSpan) -> Result<Option<Window>, Refusal> {
         let window = self.data.scenario.window(index, self.first(span.from_ms), span.to_ms.min(self.data.now_ms));
         self.read(window.map_or(0, |window| window.samples as u64))?;
         Ok(window)
@@ -192,9 +192,9 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The span of a range selector at `at_ms`.
-    pub fn span(&self, selector: &MatrixSelector, at_ms: i64) -> Span {
+    pub fn span(&self, selector: &MatrixSelector, at_ms: i64) -> RangeSpan {
         let to_ms = self.moment(selector.vs.at.as_ref(), selector.vs.offset.as_ref(), at_ms);
-        Span { from_ms: to_ms - milliseconds(selector.range), to_ms }
+        RangeSpan { from_ms: to_ms - milliseconds(selector.range), to_ms }
     }
 
     /// Where a selector or a subquery looks from: `@` first, then `offset`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use promql_parser::parser::{Call, Expr, MatrixSelector, SubqueryExpr};
 
-use super::evaluate::{Evaluator, Span, Value, milliseconds, unsupported};
+use super::evaluate::{Evaluator, RangeSpan, Value, milliseconds, unsupported};
 use super::vector::{Element, Vector, distinct, nameless, place};
 use super::{Refusal, unwrapped};
 use crate::demo::scenario::{Sample, Window};
@@ -39,7 +39,7 @@ impl Evaluator<'_> {
         walk: Option<Walk>,
     ) -> Result<Vector, Refusal> {
         let to_ms = self.moment(subquery.at.as_ref(), subquery.offset.as_ref(), at_ms);
-        let span = Span { from_ms: to_ms - milliseconds(subquery.range), to_ms };
+        let span = RangeSpan { from_ms: to_ms - milliseconds(subquery.range), to_ms };
         let mut vector = Vec::new();
         for (labels, points) in self.rows_of(subquery, span)? {
             let value = match walk {
@@ -52,7 +52,11 @@ impl Evaluator<'_> {
     }
 
     /// What a subquery holds: its expression at each multiple of its step within the span, by series.
-    fn rows_of(&mut self, subquery: &SubqueryExpr, span: Span) -> Result<BTreeMap<Arc<Labels>, Vec<Sample>>, Refusal> {
+    fn rows_of(
+        &mut self,
+        subquery: &SubqueryExpr,
+        span: RangeSpan,
+    ) -> Result<BTreeMap<Arc<Labels>, Vec<Sample>>, Refusal> {
         let step_ms = subquery.step.map_or(STEP_MS, milliseconds).max(1);
         let mut rows: BTreeMap<Arc<Labels>, Vec<Sample>> = BTreeMap::new();
         let mut at_ms = -(-self.first(span.from_ms)).div_euclid(step_ms) * step_ms;
@@ -113,7 +117,7 @@ fn window_of(points: &[Sample]) -> Window {
 
 /// `extrapolatedRate`: what the samples gained, stretched to the ends of the window unless they are too far away or
 /// the counter would have been below zero there.
-fn extrapolated(function: &str, window: Window, span: Span) -> Option<f64> {
+fn extrapolated(function: &str, window: Window, span: RangeSpan) -> Option<f64> {
     if window.samples < 2 {
         return None;
     }
