@@ -19,7 +19,7 @@ use promql_parser::parser::{Expr, VectorSelector};
 
 use super::scenario::{Sample, Scenario};
 use crate::engine::Labels;
-use evaluate::Evaluator;
+use evaluate::PromqlEvaluator;
 pub use vector::matching;
 
 /// Points a series of a range query may have, as in Prometheus.
@@ -120,7 +120,7 @@ impl Query {
     /// # Errors
     /// `Execution` for what Prometheus refuses, too, and for what this evaluator does not know.
     pub fn instant(&self, data: Data<'_>, at_ms: i64) -> Result<(Answer, Stats), Refusal> {
-        let mut evaluator = Evaluator::new(data, Steps { start_ms: at_ms, end_ms: at_ms, step_ms: 1 });
+        let mut evaluator = PromqlEvaluator::new(data, Steps { start_ms: at_ms, end_ms: at_ms, step_ms: 1 });
         let answer = match unwrapped(&self.expr) {
             Expr::MatrixSelector(selector) => Answer::Matrix(evaluator.raw(selector, at_ms)?),
             _ => evaluator.instant(&self.expr, at_ms)?,
@@ -142,7 +142,7 @@ impl Query {
                 return Err(Refusal::BadData(why));
             }
         }
-        let mut evaluator = Evaluator::new(data, steps);
+        let mut evaluator = PromqlEvaluator::new(data, steps);
         let rows = evaluator.range(&self.expr)?;
         Ok((Answer::Matrix(rows), evaluator.stats()))
     }

@@ -7,7 +7,7 @@ use promql_parser::parser::token::{T_AVG, T_COUNT, T_GROUP, T_MAX, T_MIN, T_SUM}
 use promql_parser::parser::{AggregateExpr, LabelModifier};
 
 use super::Refusal;
-use super::evaluate::{Evaluator, unsupported};
+use super::evaluate::{PromqlEvaluator, unsupported};
 use super::vector::{Element, NAME, Vector, only, place, without};
 use crate::engine::Labels;
 
@@ -19,7 +19,7 @@ struct Group {
     min: f64,
 }
 
-impl Evaluator<'_> {
+impl PromqlEvaluator<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &AggregateExpr, at_ms: i64) -> Result<Vector, Refusal> {
         let id = aggregate.op.id();
         let pick: fn(&Group) -> f64 = if id == T_SUM {

@@ -10,7 +10,7 @@ use promql_parser::parser::token::{
 use promql_parser::parser::{BinModifier, BinaryExpr, LabelModifier, VectorMatchCardinality};
 
 use super::Refusal;
-use super::evaluate::{Evaluator, Value, unsupported};
+use super::evaluate::{PromqlEvaluator, Value, unsupported};
 use super::vector::{Element, NAME, Vector, distinct, nameless, only, place, without};
 use crate::engine::Labels;
 
@@ -56,7 +56,7 @@ impl Op {
     }
 }
 
-impl Evaluator<'_> {
+impl PromqlEvaluator<'_> {
     pub(super) fn binary(&mut self, binary: &BinaryExpr, at_ms: i64) -> Result<Value, Refusal> {
         let modifier = binary.modifier.clone().unwrap_or_default();
         if modifier.fill_values != Default::default() {

@@ -28,7 +28,7 @@ pub(super) struct RangeSpan {
     pub to_ms: i64,
 }
 
-pub(super) struct Evaluator<'a> {
+pub(super) struct PromqlEvaluator<'a> {
     pub data: Data<'a>,
     pub derived: Derived,
     steps: Steps,
@@ -38,10 +38,10 @@ pub(super) struct Evaluator<'a> {
     at_this_step: u64,
 }
 
-impl<'a> Evaluator<'a> {
+impl<'a> PromqlEvaluator<'a> {
     pub fn new(data: Data<'a>, steps: Steps) -> Self {
         let (derived, selected, stats) = (Derived::default(), HashMap::new(), Stats::default());
-        Evaluator { data, derived, steps, selected, stats, held: 0, at_this_step: 0 }
+        PromqlEvaluator { data, derived, steps, selected, stats, held: 0, at_this_step: 0 }
     }
 
     pub fn stats(&self) -> Stats {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use promql_parser::label::MatchOp;
 use promql_parser::parser::{Call, Expr, VectorSelector};
 
-use super::evaluate::{Evaluator, Value, unsupported};
+use super::evaluate::{PromqlEvaluator, Value, unsupported};
 use super::vector::{Element, NAME, Vector, distinct, nameless, place};
 use super::{Refusal, unwrapped};
 use crate::engine::Labels;
 
-impl Evaluator<'_> {
+impl PromqlEvaluator<'_> {
     pub(super) fn call(&mut self, call: &Call, at_ms: i64) -> Result<Value, Refusal> {
         if let Some(vector) = self.over_range(call, at_ms) {
             return vector.map(Value::Vector);

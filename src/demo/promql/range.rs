@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use promql_parser::parser::{Call, Expr, MatrixSelector, SubqueryExpr};
 
-use super::evaluate::{Evaluator, RangeSpan, Value, milliseconds, unsupported};
+use super::evaluate::{PromqlEvaluator, RangeSpan, Value, milliseconds, unsupported};
 use super::vector::{Element, Vector, distinct, nameless, place};
 use super::{Refusal, unwrapped};
 use crate::demo::scenario::{Sample, Window};
@@ -14,7 +14,7 @@ use crate::engine::Labels;
 /// Step of a subquery that says none: Prometheus' global evaluation interval.
 const STEP_MS: i64 = 60_000;
 
-impl Evaluator<'_> {
+impl PromqlEvaluator<'_> {
     /// A function of one range selector or subquery; `None` when `call` is no such function.
     pub(super) fn over_range(&mut self, call: &Call, at_ms: i64) -> Option<Result<Vector, Refusal>> {
         let name = call.func.name;
