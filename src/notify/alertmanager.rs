@@ -16,7 +16,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::dispatcher::{Integration, Next};
+use super::dispatcher::{Integration, NextSend};
 use super::endpoint::{Reply, Request};
 use super::event::Event;
 use super::outbox::{Entry, Outbox, State};
@@ -244,16 +244,16 @@ impl Integration for Alertmanager {
         Event::left_out(&mut self.left_out, self.outbox.left_out)
     }
 
-    fn next(&mut self, now_ms: i64) -> Next {
+    fn next(&mut self, now_ms: i64) -> NextSend {
         let batch = self.batch(now_ms);
         if !batch.is_empty() {
-            return Next::Send(Box::new(self.post(&batch, now_ms)));
+            return NextSend::Send(Box::new(self.post(&batch, now_ms)));
         }
         if let Some(entry) = self.outbox.entries.values().find(|entry| entry.note.unread) {
             let slo_id = entry.alert.slo_id.clone();
-            return Next::Send(Box::new(self.read_back(slo_id)));
+            return NextSend::Send(Box::new(self.read_back(slo_id)));
         }
-        Next::Idle(self.outbox.entries.values().map(|entry| self.due_ms(entry)).min())
+        NextSend::Idle(self.outbox.entries.values().map(|entry| self.due_ms(entry)).min())
     }
 
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event> {

@@ -20,7 +20,7 @@ use crate::engine::Snapshot;
 
 /// What an integration wants.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextSend {
     /// To send this now.
     Send(Box<Request>),
     /// Nothing before this time (milliseconds); `None`: nothing until the next snapshot.
@@ -34,7 +34,7 @@ pub(super) trait Integration: Send {
     /// Takes in a newer evaluation.
     fn absorb(&mut self, snapshot: &Snapshot, now_ms: i64) -> Vec<Event>;
     /// What to do now.
-    fn next(&mut self, now_ms: i64) -> Next;
+    fn next(&mut self, now_ms: i64) -> NextSend;
     /// Takes in the verdict on the request that [`Integration::next`] gave last. A `Retry` needs no event: the dispatcher
     /// reports it together with its wait.
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event>;
@@ -87,8 +87,8 @@ impl Dispatcher {
                 Some(not_before_ms)
             } else {
                 match self.integration.next(now_ms) {
-                    Next::Idle(until_ms) => until_ms,
-                    Next::Send(request) => {
+                    NextSend::Idle(until_ms) => until_ms,
+                    NextSend::Send(request) => {
                         let wait = self.send(request, &mut failures).await;
                         not_before_ms = self.clock.now_ms().saturating_add(wait.as_millis() as i64);
                         continue;

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use self::message::{Message, NotificationReason, group_key};
 pub use self::signature::SigningKey;
 use super::Settings;
-use super::dispatcher::{Integration, Next};
+use super::dispatcher::{Integration, NextSend};
 use super::endpoint::{Reply, Request};
 use super::event::Event;
 use super::outbox::{Entry, Outbox, State};
@@ -210,7 +210,7 @@ impl Integration for Webhook {
         Event::left_out(&mut self.left_out, self.outbox.left_out)
     }
 
-    fn next(&mut self, now_ms: i64) -> Next {
+    fn next(&mut self, now_ms: i64) -> NextSend {
         let groups = self.by_slo();
         let mut wake_ms = None::<i64>;
         let mut due = Vec::new();
@@ -225,7 +225,7 @@ impl Integration for Webhook {
         }
         // A message that fails must not hold back the others.
         let Some((_, slo_id, reason)) = due.into_iter().min_by_key(|(attempted_ms, ..)| *attempted_ms) else {
-            return Next::Idle(wake_ms);
+            return NextSend::Idle(wake_ms);
         };
         let entries = &groups[slo_id];
         let request = self.post(slo_id, entries, reason, now_ms);
@@ -233,7 +233,7 @@ impl Integration for Webhook {
         let slo_id = slo_id.to_owned();
         self.groups.entry(slo_id.clone()).or_default().attempted_ms = now_ms;
         self.in_flight = Some(MessageInFlight { slo_id, alerts, news: reason != NotificationReason::Repeat });
-        Next::Send(Box::new(request))
+        NextSend::Send(Box::new(request))
     }
 
     fn settle(&mut self, reply: Reply, now_ms: i64) -> Vec<Event> {

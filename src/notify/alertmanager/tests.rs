@@ -27,7 +27,7 @@ fn status(code: u16) -> Outcome {
 /// The alerts of the next request, which must be a post.
 fn posted(peer: &mut Alertmanager, now_ms: i64) -> Vec<Value> {
     match peer.next(now_ms) {
-        Next::Send(request) if !request.reads => serde_json::from_slice(&request.body).expect("a JSON array"),
+        NextSend::Send(request) if !request.reads => serde_json::from_slice(&request.body).expect("a JSON array"),
         other => panic!("{other:?}"),
     }
 }
@@ -40,8 +40,8 @@ fn services(alerts: &[Value]) -> Vec<&str> {
 fn deliver_all(peer: &mut Alertmanager, now_ms: i64) -> usize {
     for count in 0.. {
         match peer.next(now_ms) {
-            Next::Idle(_) => return count,
-            Next::Send(request) => {
+            NextSend::Idle(_) => return count,
+            NextSend::Send(request) => {
                 let found: Vec<_> = peer.outbox.entries.keys().map(|labels| json!({ "labels": labels })).collect();
                 let body = request.reads.then(|| serde_json::to_vec(&found).expect("JSON").into());
                 peer.settle(Reply { outcome: Outcome::Delivered, body }, now_ms);
@@ -72,7 +72,7 @@ fn a_firing_alert_ends_four_resends_ahead_and_is_sent_every_resend() {
         })]
     );
     deliver_all(&mut peer, NOW_MS);
-    assert!(matches!(peer.next(NOW_MS + 59_999), Next::Idle(Some(at)) if at == NOW_MS + 60_000));
+    assert!(matches!(peer.next(NOW_MS + 59_999), NextSend::Idle(Some(at)) if at == NOW_MS + 60_000));
     assert_eq!(posted(&mut peer, NOW_MS + 60_000)[0]["endsAt"], "1970-01-01T00:38:20Z");
 }
 
@@ -87,7 +87,7 @@ fn a_peer_that_refuses_a_name_gets_plain_ones_from_then_on() {
     let mut names = Vec::new();
     for _ in 0..9 {
         // Whatever batch it is, it is refused while a name in it is no plain word.
-        let Next::Send(request) = peer.next(NOW_MS) else { break };
+        let NextSend::Send(request) = peer.next(NOW_MS) else { break };
         if request.reads {
             peer.settle(Reply { outcome: Outcome::Delivered, body: None }, NOW_MS);
             continue;
@@ -134,7 +134,7 @@ fn the_bad_alert_of_a_batch_is_found_and_left_out_for_an_hour() {
     let alerts: Vec<Alert> = (0..64).map(|i| alert(&format!("s{i:02}"))).collect();
     peer.absorb(&snapshot(2_000, alerts), NOW_MS);
     let (mut requests, mut events) = (0, Vec::new());
-    while let Next::Send(request) = peer.next(NOW_MS) {
+    while let NextSend::Send(request) = peer.next(NOW_MS) {
         if request.reads {
             peer.settle(reply(status(404)), NOW_MS);
             continue;
@@ -161,7 +161,7 @@ fn a_refused_alert_is_sent_again_once_its_state_changes() {
     peer.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
     posted(&mut peer, NOW_MS);
     peer.settle(reply(status(400)), NOW_MS);
-    assert!(matches!(peer.next(NOW_MS + 30_000), Next::Idle(Some(_))));
+    assert!(matches!(peer.next(NOW_MS + 30_000), NextSend::Idle(Some(_))));
     peer.absorb(&snapshot(2_030, vec![Alert { resolved_at: Some(2_030), ..alert("checkout") }]), NOW_MS + 30_000);
     assert_eq!(posted(&mut peer, NOW_MS + 30_000).len(), 1);
 }
@@ -173,7 +173,7 @@ fn a_peer_that_refuses_everything_is_asked_once_a_resend() {
     assert_eq!(posted(&mut peer, NOW_MS).len(), 2);
     let events = peer.settle(reply(status(401)), NOW_MS);
     assert!(matches!(events[..], [Event::Rejected { .. }]));
-    assert!(matches!(peer.next(NOW_MS), Next::Idle(Some(at)) if at == NOW_MS + 60_000));
+    assert!(matches!(peer.next(NOW_MS), NextSend::Idle(Some(at)) if at == NOW_MS + 60_000));
     assert_eq!(posted(&mut peer, NOW_MS + 60_000).len(), 2);
 }
 
@@ -197,7 +197,7 @@ fn an_alert_the_peer_dropped_in_silence_is_reported_once_and_looked_for_again() 
     for now_ms in [NOW_MS, NOW_MS + 60_000, NOW_MS + 120_000] {
         posted(&mut peer, now_ms);
         peer.settle(reply(Outcome::Delivered), now_ms);
-        let Next::Send(read_back) = peer.next(now_ms) else { panic!("no read-back at {now_ms}") };
+        let NextSend::Send(read_back) = peer.next(now_ms) else { panic!("no read-back at {now_ms}") };
         assert_eq!(read_back.url.path(), "/team/api/v2/alerts");
         assert_eq!(read_back.url.query(), Some("filter=slo_id%3D%22checkout-availability%22"));
         let events = peer.settle(reply(Outcome::Delivered), now_ms);
@@ -208,7 +208,7 @@ fn an_alert_the_peer_dropped_in_silence_is_reported_once_and_looked_for_again() 
     deliver_all(&mut peer, NOW_MS + 180_000);
     posted(&mut peer, NOW_MS + 240_000);
     peer.settle(reply(Outcome::Delivered), NOW_MS + 240_000);
-    assert!(matches!(peer.next(NOW_MS + 240_000), Next::Idle(_)), "it was found, so it is not looked for again");
+    assert!(matches!(peer.next(NOW_MS + 240_000), NextSend::Idle(_)), "it was found, so it is not looked for again");
 }
 
 #[test]
@@ -218,9 +218,9 @@ fn a_read_back_that_fails_concludes_nothing() {
         peer.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
         posted(&mut peer, NOW_MS);
         peer.settle(reply(Outcome::Delivered), NOW_MS);
-        assert!(matches!(peer.next(NOW_MS), Next::Send(request) if request.reads));
+        assert!(matches!(peer.next(NOW_MS), NextSend::Send(request) if request.reads));
         assert_eq!(peer.settle(answer, NOW_MS), []);
-        assert!(matches!(peer.next(NOW_MS), Next::Idle(_)));
+        assert!(matches!(peer.next(NOW_MS), NextSend::Idle(_)));
     }
 }
 
@@ -232,7 +232,7 @@ fn annotations_alone_wait_for_the_next_resend_and_a_hold_does_not() {
     let mut changed = alert("checkout");
     changed.annotations.insert("burn_rate_1h".into(), "17".into());
     peer.absorb(&snapshot(2_030, vec![changed.clone()]), NOW_MS + 30_000);
-    assert!(matches!(peer.next(NOW_MS + 30_000), Next::Idle(_)));
+    assert!(matches!(peer.next(NOW_MS + 30_000), NextSend::Idle(_)));
     peer.absorb(&snapshot(2_040, vec![Alert { held: true, ..changed }]), NOW_MS + 40_000);
     assert_eq!(posted(&mut peer, NOW_MS + 40_000)[0]["annotations"]["burn_rate_1h"], "17");
 }
@@ -245,5 +245,5 @@ fn resend_below_a_second_is_kept() {
     peer.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
     assert_eq!(posted(&mut peer, NOW_MS)[0]["endsAt"], "1970-01-01T00:33:21Z");
     deliver_all(&mut peer, NOW_MS);
-    assert!(matches!(peer.next(NOW_MS), Next::Idle(Some(at)) if at == NOW_MS + 250));
+    assert!(matches!(peer.next(NOW_MS), NextSend::Idle(Some(at)) if at == NOW_MS + 250));
 }

@@ -25,8 +25,8 @@ fn failed() -> Reply {
 /// The id and body of the message that is due, which is then settled with `reply`.
 fn message(webhook: &mut Webhook, now_ms: i64, reply: Reply) -> Option<(String, Value)> {
     match webhook.next(now_ms) {
-        Next::Idle(_) => None,
-        Next::Send(request) => {
+        NextSend::Idle(_) => None,
+        NextSend::Send(request) => {
             webhook.settle(reply, now_ms);
             let id = request.headers["webhook-id"].to_str().expect("ascii").to_owned();
             Some((id, serde_json::from_slice(&request.body).expect("JSON")))
@@ -108,7 +108,7 @@ fn what_still_fires_is_repeated_every_four_hours_under_a_new_id() {
     let mut webhook = webhook();
     webhook.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
     let (first, _) = message(&mut webhook, NOW_MS, delivered()).expect("a message");
-    assert!(matches!(webhook.next(NOW_MS + 1), Next::Idle(Some(at)) if at == NOW_MS + 4 * HOUR_MS));
+    assert!(matches!(webhook.next(NOW_MS + 1), NextSend::Idle(Some(at)) if at == NOW_MS + 4 * HOUR_MS));
     let (second, body) = message(&mut webhook, NOW_MS + 4 * HOUR_MS, delivered()).expect("a repetition");
     assert_eq!(body["notification_reason"], "repeat interval elapsed");
     assert_ne!(first, second);
@@ -120,7 +120,7 @@ fn every_attempt_has_the_same_id_and_its_own_signature() {
     let mut webhook = webhook();
     webhook.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
     let mut attempt = |now_ms: i64| {
-        let Next::Send(request) = webhook.next(now_ms) else { panic!("nothing due at {now_ms}") };
+        let NextSend::Send(request) = webhook.next(now_ms) else { panic!("nothing due at {now_ms}") };
         webhook.settle(failed(), now_ms);
         ["webhook-id", "webhook-timestamp", "webhook-signature"]
             .map(|name| request.headers[name].to_str().expect("ascii").to_owned())
@@ -206,7 +206,7 @@ fn a_receiver_of_the_worst_hears_of_nothing_milder() {
 fn a_refused_message_is_given_up() {
     let mut webhook = webhook();
     webhook.absorb(&snapshot(2_000, vec![alert("checkout")]), NOW_MS);
-    assert!(matches!(webhook.next(NOW_MS), Next::Send(_)));
+    assert!(matches!(webhook.next(NOW_MS), NextSend::Send(_)));
     let reason = Reason::Status(reqwest::StatusCode::FORBIDDEN, "no".into());
     let events = webhook.settle(Reply { outcome: Outcome::Rejected(reason), body: None }, NOW_MS);
     assert!(matches!(&events[..], [Event::Rejected { alerts, .. }] if alerts.contains("checkout")));
