@@ -28,7 +28,7 @@ const SYNC_PAUSE: Duration = Duration::from_millis(25);
 struct Decided {
     answer: Answered,
     queued: Queued,
-    bodies: Vec<inputs::Body>,
+    bodies: Vec<inputs::InputBody>,
     /// Its id, where an idempotency key can ask for it again.
     keyed: Option<String>,
 }
@@ -162,8 +162,9 @@ impl GateService {
     }
 
     /// Waits until the records, and what they name by digest, are on disk.
-    async fn written(&self, queued: Queued, bodies: Vec<inputs::Body>) -> Result<Option<Receipt>, Blocked> {
-        let missing: Vec<inputs::Body> = bodies.into_iter().filter(|body| !self.0.bodies.holds(&body.digest)).collect();
+    async fn written(&self, queued: Queued, bodies: Vec<inputs::InputBody>) -> Result<Option<Receipt>, Blocked> {
+        let missing: Vec<inputs::InputBody> =
+            bodies.into_iter().filter(|body| !self.0.bodies.holds(&body.digest)).collect();
         if !missing.is_empty() {
             let gate_service = self.clone();
             let put = move || missing.iter().try_for_each(|body| gate_service.0.bodies.put(&body.bytes).map(drop));

@@ -17,7 +17,7 @@ use crate::gate::{GateState, Principal};
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// What is to be kept beside the log.
-pub(super) struct Body {
+pub(super) struct InputBody {
     pub digest: Hash,
     pub bytes: Vec<u8>,
 }
@@ -35,11 +35,11 @@ pub(super) fn kept(
     mut view: Option<View>,
     gate: &GateState,
     now: Seconds,
-) -> (Value, Vec<Body>) {
+) -> (Value, Vec<InputBody>) {
     let mut bodies = Vec::with_capacity(3);
     let mut body = |bytes: Vec<u8>| -> Value {
         let digest = Hash::of(&bytes);
-        bodies.push(Body { digest, bytes });
+        bodies.push(InputBody { digest, bytes });
         digest.to_string().into()
     };
     let observed = view.as_mut().map(|view| std::mem::take(&mut view.observed));
