@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use super::answer::Answered;
 use super::command::Queued;
 use super::record::Context;
-use super::unwritten::Standing;
+use super::unwritten::RecordStanding;
 use super::{Blocked, GateService, State, inputs};
 use crate::audit::Receipt;
 use crate::engine::Seconds;
@@ -129,12 +129,12 @@ impl GateService {
         let Some(decided) = state.gate.decided(&principal.sub, key) else { return Ok(None) };
         match self.0.unwritten.standing(&decided.id) {
             None => {}
-            Some(Standing::Waits) => {
+            Some(RecordStanding::Waits) => {
                 let what = "what was decided for this idempotency key is not on record yet: ask again";
                 return Err(Blocked::Unavailable(what.into()));
             }
             // Nobody was told anything but no: it is decided anew.
-            Some(Standing::Refused) => return Ok(None),
+            Some(RecordStanding::Refused) => return Ok(None),
         }
         let (policy, view) =
             (state.policy(&request.service), state.with_node(self.view(state, &request.service, now), request));
