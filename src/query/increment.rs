@@ -40,7 +40,7 @@ use super::samples::RawSeries;
 use accumulator::Accumulator;
 use births::Birth;
 use cursors::{Asleep, Feed, Raw};
-use doubt::{Doubt, Uncountable};
+use doubt::{CounterDoubt, Uncountable};
 use evidence::Evidence;
 use pace::Pace;
 use pair::{Count, CounterPair};
@@ -177,7 +177,7 @@ pub struct Tracker {
     /// First samples that wait to be placed.
     births: Vec<Birth>,
     /// What is doubtful about counters, by cursor.
-    doubts: HashMap<u32, Doubt>,
+    doubts: HashMap<u32, CounterDoubt>,
     /// Series that flicker, until when; by series.
     uncountable: BTreeMap<u32, Vec<Uncountable>>,
     /// Jobs of all targets: by them their witnesses are asked for.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tracker;
 use super::births::Birth;
-use super::doubt::{Doubt, Uncountable};
+use super::doubt::{CounterDoubt, Uncountable};
 use super::ended::LabelHash;
 use super::pace::Pace;
 use super::pair::Count;
@@ -152,7 +152,7 @@ pub struct Cursors {
     paces: Vec<(u32, u32, f32)>,
     births: Vec<Birth>,
     /// By place among `raws`.
-    doubts: Vec<(u32, Doubt)>,
+    doubts: Vec<(u32, CounterDoubt)>,
     /// By place among `series`.
     uncountable: Vec<(u32, Vec<Uncountable>)>,
     asleep: Vec<(u128, Asleep)>,
@@ -258,7 +258,7 @@ impl Tracker {
     }
 
     /// Doubts by the place their cursor has among those that are saved.
-    fn saved_doubts(&self) -> Vec<(u32, Doubt)> {
+    fn saved_doubts(&self) -> Vec<(u32, CounterDoubt)> {
         if self.doubts.is_empty() {
             return Vec::new();
         }

@@ -1,7 +1,7 @@
 //! One counter pair read on from its cursor: each count against the one before it, and what the two together mean.
 
 use super::cursors::{Last, Raw};
-use super::doubt::{Doubt, Fall, Low, RELATED_MS, SETTLED};
+use super::doubt::{CounterDoubt, Fall, Low, RELATED_MS, SETTLED};
 use super::evidence::{AWAY_INTERVALS, Evidence};
 use super::pace::FEW;
 use super::pair::{Count, CounterPair};
@@ -42,7 +42,7 @@ pub(super) struct Deltas<'a> {
     /// Since when its SLIs are read, milliseconds.
     pub since_ms: i64,
     pub last: Option<Last>,
-    pub doubt: Doubt,
+    pub doubt: CounterDoubt,
     pub first: Option<FirstSample>,
     /// Since when it flickers; found in this read.
     pub flickers: Vec<(i64, i64)>,

@@ -52,7 +52,7 @@ pub(super) struct Fall {
 
 /// What is doubtful about one counter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Doubt {
+pub(super) struct CounterDoubt {
     pub low: Option<Low>,
     /// Where it stood before it counted on from lower, and until when.
     pub was: Option<(i64, Count)>,
@@ -63,7 +63,7 @@ pub(super) struct Doubt {
     samples: Vec<(i64, f64)>,
 }
 
-impl Doubt {
+impl CounterDoubt {
     /// Nothing is doubtful any more.
     pub fn is_over(&self, now_ms: i64) -> bool {
         let old = |at_ms: i64| at_ms < now_ms - RELATED_MS;
