@@ -42,7 +42,7 @@ impl Count {
 
 /// One moment of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Point {
+pub(super) struct PairPoint {
     pub at_ms: i64,
     /// `None` where a value is no count.
     pub count: Option<Count>,
@@ -70,7 +70,7 @@ fn value_at(samples: &mut Peekable<Iter<'_, (i64, f64)>>, at_ms: i64) -> Option<
 
 impl<'a> CounterPair<'a> {
     /// Its moments up to `until_ms`, in time order.
-    pub fn points(&self, until_ms: i64) -> impl Iterator<Item = Point> + use<'a> {
+    pub fn points(&self, until_ms: i64) -> impl Iterator<Item = PairPoint> + use<'a> {
         let [mut parts, mut lowers] =
             [self.part, self.lower].map(|raw| raw.map(|raw| raw.samples.as_slice().iter().peekable()));
         let share = self.share;
@@ -82,7 +82,7 @@ impl<'a> CounterPair<'a> {
             let all = counts(whole) && counts(part) && counts(lower);
             let good = share.map_or(part, |share| (lower + share * (part - lower) + NOISE).floor());
             let too_large = [whole, part, lower].iter().any(|&value| value.is_finite() && value > COUNT_MAX);
-            Some(Point { at_ms, too_large, count: all.then_some(Count { whole, part, lower, good }) })
+            Some(PairPoint { at_ms, too_large, count: all.then_some(Count { whole, part, lower, good }) })
         })
     }
 }
