@@ -41,7 +41,7 @@ use accumulator::Accumulator;
 use births::Birth;
 use cursors::{Asleep, Feed, Raw};
 use doubt::{CounterDoubt, Uncountable};
-use evidence::Evidence;
+use evidence::TargetEvidence;
 use pace::Pace;
 use pair::{Count, CounterPair};
 use series_match::{Matched, SeriesMatch};
@@ -377,7 +377,7 @@ impl Tracker {
         id
     }
 
-    fn note_targets(&mut self, pairs: &[CounterPair<'_>], evidence: &Evidence) {
+    fn note_targets(&mut self, pairs: &[CounterPair<'_>], evidence: &TargetEvidence) {
         let pace_targets: Vec<u32> = self.pace_of.iter().map(|&(_, target)| target).collect();
         evidence.note_paces(&self.targets, &pace_targets, &mut self.paces);
         for (target, id) in self.targets.iter_mut().zip(0..) {

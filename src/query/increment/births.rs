@@ -17,7 +17,7 @@ use super::accumulator::{Accumulator, book};
 use super::cursors::Raw;
 use super::delta::{CounterDelta, follow};
 use super::ended::Ended;
-use super::evidence::Evidence;
+use super::evidence::TargetEvidence;
 use super::pace::PACE_MULTIPLE;
 use super::pair::Count;
 use super::reason::Reason;
@@ -81,7 +81,7 @@ impl Tracker {
     /// Places the births of this read and those that waited for it.
     pub(super) fn place_births(
         &mut self,
-        evidence: &Evidence,
+        evidence: &TargetEvidence,
         new: Vec<Birth>,
         until_ms: i64,
         accumulators: &mut BTreeMap<u32, Accumulator>,
@@ -165,7 +165,14 @@ impl Tracker {
         ended
     }
 
-    fn decide(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended, until_ms: i64) -> BirthDecision {
+    fn decide(
+        &self,
+        evidence: &TargetEvidence,
+        birth: &Birth,
+        id: u32,
+        ended: &mut Ended,
+        until_ms: i64,
+    ) -> BirthDecision {
         match birth.waits {
             Waits::Nothing => {}
             Waits::Pace(was_ms) => return self.by_next_scrape(evidence, birth, id, was_ms, until_ms),
@@ -220,7 +227,14 @@ impl Tracker {
     }
 
     /// It can have been gained since `was_ms` if the target goes on like that.
-    fn by_next_scrape(&self, evidence: &Evidence, birth: &Birth, id: u32, was_ms: i64, until_ms: i64) -> BirthDecision {
+    fn by_next_scrape(
+        &self,
+        evidence: &TargetEvidence,
+        birth: &Birth,
+        id: u32,
+        was_ms: i64,
+        until_ms: i64,
+    ) -> BirthDecision {
         let raw = &self.raws[id as usize];
         let Some(next_ms) = evidence.next(raw.target, birth.at_ms) else {
             return match until_ms - birth.at_ms > WAITS_MS {
@@ -236,7 +250,7 @@ impl Tracker {
     }
 
     /// The series that ended shortly before, has the same labels but for some, and stood no higher.
-    fn continued(&self, evidence: &Evidence, birth: &Birth, id: u32, ended: &mut Ended) -> Option<u32> {
+    fn continued(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, ended: &mut Ended) -> Option<u32> {
         let raw = &self.raws[id as usize];
         let labels_of = |id: u32| self.raws[id as usize].labels.as_deref();
         let like = ended.like(labels_of, raw.target, raw.labels.as_deref()?);
@@ -272,7 +286,7 @@ impl Tracker {
 
     /// How far apart the scrapes of one scraper of a target are, as it showed before a birth. The births' own moment may
     /// be off the beat: a scrape loop that begins anew has another phase.
-    fn interval_before(&self, evidence: &Evidence, target: u32, at_ms: i64) -> i64 {
+    fn interval_before(&self, evidence: &TargetEvidence, target: u32, at_ms: i64) -> i64 {
         let together_ms = evidence.scraped_with(target, at_ms).map(|before_ms| at_ms - before_ms);
         let every_ms = evidence.beat_ms(&self.targets[target as usize], target, at_ms - 1);
         every_ms.max(together_ms).unwrap_or(INTERVAL_MS)
@@ -280,7 +294,7 @@ impl Tracker {
 
     /// Whether a birth goes on from an older series. What its own moment says is asked at once, for later reads do not show
     /// that moment any more: the same process must have answered, and the difference must be possible.
-    fn goes_on(&self, evidence: &Evidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> BirthDecision {
+    fn goes_on(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> BirthDecision {
         let raw = &self.raws[id as usize];
         let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
             return self.not_placed(birth, raw, Reason::NotPlaced);
@@ -298,7 +312,7 @@ impl Tracker {
     /// The same of an older series that it can go on from: that one must have ended.
     fn goes_on_if_ended(
         &self,
-        evidence: &Evidence,
+        evidence: &TargetEvidence,
         birth: &Birth,
         id: u32,
         older: u32,

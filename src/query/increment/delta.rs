@@ -2,7 +2,7 @@
 
 use super::cursors::{Last, Raw};
 use super::doubt::{CounterDoubt, Fall, Low, RELATED_MS, SETTLED};
-use super::evidence::{AWAY_INTERVALS, Evidence};
+use super::evidence::{AWAY_INTERVALS, TargetEvidence};
 use super::pace::FEW;
 use super::pair::{Count, CounterPair};
 use super::reason::Reason;
@@ -37,7 +37,7 @@ pub(super) struct FirstSample {
 /// One counter pair on its way through a read.
 pub(super) struct Deltas<'a> {
     pub tracker: &'a Tracker,
-    pub evidence: &'a Evidence,
+    pub evidence: &'a TargetEvidence,
     pub raw: &'a Raw,
     /// Since when its SLIs are read, milliseconds.
     pub since_ms: i64,

@@ -63,7 +63,7 @@ struct Moment {
 const NOTHING: Moment = Moment { before_ms: i64::MIN, rose: 0, fell: 0, most_fell: false, restarted: false };
 
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(super) struct TargetEvidence {
     /// By target: the moments it was scraped at, ascending.
     times: Vec<Vec<i64>>,
     /// By target: where its moments begin in `moments`.
@@ -84,8 +84,8 @@ impl Tracker {
         pairs: &[CounterPair<'_>],
         witnesses: &[RawSeries],
         until_ms: i64,
-    ) -> Evidence {
-        let mut evidence = Evidence { times: vec![Vec::new(); self.targets.len()], ..Evidence::default() };
+    ) -> TargetEvidence {
+        let mut evidence = TargetEvidence { times: vec![Vec::new(); self.targets.len()], ..TargetEvidence::default() };
         for pair in pairs {
             evidence.note_times(self.raws[pair.id as usize].target, pair.whole, until_ms);
         }
@@ -105,7 +105,7 @@ impl Tracker {
         plan: &Plan,
         witnesses: &[RawSeries],
         until_ms: i64,
-        evidence: &mut Evidence,
+        evidence: &mut TargetEvidence,
     ) -> Vec<(u32, i64, i64)> {
         let mut scraped = Vec::new();
         if witnesses.is_empty() {
@@ -159,7 +159,7 @@ impl Tracker {
     }
 }
 
-impl Evidence {
+impl TargetEvidence {
     fn note_times(&mut self, target: u32, series: &RawSeries, until_ms: i64) {
         let of = &mut self.times[target as usize];
         // Siblings share their scrapes: most series add nothing new.

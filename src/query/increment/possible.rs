@@ -2,7 +2,7 @@
 
 use super::Tracker;
 use super::cursors::Raw;
-use super::evidence::Evidence;
+use super::evidence::TargetEvidence;
 use super::pace::{FEW, PACE_MULTIPLE, Rates};
 
 /// Where nothing is known of the pace a new process has at most this share of what the old one had.
@@ -15,7 +15,7 @@ const SOON_INTERVALS: f64 = 0.8;
 /// Exporters that read a counter apart from others slip by so many events.
 const SLIP: f64 = 5.0;
 
-impl Evidence {
+impl TargetEvidence {
     /// Most events that can have happened from `was_ms` to `at_ms` by the pace before; `None` where there is none yet.
     pub fn limit(&self, tracker: &Tracker, raw: &Raw, was_ms: i64, at_ms: i64) -> Option<f64> {
         self.limit_by(Rates::median, tracker, raw, was_ms, at_ms)

@@ -6,7 +6,7 @@ use super::accumulator::{Accumulator, bad_by, book};
 use super::births::{Birth, Waits};
 use super::cursors::Feed;
 use super::delta::{CounterDelta, Deltas, FirstSample};
-use super::evidence::Evidence;
+use super::evidence::TargetEvidence;
 use super::pair::CounterPair;
 use super::reason::Reason;
 use super::settling::distrust;
@@ -24,7 +24,7 @@ impl Tracker {
     pub(super) fn walk(
         &mut self,
         pair: &CounterPair<'_>,
-        evidence: &Evidence,
+        evidence: &TargetEvidence,
         waits: &HashMap<(u32, u32), PairLimit>,
         read: &Read<'_>,
         walked: &mut Vec<CounterDelta>,
