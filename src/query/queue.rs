@@ -31,7 +31,7 @@ use crate::engine::{Coverage, Labels, SliceDelta};
 
 mod silence;
 
-use silence::Silence;
+use silence::QueueSilence;
 
 /// A histogram that is silent for longer is not there (Prometheus' own lookback), seconds.
 const GONE_S: i64 = 300;
@@ -91,7 +91,7 @@ struct Queue {
     floor: Option<i64>,
     slices: BTreeMap<i64, QueueSlice>,
     /// What went before the first of them.
-    silence: Silence,
+    silence: QueueSilence,
     /// Slices that a move of the counter of its own reaches back: those of a scrape interval.
     reach: i64,
     /// What can be booked, once it is known of all slices before it: a ledger judges slices in their order.

@@ -11,7 +11,7 @@ use super::{Pace, QueueSlice, SliceLook};
 
 /// The silence after some slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Silence {
+pub(super) struct QueueSilence {
     /// The slice it began after; `None` before anybody waited.
     after: Option<i64>,
     /// The newest slice in which somebody waited.
@@ -20,7 +20,7 @@ pub(super) struct Silence {
     open: bool,
 }
 
-impl Silence {
+impl QueueSilence {
     /// Whether it is longer than the bound at the end of `slice`, in which somebody waits.
     pub fn is_over(&self, slice: i64, bound_s: i64, pace: Pace) -> Option<bool> {
         let after = match (self.after, self.waited) {
@@ -35,7 +35,7 @@ impl Silence {
     /// Goes on over a slice.
     pub fn step(&mut self, slice: i64, of: &QueueSlice, look: &SliceLook, pace: Pace) {
         if look.let_in || of.begins || of.waiting == Some(0) {
-            *self = Silence { after: Some(slice), waited: None, open: false };
+            *self = QueueSilence { after: Some(slice), waited: None, open: false };
         } else if of.waiting.is_some() {
             let gap = self.waited.is_none_or(|waited| slice - waited > pace.gone);
             if gap && self.after.is_none_or(|after| after < slice - 1) {
