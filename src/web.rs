@@ -157,9 +157,9 @@ struct Shared {
     /// Histories are computed two at a time.
     histories: Semaphore,
     /// `/v1/slos` of the last snapshot that somebody asked for.
-    fleet: std::sync::Mutex<encoding::Rendered>,
+    fleet: std::sync::Mutex<encoding::RenderedAnswer>,
     /// The same in brief.
-    brief: std::sync::Mutex<encoding::Rendered>,
+    brief: std::sync::Mutex<encoding::RenderedAnswer>,
     /// What readers of the audit log share.
     audit: audit::Readers,
     /// Reviews are large: so many are read at a time.

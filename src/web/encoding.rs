@@ -83,7 +83,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 
 /// The answer made of one snapshot, kept until the next one is asked about.
 #[derive(Debug, Default)]
-pub(super) struct Rendered(Option<KeptAnswer>);
+pub(super) struct RenderedAnswer(Option<KeptAnswer>);
 
 #[derive(Debug)]
 struct KeptAnswer {
@@ -93,7 +93,7 @@ struct KeptAnswer {
     gzip: Bytes,
 }
 
-impl Rendered {
+impl RenderedAnswer {
     /// The JSON that `render` makes of `snapshot`, as this client wants it. `render` runs at most once for a snapshot
     /// where clients take gzip.
     pub fn answer(
@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_evaluation_is_rendered_once_and_known_answers_are_not_sent_again() {
-        let (mut rendered, snapshot) = (Rendered::default(), Arc::new(Snapshot::default()));
+        let (mut rendered, snapshot) = (RenderedAnswer::default(), Arc::new(Snapshot::default()));
         let gzip = headers(&[(header::ACCEPT_ENCODING, "gzip")]);
         let first = rendered.answer(&gzip, &snapshot, || b"[1]\n".to_vec());
         let etag = first.headers()[header::ETAG].to_str().expect("text").to_owned();
