@@ -19,7 +19,7 @@ use crate::spec::origin::{Origin, OriginFormat};
 use crate::spec::problem::{Code, Place};
 use crate::spec::reader::{At as Node, Fields, Report};
 use crate::spec::tree::Value;
-use indicator::Indicator;
+use indicator::ReadIndicator;
 use objects::{Kind, Object, Objects};
 
 /// Drafts of all SLOs among the documents.
@@ -109,7 +109,7 @@ fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &m
     let (service, window, method, objectives, indicator, owner, alerting) =
         (service?, window?, method?, objectives?, indicator?, owner?, alerting?);
     let several = objectives.len() > 1;
-    if several && matches!(indicator, Indicator::Threshold { .. }) {
+    if several && matches!(indicator, ReadIndicator::Threshold { .. }) {
         let what = "an indicator that is compared with a threshold has one objective";
         reports[file].error(objectives_at.as_ref()?, Code::InvalidObjective, what).write("one SLO for each objective");
         return None;
@@ -353,7 +353,7 @@ fn slug(name: &str) -> String {
 
 /// What an indicator is under an objective and a budgeting method.
 fn source(
-    indicator: &Indicator,
+    indicator: &ReadIndicator,
     objective: &Objective,
     method: Method,
     cx: &Context<'_>,
@@ -369,7 +369,7 @@ fn source(
             .warn_at(slice.place, "", Code::InvalidValue, what)
             .write("slowburn run --resolution, or the numbers of shorter slices");
     }
-    if let Indicator::Threshold { .. } = indicator {
+    if let ReadIndicator::Threshold { .. } = indicator {
         return indicator::compared(indicator, objective, method, reading, name, report);
     }
     if let Some(op) = &objective.op {

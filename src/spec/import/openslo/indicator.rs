@@ -21,7 +21,7 @@ pub(crate) struct Origin {
 }
 
 /// An SLI as it was read.
-pub(crate) enum Indicator {
+pub(crate) enum ReadIndicator {
     /// A part, good or bad, and the total.
     Ratio { part: Expr, of_good: bool, total: Expr, counter: bool, notes: Vec<String>, origin: Origin },
     /// A ratio that a query makes.
@@ -40,7 +40,7 @@ pub(crate) fn by_name(
     file: usize,
     objects: &Objects<'_>,
     reports: &mut [Report<'_>],
-) -> Option<Indicator> {
+) -> Option<ReadIndicator> {
     let object = reference(at, Kind::Sli, objects, &mut reports[file])?;
     let subject = reports[file].subject.clone();
     let report = &mut reports[object.file];
@@ -56,14 +56,14 @@ pub(crate) fn inline(
     file: usize,
     objects: &Objects<'_>,
     reports: &mut [Report<'_>],
-) -> Option<Indicator> {
+) -> Option<ReadIndicator> {
     let report = &mut reports[file];
     let spec = inline_spec(at, Kind::Sli, report)?;
     let place = spec.at.node.place;
     read(spec, Origin { file, place, reference: place }, objects, report)
 }
 
-fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<Indicator> {
+fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<ReadIndicator> {
     spec.filled("description");
     let (ratio, threshold) = (spec.filled("ratioMetric"), spec.filled("thresholdMetric"));
     let at = spec.at.clone();
@@ -73,7 +73,7 @@ fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mu
         (None, Some(at)) => {
             let mut notes = Vec::new();
             let expr = metric(&at, &mut notes, objects, report)?;
-            Some(Indicator::Threshold { expr, notes, origin })
+            Some(ReadIndicator::Threshold { expr, notes, origin })
         }
         (None, None) => {
             report.error(&at, Code::InvalidSli, "this SLI names no metric").write("ratioMetric or thresholdMetric");
@@ -88,7 +88,7 @@ fn read(mut spec: Fields<'_>, origin: Origin, objects: &Objects<'_>, report: &mu
     }
 }
 
-fn read_ratio(at: &Node<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<Indicator> {
+fn read_ratio(at: &Node<'_>, origin: Origin, objects: &Objects<'_>, report: &mut Report<'_>) -> Option<ReadIndicator> {
     let mut fields = at.map(report)?;
     let counter = fields.filled("counter");
     let counter_said = counter.as_ref().and_then(|at| at.flag(report));
@@ -108,7 +108,7 @@ fn read_ratio(at: &Node<'_>, origin: Origin, objects: &Objects<'_>, report: &mut
         };
         let of_good = raw_type.choice(report, &[("failure", false), ("success", true)])?;
         let expr = metric(&raw, &mut notes, objects, report)?;
-        return Some(Indicator::Raw { expr, of_good, notes, origin });
+        return Some(ReadIndicator::Raw { expr, of_good, notes, origin });
     }
     if total.is_none() {
         report.error(at, Code::MissingKey, "\"total\" is missing").write("total: {metricSource: ...}");
@@ -140,7 +140,7 @@ fn read_ratio(at: &Node<'_>, origin: Origin, objects: &Objects<'_>, report: &mut
         notes.push("`counter` is not given: the queries are taken for counters".into());
         true
     });
-    Some(Indicator::Ratio { part, of_good, total, counter, notes, origin })
+    Some(ReadIndicator::Ratio { part, of_good, total, counter, notes, origin })
 }
 
 /// Reads `{metricSource: {...}}`: the query in it.
@@ -198,12 +198,12 @@ fn query_in<'a>(at: &Node<'a>, notes: &mut Vec<String>, report: &mut Report<'_>)
     None
 }
 
-impl Indicator {
+impl ReadIndicator {
     fn origin(&self) -> &Origin {
         match self {
-            Indicator::Ratio { origin, .. } | Indicator::Raw { origin, .. } | Indicator::Threshold { origin, .. } => {
-                origin
-            }
+            ReadIndicator::Ratio { origin, .. }
+            | ReadIndicator::Raw { origin, .. }
+            | ReadIndicator::Threshold { origin, .. } => origin,
         }
     }
 
@@ -215,31 +215,33 @@ impl Indicator {
 
     pub fn notes(&self) -> &[String] {
         match self {
-            Indicator::Ratio { notes, .. } | Indicator::Raw { notes, .. } | Indicator::Threshold { notes, .. } => notes,
+            ReadIndicator::Ratio { notes, .. }
+            | ReadIndicator::Raw { notes, .. }
+            | ReadIndicator::Threshold { notes, .. } => notes,
         }
     }
 
     /// Whether selectors without a range are counters.
     pub fn is_counter(&self) -> bool {
-        matches!(self, Indicator::Ratio { counter: true, .. })
+        matches!(self, ReadIndicator::Ratio { counter: true, .. })
     }
 
     /// Events, exactly or by its queries; a gauge's values are taken for events.
     pub fn events(&self, reading: &mut Reading) -> Source {
         match self {
-            Indicator::Ratio { part, of_good, total, counter: true, .. } => match of_good {
+            ReadIndicator::Ratio { part, of_good, total, counter: true, .. } => match of_good {
                 true => Source::good_events(part, total, reading),
                 false => Source::events(part, total, reading),
             },
-            Indicator::Ratio { part, of_good, total, counter: false, .. } => {
+            ReadIndicator::Ratio { part, of_good, total, counter: false, .. } => {
                 let by = template::fan_out(&[part, total]);
                 let [part, total] = [part, total].map(|expr| template::foreign(expr, false));
                 let bad = if *of_good { format!("({total}) - ({part})") } else { part };
                 let why = "`counter: false` makes its values counts of each moment, not of events".to_string();
                 Source::Query { bad, total: Some(total), why, by }
             }
-            Indicator::Raw { expr, of_good, .. } => Source::ratio(expr, *of_good, reading),
-            Indicator::Threshold { expr, .. } => Source::ratio(expr, false, reading),
+            ReadIndicator::Raw { expr, of_good, .. } => Source::ratio(expr, *of_good, reading),
+            ReadIndicator::Threshold { expr, .. } => Source::ratio(expr, false, reading),
         }
     }
 
@@ -248,18 +250,18 @@ impl Indicator {
         let why = "RatioTimeslices counts each slice alike, by its ratio".to_string();
         let by = source.by().to_vec();
         let (bad, total) = match self {
-            Indicator::Ratio { part, of_good, total, counter, .. } => {
+            ReadIndicator::Ratio { part, of_good, total, counter, .. } => {
                 let [part, total] = [part, total].map(|expr| template::foreign(expr, *counter));
                 match of_good {
                     true => (format!("1 - ({part}) / ({total})"), None),
                     false => (format!("({part}) / ({total})"), None),
                 }
             }
-            Indicator::Raw { expr, of_good, .. } => {
+            ReadIndicator::Raw { expr, of_good, .. } => {
                 let text = template::foreign(expr, false);
                 (if *of_good { format!("1 - ({text})") } else { text }, None)
             }
-            Indicator::Threshold { expr, .. } => (template::foreign(expr, false), None),
+            ReadIndicator::Threshold { expr, .. } => (template::foreign(expr, false), None),
         };
         Source::Query { bad, total, why, by }
     }
@@ -267,14 +269,14 @@ impl Indicator {
 
 /// A value that is compared: `histogram_quantile` becomes a count of slow events, everything else a value a slice.
 pub(crate) fn compared(
-    indicator: &Indicator,
+    indicator: &ReadIndicator,
     objective: &Objective,
     method: Method,
     reading: &mut Reading,
     name: &At<String>,
     report: &mut Report<'_>,
 ) -> Option<Source> {
-    let Indicator::Threshold { expr, .. } = indicator else { return None };
+    let ReadIndicator::Threshold { expr, .. } = indicator else { return None };
     let (Some(op), Some(value)) = (&objective.op, objective.value) else {
         let what = "a thresholdMetric is compared: `op` and `value` say which values are good";
         report.error_at(name.place, "", Code::MissingKey, what).write("op: lte, value: 0.8 in the objective");
