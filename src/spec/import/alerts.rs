@@ -60,7 +60,7 @@ impl Policy {
 
 /// One foreign alert.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Tier {
+pub(crate) struct AlertTier {
     pub long_s: i64,
     /// `None`: a twelfth of `long_s`.
     pub short_s: Option<i64>,
@@ -79,7 +79,7 @@ pub(crate) struct Resolved {
 }
 
 /// Clauses of tiers; those that could never fire are left out, and said. `resolution` is the length of a slice.
-pub(crate) fn resolve(tiers: &[Tier], budget: f64, window_s: i64, resolution: TimeSpan) -> Resolved {
+pub(crate) fn resolve(tiers: &[AlertTier], budget: f64, window_s: i64, resolution: TimeSpan) -> Resolved {
     let (mut clauses, mut warnings) = (Vec::new(), Vec::new());
     if !(budget > 0.0 && budget < 0.99) {
         // The objective is refused where it stands; of its alerts there is nothing to say.

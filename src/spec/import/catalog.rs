@@ -1,6 +1,6 @@
 //! Sloth's alert windows: the two catalogs it brings, and documents of `kind: AlertWindows`.
 
-use super::alerts::Tier;
+use super::alerts::AlertTier;
 use crate::engine::Speed;
 use crate::spec::duration::TimeSpan;
 use crate::spec::problem::Code;
@@ -37,9 +37,9 @@ impl Catalog {
     }
 
     /// Its alerts of one speed.
-    pub fn tiers(&self, speed: Speed) -> Vec<Tier> {
+    pub fn tiers(&self, speed: Speed) -> Vec<AlertTier> {
         let pairs = if speed == Speed::Fast { &self.page } else { &self.ticket };
-        let tier = |pair: &Pair| Tier {
+        let tier = |pair: &Pair| AlertTier {
             long_s: pair.long_s,
             short_s: Some(pair.short_s),
             threshold: format!("{}%", pair.percent),

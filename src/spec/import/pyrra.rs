@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use promql_parser::parser::Expr;
 
-use super::alerts::{self, Policy, Tier};
+use super::alerts::{self, AlertTier, Policy};
 use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::{Count, Exact, Reading};
@@ -382,7 +382,7 @@ fn policy(
             None => (usual, None),
         };
         let (short_s, long_s) = (scaled(short_s, window), scaled(long_s, window));
-        tiers.push(Tier { long_s, short_s: Some(short_s), threshold: format!("{factor}x"), factor, speed, sev });
+        tiers.push(AlertTier { long_s, short_s: Some(short_s), threshold: format!("{factor}x"), factor, speed, sev });
     }
     let absent = severity(&alerting.absent_severity);
     let resolved = alerts::resolve(&tiers, budget, window.seconds(), resolution);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use promql_parser::parser::Expr;
 
-use super::alerts::{self, Policy, Tier};
+use super::alerts::{self, AlertTier, Policy};
 use super::draft::{At, Draft, Source, Window};
 use super::labels;
 use super::shape::Reading;
@@ -229,7 +229,7 @@ fn policy(
     report: &mut Report<'_>,
 ) -> (Policy, Vec<AlertKind>) {
     let Some(steps) = steps else { return (Policy::Default, Vec::new()) };
-    let tier = |step: &Step| Tier {
+    let tier = |step: &Step| AlertTier {
         long_s: step.window_s,
         short_s: None,
         threshold: format!("{}x", step.threshold),
@@ -237,7 +237,7 @@ fn policy(
         speed: if step.window_s <= PAGES_UP_TO_S { Speed::Fast } else { Speed::Slow },
         sev: None,
     };
-    let tiers: Vec<Tier> = steps.iter().filter(|step| step.alert).map(tier).collect();
+    let tiers: Vec<AlertTier> = steps.iter().filter(|step| step.alert).map(tier).collect();
     if tiers.is_empty() {
         return (Policy::Off, vec![AlertKind::FastBurn, AlertKind::SlowBurn, AlertKind::Budget]);
     }

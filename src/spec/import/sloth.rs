@@ -352,7 +352,7 @@ fn policy(
         let known = alert.severity().and_then(|word| alerts::urgency(&word.it));
         // The alert decides who is woken, the label only how loudly.
         let sev = known.map(|(_, sev)| sev);
-        tiers.extend(catalog.tiers(speed).into_iter().map(|tier| alerts::Tier { sev, ..tier }));
+        tiers.extend(catalog.tiers(speed).into_iter().map(|tier| alerts::AlertTier { sev, ..tier }));
     }
     if tiers.is_empty() {
         return (Policy::Off, AlertKind::ALL.to_vec());

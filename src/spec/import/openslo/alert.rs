@@ -6,7 +6,7 @@ use super::objects::{Kind, Objects};
 use super::{inline_spec, reference, span};
 use crate::engine::Speed;
 use crate::engine::alert::AlertKind;
-use crate::spec::import::alerts::{self, Tier};
+use crate::spec::import::alerts::{self, AlertTier};
 use crate::spec::problem::Code;
 use crate::spec::reader::{At, Fields, Report};
 
@@ -14,7 +14,7 @@ use crate::spec::reader::{At, Fields, Report};
 #[derive(Default)]
 pub(crate) struct Alerting {
     /// `None` where no policy is named.
-    pub tiers: Option<Vec<Tier>>,
+    pub tiers: Option<Vec<AlertTier>>,
     pub mute: Vec<AlertKind>,
     pub notes: Vec<String>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn read(at: &At<'_>, file: usize, objects: &Objects<'_>, reports: &mu
 }
 
 struct Found {
-    tier: Option<Tier>,
+    tier: Option<AlertTier>,
     /// `alertWhenNoData`.
     no_data: Option<bool>,
     notes: Vec<String>,
@@ -119,7 +119,7 @@ fn condition(
     objects: &Objects<'_>,
     notes: &mut Vec<String>,
     reports: &mut [Report<'_>],
-) -> Option<Tier> {
+) -> Option<AlertTier> {
     let mut frame = at.map(&mut reports[file])?;
     let (file, mut spec) = match frame.filled("conditionRef") {
         Some(at) => {
@@ -176,5 +176,5 @@ fn condition(
             (Speed::Fast, None)
         }
     };
-    Some(Tier { long_s: lookback?.seconds(), short_s: None, threshold: format!("{factor}x"), factor, speed, sev })
+    Some(AlertTier { long_s: lookback?.seconds(), short_s: None, threshold: format!("{factor}x"), factor, speed, sev })
 }
