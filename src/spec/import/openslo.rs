@@ -20,7 +20,7 @@ use crate::spec::problem::{Code, Place};
 use crate::spec::reader::{At as Node, Fields, Report};
 use crate::spec::tree::Value;
 use indicator::ReadIndicator;
-use objects::{Kind, Object, Objects};
+use objects::{Kind, Objects, OpenSloObject};
 
 /// Drafts of all SLOs among the documents.
 pub(crate) fn read(documents: &[Document<'_>], cx: &Context<'_>, reports: &mut [Report<'_>]) -> Vec<Draft> {
@@ -52,7 +52,12 @@ struct Objective {
     slice_window: Option<At<TimeSpan>>,
 }
 
-fn slo(object: &Object<'_>, objects: &Objects<'_>, cx: &Context<'_>, reports: &mut [Report<'_>]) -> Option<Vec<Draft>> {
+fn slo(
+    object: &OpenSloObject<'_>,
+    objects: &Objects<'_>,
+    cx: &Context<'_>,
+    reports: &mut [Report<'_>],
+) -> Option<Vec<Draft>> {
     let file = object.file;
     reports[file].subject = format!("SLO {}", object.name.it);
     let report = &mut reports[file];
@@ -440,7 +445,7 @@ fn reference<'o>(
     kind: Kind,
     objects: &'o Objects<'o>,
     report: &mut Report<'_>,
-) -> Option<&'o Object<'o>> {
+) -> Option<&'o OpenSloObject<'o>> {
     let name = at.text(report)?;
     let found = objects.find(kind, name);
     if found.is_none() {

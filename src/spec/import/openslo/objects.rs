@@ -37,7 +37,7 @@ impl Kind {
 }
 
 /// One object.
-pub(crate) struct Object<'d> {
+pub(crate) struct OpenSloObject<'d> {
     pub file: usize,
     pub name: At<String>,
     pub labels: Vec<Label>,
@@ -45,7 +45,7 @@ pub(crate) struct Object<'d> {
     spec: Option<Node<'d>>,
 }
 
-impl<'d> Object<'d> {
+impl<'d> OpenSloObject<'d> {
     /// The keys of its `spec`.
     pub fn spec(&self, report: &mut Report<'_>) -> Option<Fields<'d>> {
         self.spec.as_ref()?.map(report)
@@ -53,7 +53,7 @@ impl<'d> Object<'d> {
 }
 
 /// All objects.
-pub(crate) struct Objects<'d>(BTreeMap<(Kind, String), Object<'d>>);
+pub(crate) struct Objects<'d>(BTreeMap<(Kind, String), OpenSloObject<'d>>);
 
 impl<'d> Objects<'d> {
     /// Reads the frame of every document; two of one kind and name are refused.
@@ -65,7 +65,7 @@ impl<'d> Objects<'d> {
             match all.get(&(kind, object.name.it.clone())) {
                 None => drop(all.insert((kind, object.name.it.clone()), object)),
                 Some(earlier) => {
-                    let Object { name, file, .. } = earlier;
+                    let OpenSloObject { name, file, .. } = earlier;
                     let (first, line) = (reports[*file].file, name.place.line);
                     let what = format!("the {} {:?} is defined twice, first at {first}:{line}", kind.as_str(), name.it);
                     let report = &mut reports[document.file];
@@ -78,11 +78,11 @@ impl<'d> Objects<'d> {
         Objects(all)
     }
 
-    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object<'d>> {
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &OpenSloObject<'d>> {
         self.0.iter().filter(move |((own, _), _)| *own == kind).map(|(_, object)| object)
     }
 
-    pub fn find(&self, kind: Kind, name: &str) -> Option<&Object<'d>> {
+    pub fn find(&self, kind: Kind, name: &str) -> Option<&OpenSloObject<'d>> {
         self.0.get(&(kind, name.to_string()))
     }
 
@@ -96,7 +96,7 @@ impl<'d> Objects<'d> {
     }
 }
 
-fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, Object<'d>)> {
+fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, OpenSloObject<'d>)> {
     let root = Node::root(document.node);
     let mut fields = root.map(report)?;
     fields.filled("apiVersion");
@@ -127,5 +127,5 @@ fn frame<'d>(document: &Document<'d>, report: &mut Report<'_>) -> Option<(Kind, 
         report.warn(&name_at, Code::InvalidName, what).write(format!("name: {}", guess.trim_matches('-')));
     }
     let name = At { it: name, place: name_at.node.place };
-    Some((kind?, Object { file: document.file, name, labels, annotations, spec }))
+    Some((kind?, OpenSloObject { file: document.file, name, labels, annotations, spec }))
 }
