@@ -19,7 +19,7 @@ use crate::spec::model::{Part, Trust};
 use crate::spec::{Family, Measure, Preset, PresetGeneration, TimeUnit, Times};
 use place::{By, Place, Places, SEPARATOR, matches_of};
 pub use proposal::ProposedSlo;
-use proposal::{Slo, age_of, availability, bound_of};
+use proposal::{Proposal, age_of, availability, bound_of};
 
 /// Metrics of more raw series than this are not asked about.
 const SERIES_MAX: f64 = 50_000.0;
@@ -214,7 +214,7 @@ impl Looker<'_> {
             }
         }
         for probe in there.iter().filter(|probe| !has(probe)) {
-            let of_jobs: BTreeMap<String, Slo> = self.slos(probe, &By::one("job")).await?.into_iter().collect();
+            let of_jobs: BTreeMap<String, Proposal> = self.slos(probe, &By::one("job")).await?.into_iter().collect();
             for (value, workload) in &mut workloads {
                 workload.take_by_job(probe.family, &label, value, &places, &of_jobs);
             }
@@ -311,7 +311,7 @@ impl Looker<'_> {
     }
 
     /// What one family comes to, by workload.
-    async fn slos(&self, probe: &Probe<'_>, by: &By) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn slos(&self, probe: &Probe<'_>, by: &By) -> Result<Vec<(String, Proposal)>, Fault> {
         let span = if self.series[&probe.metric] > SERIES_OF_A_DAY { "1h" } else { "1d" };
         match probe.measure {
             Measure::Ratio { total, part } => self.ratio(by, total, part, span).await,
@@ -329,7 +329,7 @@ impl Looker<'_> {
         }
     }
 
-    async fn ratio(&self, by: &By, total: &str, part: &Part, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn ratio(&self, by: &By, total: &str, part: &Part, span: &str) -> Result<Vec<(String, Proposal)>, Fault> {
         let gained = |selector: &str| expr::aggregate("sum", &by.0, &expr::over("increase", selector, span));
         let (Part::Bad(text) | Part::Good(text) | Part::Beside(text)) = part;
         let all = self.by(by, &gained(total)).await?;
@@ -355,7 +355,13 @@ impl Looker<'_> {
         Ok(all.into_iter().map(slo).collect())
     }
 
-    async fn times(&self, family: Family, by: &By, times: &Times, span: &str) -> Result<Vec<(String, Slo)>, Fault> {
+    async fn times(
+        &self,
+        family: Family,
+        by: &By,
+        times: &Times,
+        span: &str,
+    ) -> Result<Vec<(String, Proposal)>, Fault> {
         let Ok(base) = Selector::parse(&times.histogram) else { return Ok(Vec::new()) };
         let of = |end: &str| base.renamed(format!("{}_{end}", base.metric)).to_string();
         let gained =
@@ -385,7 +391,7 @@ impl Looker<'_> {
         unit: TimeUnit,
         trust: Trust,
         span: &str,
-    ) -> Result<Vec<(String, Slo)>, Fault> {
+    ) -> Result<Vec<(String, Proposal)>, Fault> {
         let known = trust.sentinel_over.map_or_else(|| age.to_owned(), |most| expr::at_most(age, most));
         let known = trust.sentinel_under.map_or_else(|| known.clone(), |least| expr::at_least(&known, least));
         let query = expr::subquery("max_over_time", &expr::aggregate("max", &by.0, &known), span, "5m");
@@ -408,7 +414,7 @@ impl Workload {
         label: &str,
         key: &str,
         places: &Places,
-        of_jobs: &BTreeMap<String, Slo>,
+        of_jobs: &BTreeMap<String, Proposal>,
     ) {
         let value = key.split(SEPARATOR).next().unwrap_or_default();
         let jobs_of = |value: &str| -> BTreeSet<String> {
@@ -437,7 +443,7 @@ impl Workload {
     }
 
     /// Of several generations the first that is there is read.
-    fn take(&mut self, slo: Slo) {
+    fn take(&mut self, slo: Proposal) {
         let family = |key: &str| key.split("_p95_").next().unwrap_or_default().to_owned();
         match slo {
             Ok(slo) if !self.slos.iter().any(|own| family(&own.key) == family(&slo.key)) => self.slos.push(slo),

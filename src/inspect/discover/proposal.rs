@@ -25,14 +25,14 @@ pub struct ProposedSlo {
 }
 
 /// An SLO, or the key that was left out and why.
-pub(super) type Slo = Result<ProposedSlo, (String, String)>;
+pub(super) type Proposal = Result<ProposedSlo, (String, String)>;
 
 fn lately(span: &str) -> &'static str {
     if span == "1h" { "hour" } else { "day" }
 }
 
 /// The highest objective that was kept.
-pub(super) fn availability(total: f64, bad: f64, span: &str) -> Slo {
+pub(super) fn availability(total: f64, bad: f64, span: &str) -> Proposal {
     let key = "availability".to_owned();
     if total < 1.0 {
         return Err((key, format!("no requests in the last {}", lately(span))));
@@ -59,7 +59,7 @@ pub(super) fn availability(total: f64, bad: f64, span: &str) -> Slo {
 }
 
 /// The smallest bucket that holds nearly all.
-pub(super) fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: TimeUnit, span: &str) -> Slo {
+pub(super) fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: TimeUnit, span: &str) -> Proposal {
     let word = family.as_str();
     let left_out = |why: String| Err((format!("{word}_p95_ms"), why));
     if total < 1.0 {
@@ -92,7 +92,7 @@ pub(super) fn bound_of(family: Family, bounds: &[(f64, f64)], total: f64, unit: 
 }
 
 /// The next round age over the oldest.
-pub(super) fn age_of(oldest_s: f64, span: &str) -> Slo {
+pub(super) fn age_of(oldest_s: f64, span: &str) -> Proposal {
     let key = "feature_freshness_max_delay_s".to_owned();
     match AGES_S.iter().find(|age| **age >= oldest_s * 1.1) {
         Some(age) => {
