@@ -70,7 +70,7 @@ pub struct Connections {
 }
 
 /// The place of one connection, free again when it is dropped.
-pub struct Seat {
+pub struct ConnectionSeat {
     all: Arc<Connections>,
     id: u64,
     /// What it is doing.
@@ -92,7 +92,7 @@ impl Connections {
 
     /// A place for a connection from `peer`; the one that waits longest for a request makes room, its own first. `None`:
     /// this address has too many that are all being answered. Waits while that is so of all there are.
-    pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Seat> {
+    pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSeat> {
         loop {
             let left = self.left.notified();
             match self.try_admit(peer) {
@@ -103,7 +103,7 @@ impl Connections {
     }
 
     /// `None`: wait. `Some(None)`: go away.
-    fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Option<Option<Seat>> {
+    fn try_admit(self: &Arc<Self>, peer: IpAddr) -> Option<Option<ConnectionSeat>> {
         let mut rows = self.lock();
         let own = rows.1.values().filter(|row| row.peer == peer).count();
         let crowded = own >= self.most_of_peer;
@@ -121,11 +121,11 @@ impl Connections {
         let (id, phase, cut) = (rows.0, Phase::new(self.begun), CancellationToken::new());
         rows.1.insert(id, Row { peer, phase: Arc::clone(&phase), cut: cut.clone() });
         metrics::gauge!(names::HTTP_CONNECTIONS).increment(1.0);
-        Some(Some(Seat { all: Arc::clone(self), id, phase, cut }))
+        Some(Some(ConnectionSeat { all: Arc::clone(self), id, phase, cut }))
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSeat {
     fn drop(&mut self) {
         self.all.lock().1.remove(&self.id);
         self.all.left.notify_one();
