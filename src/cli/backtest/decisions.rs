@@ -27,12 +27,12 @@ pub struct Decisions {
     reader: Option<JoinHandle<std::io::Result<()>>>,
     next: Option<Recorded>,
     from_s: i64,
-    counted: Counted,
+    counted: CountedDecisions,
 }
 
 /// How many were decided again.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Counted {
+pub struct CountedDecisions {
     pub decided: usize,
     /// Whose inputs are gone.
     pub gone: usize,
@@ -40,7 +40,7 @@ pub struct Counted {
     pub drifted: usize,
 }
 
-impl Counted {
+impl CountedDecisions {
     /// For people.
     pub fn text(&self, flips: usize) -> String {
         let mut text = format!("{} decided again: {}", counted(self.decided, "decision"), counted(flips, "flip"));
@@ -68,7 +68,13 @@ impl Decisions {
             let mut listens = true;
             recorded(&dir, from_s.saturating_mul(1000), |one| listens = listens && found.send(one).is_ok())
         };
-        Ok(Decisions { log, reader: Some(std::thread::spawn(read)), next: None, from_s, counted: Counted::default() })
+        Ok(Decisions {
+            log,
+            reader: Some(std::thread::spawn(read)),
+            next: None,
+            from_s,
+            counted: CountedDecisions::default(),
+        })
     }
 
     /// Decides what was asked up to `at_s`. `lived` are the policies, with what each says of it.
@@ -122,7 +128,7 @@ impl Decisions {
     }
 
     /// At the end of the range: how many were decided again, or why the log could not be read.
-    pub fn end(mut self) -> Result<Counted, String> {
+    pub fn end(mut self) -> Result<CountedDecisions, String> {
         let whole = self.next.is_none() && self.log.try_recv().is_err();
         drop(self.log);
         match self.reader.take().filter(|_| whole).map(JoinHandle::join) {

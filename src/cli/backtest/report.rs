@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::decisions::Counted;
+use super::decisions::CountedDecisions;
 use super::events::Label;
 use super::lived::{self, Episode, Flipped};
 use super::source::shown;
@@ -28,7 +28,7 @@ pub struct Report {
     pub lived: Vec<Lived>,
     /// Only where an audit log was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decisions: Option<Counted>,
+    pub decisions: Option<CountedDecisions>,
     /// The most that counts took at any moment, bytes.
     pub held_bytes: usize,
     /// Limits that are broken, in words.
