@@ -27,7 +27,7 @@ use super::tls::PeerNames;
 use super::{Info, Problem, Site};
 use crate::gate::{ActionKind, Identity, Permit, Principal, Via};
 use crate::gate_service::{Blocked, GateService};
-use act::{Act, What};
+use act::{Act, IntendedAct};
 use review::Ruling;
 
 mod act;
@@ -138,9 +138,9 @@ async fn change(site: &Site, gate: &GateService, review: &review::Request) -> Ru
     let user = review.user_info.username.as_str();
     let what = act::what(review);
     let resources = match &what {
-        What::Nothing => return Ruling::default(),
-        What::Act(act) => act.resources.clone(),
-        What::Unfit { resource, .. } => vec![resource.clone()],
+        IntendedAct::Nothing => return Ruling::default(),
+        IntendedAct::Act(act) => act.resources.clone(),
+        IntendedAct::Unfit { resource, .. } => vec![resource.clone()],
     };
     let info = site.app.info.borrow().clone();
     let services = services_of(&info, &resources, review.namespace.as_deref());
@@ -166,11 +166,11 @@ async fn change(site: &Site, gate: &GateService, review: &review::Request) -> Ru
                 tracing::debug!(user, resource = resources[0], "a change of no service");
             }
             match what {
-                What::Act(act) => permitted(site, gate, &identity, &act, review, &services).await,
-                What::Unfit { resource, why } => {
+                IntendedAct::Act(act) => permitted(site, gate, &identity, &act, review, &services).await,
+                IntendedAct::Unfit { resource, why } => {
                     Ruling::deny(403, format!("slowburn: {resource}: {why}")).noted("reasons", "malformed_request")
                 }
-                What::Nothing => Ruling::default(),
+                IntendedAct::Nothing => Ruling::default(),
             }
         }
     }
@@ -190,9 +190,9 @@ fn services_of(info: &Info, resources: &[String], namespace: Option<&str>) -> Ve
 }
 
 /// A person passes. What the gate would have said to it is a warning.
-fn warned(gate: &GateService, principal: &Principal, what: &What, service: Option<&String>) -> Ruling {
+fn warned(gate: &GateService, principal: &Principal, what: &IntendedAct, service: Option<&String>) -> Ruling {
     let ruling = Ruling::default().noted("by", principal.sub.as_str());
-    let (What::Act(act), Some(service)) = (what, service) else { return ruling };
+    let (IntendedAct::Act(act), Some(service)) = (what, service) else { return ruling };
     let asked = crate::gate::request::Request {
         service: service.clone(),
         action: act.kinds[0],
@@ -322,7 +322,7 @@ fn new_workload(site: &Site, review: &review::Request) -> Ruling {
     if !new || matches!(who(site, &review.user_info.username), Who::System) {
         return Ruling::default();
     }
-    let What::Act(act) = act::what(review) else { return Ruling::default() };
+    let IntendedAct::Act(act) = act::what(review) else { return Ruling::default() };
     if act.kinds != [ActionKind::Deploy] {
         return Ruling::default();
     }

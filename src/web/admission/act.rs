@@ -16,7 +16,7 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// What is about to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
+pub enum IntendedAct {
     /// Nothing that the gate holds.
     Nothing,
     /// An act.
@@ -44,8 +44,8 @@ pub struct Act {
 }
 
 impl Act {
-    fn of(kinds: &[ActionKind], resource: String) -> What {
-        What::Act(Act { kinds: kinds.to_vec(), resources: vec![resource], versions: Vec::new(), replicas: None })
+    fn of(kinds: &[ActionKind], resource: String) -> IntendedAct {
+        IntendedAct::Act(Act { kinds: kinds.to_vec(), resources: vec![resource], versions: Vec::new(), replicas: None })
     }
 
     /// What would be presented with a permit for `permitted`: the act as it is about to happen. It is the permitted one only
@@ -73,7 +73,7 @@ impl Act {
 }
 
 /// What a review is about.
-pub fn what(review: &Request) -> What {
+pub fn what(review: &Request) -> IntendedAct {
     let name = review.name.as_deref().filter(|name| !name.is_empty());
     let own = review.object.as_ref().or(review.old_object.as_ref()).and_then(|object| object.metadata.name.as_deref());
     let name = name.or(own).unwrap_or_default();
@@ -89,16 +89,16 @@ pub fn what(review: &Request) -> What {
         (("autoscaling", "horizontalpodautoscalers", None), operation) => autoscaler(review, name, operation),
         (("", "pods", Some("eviction")), "CREATE") => {
             let resources = owners_of_pod(name);
-            What::Act(Act { kinds: vec![ActionKind::Restart], resources, versions: Vec::new(), replicas: None })
+            IntendedAct::Act(Act { kinds: vec![ActionKind::Restart], resources, versions: Vec::new(), replicas: None })
         }
         (("", "nodes", None), "UPDATE") => {
             let cordoned = |object: &Option<Object>| flag(object, "unschedulable");
             match cordoned(&review.object) && !cordoned(&review.old_object) {
                 true => Act::of(&[ActionKind::Cordon, ActionKind::Drain], format!("node/{name}")),
-                false => What::Nothing,
+                false => IntendedAct::Nothing,
             }
         }
-        _ => What::Nothing,
+        _ => IntendedAct::Nothing,
     }
 }
 
@@ -110,23 +110,23 @@ fn flag(object: &Option<Object>, member: &str) -> bool {
     object.as_ref().is_some_and(|object| object.spec[member] == true)
 }
 
-fn workload(review: &Request, resource: &str, operation: &str) -> What {
-    let unfit = |why: &str| What::Unfit { resource: resource.to_owned(), why: why.to_owned() };
+fn workload(review: &Request, resource: &str, operation: &str) -> IntendedAct {
+    let unfit = |why: &str| IntendedAct::Unfit { resource: resource.to_owned(), why: why.to_owned() };
     match (operation, &review.object, &review.old_object) {
         ("DELETE", ..) => unfit("it would be deleted, and no permit is for that"),
         ("CREATE", Some(after), _) => {
             let versions = versions(after);
             let kinds = vec![ActionKind::Deploy];
-            What::Act(Act { kinds, resources: vec![resource.to_owned()], versions, replicas: None })
+            IntendedAct::Act(Act { kinds, resources: vec![resource.to_owned()], versions, replicas: None })
         }
         ("UPDATE", Some(after), Some(before)) => updated(before, after, resource),
         // Without both sides nobody can say what changes.
         ("UPDATE" | "CREATE", ..) => unfit("the review does not say what changes"),
-        _ => What::Nothing,
+        _ => IntendedAct::Nothing,
     }
 }
 
-fn updated(before: &Object, after: &Object, resource: &str) -> What {
+fn updated(before: &Object, after: &Object, resource: &str) -> IntendedAct {
     let (was, is) = (replicas(&before.spec), replicas(&after.spec));
     let scaled = was != is;
     let rest = |object: &Object| {
@@ -139,15 +139,20 @@ fn updated(before: &Object, after: &Object, resource: &str) -> What {
     let other_version = versions(before) != versions(after);
     let changed = rest(before) != rest(after) || other_version;
     match (scaled, changed) {
-        (false, false) => What::Nothing,
-        (true, true) => What::Unfit {
+        (false, false) => IntendedAct::Nothing,
+        (true, true) => IntendedAct::Unfit {
             resource: resource.to_owned(),
             why: "it is scaled and changed in one step: these are two acts, send one after the other".into(),
         },
         (true, false) => scaling(resource, is),
         (false, true) if other_version => {
             let kinds = vec![ActionKind::Deploy, ActionKind::Rollback];
-            What::Act(Act { kinds, resources: vec![resource.to_owned()], versions: versions(after), replicas: None })
+            IntendedAct::Act(Act {
+                kinds,
+                resources: vec![resource.to_owned()],
+                versions: versions(after),
+                replicas: None,
+            })
         }
         (false, true) if unstamped(rest(before)) == unstamped(rest(after)) => {
             Act::of(&[ActionKind::Restart], resource.to_owned())
@@ -177,19 +182,19 @@ fn replicas(spec: &Value) -> Option<u32> {
     }
 }
 
-fn scaling(resource: &str, to: Option<u32>) -> What {
+fn scaling(resource: &str, to: Option<u32>) -> IntendedAct {
     match to {
-        Some(_) => What::Act(Act {
+        Some(_) => IntendedAct::Act(Act {
             kinds: vec![ActionKind::Scale],
             resources: vec![resource.to_owned()],
             versions: Vec::new(),
             replicas: to,
         }),
-        None => What::Unfit { resource: resource.to_owned(), why: "its replicas are no number".into() },
+        None => IntendedAct::Unfit { resource: resource.to_owned(), why: "its replicas are no number".into() },
     }
 }
 
-fn scale(review: &Request, resource: &str) -> What {
+fn scale(review: &Request, resource: &str) -> IntendedAct {
     // The scale of nothing is 0: it leaves the number out.
     let number = |object: &Option<Object>| match object.as_ref().map(|object| &object.spec["replicas"]) {
         Some(Value::Null) => Some(0),
@@ -197,19 +202,22 @@ fn scale(review: &Request, resource: &str) -> What {
         None => None,
     };
     match (number(&review.old_object), number(&review.object)) {
-        (was, is) if was == is && is.is_some() => What::Nothing,
+        (was, is) if was == is && is.is_some() => IntendedAct::Nothing,
         (_, is) => scaling(resource, is),
     }
 }
 
 /// The bounds of an autoscaler are replicas of its target: one bound moved is a scale to it.
-fn autoscaler(review: &Request, name: &str, operation: &str) -> What {
+fn autoscaler(review: &Request, name: &str, operation: &str) -> IntendedAct {
     let side = review.object.as_ref().or(review.old_object.as_ref());
     let target = side.map(|object| &object.spec["scaleTargetRef"]);
     let text = |member: &str| target.and_then(|target| target[member].as_str()).unwrap_or_default();
     let resource = format!("{}/{}", text("kind").to_lowercase(), text("name"));
     if text("kind").is_empty() || text("name").is_empty() {
-        return What::Unfit { resource: format!("horizontalpodautoscaler/{name}"), why: "it names no target".into() };
+        return IntendedAct::Unfit {
+            resource: format!("horizontalpodautoscaler/{name}"),
+            why: "it names no target".into(),
+        };
     }
     let (Some(after), Some(before), "UPDATE") = (&review.object, &review.old_object, operation) else {
         return Act::of(&[ActionKind::Config], resource);
@@ -230,7 +238,7 @@ fn autoscaler(review: &Request, name: &str, operation: &str) -> What {
     };
     let ((min_was, max_was), (min, max)) = (bounds(before), bounds(after));
     match (min_was != min, max_was != max, rest(before) != rest(after)) {
-        (false, false, false) => What::Nothing,
+        (false, false, false) => IntendedAct::Nothing,
         (true, false, false) => scaling(&resource, min),
         (false, true, false) => scaling(&resource, max),
         _ => Act::of(&[ActionKind::Config], resource),

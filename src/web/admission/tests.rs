@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::act::{self, What};
+use super::act::{self, IntendedAct};
 use super::*;
 use crate::web::gate::tests::{ADA, Gate, ORCA, gate, rollback};
 
@@ -228,9 +228,9 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
         let review = review("x", resource, operation, before, after);
         let review = review::read(review.to_string().as_bytes()).expect("a review");
         match act::what(&review) {
-            What::Nothing => "nothing".to_owned(),
-            What::Unfit { resource, .. } => format!("unfit {resource}"),
-            What::Act(act) => {
+            IntendedAct::Nothing => "nothing".to_owned(),
+            IntendedAct::Unfit { resource, .. } => format!("unfit {resource}"),
+            IntendedAct::Act(act) => {
                 let kinds: Vec<&str> = act.kinds.iter().map(|kind| kind.as_str()).collect();
                 let replicas = act.replicas.map(|replicas| format!(" to {replicas}")).unwrap_or_default();
                 format!("{} {} [{}]{replicas}", kinds.join("|"), act.resources.join("|"), act.versions.join(" "))
@@ -258,7 +258,7 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
         review["request"]["name"] = pod.into();
         let review = review::read(review.to_string().as_bytes()).expect("a review");
         match act::what(&review) {
-            What::Act(act) => act.resources.join(" "),
+            IntendedAct::Act(act) => act.resources.join(" "),
             other => format!("{other:?}"),
         }
     };
