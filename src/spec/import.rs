@@ -39,7 +39,7 @@ use labels::Label;
 
 /// Which document of another tool a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum DocumentFormat {
     /// `version: prometheus/v1`.
     Sloth,
     /// `kind: PrometheusServiceLevel`.
@@ -61,7 +61,7 @@ pub(crate) struct Document<'d> {
     /// Index of its file.
     pub file: usize,
     pub node: &'d Node,
-    pub format: Format,
+    pub format: DocumentFormat,
 }
 
 /// What importing needs to know beside the documents.
@@ -77,19 +77,19 @@ pub(crate) struct Context<'c> {
 }
 
 /// Tells documents of other tools by what is in them; `Err` is one of them that cannot be read, and what to write.
-pub(crate) fn format(node: &Node) -> Option<Result<Format, (String, &'static str)>> {
+pub(crate) fn format(node: &Node) -> Option<Result<DocumentFormat, (String, &'static str)>> {
     let text = |key: &str| match node.get(key).map(|node| &node.value) {
         Some(Value::Text(text)) => Some(text.as_str()),
         _ => None,
     };
     if let (Some(version), true) = (text("version"), node.get("slos").is_some()) {
         return Some(match version {
-            "prometheus/v1" => Ok(Format::Sloth),
+            "prometheus/v1" => Ok(DocumentFormat::Sloth),
             other => Err((format!("Sloth's version {other:?} is not known"), "version: prometheus/v1")),
         });
     }
     if node.get("error_budget_policies").is_some() {
-        return Some(Ok(Format::SloGeneratorConfig));
+        return Some(Ok(DocumentFormat::SloGeneratorConfig));
     }
     if node.get("service").is_some() && node.get("slos").is_some() && node.get("apiVersion").is_none() {
         return Some(Err((
@@ -110,19 +110,21 @@ pub(crate) fn format(node: &Node) -> Option<Result<Format, (String, &'static str
     let api = text("apiVersion")?;
     let unknown = |what: String, instead| Some(Err((what, instead)));
     match (api.split('/').next().unwrap_or_default(), kind) {
-        ("sloth.slok.dev", "PrometheusServiceLevel") => Some(Ok(Format::SlothResource)),
-        ("sloth.slok.dev", "AlertWindows") => Some(Ok(Format::AlertWindows)),
+        ("sloth.slok.dev", "PrometheusServiceLevel") => Some(Ok(DocumentFormat::SlothResource)),
+        ("sloth.slok.dev", "AlertWindows") => Some(Ok(DocumentFormat::AlertWindows)),
         ("sloth.slok.dev", _) => {
             unknown(format!("Sloth has no {kind:?} that is read here"), "kind: PrometheusServiceLevel or AlertWindows")
         }
-        ("pyrra.dev", "ServiceLevelObjective") => Some(Ok(Format::Pyrra)),
+        ("pyrra.dev", "ServiceLevelObjective") => Some(Ok(DocumentFormat::Pyrra)),
         ("pyrra.dev", _) => unknown(format!("Pyrra has no {kind:?}"), "kind: ServiceLevelObjective"),
-        ("openslo", _) if api == "openslo/v1" => Some(Ok(Format::Openslo)),
+        ("openslo", _) if api == "openslo/v1" => Some(Ok(DocumentFormat::Openslo)),
         ("openslo" | "openslo.com", _) => unknown(
             format!("{api} is another version of OpenSLO, whose keys differ: only openslo/v1 is read"),
             "apiVersion: openslo/v1, and the keys of that version",
         ),
-        ("sre.google.com", "ServiceLevelObjective") if api == "sre.google.com/v2" => Some(Ok(Format::SloGenerator)),
+        ("sre.google.com", "ServiceLevelObjective") if api == "sre.google.com/v2" => {
+            Some(Ok(DocumentFormat::SloGenerator))
+        }
         ("sre.google.com", _) => unknown(
             format!("{api} {kind:?} of slo-generator is not read"),
             "apiVersion: sre.google.com/v2 and kind: ServiceLevelObjective (slo-generator migrate)",
@@ -140,7 +142,7 @@ pub(crate) fn drafts(documents: &[Document<'_>], options: &Options, reports: &mu
         resolution: options.resolution,
         catalogs: Vec::new(),
     };
-    for document in documents.iter().filter(|document| document.format == Format::AlertWindows) {
+    for document in documents.iter().filter(|document| document.format == DocumentFormat::AlertWindows) {
         let report = &mut reports[document.file];
         if let Some(found) = catalog::read(&At::root(document.node), report) {
             if cx.catalogs.iter().any(|earlier| earlier.period_s == found.period_s) {
@@ -159,11 +161,11 @@ pub(crate) fn drafts(documents: &[Document<'_>], options: &Options, reports: &mu
         let (root, file) = (At::root(document.node), document.file);
         let report = &mut reports[file];
         match document.format {
-            Format::Sloth => drafts.extend(sloth::read(&root, false, file, &cx, report)),
-            Format::SlothResource => drafts.extend(sloth::read(&root, true, file, &cx, report)),
-            Format::Pyrra => drafts.extend(pyrra::read(&root, file, &cx, report)),
-            Format::SloGenerator => drafts.extend(slo_generator::read(&root, file, &policies, &cx, report)),
-            Format::Openslo | Format::AlertWindows | Format::SloGeneratorConfig => {}
+            DocumentFormat::Sloth => drafts.extend(sloth::read(&root, false, file, &cx, report)),
+            DocumentFormat::SlothResource => drafts.extend(sloth::read(&root, true, file, &cx, report)),
+            DocumentFormat::Pyrra => drafts.extend(pyrra::read(&root, file, &cx, report)),
+            DocumentFormat::SloGenerator => drafts.extend(slo_generator::read(&root, file, &policies, &cx, report)),
+            DocumentFormat::Openslo | DocumentFormat::AlertWindows | DocumentFormat::SloGeneratorConfig => {}
         }
         report.subject.clear();
     }

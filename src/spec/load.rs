@@ -372,7 +372,7 @@ enum DocumentShape {
     Policy,
     Preset,
     /// A document of another tool.
-    Foreign(import::Format),
+    Foreign(import::DocumentFormat),
     Correction,
     /// Known, and read by somebody else: passed over in a folder.
     Elsewhere(&'static str),

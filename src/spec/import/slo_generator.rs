@@ -12,7 +12,7 @@ use super::draft::{At, Draft, Source, Window};
 use super::labels;
 use super::shape::Reading;
 use super::template::Mark;
-use super::{Context, Document, Format};
+use super::{Context, Document, DocumentFormat};
 use crate::engine::Speed;
 use crate::engine::alert::AlertKind;
 use crate::spec::duration::TimeSpan;
@@ -37,7 +37,7 @@ const PAGES_UP_TO_S: i64 = 6 * 3600;
 /// Reads the policies of all shared configurations.
 pub(crate) fn policies(documents: &[Document<'_>], reports: &mut [Report<'_>]) -> Policies {
     let mut all: Policies = None;
-    for document in documents.iter().filter(|document| document.format == Format::SloGeneratorConfig) {
+    for document in documents.iter().filter(|document| document.format == DocumentFormat::SloGeneratorConfig) {
         let report = &mut reports[document.file];
         let known = all.get_or_insert_default();
         // Its other keys are settings of slo-generator, and may hold credentials.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::spec::import::draft::At;
 use crate::spec::import::labels::Label;
-use crate::spec::import::{Document, Format};
+use crate::spec::import::{Document, DocumentFormat};
 use crate::spec::problem::Code;
 use crate::spec::reader::{At as Node, Fields, Report};
 
@@ -59,7 +59,7 @@ impl<'d> Objects<'d> {
     /// Reads the frame of every document; two of one kind and name are refused.
     pub fn of(documents: &[Document<'d>], reports: &mut [Report<'_>]) -> Self {
         let mut all = BTreeMap::new();
-        for document in documents.iter().filter(|document| document.format == Format::Openslo) {
+        for document in documents.iter().filter(|document| document.format == DocumentFormat::Openslo) {
             let report = &mut reports[document.file];
             let Some((kind, object)) = frame(document, report) else { continue };
             match all.get(&(kind, object.name.it.clone())) {
