@@ -65,7 +65,7 @@ pub(crate) struct Document<'d> {
 }
 
 /// What importing needs to know beside the documents.
-pub(crate) struct Context<'c> {
+pub(crate) struct ImportContext<'c> {
     /// Owner of SLOs whose labels name none.
     pub owner: Option<&'c str>,
     /// Window of SLOs whose files name none.
@@ -135,7 +135,7 @@ pub(crate) fn format(node: &Node) -> Option<Result<DocumentFormat, (String, &'st
 
 /// Drafts of all SLOs of all documents; problems go to the report of their file.
 pub(crate) fn drafts(documents: &[Document<'_>], options: &Options, reports: &mut [Report<'_>]) -> Vec<Draft> {
-    let mut cx = Context {
+    let mut cx = ImportContext {
         owner: options.owner.as_deref(),
         period: options.slo_period,
         alert_names: options.alert_names,
@@ -205,7 +205,7 @@ pub(crate) fn service(
     found.filter(|placed| !placed.slos.is_empty()).map(|placed| PlacedService { imported: true, ..placed })
 }
 
-impl Context<'_> {
+impl ImportContext<'_> {
     /// The alert windows of the period that holds for Sloth's files: the given one, that of the only catalog, 30 days.
     fn catalog(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<&Catalog> {
         let month = 30 * 86_400;

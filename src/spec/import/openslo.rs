@@ -13,7 +13,7 @@ use super::alerts::{self, Policy};
 use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::Reading;
-use super::{Context, Document};
+use super::{Document, ImportContext};
 use crate::spec::duration::TimeSpan;
 use crate::spec::origin::{Origin, OriginFormat};
 use crate::spec::problem::{Code, Place};
@@ -23,7 +23,7 @@ use indicator::ReadIndicator;
 use objects::{Kind, Objects, OpenSloObject};
 
 /// Drafts of all SLOs among the documents.
-pub(crate) fn read(documents: &[Document<'_>], cx: &Context<'_>, reports: &mut [Report<'_>]) -> Vec<Draft> {
+pub(crate) fn read(documents: &[Document<'_>], cx: &ImportContext<'_>, reports: &mut [Report<'_>]) -> Vec<Draft> {
     let objects = Objects::of(documents, reports);
     let mut drafts = Vec::new();
     for object in objects.of_kind(Kind::Slo) {
@@ -55,7 +55,7 @@ struct Objective {
 fn slo(
     object: &OpenSloObject<'_>,
     objects: &Objects<'_>,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     reports: &mut [Report<'_>],
 ) -> Option<Vec<Draft>> {
     let file = object.file;
@@ -361,7 +361,7 @@ fn source(
     indicator: &ReadIndicator,
     objective: &Objective,
     method: Method,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     reading: &mut Reading,
     name: &At<String>,
     report: &mut Report<'_>,
@@ -414,7 +414,7 @@ fn policy(
     alerting: &alert::Alerting,
     budget: f64,
     window: &At<Window>,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     name: &At<String>,
     notes: &mut Vec<String>,
     report: &mut Report<'_>,

@@ -12,7 +12,7 @@ use super::alerts::{self, AlertTier, Policy};
 use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::{Count, Exact, Reading};
-use super::{Context, ResourceMetadata};
+use super::{ImportContext, ResourceMetadata};
 use crate::engine::alert::AlertKind;
 use crate::engine::severity::{Condition, Sev};
 use crate::engine::{AlertExtras, Speed};
@@ -27,7 +27,7 @@ const SERVICE_LABELS: [&str; 4] = ["pyrra.dev/service", "app.kubernetes.io/name"
 const PREFIX: &str = "pyrra.dev/";
 
 /// Reads a document.
-pub(crate) fn read(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Draft> {
+pub(crate) fn read(root: &Node<'_>, file: usize, cx: &ImportContext<'_>, report: &mut Report<'_>) -> Option<Draft> {
     let mut fields = root.map(report)?;
     let (_, _, _) = (fields.filled("apiVersion"), fields.filled("kind"), fields.filled("status"));
     let metadata = super::metadata(&mut fields, report);
@@ -295,7 +295,7 @@ impl Default for PyrraAlerting {
 
 impl PyrraAlerting {
     /// What alerts of each kind carry: the severity as its word, and the name where it is kept.
-    fn extras(&self, cx: &Context<'_>) -> BTreeMap<AlertKind, AlertExtras> {
+    fn extras(&self, cx: &ImportContext<'_>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all: BTreeMap<AlertKind, AlertExtras> = BTreeMap::new();
         let usual = [Speed::Fast, Speed::Fast, Speed::Slow, Speed::Slow];
         for (word, usual) in self.severities.iter().zip(usual) {

@@ -12,7 +12,7 @@ use super::draft::{At, Draft, Source, Window};
 use super::labels;
 use super::shape::Reading;
 use super::template::Mark;
-use super::{Context, Document, DocumentFormat};
+use super::{Document, DocumentFormat, ImportContext};
 use crate::engine::Speed;
 use crate::engine::alert::AlertKind;
 use crate::spec::duration::TimeSpan;
@@ -88,7 +88,7 @@ pub(crate) fn read(
     root: &Node<'_>,
     file: usize,
     policies: &Policies,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     report: &mut Report<'_>,
 ) -> Option<Draft> {
     let mut fields = root.map(report)?;
@@ -224,7 +224,7 @@ fn policy(
     steps: Option<&[Step]>,
     objective: f64,
     window: Option<TimeSpan>,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     name: &At<String>,
     report: &mut Report<'_>,
 ) -> (Policy, Vec<AlertKind>) {

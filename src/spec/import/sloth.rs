@@ -12,7 +12,7 @@ use super::draft::{At, Draft, Source, Window};
 use super::labels::{self, Label};
 use super::shape::Reading;
 use super::template::Mark;
-use super::{Context, plugin};
+use super::{ImportContext, plugin};
 use crate::engine::alert::AlertKind;
 use crate::engine::{AlertExtras, Speed};
 use crate::spec::duration::TimeSpan;
@@ -67,7 +67,7 @@ pub(crate) fn read(
     root: &Node<'_>,
     resource: bool,
     file: usize,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Draft> {
     match resource {
@@ -76,7 +76,7 @@ pub(crate) fn read(
     }
 }
 
-fn read_resource(root: &Node<'_>, file: usize, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Vec<Draft>> {
+fn read_resource(root: &Node<'_>, file: usize, cx: &ImportContext<'_>, report: &mut Report<'_>) -> Option<Vec<Draft>> {
     let mut fields = root.map(report)?;
     let (_, _, _) = (fields.filled("apiVersion"), fields.filled("kind"), fields.filled("status"));
     let metadata = super::metadata(&mut fields, report);
@@ -91,7 +91,7 @@ fn service(
     format: OriginFormat,
     namespace: Option<String>,
     file: usize,
-    cx: &Context<'_>,
+    cx: &ImportContext<'_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<Draft>> {
     let mut fields = at.map(report)?;
@@ -124,7 +124,7 @@ fn service(
     Some(drafts.collect())
 }
 
-fn slo(at: &Node<'_>, service: &Service<'_>, cx: &Context<'_>, report: &mut Report<'_>) -> Option<Draft> {
+fn slo(at: &Node<'_>, service: &Service<'_>, cx: &ImportContext<'_>, report: &mut Report<'_>) -> Option<Draft> {
     let mut fields = at.map(report)?;
     let name_at = fields.need(report, "name", "availability")?;
     let name = crate::spec::name::read(&name_at, report)?;
@@ -286,7 +286,7 @@ impl SlothAlert {
 
 impl SlothAlerting {
     /// What alerts of each kind carry: labels and annotations of one of the two alerts, and the words that routes match.
-    fn extras(&self, cx: &Context<'_>, notes: &mut Vec<String>) -> BTreeMap<AlertKind, AlertExtras> {
+    fn extras(&self, cx: &ImportContext<'_>, notes: &mut Vec<String>) -> BTreeMap<AlertKind, AlertExtras> {
         let mut all = BTreeMap::new();
         let both = [(AlertKind::FastBurn, "page", &self.page), (AlertKind::SlowBurn, "ticket", &self.ticket)];
         for (kind, word, alert) in both {
