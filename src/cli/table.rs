@@ -1,5 +1,6 @@
 //! The one printer of tables. Columns side by side where they fit; else the last one goes over several lines, then the
-//! first one becomes a title above its row, and at last each cell has a line of its own.
+//! first one becomes a title above its row, then the last one stands below its row, and at last each cell has a line of its
+//! own.
 
 use std::io::IsTerminal;
 
@@ -7,6 +8,13 @@ use std::io::IsTerminal;
 const PAGE: usize = 100;
 /// The least that is left for a last column that goes over several lines.
 const LAST_MIN: usize = 20;
+
+/// Where the last cell of a row stands, and how wide it may be.
+#[derive(Clone, Copy)]
+enum Last {
+    Beside(usize),
+    Below(usize),
+}
 
 /// How a word is coloured, as numbers of an escape code.
 type ColourOf = fn(&str) -> &'static str;
@@ -52,36 +60,53 @@ impl<const N: usize> Table<N> {
             }
         }
         let whole = widths[N - 1];
-        let Some(width) = width else { return self.columns(0, &widths, whole, colour) };
+        let Some(width) = width else { return self.columns(0, &widths, Last::Beside(whole), colour) };
         let pieces = self.rows.iter().flat_map(|row| pieces(&row[N - 1])).map(|(_, piece)| piece.chars().count());
         let least = pieces.max().unwrap_or(0).max(LAST_MIN).min(whole);
         for titles in [0, 1] {
             let before = widths[titles..N - 1].iter().map(|width| width + 2).sum::<usize>() + 2 * titles;
             let left = width.saturating_sub(before);
             if left >= least {
-                return self.columns(titles, &widths, left, colour);
+                return self.columns(titles, &widths, Last::Beside(left), colour);
+            }
+            if titles == 1 && N > 3 && before <= width {
+                return self.columns(titles, &widths, Last::Below(width.saturating_sub(4)), colour);
             }
         }
         self.blocks(width, colour)
     }
 
-    /// The columns from `titles` on, which is 0 or 1: the first one stands above its row then, and the others under it. The
-    /// last column is `last` wide at most.
-    fn columns(&self, titles: usize, widths: &[usize; N], last: usize, colour: bool) -> String {
+    /// The columns from `titles` on, which is 0 or 1: the first one stands above its row then, and the others under it.
+    fn columns(&self, titles: usize, widths: &[usize; N], last: Last, colour: bool) -> String {
         let mut out = String::new();
         let mut print = |cells: [&str; N], colour: bool| {
             if titles > 0 && !cells[0].is_empty() {
                 out += &format!("{}\n", cells[0]);
             }
-            for (nth, part) in wrapped(cells[N - 1], last).iter().enumerate() {
+            let row = |cells: &[&str]| {
                 let mut line = "  ".repeat(titles);
-                for column in titles..N - 1 {
-                    let cell = if nth == 0 { cells[column] } else { "" };
+                for (column, cell) in cells.iter().enumerate().skip(titles) {
                     line += &self.painted(column, cell, colour);
                     line += &" ".repeat(widths[column] - cell.chars().count() + 2);
                 }
-                line += &self.painted(N - 1, part, colour);
-                out += &format!("{}\n", line.trim_end());
+                line
+            };
+            let (whole, blank) = (row(&cells[..N - 1]), row(&[""; N][..N - 1]));
+            let (mut before, after, width) = match last {
+                Last::Beside(width) => (whole, blank, width),
+                Last::Below(width) => {
+                    if cells[titles..N - 1].iter().any(|cell| !cell.is_empty()) {
+                        out += &format!("{}\n", whole.trim_end());
+                    }
+                    (" ".repeat(4), " ".repeat(4), width)
+                }
+            };
+            for part in wrapped(cells[N - 1], width) {
+                let line = format!("{before}{}", self.painted(N - 1, &part, colour));
+                before.clone_from(&after);
+                if !(line.trim().is_empty() && matches!(last, Last::Below(_))) {
+                    out += &format!("{}\n", line.trim_end());
+                }
             }
         };
         print(self.head, false);
@@ -216,6 +241,19 @@ mod tests {
                 "b\n  state  ok\n  burn   5m=0.00x 1h=0.00x\n         6h=0.00x 1d=0.00x\n         3d=0.00x\n"
             )
         );
+    }
+
+    #[test]
+    fn the_last_column_stands_below_its_row_where_nothing_is_left_beside_it() {
+        let mut table = Table::new(["slo", "state", "events", "burn"]);
+        let burn = "5m=0.00x 1h=0.00x 6h=0.00x";
+        table.push(["a".into(), "fast_burn".into(), "86400 (11380 undecided)".into(), burn.into()]);
+        table.push([String::new(), "ok".into(), "12".into(), String::new()]);
+        let text = "slo\n  state      events\n    burn\na\n  fast_burn  86400 (11380 undecided)\n    \
+                    5m=0.00x 1h=0.00x 6h=0.00x\n  ok         12\n";
+        assert_eq!(table.render(Some(40), false), text);
+        assert!(table.render(Some(40), true).contains("fast_burn  86400"), "no colour where none is asked for");
+        assert!(table.render(Some(37), false).starts_with("a\n  state   fast_burn\n"));
     }
 
     #[test]
