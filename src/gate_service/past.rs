@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::command::unwritten;
+use super::record::principal_of;
 use super::{Blocked, GateService};
 use crate::audit::record::{Kind, Record};
 use crate::gate::Right;
@@ -78,9 +79,7 @@ impl GateService {
         record.incident_id = Some(id.to_owned());
         record.service = Some(service.to_owned());
         record.reason = order.mitigation.clone().or_else(|| order.cause.clone());
-        record.principal = Some(json!({
-            "sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str(),
-        }));
+        record.principal = Some(principal_of(principal));
         record.event = Some(json!({"incident_note": order}));
         let receipt = self.log().append(record).await.map_err(unwritten)?;
         Ok(json!({"recorded": true, "audit": receipt}))

@@ -127,6 +127,11 @@ pub fn event(body: Option<&[u8]>) -> Option<Event> {
     serde_json::from_slice(body?).ok()
 }
 
+/// Who told of something, as it stands in a record that no decision reads.
+pub fn principal_of(principal: &Principal) -> Value {
+    json!({"sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str()})
+}
+
 /// Whether this should have been an event of the gate state, and is none that is known.
 pub fn is_unread(glance: Glance<'_>) -> bool {
     let event = glance.event.and_then(|text| serde_json::from_slice::<Value>(text).ok());
@@ -165,8 +170,7 @@ pub fn identities_load(before: &Identities, after: &Identities, by: &str, time_m
 /// That a person took the log as it is, with what speaks against it.
 pub fn accepted(principal: &Principal, doubts: &[String], reason: &str, time_ms: i64) -> Record {
     let mut record = Record::new(Kind::Accepted, principal.sub.as_str(), "accept_log", time_ms);
-    record.principal =
-        Some(json!({"sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str()}));
+    record.principal = Some(principal_of(principal));
     record.reason = Some(reason.to_owned());
     record.event = Some(json!({"doubts": doubts}));
     record

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::command::unwritten;
+use super::record::principal_of;
 use super::{Blocked, GateService};
 use crate::audit::record::{Kind, Record};
 use crate::engine::Seconds;
@@ -86,11 +87,11 @@ impl GateService {
     pub async fn report_alerts(&self, principal: &Principal, mut alerts: Vec<Reported>) -> Result<Receipt, Blocked> {
         self.may_tell(principal, "a robot does not tell of alerts: people and pipelines do")?;
         alerts.sort_by_key(|alert| (alert.ends_at.unwrap_or(alert.starts_at), alert.starts_at));
-        let services = self.read().rules.services.clone();
+        let is_known = |service: &&String| self.read().rules.services.contains(*service);
         let mut remembered = self.0.reported.lock().await;
         let mut receipt = Receipt::default();
         for alert in &alerts {
-            let Some(service) = alert.service.as_ref().filter(|service| services.contains(*service)) else {
+            let Some(service) = alert.service.as_ref().filter(is_known) else {
                 receipt.of_no_service += 1;
                 continue;
             };
@@ -115,10 +116,6 @@ impl GateService {
         }
         Ok(receipt)
     }
-}
-
-fn principal_of(principal: &Principal) -> serde_json::Value {
-    json!({"sub": principal.sub, "via": principal.via.as_str(), "class": principal.class.as_str()})
 }
 
 #[cfg(test)]
