@@ -18,14 +18,15 @@ pub mod story;
 
 pub use scenario::{Sample, Scenario, Truth};
 
-/// The fleet's services and the policy of one of them as (file name, YAML), in name order: what a user would have written
+/// The fleet's services and the policies of two of them as (file name, YAML), in name order: what a user would have written
 /// for it.
-pub fn rules() -> [(&'static str, &'static str); 5] {
+pub fn rules() -> [(&'static str, &'static str); 6] {
     [
         ("checkout-policy.yaml", include_str!("demo/rules/checkout-policy.yaml")),
         ("checkout.yaml", include_str!("demo/rules/checkout.yaml")),
         ("feature-store.yaml", include_str!("demo/rules/feature-store.yaml")),
         ("gpu-cluster.yaml", include_str!("demo/rules/gpu-cluster.yaml")),
+        ("llm-chat-policy.yaml", include_str!("demo/rules/llm-chat-policy.yaml")),
         ("llm-chat.yaml", include_str!("demo/rules/llm-chat.yaml")),
     ]
 }

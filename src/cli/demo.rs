@@ -1,5 +1,5 @@
-//! `slowburn demo`: the real daemon on a simulated fleet, with an incident that begins within seconds, and an AI operator
-//! that asks before it acts.
+//! `slowburn demo`: the real daemon on a simulated fleet, with a GPU node that is drained, an incident that begins within
+//! seconds, and an AI operator that asks before it acts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct DemoArgs {
     /// Seed of the fleet: the same seed tells the same story
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// End when the page has been resolved and the rollback judged (after about half a minute), instead of running until
+    /// End when the page has been resolved and the rollback judged (after about 40 seconds), instead of running until
     /// Ctrl-C
     #[arg(long)]
     once: bool,
@@ -113,7 +113,8 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
         tokens.person(),
     ));
     let (told, lines) = mpsc::unbounded_channel();
-    let cast = Cast::new(&page, clock.clone(), fleet, world, folder.path().join("audit"), tokens, told)?;
+    let cast =
+        Cast::new([&page, &prometheus_url], clock.clone(), fleet, world, folder.path().join("audit"), tokens, told)?;
     let (started, handle) = oneshot::channel();
     let daemon = tokio::spawn(app::run(options, listener, stop.clone(), |handle| drop(started.send(handle.snapshots))));
     let story = async {

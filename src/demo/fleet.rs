@@ -1,8 +1,11 @@
-//! The demo's fleet: a shop's checkout, an LLM endpoint, a feature store and a GPU queue, with thirty days of past and
-//! an incident to come.
+//! The demo's fleet: a shop's checkout, an LLM endpoint on a pool of GPU nodes, a feature store and a GPU queue, with
+//! thirty days of past and an incident to come.
+
+mod pool;
 
 use super::count::{Count, DAY, Shape, Timeline, Traffic, hash};
 use super::scenario::{Gauge, Mode, Pod, Scenario};
+pub use pool::SICK;
 
 /// When what goes wrong, seconds since the epoch, [from, to).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub struct Plan {
     pub realtime: (i64, i64),
     /// The exporter of the GPU queue is not scraped.
     pub unscraped: (i64, i64),
+    /// Since when a card of one GPU node reports XID 79.
+    pub xid_since: i64,
+    /// When the pod of that node was evicted, if somebody did.
+    pub drained: Option<i64>,
 }
 
 /// The fleet and what is going to happen to it.
@@ -32,13 +39,15 @@ pub struct Fleet {
 /// Beside it: a tenth of all slices of one LLM series has been bad since 78 minutes before that onset, which burns 10x:
 /// too little for a page at 14.4x, and a ticket as soon as it cannot be chance (18 bad slices in 6 h, 85 minutes). In
 /// the midst of the incident the GPU queue's exporter is not scraped for 7 minutes. The feature store spent a month's
-/// budget for fresh baskets in one night nine days ago.
+/// budget for fresh baskets in one night nine days ago. A quarter of an hour ago a card of one GPU node fell off the bus.
 pub fn fleet(seed: u64, now: i64, onset_s: i64) -> Fleet {
     let onset = now + onset_s;
     let plan = Plan {
         checkout: (onset, onset + INCIDENT_S),
         realtime: (onset - 78 * 60, onset + 9000),
         unscraped: (onset + 9 * 60, onset + 16 * 60),
+        xid_since: now - 15 * 60,
+        drained: None,
     };
     planned(seed, now, plan)
 }
@@ -61,15 +70,22 @@ impl Fleet {
         let end = (at + EBB_S).clamp(onset + EBB_S, end.max(onset + EBB_S));
         planned(self.seed, self.now, Plan { checkout: (onset, end), ..self.plan })
     }
+
+    /// The same fleet with the pod of the node that has errors evicted at `at`: another one takes its place on the spare
+    /// node. The same as any other up to then.
+    pub fn drained(&self, at: i64) -> Fleet {
+        planned(self.seed, self.now, Plan { drained: Some(at), ..self.plan })
+    }
 }
 
 fn planned(seed: u64, now: i64, plan: Plan) -> Fleet {
     let mut scenario = Scenario::new();
     let site = FleetSite { seed, now, start: now - 30 * DAY };
     checkout(&mut scenario, &site, plan.checkout);
-    llm_chat(&mut scenario, &site, plan.realtime);
+    llm_chat(&mut scenario, &site, &plan);
     feature_store(&mut scenario, &site);
     gpu_queue(&mut scenario, &site, plan.unscraped);
+    pool::gpu_pool(&mut scenario, &site, plan.xid_since, plan.drained);
     Fleet { scenario, plan, seed, now }
 }
 
@@ -158,7 +174,8 @@ const FIRST_TOKEN: [f64; 22] = [
     160.0, 640.0, 2560.0,
 ];
 
-fn llm_chat(scenario: &mut Scenario, site: &FleetSite, trouble: (i64, i64)) {
+fn llm_chat(scenario: &mut Scenario, site: &FleetSite, plan: &Plan) {
+    let trouble = plan.realtime;
     let engines = [("llama-3.3-70b", "realtime", 4.0), ("llama-3.3-70b", "batch", 1.5), ("qwen3-32b", "realtime", 2.5)];
     for (number, (model, tier, rate)) in (0..).zip(engines) {
         let realtime = tier == "realtime";
@@ -168,7 +185,9 @@ fn llm_chat(scenario: &mut Scenario, site: &FleetSite, trouble: (i64, i64)) {
             0 => Timeline::new(usual).bursts(trouble.0, trouble.1, 300, after_scrape_s, 30, value),
             _ => Timeline::new(usual),
         };
-        let pod = scenario.pod(site.pod("llm-chat", number));
+        // It answers until the one that takes its place is ready, which counts from zero.
+        let moved = plan.drained.filter(|_| number == pool::EVICTED).map(|at| at + pool::STARTS_S);
+        let pod = scenario.pod(site.pod("llm-chat", number).restarts(moved));
         let labels = [("model_name", model), ("tier", tier)];
         let total = site.traffic(&format!("{model}-{tier}"), rate, 3.0);
         let failed = total.share(0.0008);

@@ -128,6 +128,11 @@ impl Scenario {
         self.push(pod, name, labels, Value::Gauge(gauge));
     }
 
+    /// Adds a gauge that is shown in a way of its own.
+    pub fn shown_gauge(&mut self, pod: PodId, name: &str, labels: &[(&str, &str)], gauge: Gauge, how: Exposure) {
+        self.push_shown(pod, name, labels, Value::Gauge(gauge), how);
+    }
+
     /// Adds a classic histogram `name`: `modes` are the populations it mixes (usual, slow, ...). The `+Inf` bucket is
     /// added to `bounds`; `_count` and `_sum` come with it. Returns the counts behind it.
     pub fn histogram(

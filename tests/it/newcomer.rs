@@ -126,6 +126,12 @@ fn chromium(folder: &Path, args: &[String]) -> String {
 async fn the_demo_shows_a_fast_burn_a_page_and_its_end_within_a_minute() {
     let demo = Demo::start(&["--speed", "60"]).await;
     demo.tells(&["baseline", "4 services"], MINUTE).await;
+    // A GPU node has errors: it is drained, once, and no other one meanwhile.
+    demo.tells(&["act", "asks to drain k8s-gpu-17: DCGM tells of XID 79"], MINUTE).await;
+    demo.tells(&["allowed", "2 pods of deployment/llm-chat of llm-chat are ready elsewhere"], MINUTE).await;
+    demo.tells(&["DENIED", "was used"], MINUTE).await;
+    demo.tells(&["DENIED", "is changing node/k8s-gpu-17: drain"], MINUTE).await;
+    demo.tells(&["verdict", "no effect: llm-chat-"], MINUTE).await;
     // What nobody needs is not done.
     demo.tells(&["consent", "there is nothing to mitigate"], MINUTE).await;
     demo.tells(&["DENIED", "@ada rejects"], MINUTE).await;
@@ -304,7 +310,6 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
     }
 }
 
-/// What an election asks for at the API server, and nothing else; `lease` counts what a real daemon asks for.
 /// As a kubelet swaps a ConfigMap, which `kubectl edit` does without any pod being rolled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_in_a_config_map_are_read_again_when_it_is_swapped() {

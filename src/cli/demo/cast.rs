@@ -24,6 +24,8 @@ use crate::gate::Identities;
 use crate::outbound::Transport;
 use crate::spec;
 
+mod node;
+
 const OPERATOR: &str = "ai-operator/orca-ops";
 const PIPELINE: &str = "release-pipeline";
 const PERSON: &str = "@ada";
@@ -45,6 +47,7 @@ const JUDGED_WITHIN_S: i64 = 1800;
 pub struct Cast {
     client: reqwest::Client,
     base: String,
+    prometheus: String,
     clock: Clock,
     fleet: Fleet,
     world: watch::Sender<Arc<Scenario>>,
@@ -83,7 +86,7 @@ impl Tokens {
         let hash = |who| hex(&Sha256::digest(self.of(who)));
         let text = format!(
             "identities:\n  \
-             - {{name: \"{PERSON}\", class: human, teams: [checkout-oncall], token_sha256: [{}]}}\n  \
+             - {{name: \"{PERSON}\", class: human, teams: [checkout-oncall, inference-oncall], token_sha256: [{}]}}\n  \
              - {{name: {OPERATOR}, class: robot, token_sha256: [{}]}}\n  \
              - {{name: {PIPELINE}, class: pipeline, token_sha256: [{}]}}\n",
             hash(PERSON),
@@ -99,12 +102,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Cast {
-    /// A cast that asks the daemon at `base`, changes `world`, and tells `lines`.
+    /// A cast that asks the daemon at `base` and looks at its `prometheus`, changes `world`, and tells `lines`.
     ///
     /// # Errors
     /// No client can be made.
     pub fn new(
-        base: &str,
+        [base, prometheus]: [&str; 2],
         clock: Clock,
         fleet: Fleet,
         world: watch::Sender<Arc<Scenario>>,
@@ -112,12 +115,12 @@ impl Cast {
         tokens: Tokens,
         lines: mpsc::UnboundedSender<Line>,
     ) -> Result<Self, String> {
-        let base = base.trim_end_matches('/').to_owned();
+        let [base, prometheus] = [base, prometheus].map(|url| url.trim_end_matches('/').to_owned());
         let client = Transport::new(&base, None, Default::default())?.client();
-        Ok(Cast { client, base, clock, fleet, world, audit_dir, tokens, lines })
+        Ok(Cast { client, base, prometheus, clock, fleet, world, audit_dir, tokens, lines })
     }
 
-    /// The whole of it: from a quiet service to a verdict. Ends when the audit log has been verified.
+    /// The whole of it: a node that is drained, then from a quiet service to a verdict. Ends when the audit log has been verified.
     pub async fn play(self, snapshots: watch::Receiver<Arc<Snapshot>>) {
         if let Err(what) = self.acts(snapshots).await {
             self.tell(Beat::Denied, format!("the story ends here: {what}"));
@@ -128,9 +131,10 @@ impl Cast {
         self.warm().await?;
         let begins = self.clock.now();
         self.change(begins - 20 * 3600, "v40", "v41").await?;
+        let fleet = self.drains_a_node().await?;
 
         // Nothing is wrong, and the operator would roll back anyway.
-        self.until(begins + QUIET_S).await;
+        self.until(self.clock.now() + QUIET_S).await;
         let act = format!("{OPERATOR} asks to roll checkout back from v41 to v40: {CLAIM}, it says");
         self.tell(Beat::Act, act);
         let answer = self.ask(OPERATOR, &rollback("v41", "v40")).await?;
@@ -141,7 +145,7 @@ impl Cast {
         // The version that causes the incident.
         self.until(self.clock.now() + 60).await;
         let deployed = self.clock.now();
-        let ill = self.fleet.ill_from(deployed + INCUBATION_S);
+        let ill = fleet.ill_from(deployed + INCUBATION_S);
         self.world.send_replace(Arc::new(ill.scenario.clone()));
         self.change(deployed, "v41", "v42").await?;
         self.tell(Beat::Act, format!("{PIPELINE} tells of a change: checkout runs v42 now, v41 before"));
@@ -170,7 +174,7 @@ impl Cast {
         self.change(at, "v42", "v41").await?;
         self.post(OPERATOR, &format!("/v1/permits/{permit}/outcome"), &json!({"applied": true})).await?;
         self.tell(Beat::Act, format!("{OPERATOR} redeemed its permit and rolled back; it is judged in 5 minutes"));
-        self.judged(at + JUDGED_WITHIN_S).await?;
+        self.judged(INCIDENT, "improved", at + JUDGED_WITHIN_S).await?;
         self.audited().await
     }
 
@@ -219,10 +223,18 @@ impl Cast {
     /// # Errors
     /// Another answer than the story needs.
     fn expect(&self, wanted: &str, answer: &Value) -> Result<(), String> {
+        self.expect_saying(wanted, answer, "")
+    }
+
+    /// The same, with what was found put before a permit.
+    fn expect_saying(&self, wanted: &str, answer: &Value, found: &str) -> Result<(), String> {
         let decision = answer["decision"].as_str().unwrap_or_default();
         let because = reasons(answer);
         let (beat, text) = match decision {
-            "allow" => (Beat::Allowed, "allow: a permit for this act, once, for two minutes".to_owned()),
+            "allow" => {
+                let found = if found.is_empty() { String::new() } else { format!("{found}; ") };
+                (Beat::Allowed, format!("allow: {found}a permit for this act, once, for two minutes"))
+            }
             "needs_approval" => {
                 let from = answer["approval"]["from"][0].as_str().unwrap_or("somebody");
                 (Beat::Consent, format!("needs approval of {from}: {because}"))
@@ -257,23 +269,28 @@ impl Cast {
         Ok(())
     }
 
-    /// Until the rollback is judged.
-    async fn judged(&self, until: i64) -> Result<(), String> {
+    /// Until the act of an incident is judged.
+    ///
+    /// # Errors
+    /// Another verdict than the story needs, or none by then.
+    async fn judged(&self, incident: &str, wanted: &str, until: i64) -> Result<(), String> {
         while self.clock.now() < until {
-            let found = self.get(&format!("/v1/audit?incident={INCIDENT}&limit=3")).await?;
+            let found = self.get(&format!("/v1/audit?incident={incident}&limit=5")).await?;
             let mut records = found["records"].as_array().into_iter().flatten();
             if let Some(record) = records.find(|record| record["kind"] == "verdict") {
                 let verdict = &record["event"]["verdict"];
                 let outcome = verdict["outcome"].as_str().unwrap_or("not judged");
-                self.tell(Beat::Verdict, format!("{outcome}: {}", verdict["message"].as_str().unwrap_or_default()));
-                return match outcome {
-                    "improved" => Ok(()),
-                    _ => Err("the rollback was to improve something".into()),
+                let message = verdict["message"].as_str().unwrap_or_default();
+                self.tell(Beat::Verdict, format!("{}: {message}", outcome.replace('_', " ")));
+                return if outcome == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{wanted} was to come of it, and it is {outcome}"))
                 };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Err("the rollback was not judged".into())
+        Err("the act was not judged".into())
     }
 
     async fn audited(&self) -> Result<(), String> {
