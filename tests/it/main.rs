@@ -38,6 +38,7 @@ mod import;
 mod incidents;
 mod init;
 mod lease;
+mod manifests;
 mod native;
 mod newcomer;
 mod notify_alertmanager;

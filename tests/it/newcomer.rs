@@ -1,5 +1,5 @@
-//! What a newcomer does with a fresh build: the demo and its page, the shipped rules and manifests, the commands when they
-//! are used wrongly.
+//! What a newcomer does with a fresh build: the demo and its page, the shipped rules, the commands when they are used
+//! wrongly.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -34,7 +34,7 @@ fn slowburn(args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ends_with(args: &[&str], code: i32, says: &str) -> String {
+pub fn ends_with(args: &[&str], code: i32, says: &str) -> String {
     let output = slowburn(args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -278,38 +278,6 @@ fn the_shipped_rules_are_clean() {
     assert!(promtool.status.success(), "{}", String::from_utf8_lossy(&promtool.stdout));
 }
 
-#[test]
-fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
-    for overlay in ["base", "sidecar", "standalone", "lease"] {
-        let output = Command::new(part("kubectl"))
-            .args(["kustomize", &format!("deploy/kubernetes/{overlay}")])
-            .current_dir(project(""))
-            .output()
-            .expect("kubectl starts");
-        let text = String::from_utf8(output.stdout).expect("text");
-        assert!(output.status.success(), "{overlay}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(text.contains("kind: ConfigMap"), "{overlay}:\n{text}");
-        let documents = text.split("\n---\n").map(|document| {
-            serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{overlay}: {error}\n{document}"))
-        });
-        let mut calls = Vec::new();
-        documents.for_each(|document| calls_of(&document, &mut calls));
-        assert_eq!(calls.len(), usize::from(overlay != "base"), "{overlay}: {calls:?}");
-        // Rules that change are read again where they are: their ConfigMap keeps its name, and nothing is rolled.
-        assert!(text.contains("\n  name: slowburn-rules\n"), "{overlay}:\n{text}");
-        // The fleet's pods are sent to when they are ready; an application takes traffic without what is beside it.
-        let probes = |path: &str| text.matches(&format!("path: {path}\n")).count();
-        let ready = usize::from(["standalone", "lease"].contains(&overlay));
-        assert_eq!((probes("/healthz"), probes("/readyz")), (calls.len(), ready), "{overlay}:\n{text}");
-        for call in calls {
-            assert!(call.iter().any(|arg| arg == "--watch"), "{overlay}: {call:?}");
-            let mut args: Vec<&str> = call.iter().map(String::as_str).collect();
-            args.push("--help");
-            ends_with(&args, 0, "Usage: slowburn run");
-        }
-    }
-}
-
 /// As a kubelet swaps a ConfigMap, which `kubectl edit` does without any pod being rolled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_in_a_config_map_are_read_again_when_it_is_swapped() {
@@ -347,85 +315,6 @@ async fn rules_in_a_config_map_are_read_again_when_it_is_swapped() {
         }
         let holds = || async { (objective().await? == value).then_some(()) };
         eventually(&format!("{version} is in force: {value}"), MINUTE, holds).await;
-    }
-}
-
-#[test]
-fn the_lease_comes_with_the_rights_to_it_and_to_nothing_else() {
-    let output = Command::new(part("kubectl"))
-        .args(["kustomize", "deploy/kubernetes/lease"])
-        .current_dir(project(""))
-        .output()
-        .expect("kubectl starts");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let documents: Vec<Value> =
-        text.split("\n---\n").map(|document| serde_saphyr::from_str(document).expect("YAML")).collect();
-    let of = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
-    let [role] = of("Role")[..] else { panic!("{text}") };
-    let mut verbs: Vec<&str> = Vec::new();
-    for rule in role["rules"].as_array().expect("rules") {
-        assert_eq!((&rule["apiGroups"][0], &rule["resources"][0]), (&json!("coordination.k8s.io"), &json!("leases")));
-        let own = rule["verbs"].as_array().expect("verbs").iter().filter_map(Value::as_str);
-        let named = rule["resourceNames"] == json!(["slowburn"]);
-        own.for_each(|verb| {
-            assert!(named || verb == "create", "{verb} of every Lease");
-            verbs.push(verb);
-        });
-    }
-    verbs.sort_unstable();
-    assert_eq!(verbs, ["create", "get", "update"]);
-    assert!(of("ClusterRole").is_empty() && of("ClusterRoleBinding").is_empty());
-    let pod = &of("StatefulSet")[0]["spec"]["template"]["spec"];
-    assert_eq!(pod["serviceAccountName"], of("ServiceAccount")[0]["metadata"]["name"]);
-    assert_eq!(pod["automountServiceAccountToken"], true);
-    // The settings are taken as they are.
-    let settings = of("ConfigMap").into_iter().find_map(|one| one["data"]["slowburn.yaml"].as_str()).expect("settings");
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("slowburn.yaml"), settings).expect("written");
-    let loaded = slowburn::config::load(&folder.path().join("slowburn.yaml"));
-    assert!(!loaded.is_fatal(), "{}", loaded.render(false));
-    let lease = loaded.settings.audit.lease.expect("it is set");
-    assert_eq!((lease.name.as_str(), lease.duration), ("slowburn", std::time::Duration::from_secs(15)));
-}
-
-/// Machines are stopped when Slowburn is away, people are not, and both are told apart by one list.
-#[test]
-fn the_webhooks_hold_by_audience_and_read_what_is_served() {
-    let output = Command::new(part("kubectl"))
-        .args(["kustomize", "deploy/kubernetes/admission"])
-        .current_dir(project(""))
-        .output()
-        .expect("kubectl starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("text");
-    let webhooks: Value = serde_saphyr::from_str(&text).expect("YAML");
-    let webhooks = webhooks["webhooks"].as_array().expect("a list");
-    let policies: Vec<&str> = webhooks.iter().filter_map(|one| one["failurePolicy"].as_str()).collect();
-    assert_eq!(policies, ["Fail", "Ignore", "Ignore"]);
-    let condition = |n: usize| webhooks[n]["matchConditions"][0]["expression"].as_str().expect("CEL").trim().to_owned();
-    assert_eq!(format!("!({})", condition(0)), condition(1), "one list, once in and once out");
-    let served = std::fs::read_to_string(project("src/web/openapi.json")).expect("there");
-    for webhook in webhooks {
-        assert!(webhook["objectSelector"].is_null() && webhook["sideEffects"].is_string(), "{webhook}");
-        assert!(webhook["timeoutSeconds"].as_u64().is_some_and(|seconds| seconds <= 3), "{webhook}");
-        let path = webhook["clientConfig"]["service"]["path"].as_str().expect("a path");
-        let (folder, check) = path.rsplit_once('/').expect("two parts");
-        assert!(
-            served.contains(&format!("\"{folder}/{{check}}\"")) && ["changes", "workloads"].contains(&check),
-            "{path}"
-        );
-    }
-}
-
-/// The arguments of every container that runs Slowburn's image.
-fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
-    if value["image"].as_str().is_some_and(|image| image.starts_with("slowburn:")) {
-        calls.push(serde_json::from_value(value["args"].clone()).expect("a list of arguments"));
-    }
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| calls_of(item, calls)),
-        Value::Object(fields) => fields.values().for_each(|field| calls_of(field, calls)),
-        _ => {}
     }
 }
 
