@@ -9,6 +9,7 @@ mod alerting;
 mod alerts_of_others;
 mod audit;
 mod backtest;
+mod chart;
 mod check;
 mod compare;
 mod conformance;

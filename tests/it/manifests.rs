@@ -8,7 +8,7 @@ use crate::harness::parts::part;
 use crate::newcomer::{ends_with, project};
 
 /// What a folder of manifests renders to.
-fn kustomized(folder: &str) -> (String, Vec<Value>) {
+pub fn kustomized(folder: &str) -> (String, Vec<Value>) {
     let output = Command::new(part("kubectl"))
         .args(["kustomize", &format!("deploy/kubernetes/{folder}")])
         .current_dir(project(""))
@@ -101,7 +101,7 @@ fn the_webhooks_hold_by_audience_and_read_what_is_served() {
 }
 
 /// The arguments of every container that runs Slowburn's image.
-fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
+pub fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
     if value["image"].as_str().is_some_and(|image| image.starts_with("slowburn:")) {
         calls.push(serde_json::from_value(value["args"].clone()).expect("a list of arguments"));
     }
