@@ -119,6 +119,8 @@ pub struct Authentication {
     pub identities: Option<PathBuf>,
     /// The Kubernetes API server that knows service accounts' tokens.
     pub token_review: Option<TokenReview>,
+    /// Where people sign in; `None`: they bring tokens or certificates.
+    pub oidc: Option<Oidc>,
     /// Most requests of one principal a minute. 1 to 100,000, default 600.
     pub requests_per_minute: u32,
     /// Names, without ports, that the server is asked by. Addresses, `external_url`, the names of the server's
@@ -139,6 +141,38 @@ pub struct TokenReview {
     pub ca_file: Option<PathBuf>,
 }
 
+/// How people sign in at an OpenID Connect issuer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Oidc {
+    /// The issuer, to the letter as its tokens name it.
+    pub issuer: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there; `None`: a public client.
+    pub client_secret_file: Option<SecretFile>,
+    /// PEM file of the issuer's authority; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The claim that says which person it is. Default `sub`, the only one that an issuer never gives to another person.
+    pub person_claim: String,
+    /// Scopes that are asked for besides `openid`.
+    pub scopes: Vec<String>,
+    /// What groups may do; `None`: everybody may what stands in the identities file.
+    pub groups: Option<OidcGroups>,
+    /// How long a sign-in lasts. 5 min to 24 h, default 8 h.
+    pub session: TimeSpan,
+    /// The key of sessions, which replicas share; `None`: one that is made at each start.
+    pub session_key_file: Option<SecretFile>,
+}
+
+/// What groups of an issuer may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OidcGroups {
+    /// The claim with the groups of a person.
+    pub claim: String,
+    /// The rights of each group.
+    pub rights: BTreeMap<String, crate::spec::identity::Rights>,
+}
+
 /// Files of the server's TLS.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerTls {
@@ -152,7 +186,7 @@ pub struct ServerTls {
 
 impl Default for Authentication {
     fn default() -> Self {
-        Authentication { identities: None, token_review: None, requests_per_minute: 600, hosts: Vec::new() }
+        Authentication { identities: None, token_review: None, oidc: None, requests_per_minute: 600, hosts: Vec::new() }
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `GET /v1/incidents[/{id}]` | what burned together, what changed before it, what was like it; `POST` says what it came from |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
 //! | `POST /-/reload` | loads the rules again |
+//! | `/auth` | people sign in and out: `sign_in` |
 //! | `/access/v1`, `/integrations`, `/gate/check` | the gate in the words of other protocols: `doors` |
 //! | `/admission` | reviews of a Kubernetes API server: `admission` |
 //! | `POST /mcp` | the gate as tools of an agent: `mcp` |
@@ -77,6 +78,7 @@ mod problem;
 mod readiness;
 mod reload;
 mod server;
+mod sign_in;
 mod stream;
 pub mod tls;
 pub mod view;
@@ -224,6 +226,10 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/audit/checkpoint", get(audit::checkpoint))
         .route("/v1/audit/{seq}", get(audit::record))
         .route("/-/reload", post(reload::reload))
+        .route("/auth/sign-in", get(sign_in::begin))
+        .route("/auth/callback", get(sign_in::callback))
+        .route("/auth/session", get(sign_in::session))
+        .route("/auth/sign-out", post(sign_in::sign_out))
         .merge(doors())
         .with_state(site.clone())
         .layer(from_fn_with_state(site.clone(), forward::forward))

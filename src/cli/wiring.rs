@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ImportFlags;
 use crate::app::lead;
@@ -18,10 +18,13 @@ use crate::clock::Clock;
 use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
-use crate::outbound::{ApiServer, Authorization, Transport};
+use crate::outbound::{ApiServer, Authorization, SecretSource, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
 use crate::web::auth::TokenReview;
+use crate::web::auth::issuer::Issuer;
+use crate::web::auth::oidc::{SignIn, SignInSettings};
+use crate::web::auth::session::Sessions;
 use crate::web::{self, Tls, TlsFiles};
 
 /// Reads the settings file if there is one. Problems are printed; errors end the command.
@@ -83,11 +86,42 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
     Ok(web::auth::Settings {
         identities: identities(settings, super::colour_on(&std::io::stderr()))?,
         review,
+        sign_in: sign_in(settings)?,
         per_minute: auth.requests_per_minute,
         burst: auth.requests_per_minute.div_ceil(5).max(10),
         reads_open: settings.listen_anywhere,
         hosts: auth.hosts.clone(),
     })
+}
+
+/// Where people sign in; `None` where the settings say nothing of it.
+fn sign_in(settings: &Settings) -> Result<Option<SignIn>, String> {
+    let Some(oidc) = &settings.auth.oidc else { return Ok(None) };
+    let said = |why: String| format!("auth.oidc: {why}");
+    let page = settings.external_url.as_deref().unwrap_or_default();
+    let page = Url::parse(page).map_err(|error| format!("external_url {page:?}: {error}"))?;
+    let transport = Transport::new(&oidc.issuer, oidc.ca_file.as_deref(), HeaderMap::new()).map_err(said)?;
+    let secret = oidc
+        .client_secret_file
+        .clone()
+        .map(|file| -> SecretSource { Box::new(move || file.read().map_err(|fault| fault.to_string())) });
+    // One that cannot be read now is told of now, not by the first person who signs in.
+    if let Some(Err(why)) = secret.as_ref().map(|read| read()) {
+        return Err(said(why));
+    }
+    let key = oidc.session_key_file.as_ref().map(SecretFile::read).transpose();
+    let key = key.map_err(|fault| said(fault.to_string()))?;
+    let bound_to = format!("{}\n{}", oidc.issuer, oidc.client_id);
+    let sessions =
+        Sessions::new(key.as_ref().map(|key| key.expose_secret()), &bound_to, &page, oidc.session.seconds())?;
+    Ok(Some(SignIn::new(SignInSettings {
+        issuer: Issuer::new(oidc.issuer.clone(), oidc.client_id.clone(), secret, transport),
+        sessions,
+        page,
+        person_claim: oidc.person_claim.clone(),
+        scopes: oidc.scopes.clone(),
+        groups: oidc.groups.as_ref().map(|groups| (groups.claim.clone(), groups.rights.clone())),
+    })))
 }
 
 /// The API server of Kubernetes, asked in our own name.

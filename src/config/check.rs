@@ -55,6 +55,28 @@ impl Settings {
                 );
             }
         }
+        if let Some(oidc) = &self.auth.oidc {
+            if self.auth.identities.is_none() {
+                let what = "a sign-in knows nobody without auth.identities, which says who is who";
+                error("auth.oidc", what.into(), Some("auth: {identities: identities.yaml}"));
+            }
+            if self.external_url.is_none() {
+                let what = "the issuer sends people back to external_url, and there is none";
+                error("auth.oidc", what.into(), Some("external_url: https://slowburn.example.com"));
+            }
+            if is_clear_text(&oidc.issuer) {
+                let what = "an issuer that is asked over plain http can be feigned by whoever is in between";
+                error("auth.oidc", what.into(), Some("issuer: https://..."));
+            }
+            if self.audit.advertise.is_some() && oidc.session_key_file.is_none() {
+                let what = "several daemons take turns, and a sign-in at one is none at the others";
+                error(
+                    "auth.oidc",
+                    what.into(),
+                    Some("session_key_file: a file of 32 or more random bytes that all of them have"),
+                );
+            }
+        }
         if self.audit.lease.is_some() && self.audit.dir.is_none() {
             let what = "a lease says whose turn it is at a log that all share, and there is none";
             error("audit.lease", what.into(), Some("audit: {dir: /shared/audit}"));
@@ -108,6 +130,10 @@ impl Settings {
                 what,
                 Some("tls: {cert_file: tls.crt, key_file: tls.key}, or a proxy before it that speaks TLS"),
             );
+        }
+        if self.auth.oidc.is_some() && self.external_url.as_deref().is_some_and(is_clear_text) {
+            let what = "sign-ins of people come over plain http from other machines".into();
+            warn("external_url", what, Some("https://, with tls or a proxy before it that speaks TLS"));
         }
         let clear = |url: &str, auth: &Auth| *auth != Auth::None && is_clear_text(url);
         if self.prometheus.url.as_deref().is_some_and(|url| clear(url, &self.prometheus.auth)) {

@@ -13,6 +13,8 @@ use crate::spec::{Code, Place, Problem, Severity, tree};
 use crate::telemetry::compat::{Compat, Switch};
 use crate::telemetry::detail::Detail;
 
+mod oidc;
+
 use super::{
     Alertmanager, Audit, Auth, Authentication, CheckpointSink, Lease, LogFormat, LogLevel, MissingStops, Prometheus,
     SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
@@ -186,6 +188,7 @@ impl SettingsReader<'_> {
         let Some(mut fields) = at.map(report) else { return };
         auth.identities = self.path(&mut fields, "identities", report);
         auth.token_review = fields.get("token_review").and_then(|at| self.token_review(&at, report));
+        auth.oidc = fields.get("oidc").and_then(|at| self.oidc(&at, report));
         let most = fields.get("requests_per_minute").and_then(|at| at.whole(report, 1..=100_000));
         set(&mut auth.requests_per_minute, most.and_then(|n| u32::try_from(n).ok()));
         auth.hosts = self.each(&mut fields, "hosts", report, Self::host);

@@ -24,7 +24,12 @@ fn everything_in_the_example_can_be_uncommented() {
         .lines()
         .map(|line| {
             let bare = line.trim_start();
-            let key = bare.strip_prefix("# ").filter(|rest| rest.split(' ').next().is_some_and(|w| w.ends_with(':')));
+            // A key, or one of a key: two columns further in.
+            let is_key = |rest: &&str| {
+                let word = rest.strip_prefix("  ").unwrap_or(rest).split(' ').next();
+                word.is_some_and(|word| word.ends_with(':'))
+            };
+            let key = bare.strip_prefix("# ").filter(is_key);
             match key {
                 Some(rest) if !rest.starts_with("Settings") && !rest.starts_with("basic") => {
                     format!("{}{rest}\n", &line[..line.len() - bare.len()])
@@ -36,6 +41,7 @@ fn everything_in_the_example_can_be_uncommented() {
     let loaded = load_text("example.yaml", &text);
     assert!(!loaded.is_fatal(), "{}", loaded.render(false));
     assert!(loaded.settings.external_url.is_some());
+    assert!(loaded.settings.auth.oidc.is_some_and(|oidc| oidc.groups.is_some() && oidc.session_key_file.is_some()));
     assert!(loaded.settings.backfill.window.is_some());
     assert!(matches!(loaded.settings.prometheus.auth, Auth::Bearer(_)));
 }
@@ -173,4 +179,39 @@ fn series_of_other_tools_are_asked_for_by_name() {
     let text = problems("compat: [sloth-alerts, pyrra]\n");
     assert!(text.contains("write: compat: [sloth, sloth-alerts]") || text.contains("[sloth, sloth-alerts]"), "{text}");
     problems("compat: sloth\n");
+}
+
+#[test]
+fn people_sign_in_only_where_it_is_safe_and_leads_somewhere() {
+    let head =
+        "external_url: https://slowburn.example.com\nauth:\n  identities: i.yaml\n  oidc:\n    client_id: slowburn\n";
+    let with = |rest: &str| format!("{head}{rest}");
+    let loaded = load_text("slowburn.yaml", &with("    issuer: https://sso.example.com/\n"));
+    assert_eq!(loaded.render(false), "");
+    let oidc = loaded.settings.auth.oidc.expect("it is read");
+    // A slash at its end is part of an issuer's name.
+    assert_eq!((oidc.issuer.as_str(), oidc.person_claim.as_str()), ("https://sso.example.com/", "sub"));
+    assert_eq!((oidc.session.seconds(), oidc.groups), (8 * 3600, None));
+    let good = "    issuer: https://sso.example.com\n";
+    for (text, said) in [
+        (with(""), "issuer"),
+        (with("    issuer: http://sso.example.com\n"), "feigned"),
+        (with("    issuer: https://sso.example.com?a=b\n"), "no ?query"),
+        (with("    issuer: https://u:p@sso.example.com\n"), "no user name or password"),
+        (with(&format!("{good}    session: 48h\n")), "5 m to 24 h"),
+        (with(&format!("{good}    client_secret: abc\n")), "client_secret_file"),
+        (with(&format!("{good}    person_claim: \"a b\"\n")), "is no word"),
+        (with(&format!("{good}    groups: {{claim: groups, rights: {{sre: [haltt]}}}}\n")), "halt"),
+        (with(&format!("{good}    groups: {{claim: groups}}\n")), "rights"),
+        (with(good).replace("identities: i.yaml", "requests_per_minute: 10"), "knows nobody without auth.identities"),
+        (with(good).replace("external_url: https://slowburn.example.com", "listen: 127.0.0.1:1"), "sends people back"),
+        (with(good) + "audit: {dir: a, advertise: 'http://b:1'}\n", "none at the others"),
+    ] {
+        let problems = problems(&text);
+        assert!(problems.contains(said), "{text}: {problems}");
+        assert!(!problems.contains("u:p"), "{problems}");
+    }
+    let local = with("    issuer: http://127.0.0.1:4000\n").replace("https://slowburn", "http://slowburn");
+    let loaded = load_text("slowburn.yaml", &local);
+    assert!(!loaded.is_fatal() && loaded.render(false).contains("sign-ins of people come over plain http"));
 }

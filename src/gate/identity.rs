@@ -39,6 +39,9 @@ pub struct Identity {
     pub k8s_subjects: Vec<String>,
     /// Names of client certificates: a DNS or URI name (SPIFFE) of the certificate.
     pub mtls_names: Vec<String>,
+    /// What the issuer at which people sign in calls this person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oidc_subjects: Vec<String>,
     /// Names it may give as `actor`.
     pub may_act_as: Vec<String>,
     /// People on whose behalf it acts; none of them may approve what it asks for.
@@ -80,6 +83,11 @@ impl Identities {
         self.all.iter().find(|identity| identity.mtls_names.iter().any(|own| own == name))
     }
 
+    /// Whom the issuer means by this subject.
+    pub fn by_oidc_subject(&self, subject: &str) -> Option<&Identity> {
+        self.all.iter().find(|one| one.class.is_human() && one.oidc_subjects.iter().any(|own| own == subject))
+    }
+
     /// People of a team.
     pub fn people_of<'a>(&'a self, team: &'a str) -> impl Iterator<Item = &'a Identity> {
         self.all.iter().filter(move |one| one.class.is_human() && one.teams.iter().any(|own| own == team))
@@ -87,6 +95,13 @@ impl Identities {
 }
 
 impl Identity {
+    /// Whether there is anything that it can prove itself by.
+    pub fn can_prove_itself(&self) -> bool {
+        [&self.token_sha256, &self.k8s_subjects, &self.mtls_names, &self.oidc_subjects]
+            .iter()
+            .any(|all| !all.is_empty())
+    }
+
     /// The principal this identity is, once `via` has proved it.
     pub fn principal(&self, via: Via) -> Principal {
         Principal {

@@ -81,6 +81,8 @@ pub enum Via {
     TokenReview,
     /// A client certificate.
     Mtls,
+    /// A sign-in at the issuer of the settings.
+    Oidc,
     /// A Kubernetes API server, which asks whether to admit what this one changes.
     Admission,
     /// The user of this machine, at the command line.
@@ -94,6 +96,7 @@ impl Via {
             Via::Token => "token",
             Via::TokenReview => "token_review",
             Via::Mtls => "mtls",
+            Via::Oidc => "oidc",
             Via::Admission => "admission",
             Via::Local => "local",
         }

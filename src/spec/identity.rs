@@ -15,6 +15,9 @@ use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{ActorClass, Right, person_of, same_person};
 use crate::gate::text::{is_plain, skeleton};
 
+/// What somebody may do besides asking and answering.
+pub type Rights = BTreeSet<Right>;
+
 /// Most identities.
 const IDENTITIES_MAX: usize = 10_000;
 /// Most entries of one list of an identity.
@@ -117,6 +120,8 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     let token_sha256 = hashes_at.map(|at| hashes(&at, report)).unwrap_or_default();
     let k8s_subjects = names(&mut fields, "k8s_subjects", report);
     let mtls_names = names(&mut fields, "mtls_names", report);
+    let subjects_at = fields.get("oidc_subjects");
+    let oidc_subjects = subjects_at.as_ref().map(|at| subjects(at, report)).unwrap_or_default();
     let may_act_as = names(&mut fields, "may_act_as", report);
     let on_behalf_of = names(&mut fields, "on_behalf_of", report);
     fields.finish(report);
@@ -129,9 +134,13 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
         token_sha256,
         k8s_subjects,
         mtls_names,
+        oidc_subjects,
         may_act_as,
         on_behalf_of,
     };
+    if let (Some(at), false) = (&subjects_at, identity.class.is_human()) {
+        report.error(at, Code::InvalidValue, "only a human signs in").write("token_sha256, k8s_subjects or mtls_names");
+    }
     if let (Some(at), false) = (&rights_at, identity.class.is_human()) {
         let fits =
             |right: &Right| matches!((right, identity.class), (Right::Changes | Right::Reload, ActorClass::Pipeline));
@@ -143,9 +152,9 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     if let (Some(_), false) = (&identity.person, identity.class.is_human()) {
         report.error(at, Code::InvalidValue, "only a human has a person behind it").write("no person");
     }
-    if identity.token_sha256.is_empty() && identity.k8s_subjects.is_empty() && identity.mtls_names.is_empty() {
+    if !identity.can_prove_itself() {
         let what = format!("{} has nothing to prove itself by, and can never ask", identity.name);
-        report.warn(at, Code::MissingKey, what).write("token_sha256, k8s_subjects or mtls_names");
+        report.warn(at, Code::MissingKey, what).write("token_sha256, k8s_subjects, mtls_names or oidc_subjects");
     }
     Some(identity)
 }
@@ -164,6 +173,7 @@ fn check_against(identity: &Identity, all: &[Identity], at: &At<'_>, report: &mu
             ("token_sha256", &earlier.token_sha256, &identity.token_sha256),
             ("k8s_subjects", &earlier.k8s_subjects, &identity.k8s_subjects),
             ("mtls_names", &earlier.mtls_names, &identity.mtls_names),
+            ("oidc_subjects", &earlier.oidc_subjects, &identity.oidc_subjects),
         ];
         for (key, of_earlier, own) in lists {
             if own.iter().any(|one| of_earlier.contains(one)) {
@@ -205,7 +215,8 @@ fn check_together(all: &[Identity], places: &[At<'_>], report: &mut Report<'_>) 
     }
 }
 
-fn rights(at: &At<'_>, report: &mut Report<'_>) -> BTreeSet<Right> {
+/// Reads a list of rights.
+pub(crate) fn rights(at: &At<'_>, report: &mut Report<'_>) -> Rights {
     let rights = Right::ALL.map(|right| (right.as_str(), right));
     list(at, report).iter().filter_map(|item| item.choice(report, &rights)).collect()
 }
@@ -247,6 +258,21 @@ fn names(fields: &mut Fields<'_>, key: &'static str, report: &mut Report<'_>) ->
     list(&at, report).iter().filter_map(|item| name_of(item, report)).collect()
 }
 
+/// What the issuer calls somebody: its own text, of which nothing is shown as a name.
+fn subjects(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in list(at, report) {
+        let Some(text) = item.text(report) else { continue };
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
+            let what = format!("a subject is 1 to {NAME_BYTES_MAX} bytes without control characters");
+            report.error_at(item.node.place, "oidc_subjects", Code::InvalidValue, what);
+        } else {
+            found.push(text.to_string());
+        }
+    }
+    found
+}
+
 fn hashes(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for item in list(at, report) {
@@ -282,6 +308,23 @@ mod tests {
         let loaded = load_text("identities.yaml", text);
         assert!(loaded.is_fatal(), "{text}");
         loaded.render(false)
+    }
+
+    #[test]
+    fn only_people_sign_in_and_nobody_shares_a_subject() {
+        let text = "identities:\n  - {name: '@ada', class: human, oidc_subjects: ['auth0|7f', 'a b@example.com']}\n";
+        let loaded = load_text("identities.yaml", text);
+        assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+        let known = |subject| loaded.identities.by_oidc_subject(subject).map(|one| one.name.as_str());
+        assert_eq!((known("auth0|7f"), known("AUTH0|7F"), known("")), (Some("@ada"), None, None));
+        let robot = refused("identities:\n  - {name: orca, class: robot, oidc_subjects: [x]}\n");
+        assert!(robot.contains("only a human signs in"), "{robot}");
+        let shared = format!("{text}  - {{name: '@bob', class: human, oidc_subjects: ['auth0|7f']}}\n");
+        assert!(refused(&shared).contains("share a credential (oidc_subjects)"));
+        assert!(
+            refused("identities:\n  - {name: '@a', class: human, oidc_subjects: [\"\\u0007\"]}\n")
+                .contains("control characters")
+        );
     }
 
     #[test]

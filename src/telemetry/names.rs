@@ -88,6 +88,8 @@ table! {
     VERDICTS_TOTAL: Counter Count = "slowburn_verdicts_total";
     /// Requests whose sender could not be told, by reason (missing, unknown, malformed, unavailable, too_fast, not_configured).
     AUTH_FAILURES_TOTAL: Counter Count = "slowburn_auth_failures_total";
+    /// Sign-ins of people that came back from the issuer, by result (signed_in, stale, unavailable, refused, unknown).
+    SIGN_INS_TOTAL: Counter Count = "slowburn_auth_sign_ins_total";
     /// Raw samples read from Prometheus.
     SAMPLES_READ_TOTAL: Counter Count = "slowburn_samples_read_total";
     /// Bytes of answers from Prometheus.

@@ -1,4 +1,4 @@
-//! Who is asking: bearer tokens, Kubernetes service accounts, client certificates.
+//! Who is asking: bearer tokens, Kubernetes service accounts, people who signed in, client certificates.
 //!
 //! A credential is looked up among the identities that the operator wrote down; whoever is not among them is nobody,
 //! whatever its credential. Nothing in a request's body says who sent it. Tokens are known by their SHA-256 only, and
@@ -8,16 +8,20 @@
 //! |---|---|
 //! | `Authorization: Bearer TOKEN` whose hash stands in the identities file | that identity |
 //! | `Authorization: Bearer TOKEN` that the API server knows, for our audience | the identity with that `k8s` subject |
+//! | the cookie of a sign-in (`oidc`) | the person with that `oidc_subjects` entry |
 //! | a client certificate signed by `client_ca_file` | the identity with one of its DNS or URI names |
 //!
-//! Deliberately absent: sessions and cookies. Every request carries its credential, so no page can borrow one.
+//! A browser sends a cookie along with whatever any page makes it send. So a cookie opens reads, and what the page itself
+//! posts; never a door that others ask through.
+//!
+//! Deliberately absent: a store of sessions. A cookie says by itself whose it is (`session`).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, RwLock};
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
@@ -28,11 +32,16 @@ use crate::clock::Clock;
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{Principal, Via};
 use crate::telemetry::names;
+use oidc::{SharedSignIn, SignIn};
 use pace::Pace;
 pub use review::TokenReview;
 
+mod id_token;
+pub mod issuer;
+pub mod oidc;
 mod pace;
 mod review;
+pub mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -80,6 +89,7 @@ impl Fault {
 pub struct Authenticator {
     directory: RwLock<Arc<Directory>>,
     review: Option<TokenReview>,
+    sign_in: Option<SharedSignIn>,
     pace: Mutex<Pace>,
     explains: Mutex<Pace>,
     clock: Clock,
@@ -101,6 +111,8 @@ pub struct Settings {
     pub identities: Identities,
     /// Asked for tokens that are not in the file.
     pub review: Option<TokenReview>,
+    /// Where people sign in; `None`: nowhere.
+    pub sign_in: Option<SignIn>,
     /// Requests of one principal a minute.
     pub per_minute: u32,
     /// Requests of one principal at once.
@@ -117,6 +129,7 @@ impl Default for Settings {
         Settings {
             identities: Identities::default(),
             review: None,
+            sign_in: None,
             per_minute: 600,
             burst: 120,
             reads_open: true,
@@ -157,6 +170,7 @@ impl Authenticator {
         Authenticator {
             directory: RwLock::new(Arc::new(Directory::new(settings.identities))),
             review: settings.review,
+            sign_in: settings.sign_in.map(Arc::new),
             pace: Mutex::new(Pace::new(settings.per_minute, settings.burst)),
             clock,
             explains: Mutex::new(Pace::new(settings.per_minute.div_ceil(EXPLAINS), settings.burst.div_ceil(2))),
@@ -202,12 +216,40 @@ impl Authenticator {
         Arc::clone(&self.directory.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// The principal behind a request.
+    /// Whoever signs people in.
+    pub fn sign_in(&self) -> Option<&SignIn> {
+        self.sign_in.as_deref()
+    }
+
+    /// Whoever reads, and until when a sign-in lasts.
+    pub async fn known(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Option<(Principal, Option<i64>)> {
+        let principal = self.identify(headers, peer, Takes::AnyCookie).await.ok()?;
+        let until_s = match (&self.sign_in, principal.via) {
+            (Some(sign_in), Via::Oidc) => sign_in.sessions().session(headers, self.clock.now()).map(|one| one.until_s),
+            _ => None,
+        };
+        Some((principal, until_s))
+    }
+
+    /// The principal behind a request that changes something, or is answered to one principal only. Cookies are of no
+    /// account: see [`Authenticator::principal_of_page`].
     ///
     /// # Errors
     /// Why there is none.
     pub async fn principal(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Result<Principal, Fault> {
-        let found = self.identify(headers, peer).await;
+        self.paced(headers, peer, Takes::NoCookie).await
+    }
+
+    /// The same where the page itself asks: whoever signed in counts, too.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn principal_of_page(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Result<Principal, Fault> {
+        self.paced(headers, peer, Takes::CookieOfOwnPage).await
+    }
+
+    async fn paced(&self, headers: &HeaderMap, peer: Option<&PeerNames>, takes: Takes) -> Result<Principal, Fault> {
+        let found = self.identify(headers, peer, takes).await;
         let principal = found.and_then(|principal| {
             let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             pace.take(&principal.sub, self.clock.now_ms()).map_err(Fault::TooFast)?;
@@ -219,7 +261,7 @@ impl Authenticator {
         principal
     }
 
-    async fn identify(&self, headers: &HeaderMap, peer: Option<&PeerNames>) -> Result<Principal, Fault> {
+    async fn identify(&self, headers: &HeaderMap, peer: Option<&PeerNames>, takes: Takes) -> Result<Principal, Fault> {
         let directory = self.directory();
         if directory.identities.all.is_empty() {
             return Err(Fault::NotConfigured);
@@ -235,6 +277,13 @@ impl Authenticator {
             let identity = directory.identities.by_k8s_subject(&user).ok_or(Fault::Unknown)?;
             return Ok(directory.identities.principal(identity, Via::TokenReview));
         }
+        // Whoever signed in chose to be that person; a certificate is sent by itself.
+        let signed_in = self.sign_in.as_ref().filter(|_| takes.cookie_of(headers));
+        let signed_in =
+            signed_in.and_then(|sign_in| sign_in.signed_in(headers, &directory.identities, self.clock.now()));
+        if let Some((identity, session)) = signed_in {
+            return Ok(oidc::principal(&directory.identities, identity, &session));
+        }
         let names = peer.map_or(&[][..], |peer| &peer.0);
         if names.is_empty() {
             return Err(Fault::Missing);
@@ -248,6 +297,30 @@ impl Authenticator {
         Ok(directory.identities.principal(first, Via::Mtls))
     }
 }
+
+/// Which cookies of a sign-in are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Of whatever reads.
+    AnyCookie,
+    /// Of what the page itself sent.
+    CookieOfOwnPage,
+    /// None.
+    NoCookie,
+}
+
+impl Takes {
+    fn cookie_of(self, headers: &HeaderMap) -> bool {
+        match self {
+            Takes::AnyCookie => true,
+            Takes::CookieOfOwnPage => session::of_own_page(headers),
+            Takes::NoCookie => false,
+        }
+    }
+}
+
+/// What the page sends to.
+const PAGE: &str = "/v1/";
 
 /// The token of `Authorization: Bearer`; `None` without the header.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
@@ -271,7 +344,7 @@ impl IntoResponse for Fault {
             Fault::Missing => (
                 StatusCode::UNAUTHORIZED,
                 "this request needs to know who is asking",
-                "Send Authorization: Bearer TOKEN, or a client certificate.",
+                "Send Authorization: Bearer TOKEN, or a client certificate; with a browser, sign in at /auth/sign-in where auth.oidc is set.",
             ),
             Fault::Unknown => (
                 StatusCode::UNAUTHORIZED,
@@ -319,9 +392,16 @@ impl FromRequestParts<Site> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Fault> {
         let peer = parts.extensions.get::<PeerNames>();
-        site.app.auth.principal(&parts.headers, peer).await.map(Caller)
+        let auth = &site.app.auth;
+        match parts.uri.path().starts_with(PAGE) {
+            true => auth.principal_of_page(&parts.headers, peer).await.map(Caller),
+            false => auth.principal(&parts.headers, peer).await.map(Caller),
+        }
     }
 }
+
+/// Paths that people need before anybody knows who they are.
+const SIGN_IN: [&str; 4] = ["/auth/sign-in", oidc::CALLBACK, "/auth/session", "/auth/sign-out"];
 
 /// Layer: those on other machines read only with a credential, unless reads are open to all.
 pub async fn guard_reads(State(auth): State<Arc<Authenticator>>, request: Request, next: Next) -> Response {
@@ -329,12 +409,15 @@ pub async fn guard_reads(State(auth): State<Arc<Authenticator>>, request: Reques
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
         .is_some_and(|ConnectInfo(peer)| guard::is_local(*peer, request.headers()));
-    if local || auth.reads_open || guard::OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if local || auth.reads_open || guard::OPEN.contains(&path) || SIGN_IN.contains(&path) {
         return next.run(request).await;
     }
+    let is_page = path == "/" && request.method() == Method::GET;
     let (headers, peer) = (request.headers().clone(), request.extensions().get::<PeerNames>().cloned());
-    match auth.identify(&headers, peer.as_ref()).await {
-        Ok(_) => next.run(request).await,
-        Err(fault) => fault.into_response(),
+    match (auth.identify(&headers, peer.as_ref(), Takes::AnyCookie).await, auth.sign_in()) {
+        (Ok(_), _) => next.run(request).await,
+        (Err(Fault::Missing), Some(sign_in)) if is_page => super::sign_in::invitation(sign_in),
+        (Err(fault), _) => fault.into_response(),
     }
 }

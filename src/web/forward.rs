@@ -2,6 +2,8 @@
 //! answer comes back. Where it cannot be reached, what changes something is refused, and what is read says what is known here:
 //! no yes of its own.
 //!
+//! A sign-in goes along too, as its cookie: the one that decides opens it with the key that all have.
+//!
 //! Deliberately absent: certificates. Who is known by one asks the one that decides.
 
 use std::sync::{Mutex, PoisonError};
@@ -110,6 +112,13 @@ async fn sent(
     let url: reqwest::Url = format!("{}{path}", leader.trim_end_matches('/')).parse().map_err(|_| "no URL")?;
     let transport = site.forward.transport(leader)?;
     let mut request = transport.client().request(head.method.clone(), url).timeout(TIMEOUT).body(body);
+    // Who signed in is known there as well, by the key that all share. Of what a link makes a browser send it goes nowhere.
+    let begins = head.uri.path().starts_with(BEGINS);
+    let reads = !begins && matches!(head.method, Method::GET | Method::HEAD);
+    let session = site.app.auth.sign_in().filter(|_| reads || head.headers.contains_key(header::ORIGIN));
+    if let Some(cookie) = session.and_then(|sign_in| sign_in.sessions().to_send_on(&head.headers)) {
+        request = request.header(header::COOKIE, cookie);
+    }
     for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
         if let Some(value) = head.headers.get(&name) {
             request = request.header(name, value);

@@ -20,8 +20,12 @@ use crate::engine::status::DataReason;
 use crate::engine::{SloSnapshot, Snapshot};
 
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str =
-    concat!(include_str!("page/page.js"), include_str!("page/gate.js"), include_str!("page/incident.js"));
+const SCRIPT: &str = concat!(
+    include_str!("page/page.js"),
+    include_str!("page/person.js"),
+    include_str!("page/gate.js"),
+    include_str!("page/incident.js")
+);
 const DOCUMENT: &str = include_str!("page/page.html");
 
 /// The document with style and script in it; `{rows}` and `{version}` are still open.

@@ -35,15 +35,16 @@ impl IntoResponse for Problem {
 }
 
 /// Types of bodies that say what is wrong already.
-const JSON: [&str; 2] = ["application/json", "application/problem+json"];
+const SAYING: [&str; 3] = ["application/json", "application/problem+json", "text/html; charset=utf-8"];
 
 /// Gives the bare errors of router, extractors and layers the body every error has.
 pub async fn explain(request: Request, next: Next) -> Response {
     let asked = format!("{} {}", request.method(), request.uri().path());
     let answer = next.run(request).await;
     let status = answer.status();
-    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| JSON.iter().any(|json| kind == json));
-    if json || !(status.is_client_error() || status.is_server_error()) {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    let says = kind.is_some_and(|kind| SAYING.iter().any(|known| kind == known));
+    if says || !(status.is_client_error() || status.is_server_error()) {
         return answer;
     }
     let (mut parts, _) = answer.into_parts();

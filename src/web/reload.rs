@@ -46,7 +46,7 @@ pub async fn reload(
 ) -> Result<Response, Response> {
     let by = if site.app.auth.knows_anybody() {
         let names = names.as_ref().map(|Extension(names)| names);
-        let principal = site.app.auth.principal(&headers, names).await.map_err(IntoResponse::into_response)?;
+        let principal = site.app.auth.principal_of_page(&headers, names).await.map_err(IntoResponse::into_response)?;
         if principal.class == ActorClass::Robot || !principal.has(Right::Reload) {
             let hint =
                 "People and pipelines with the right `reload` load rules; a robot does not change what it is held to.";

@@ -204,7 +204,7 @@ fn unknown_approver(approver: &Approver, place: Place, people: &Identities, repo
 
 /// A person whom the policy names and who can prove to be that.
 fn can_say_yes(one: &Identity, named: &[&Approver]) -> bool {
-    let proves = !(one.token_sha256.is_empty() && one.k8s_subjects.is_empty() && one.mtls_names.is_empty());
+    let proves = one.can_prove_itself();
     let principal = one.principal(crate::gate::Via::Local);
     proves && named.iter().any(|approver| principal.is(approver))
 }

@@ -21,6 +21,7 @@ fn identity(name: &str, class: ActorClass) -> Identity {
         token_sha256: Vec::new(),
         k8s_subjects: Vec::new(),
         mtls_names: Vec::new(),
+        oidc_subjects: Vec::new(),
         may_act_as: Vec::new(),
         on_behalf_of: Vec::new(),
     }
@@ -35,6 +36,7 @@ pub(crate) fn everybody() -> Identities {
     let ada =
         Identity { token_sha256: vec![sha256("other"), sha256("ada-token")], ..identity("@ada", ActorClass::Human) };
     let ada = Identity { k8s_subjects: vec!["ada@example.com".into()], ..ada };
+    let ada = Identity { oidc_subjects: vec!["ada-at-issuer".into()], ..ada };
     let orca = Identity {
         token_sha256: vec![sha256("orca-token")],
         k8s_subjects: vec!["system:serviceaccount:ops:orca".into()],
@@ -59,8 +61,7 @@ pub(crate) fn everybody() -> Identities {
 }
 
 fn authenticator(review: Option<TokenReview>) -> Authenticator {
-    let settings =
-        Settings { identities: everybody(), review, per_minute: 600, burst: 50, reads_open: false, hosts: Vec::new() };
+    let settings = Settings { identities: everybody(), review, burst: 50, reads_open: false, ..Settings::default() };
     Authenticator::new(settings, Clock::scaled(1_000_000, 0.0001))
 }
 

@@ -28,7 +28,7 @@ mod edges;
 
 pub(in crate::web) struct Gate {
     pub router: Router,
-    access: Access,
+    pub access: Access,
     pub gate_service: GateService,
     pub log: audit::Log,
     _stand: Stand,
@@ -37,6 +37,11 @@ pub(in crate::web) struct Gate {
 
 /// The fixture's fleet, in which checkout burns fast; a rollback of it needs the yes of Ada, a deploy of nobody.
 pub(in crate::web) fn gate() -> Gate {
+    gate_of(None)
+}
+
+/// The same, where people sign in.
+pub(in crate::web) fn gate_of(sign_in: Option<crate::web::auth::oidc::SignIn>) -> Gate {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut stand = fixture::stand();
     let clock = stand.app.clock.clone();
@@ -74,7 +79,7 @@ pub(in crate::web) fn gate() -> Gate {
         unread: BTreeSet::new(),
         clock_skew_s: Some(0.0),
     });
-    let settings = Settings { identities: everybody(), reads_open: false, ..Settings::default() };
+    let settings = Settings { identities: everybody(), sign_in, reads_open: false, ..Settings::default() };
     let authenticator = Arc::new(Authenticator::new(settings, clock));
     stand.app.auth = Arc::clone(&authenticator);
     stand.app.gate_service = Some(gate_service.clone());

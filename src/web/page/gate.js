@@ -80,6 +80,8 @@ function drawApproval(one) {
   const key = h("input", { type: "password", placeholder: "your token", "aria-label": "your token", autocomplete: "off" });
   key.value = token;
   key.addEventListener("input", () => { token = key.value; });
+  // Whoever is known needs no token; where people sign in, a token still does when the issuer does not answer.
+  const who = answers() ? [h("span", {}, "as ", h("b", {}, person.name))] : issuer ? [signInLink("Sign in to answer"), h("span", { class: "dim" }, "or"), key] : [key];
   const answer = (verdict) => () => vote(one, verdict, reason.value);
   return h("div", { class: "approval", id: "approval-" + one.id },
     h("div", {}, h("b", {}, one.action.type + " " + one.action.resource), " asked by ", h("b", {}, one.actor || one.asked_by),
@@ -91,7 +93,7 @@ function drawApproval(one) {
     h("div", { class: "sub" }, "an approval covers: " + one.covers.map(words).join(", ")),
     one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,
     one.votes.map((vote) => h("div", { class: "sub" }, "approved by " + vote.by + " at " + shortTime(vote.at))),
-    one.state === "pending" ? h("div", { class: "answer" }, key, reason,
+    one.state === "pending" ? h("div", { class: "answer" }, who, reason,
       h("button", { type: "button", class: "yes", disabled: isOld, onclick: answer("approve") }, "Approve"),
       h("button", { type: "button", class: "no", disabled: isOld, onclick: answer("reject") }, "Reject")) : h("div", { class: "sub" }, one.state + ": not used yet"),
     said ? h("div", { class: "sub told", role: "status" }, said) : null);
@@ -99,14 +101,18 @@ function drawApproval(one) {
 
 async function vote(one, verdict, reason) {
   const id = one.id;
-  if (!token) told.set(id, "Your token is needed: an answer is yours only if you can show who you are.");
+  if (!token && !answers()) told.set(id, (issuer ? "Sign in, or give your token" : "Your token is needed") + ": an answer is yours only if you can show who you are.");
   else {
     // A yes is to the card that was shown, by its digest.
     const body = JSON.stringify({ verdict, reason: reason || null, action_digest: verdict === "approve" ? one.action.digest : null });
-    const headers = { "content-type": "application/json", authorization: "Bearer " + token };
+    const headers = { "content-type": "application/json", ...(answers() ? {} : { authorization: "Bearer " + token }) };
     const answer = await fetch("/v1/approvals/" + encodeURIComponent(id), { method: "POST", headers, body }).catch(() => null);
     const said = answer ? await answer.json().catch(() => ({})) : {};
     if (answer && answer.ok) { told.delete(id); writing.delete(id); }
+    else if (answer && answer.status === 401 && answers()) {
+      told.set(id, "Your sign-in has ended and nothing was answered: sign in again.");
+      await readPerson();
+    }
     else told.set(id, said.error ? said.error + " " + (said.hint || "") : "No answer; nothing was approved.");
   }
   gateText = "";
@@ -136,4 +142,5 @@ function outcomeOf(record) {
 const why = (record) => (record.kind === "decision" || !record.reason ? "" : "“" + record.reason + "”");
 
 document.addEventListener("slowburn:read", readGate);
+document.addEventListener("slowburn:person", () => { if (gateSeen.length) drawGate(...gateSeen); });
 document.addEventListener("slowburn:age", () => { if (gateSeen.length) drawGate(...gateSeen); });
