@@ -8,6 +8,7 @@
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
 //! - [`api_server`]: the Leases of a Kubernetes API server, and a way to it that can be cut.
+//! - [`issuer`]: a real OpenID Connect issuer.
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`many`]: a cheap one of very many services.
 //! - [`browser`]: a real Chromium.
@@ -31,6 +32,8 @@ pub mod chunks;
 pub mod exporter;
 #[path = "harness/fault_proxy.rs"]
 pub mod fault_proxy;
+#[path = "harness/issuer.rs"]
+pub mod issuer;
 #[path = "harness/liar.rs"]
 pub mod liar;
 #[path = "harness/many.rs"]

@@ -55,6 +55,7 @@ mod resolution;
 mod scale;
 mod series;
 mod several;
+mod sign_in;
 mod survival;
 mod their_alerts;
 

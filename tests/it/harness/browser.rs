@@ -45,6 +45,13 @@ struct Wire {
 
 impl Wire {
     async fn call(&self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.ask(session, method, params).await;
+        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+        answer["result"].clone()
+    }
+
+    /// The whole answer, an error too.
+    async fn ask(&self, session: Option<&str>, method: &str, params: Value) -> Value {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut message = json!({"id": id, "method": method, "params": params});
         if let Some(session) = session {
@@ -56,9 +63,7 @@ impl Wire {
         bytes.push(0);
         self.input.lock().expect("no panic holds it").write_all(&bytes).expect("Chromium reads");
         let answer = tokio::time::timeout(PATIENCE, answer).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{method} is not answered")).expect("Chromium lives");
-        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-        answer["result"].clone()
+        answer.unwrap_or_else(|_| panic!("{method} is not answered")).expect("Chromium lives")
     }
 
     fn heard(&self, message: Value) {
@@ -170,13 +175,20 @@ impl Tab {
         answer["result"]["value"].clone()
     }
 
+    /// Whether an expression is true; while one page gives way to another, nothing is.
+    async fn holds(&self, expression: &str) -> bool {
+        let asked = json!({"expression": format!("!!({expression})"), "returnByValue": true});
+        let answer = self.wire.ask(Some(&self.session), "Runtime.evaluate", asked).await;
+        answer["result"]["result"]["value"] == true
+    }
+
     /// Waits until an expression is true.
     #[track_caller]
     pub fn until(&self, expression: &str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
             let start = Instant::now();
-            while !self.eval(&format!("!!({expression})")).await.as_bool().unwrap_or(false) {
+            while !self.holds(expression).await {
                 if start.elapsed() > PATIENCE {
                     let shown = self.eval("document.body.innerText").await;
                     panic!("{place}: never: {expression}\n{}", shown.as_str().unwrap_or_default());
