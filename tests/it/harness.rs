@@ -17,6 +17,7 @@
 //! - [`chunks`]: answers of remote read, changed.
 //! - [`fault_proxy`]: stands before a Prometheus, breaks its answers, counts what they cost.
 //! - [`receiver`]: an HTTP server that answers as told and hands over what it got.
+//! - [`writer`]: samples by remote write, whose errors the test moves.
 
 #![allow(dead_code, reason = "no single test or bench uses all of the harness")]
 
@@ -48,3 +49,5 @@ pub mod prometheus;
 pub mod receiver;
 #[path = "harness/victoria.rs"]
 pub mod victoria;
+#[path = "harness/writer.rs"]
+pub mod writer;

@@ -36,6 +36,7 @@ mod harness_works;
 mod histogram;
 mod history;
 mod import;
+mod incident_path;
 mod incidents;
 mod init;
 mod lease;

@@ -11,101 +11,125 @@ use crate::harness::browser::Browser;
 use crate::harness::issuer::{CLIENT, Issuer};
 use crate::harness::parts::{Process, eventually, free_port, http};
 use crate::harness::prometheus::{Past, PromOptions, Prometheus};
+use crate::harness::writer::{STEP_S, Writer};
 
 const LIMIT: Duration = Duration::from_secs(90);
-const HOUR: i64 = 3600;
 
 /// The SHA-256 of the token of somebody, as the identities file has it.
 fn hash(name: &str) -> String {
     Sha256::digest(format!("token-of-{name}")).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a service did in the six hours before `now`, and goes on to do.
-fn past(now: i64) -> String {
-    let mut text = "# TYPE http_requests_total counter\n".to_owned();
-    for (code, gain) in [("200", 100), ("500", 0)] {
-        for (n, at) in (now - 6 * HOUR..now + HOUR).step_by(10).enumerate() {
-            let labels = format!("service=\"checkout\",job=\"j\",instance=\"i\",code=\"{code}\"");
-            text += &format!("http_requests_total{{{labels}}} {} {at}\n", gain * n);
-        }
+/// A daemon of `checkout` at whose page people sign in, in a folder of its own.
+pub struct Desk {
+    /// Where the page is.
+    pub base: String,
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        let port = free_port();
+        Desk { base: format!("http://127.0.0.1:{port}"), dir: tempfile::tempdir().expect("a temporary folder"), port }
     }
-    text + "# EOF\n"
-}
 
-async fn post(base: &str, who: &str, path: &str, body: &Value) -> (u16, Value) {
-    let asked = http().post(format!("{base}{path}")).bearer_auth(format!("token-of-{who}")).json(body).send().await;
-    let answer = asked.expect("the daemon answers");
-    (answer.status().as_u16(), answer.json().await.expect("JSON"))
-}
+    /// Where the issuer sends people back to.
+    pub fn redirect_uri(&self) -> String {
+        format!("{}/auth/callback", self.base)
+    }
 
-/// The daemon with a policy by which each deploy needs a yes of checkout-oncall.
-fn start(dir: &Path, port: u16, prometheus: &str, issuer: &str) -> Process {
-    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("writable");
-    std::fs::create_dir_all(dir.join("rules")).expect("writable");
-    let m = "http_requests_total{service=\"checkout\"";
-    write(
-        "rules/checkout.yaml",
-        &format!(
+    /// Starts it. `allowed` are rows of the policy; `more` are settings, and arguments.
+    pub fn start(&self, prometheus: &str, issuer: &str, allowed: &str, more: (&str, &[String])) -> Process {
+        let write = |name: &str, text: &str| std::fs::write(self.dir.path().join(name), text).expect("writable");
+        std::fs::create_dir_all(self.dir.path().join("rules")).expect("writable");
+        let m = "http_requests_total{service=\"checkout\"";
+        let slo = format!(
             "name: checkout\nowner: team\nslo:\n  availability:\n    objective: 99.9\n    window: 1d\n    \
              sli: {{total: '{m}}}', bad: '{m},code=\"500\"}}'}}\n"
-        ),
-    );
-    write(
-        "rules/policy.yaml",
-        "service: checkout\nallowed_actions:\n  \
-         - {type: deploy, require_approval: true, approvers: [{team: checkout-oncall}]}\nsafety_checks: []\n",
-    );
-    let identities = format!(
-        "identities:\n  - {{name: \"@ada\", class: human, teams: [checkout-oncall], oidc_subjects: [ada-4711], token_sha256: [{}]}}\n  \
-         - {{name: robot, class: robot, token_sha256: [{}]}}\n  - {{name: deployer, class: pipeline, token_sha256: [{}]}}\n",
-        hash("@ada"),
-        hash("robot"),
-        hash("deployer")
-    );
-    write("identities.yaml", &identities);
-    write("oidc.secret", CLIENT.1);
-    write(
-        "slowburn.yaml",
-        &format!(
-            "prometheus: {{url: \"{prometheus}\"}}\nresolution: 10s\npoll_interval: 10s\nlisten: 127.0.0.1:{port}\nexternal_url: http://127.0.0.1:{port}\n\
-             data_dir: data\nauth:\n  identities: identities.yaml\n  oidc:\n    issuer: {issuer}\n    client_id: {}\n    \
-             client_secret_file: oidc.secret\n    scopes: [groups]\n    \
-             groups: {{claim: groups, rights: {{sre: [halt, resume]}}}}\n",
-            CLIENT.0
-        ),
-    );
-    let path = |name: &str| dir.join(name).display().to_string();
-    let args = ["run", "--config", &path("slowburn.yaml"), "--rules", &path("rules")];
-    Process::start(Path::new(env!("CARGO_BIN_EXE_slowburn")), args, &dir.join("log"))
+        );
+        write("rules/checkout.yaml", &slo);
+        write(
+            "rules/policy.yaml",
+            &format!("service: checkout\nallowed_actions:\n{allowed}safety_checks: []\nsettle: 6m\n"),
+        );
+        let identities = format!(
+            "identities:\n  - {{name: \"@ada\", class: human, teams: [checkout-oncall], oidc_subjects: [ada-4711], token_sha256: [{}]}}\n  \
+             - {{name: robot, class: robot, token_sha256: [{}]}}\n  - {{name: deployer, class: pipeline, token_sha256: [{}]}}\n",
+            hash("@ada"),
+            hash("robot"),
+            hash("deployer")
+        );
+        write("identities.yaml", &identities);
+        write("oidc.secret", CLIENT.1);
+        let settings = format!(
+            "prometheus: {{url: \"{prometheus}\"}}\nlisten: 127.0.0.1:{}\nexternal_url: {}\nresolution: 10s\n\
+             poll_interval: 10s\ndata_dir: data\nauth:\n  identities: identities.yaml\n  oidc:\n    issuer: {issuer}\n    \
+             client_id: {}\n    client_secret_file: oidc.secret\n    scopes: [groups]\n    \
+             groups: {{claim: groups, rights: {{sre: [halt, resume]}}}}\n{}",
+            self.port, self.base, CLIENT.0, more.0
+        );
+        write("slowburn.yaml", &settings);
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let args = ["run", "--config", &path("slowburn.yaml"), "--rules", &path("rules")].map(str::to_owned);
+        let log = self.dir.path().join("log");
+        Process::start(Path::new(env!("CARGO_BIN_EXE_slowburn")), args.into_iter().chain(more.1.iter().cloned()), &log)
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        eventually("the daemon is ready", LIMIT, || async {
+            let answer = http().get(format!("{}/readyz", self.base)).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Somebody with a token posts.
+    pub async fn post(&self, who: &str, path: &str, body: &Value) -> (u16, Value) {
+        let asked = http().post(format!("{}{path}", self.base)).bearer_auth(format!("token-of-{who}"));
+        let answer = asked.json(body).send().await.expect("the daemon answers");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// Anybody reads.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = http().get(format!("{}{path}", self.base)).send().await.expect("the daemon answers");
+        answer.json().await.expect("JSON")
+    }
+
+    /// Waits until the robot is told this when it asks.
+    pub async fn told(&self, request: &Value, decision: &str) -> Value {
+        eventually(&format!("the robot is told {decision}"), LIMIT, || async {
+            let (_, answer) = self.post("robot", "/v1/decisions", request).await;
+            (answer["decision"] == decision).then_some(answer)
+        })
+        .await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
-    let now = Clock::wall().now();
-    let past = Some(Past::Text(past(now)));
-    let port = free_port();
-    let base = format!("http://127.0.0.1:{port}");
-    let redirect_uri = format!("{base}/auth/callback");
-    let options = PromOptions { past, ..PromOptions::default() };
+    let desk = Desk::new();
+    let base = &desk.base;
+    let until = Clock::wall().now().div_euclid(STEP_S) * STEP_S;
+    let flags = vec!["--web.enable-remote-write-receiver".to_owned()];
+    let past = Some(Past::Text(Writer::past(until)));
+    let options = PromOptions { past, flags, ..PromOptions::default() };
+    let redirect_uri = desk.redirect_uri();
     let (prometheus, mut issuer) = tokio::join!(Prometheus::start(options), Issuer::start(&redirect_uri));
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let daemon = start(dir.path(), port, &prometheus.url(), issuer.url());
-    eventually("the daemon is ready", LIMIT, || async {
-        let answer = http().get(format!("{base}/readyz")).send().await.ok()?;
-        answer.status().is_success().then_some(())
-    })
-    .await;
+    let _writer = Writer::start(&prometheus.url(), until, Clock::wall());
+    let allowed = "  - {type: deploy, require_approval: true, approvers: [{team: checkout-oncall}]}\n";
+    let daemon = desk.start(&prometheus.url(), issuer.url(), allowed, ("", &[]));
+    desk.ready().await;
     let change =
         json!({"service": "checkout", "resource": "deployment/checkout", "from_version": "v41", "version": "v42"});
-    assert_eq!(post(&base, "deployer", "/v1/changes", &change).await.0, 200);
+    assert_eq!(desk.post("deployer", "/v1/changes", &change).await.0, 200);
     let deploy = json!({
         "service": "checkout", "action": "deploy", "resource": "deployment/checkout", "from_version": "v42",
         "to_version": "v43", "reason": "release 4711",
     });
-    let asked = eventually("a deploy asks a person", LIMIT, || async {
-        let (_, answer) = post(&base, "robot", "/v1/decisions", &deploy).await;
-        (answer["decision"] == "needs_approval").then_some(answer)
-    });
+    let asked = desk.told(&deploy, "needs_approval");
     let id = asked.await["approval"]["id"].as_str().expect("a question").to_owned();
 
     let browser = Browser::start();
@@ -147,18 +171,18 @@ async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
     let shown: Value =
         http().get(format!("{base}/v1/approvals/{id}")).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!((&shown["state"], &shown["votes"][0]["by"]), (&json!("granted"), &json!("@ada")), "{shown}");
-    let (status, answer) = post(&base, "robot", "/v1/decisions", &deploy).await;
+    let (status, answer) = desk.post("robot", "/v1/decisions", &deploy).await;
     assert_eq!((status, &answer["decision"]), (200, &json!("allow")), "{answer}");
 
     // The issuer goes away: who is signed in stays so, and whoever has a token goes on.
     issuer.kill();
     assert_eq!(tab.eval("fetch('/auth/session').then((answer) => answer.json())").await["person"]["name"], "@ada");
     let halt = json!({"scope": {"service": "checkout"}, "for_s": 300, "reason": "a token goes on"});
-    let (status, answer) = post(&base, "@ada", "/v1/halts", &halt).await;
+    let (status, answer) = desk.post("@ada", "/v1/halts", &halt).await;
     assert_eq!(status, 200, "{answer}");
     tab.click("#person button").await;
     tab.until("document.querySelector('#person a.sign-in')").await;
-    let own = |fault: &String| fault.contains(&base);
+    let own = |fault: &String| fault.contains(base);
     assert_eq!(tab.faults().into_iter().filter(own).collect::<Vec<_>>(), Vec::<String>::new());
 
     // Nothing that is secret reached the log.
