@@ -14,6 +14,7 @@ mod documents;
 mod eval;
 mod explain;
 mod export;
+mod follow;
 mod halt;
 mod help;
 mod import;
@@ -238,7 +239,7 @@ pub fn main() -> ExitCode {
     crate::outbound::install_tls();
     let exit = match cli.command {
         Command::Demo(args) => block_on(demo::demo(args)),
-        Command::Run(args) => block_on(run::run(*args)),
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => block_on(check::check(args)),
         Command::Init(args) => block_on(init::init(args)),
         Command::Eval(args) => block_on(eval::eval(args)),
@@ -286,7 +287,16 @@ fn bound_the_heap() {
 }
 
 fn block_on(command: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    block_on_runtime(&mut tokio::runtime::Builder::new_multi_thread(), command)
+}
+
+/// The same on one thread, for what has to be small.
+fn block_on_one_thread(command: impl Future<Output = Exit>) -> Exit {
+    block_on_runtime(&mut tokio::runtime::Builder::new_current_thread(), command)
+}
+
+fn block_on_runtime(builder: &mut tokio::runtime::Builder, command: impl Future<Output = Exit>) -> Exit {
+    match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             complain(&format!("the runtime cannot be started: {error}"));

@@ -64,6 +64,15 @@ impl Clock {
         self.now_ms().div_euclid(1000)
     }
 
+    /// Milliseconds that only ever grow at this clock's speed, whoever sets the time of the machine, also while it sleeps: what
+    /// ages are measured by. They begin nowhere in particular.
+    pub fn steady_ms(&self) -> i64 {
+        match &self.0 {
+            Kind::Wall => i64::try_from(since_boot().as_millis()).unwrap_or(i64::MAX),
+            Kind::Scaled { .. } => self.now_ms(),
+        }
+    }
+
     /// How long the wall takes until this clock reads `at_ms`; zero when it has passed.
     pub fn wall_until(&self, at_ms: i64) -> Duration {
         let ahead_ms = (at_ms - self.now_ms()).max(0) as f64;

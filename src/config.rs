@@ -35,6 +35,8 @@ pub const EXAMPLE: &str = include_str!("config/example.yaml");
 pub struct Settings {
     /// Where samples come from.
     pub prometheus: Prometheus,
+    /// The daemon that is followed instead of a Prometheus; `None`: this is a daemon itself.
+    pub follow: Option<Follow>,
     /// Every peer of the Alertmanager cluster; each alert goes to all of them.
     pub alertmanagers: Vec<Alertmanager>,
     /// Receivers of webhook v4 bodies.
@@ -93,6 +95,21 @@ pub struct Prometheus {
     pub max_response_bytes: u64,
     /// Most queries at once. Default 4.
     pub max_concurrency: u32,
+}
+
+/// A daemon that is followed: one service of it is repeated here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Follow {
+    /// Base URL without a trailing slash; `None` until a flag gives it.
+    pub url: Option<String>,
+    /// Name of the service; `None` until a flag gives it.
+    pub service: Option<String>,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// Further headers of each request.
+    pub headers: BTreeMap<String, String>,
+    /// PEM file of the certificate authority; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How a client says who it is.
@@ -413,6 +430,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             prometheus: Prometheus::default(),
+            follow: None,
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9595)),

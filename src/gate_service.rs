@@ -160,6 +160,8 @@ struct Inner {
     clock: Clock,
     /// Counts what changed, for those who follow.
     changes: watch::Sender<u64>,
+    /// The slice that the views are of.
+    viewed: watch::Sender<Seconds>,
     external_url: Option<String>,
     observer: RwLock<Option<Arc<dyn Observe>>>,
     /// Alerts of others that were told of.
@@ -207,6 +209,7 @@ impl GateService {
             refusals_known: log.refusals(),
         };
         let (changes, _) = watch::channel(0);
+        let (viewed, _) = watch::channel(0);
         let inner = Inner {
             state: RwLock::new(state),
             log: RwLock::new(log),
@@ -216,6 +219,7 @@ impl GateService {
             reported: Default::default(),
             clock,
             changes,
+            viewed,
             external_url,
             observer: RwLock::default(),
         };
@@ -278,6 +282,11 @@ impl GateService {
     /// Follows what changes: a count that grows.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// The newest slice of which there are views: an evaluation is published before the gate has looked at it.
+    pub fn viewed(&self) -> watch::Receiver<Seconds> {
+        self.0.viewed.subscribe()
     }
 
     /// The log it writes to.
@@ -373,12 +382,18 @@ impl GateService {
         }
     }
 
+    fn look_at(&self, state: &mut State, views: Arc<Views>) {
+        let at = views.at;
+        state.views = views;
+        self.0.viewed.send_replace(at);
+    }
+
     /// One poll: what runs, what has changed, what ran out, what no longer holds, what came of it.
     pub fn poll(&self, poll: Poll<'_>) {
         if !self.leads() {
             // What is seen is for explanations; the one that decides writes it down.
             let views = Arc::new(self.read().views(poll, self.now()));
-            self.state().views = views;
+            self.look_at(&mut self.state(), views);
             return;
         }
         let mut state = self.state();
@@ -392,7 +407,7 @@ impl GateService {
         // With many services this takes long, and who asks for an explanation need not wait for it.
         let views = Arc::new(self.read().views(poll, now));
         let mut state = self.state();
-        state.views = views;
+        self.look_at(&mut state, views);
         let expired = state.gate.expiries(now);
         self.note(&mut state, &expired);
         let open = |service: &&String| state.gate.open_permits_of(service).next().is_some();

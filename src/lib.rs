@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gate_service;
 pub mod incident;
 pub mod inspect;
+pub mod mirror;
 pub mod notify;
 pub mod outbound;
 pub mod prometheus;

@@ -12,6 +12,7 @@
 //! | `GET /v1/slos/{id}/history` | one of its series over a range of time, from the ledger |
 //! | `GET /v1/slos/{id}/history.svg` | the same as a picture |
 //! | `GET /v1/services/{name}` | a service: owner, runbook, SLOs, alerts |
+//! | `GET /v1/services/{name}/stream` | server-sent events: all that a sidecar repeats of one service |
 //! | `GET /v1/alerts` | alerts firing or lately resolved, worst first |
 //! | `GET /v1/incidents[/{id}]` | what burned together, what changed before it, what was like it; `POST` says what it came from |
 //! | `GET /v1/stream` | server-sent events: one `snapshot` per evaluation, a `clock` between |
@@ -39,6 +40,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use ring::rand::SecureRandom as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -78,6 +80,8 @@ mod problem;
 mod readiness;
 mod reload;
 mod server;
+mod service_stream;
+pub mod sidecar;
 mod sign_in;
 mod stream;
 pub mod tls;
@@ -132,6 +136,8 @@ pub struct Info {
     pub external_url: Option<String>,
     /// Services in name order.
     pub services: Vec<Service>,
+    /// Time between polls, seconds.
+    pub poll_interval_s: i64,
     /// When the rules in force were loaded.
     pub loaded_at: Seconds,
     /// Whether the last attempt to load rules failed, so that older ones are in force.
@@ -154,6 +160,10 @@ struct Site(Arc<Shared>);
 struct Shared {
     app: App,
     streams: Arc<Semaphore>,
+    /// Streams of one service each.
+    mirrors: Arc<Semaphore>,
+    /// The name of this process, another one with each start.
+    instance: String,
     /// Counts are explained one after the other: each is read from Prometheus again.
     explaining: Semaphore,
     /// Histories are computed two at a time.
@@ -179,15 +189,38 @@ impl std::ops::Deref for Site {
     }
 }
 
+/// A name that no process before had. Where the system has no chance to give, the time of the start stands in.
+fn instance() -> String {
+    let mut bytes = [0; 8];
+    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
+        bytes = (crate::clock::since_boot().as_nanos() as u64).to_be_bytes();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Every route. `stop` ends the streams, which would otherwise outlive any drain.
 pub fn router(app: App, stop: CancellationToken) -> Router {
     let (limits, auth) = (app.limits.clone(), Arc::clone(&app.auth));
     let streams = Arc::new(Semaphore::new(limits.max_streams));
+    let (mirrors, instance) = (Arc::new(Semaphore::new(limits.max_mirrors)), instance());
     let audit = audit::Readers::default();
     let (explaining, histories, forward) = (Semaphore::new(1), Semaphore::new(2), Default::default());
     let (fleet, brief) = Default::default();
     let admission = Semaphore::new(admission::READERS);
-    let shared = Shared { app, streams, explaining, histories, fleet, brief, audit, admission, forward, stop };
+    let shared = Shared {
+        app,
+        streams,
+        mirrors,
+        instance,
+        explaining,
+        histories,
+        fleet,
+        brief,
+        audit,
+        admission,
+        forward,
+        stop,
+    };
     let site = Site(Arc::new(shared));
     let routes = Router::new()
         .route("/", get(page::page))
@@ -200,6 +233,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/slos/{id}/history", get(history::slo_history))
         .route("/v1/slos/{id}/history.svg", get(history::slo_curve))
         .route("/v1/services/{name}", get(api::service))
+        .route("/v1/services/{name}/stream", get(service_stream::service_stream))
         .route("/v1/alerts", get(api::alerts))
         .route("/v1/incidents", get(incidents::all))
         .route("/v1/incidents/{id}", get(incidents::one).post(incidents::note))
@@ -235,7 +269,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .layer(from_fn_with_state(site.clone(), forward::forward))
         .layer(from_fn_with_state(auth, auth::guard_reads))
         .layer(from_fn_with_state(site, guard::guard_site));
-    layered(routes, &limits)
+    layered(routes.fallback(|| async { StatusCode::NOT_FOUND }), &limits)
 }
 
 /// The gate in the words of other protocols.
@@ -265,7 +299,6 @@ fn doors() -> Router<Site> {
 /// error results is explained, counted and sent with the headers that every answer has.
 fn layered(routes: Router, limits: &Limits) -> Router {
     routes
-        .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(CatchPanicLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))

@@ -64,6 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gate_service", &["engine", "gate", "prometheus", "audit", "clock", "telemetry"]),
     ("inspect", &["engine", "spec", "query", "prometheus", "clock", "telemetry"]),
     ("notify", &["engine", "outbound", "clock", "telemetry"]),
+    ("mirror", &["engine", "outbound", "clock", "telemetry"]),
     (
         "web",
         &[
@@ -71,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gate",
             "gate_service",
             "incident",
+            "mirror",
             "spec",
             "query",
             "prometheus",
@@ -111,6 +113,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gate",
             "gate_service",
             "incident",
+            "mirror",
             "spec",
             "query",
             "prometheus",
@@ -518,9 +521,12 @@ fn what_the_manifests_ship_loads() {
     let rules = "deploy/kubernetes/base/checkout.yaml";
     let loaded = slowburn::spec::load_text(rules, &shipped(rules));
     assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
-    let settings = "deploy/kubernetes/base/slowburn.yaml";
-    let loaded = slowburn::config::load_text(settings, &shipped(settings));
-    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    for folder in ["base", "sidecar/service", "sidecar/agent"] {
+        let settings = format!("deploy/kubernetes/{folder}/slowburn.yaml");
+        let loaded = slowburn::config::load_text(&settings, &shipped(&settings));
+        assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+        assert_eq!(loaded.settings.follow.is_some(), folder != "base");
+    }
 }
 
 #[test]

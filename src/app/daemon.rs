@@ -397,6 +397,7 @@ fn info_of(options: &Options, rules: &Rules, client: &Client, failed: bool) -> I
         config_hash: rules.digest.clone(),
         external_url: options.external_url.clone(),
         services: rules.model.services.clone(),
+        poll_interval_s: options.source.poll_interval_s,
         loaded_at: options.clock.now(),
         last_reload_failed: failed,
         compat: options.compat,

@@ -14,6 +14,11 @@ Examples:
   slowburn run --prometheus-url http://prometheus:9090 \\
     --rules /etc/slowburn/rules --data-dir /var/lib/slowburn \\
     --alertmanager-url http://am-0:9093 --alertmanager-url http://am-1:9093
+  slowburn run --follow https://slowburn.example:9595 --service checkout
+
+With --follow it runs beside one service and repeats what the daemon at that URL says of it: signals and SLOs on \
+    loopback, unknown when that daemon is silent for two polls. It reads no rules and no Prometheus, keeps nothing, and \
+    decides nothing: docs/sidecar.md.
 
 SIGHUP or POST /-/reload reads the rules again, --watch does so when they change; files with errors leave the old \
     ones in force.

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::wiring::StartFailure;
 use super::{Exit, SourceArgs, asked_to_stop, complain, wiring};
 use crate::app::{self, Handle, Options, StartError};
 use crate::clock::Clock;
@@ -21,9 +22,16 @@ use crate::{telemetry, web};
 
 /// Flags of `slowburn run`; they win over the settings file.
 #[derive(Debug, Args)]
+#[command(mut_arg("rules", |rules| rules.required(false)))]
 pub struct RunArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Follow the daemon at this URL instead of asking a Prometheus: repeat one service (--service) of it beside the service
+    #[arg(long, value_name = "URL")]
+    follow: Option<String>,
+    /// The service that is followed
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
     /// An Alertmanager peer (repeatable: name every peer of a cluster)
     #[arg(long, value_name = "URL")]
     alertmanager_url: Vec<String>,
@@ -107,6 +115,13 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
             )
         })
     };
+    if args.follow.is_some() || args.service.is_some() {
+        let follow = settings.follow.get_or_insert_default();
+        if let Some(url) = &args.follow {
+            follow.url = Some(endpoint(url)?);
+        }
+        follow.service = args.service.clone().or(follow.service.take());
+    }
     if let Some(url) = &args.source.prometheus_url {
         settings.prometheus.url = Some(endpoint(url)?);
     }
@@ -148,9 +163,32 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
     Ok(settings)
 }
 
+/// Whether what was typed fits together: rules are what a daemon has, and what a sidecar has not.
+fn fits(args: &RunArgs, settings: &Settings) -> Result<(), String> {
+    match (&settings.follow, args.source.paths().as_slice()) {
+        (None, []) => {
+            Err("error: no rules are given: add --rules PATH (or --follow URL --service NAME, to repeat one \
+                           service of another daemon)"
+                .into())
+        }
+        (Some(_), [_, ..]) => {
+            Err("error: a process that follows a daemon (--follow) has no rules of its own: leave out \
+                                   --rules and --presets"
+                .into())
+        }
+        (Some(follow), []) if follow.url.is_none() => {
+            Err("error: it is not said whom to follow: add --follow https://HOST:9595".into())
+        }
+        (Some(follow), []) if follow.service.as_deref().is_none_or(str::is_empty) => {
+            Err("error: it is not said which service to follow: add --service NAME".into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs until SIGTERM or Ctrl-C.
-pub async fn run(args: RunArgs) -> Exit {
-    let settings = match resolve(&args) {
+pub(super) fn run(args: &RunArgs) -> Exit {
+    let settings = match resolve(args).and_then(|settings| fits(args, &settings).map(|()| settings)) {
         Ok(settings) => settings,
         Err(text) => {
             complain(text.trim_end());
@@ -167,7 +205,16 @@ pub async fn run(args: RunArgs) -> Exit {
         complain(&error.to_string());
         return Exit::BadConfig;
     }
-    match start(&args, &settings).await {
+    match &settings.follow {
+        Some(follow) => {
+            super::block_on_one_thread(async { ended(super::follow::follow(&settings, follow, args.clock().0).await) })
+        }
+        None => super::block_on(async { ended(start(args, &settings).await) }),
+    }
+}
+
+fn ended(outcome: Result<(), StartFailure>) -> Exit {
+    match outcome {
         Ok(()) => Exit::Ok,
         Err(StartFailure::Config(text)) => {
             complain(text.trim_end());
@@ -178,11 +225,6 @@ pub async fn run(args: RunArgs) -> Exit {
             Exit::Findings
         }
     }
-}
-
-enum StartFailure {
-    Config(String),
-    Start(String),
 }
 
 async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> {

@@ -27,6 +27,14 @@ use crate::web::auth::oidc::{SignIn, SignInSettings};
 use crate::web::auth::session::Sessions;
 use crate::web::{self, Tls, TlsFiles};
 
+/// Why a process did not start; for people.
+pub(super) enum StartFailure {
+    /// A setting cannot be used.
+    Config(String),
+    /// Something else is in the way.
+    Start(String),
+}
+
 /// Reads the settings file if there is one. Problems are printed; errors end the command.
 pub fn settings(path: Option<&Path>) -> Result<Settings, String> {
     let Some(path) = path else { return Ok(Settings::default()) };
@@ -218,7 +226,7 @@ fn with_headers(mut endpoint: Endpoint, headers: &BTreeMap<String, String>) -> R
     Ok(endpoint)
 }
 
-fn authorization(auth: &Auth) -> Result<Authorization, String> {
+pub(super) fn authorization(auth: &Auth) -> Result<Authorization, String> {
     match auth {
         Auth::None => Ok(Authorization::None),
         Auth::Bearer(file) => Authorization::bearer(file.clone()),

@@ -77,6 +77,22 @@ impl Settings {
                 );
             }
         }
+        if self.follow.is_some() {
+            let surplus = [
+                ("prometheus.url", self.prometheus.url.is_some(), "asks no Prometheus"),
+                ("alertmanagers", !self.alertmanagers.is_empty(), "raises no alerts"),
+                ("webhooks", !self.webhooks.is_empty(), "raises no alerts"),
+                ("data_dir", self.data_dir.is_some(), "keeps nothing"),
+                ("auth.oidc", self.auth.oidc.is_some(), "has no page to sign in to"),
+                ("audit", self.audit.dir.is_some(), "decides nothing, and so has no audit log"),
+            ];
+            for (key, is_given, why) in surplus {
+                if is_given {
+                    let what = format!("a process that follows a daemon (follow) {why}");
+                    error(key, what, Some("one of the two: follow, or what a daemon needs"));
+                }
+            }
+        }
         if self.audit.lease.is_some() && self.audit.dir.is_none() {
             let what = "a lease says whose turn it is at a log that all share, and there is none";
             error("audit.lease", what.into(), Some("audit: {dir: /shared/audit}"));
@@ -112,7 +128,7 @@ impl Settings {
             let instead = instead.map(str::to_string);
             faults.push(Fault { key, severity: Severity::Warning, what, instead });
         };
-        if self.listen.ip().is_unspecified() && self.external_url.is_none() {
+        if self.listen.ip().is_unspecified() && self.external_url.is_none() && self.follow.is_none() {
             let what = format!("links in alerts lead to http://{}, which nobody can open", self.listen);
             warn("external_url", what, Some("external_url: the address under which people reach the page"));
         }
@@ -138,6 +154,10 @@ impl Settings {
         let clear = |url: &str, auth: &Auth| *auth != Auth::None && is_clear_text(url);
         if self.prometheus.url.as_deref().is_some_and(|url| clear(url, &self.prometheus.auth)) {
             warn("prometheus.url", "credentials go over plain http to another machine".into(), Some("https://"));
+        }
+        let followed = self.follow.as_ref().and_then(|follow| Some((follow.url.as_deref()?, &follow.auth)));
+        if followed.is_some_and(|(url, auth)| clear(url, auth)) {
+            warn("follow", "credentials go over plain http to another machine".into(), Some("https://"));
         }
         if self.alertmanagers.iter().any(|peer| clear(&peer.url, &peer.auth)) {
             warn("alertmanagers", "credentials go over plain http to another machine".into(), Some("https://"));

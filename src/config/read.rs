@@ -16,8 +16,8 @@ use crate::telemetry::detail::Detail;
 mod oidc;
 
 use super::{
-    Alertmanager, Audit, Auth, Authentication, CheckpointSink, Lease, LogFormat, LogLevel, MissingStops, Prometheus,
-    SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
+    Alertmanager, Audit, Auth, Authentication, CheckpointSink, Follow, Lease, LogFormat, LogLevel, MissingStops,
+    Prometheus, SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
 };
 
 /// What came of reading a settings file.
@@ -129,6 +129,7 @@ impl SettingsReader<'_> {
         if let Some(at) = fields.get("prometheus") {
             self.prometheus(&at, &mut settings.prometheus, report);
         }
+        settings.follow = fields.get("follow").and_then(|at| self.follow(&at, report));
         settings.alertmanagers = self.each(&mut fields, "alertmanagers", report, Self::alertmanager);
         settings.webhooks = self.each(&mut fields, "webhooks", report, Self::webhook);
         set(&mut settings.listen, fields.get("listen").and_then(|at| listen(&at, report)));
@@ -182,6 +183,17 @@ impl SettingsReader<'_> {
         let most = fields.get("max_concurrency").and_then(|at| at.whole(report, 1..=64));
         set(&mut prometheus.max_concurrency, most.and_then(|n| u32::try_from(n).ok()));
         fields.finish(report);
+    }
+
+    fn follow(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<Follow> {
+        let mut fields = at.map(report)?;
+        let url = fields.get("url").and_then(|at| url(&at, report));
+        let service = fields.get("service").and_then(|at| at.text(report)).map(str::to_owned);
+        let auth = self.auth(&mut fields, report);
+        let headers = headers(&mut fields, report);
+        let ca_file = self.path(&mut fields, "ca_file", report);
+        fields.finish(report);
+        Some(Follow { url, service, auth, headers, ca_file })
     }
 
     fn authentication(&self, at: &At<'_>, auth: &mut Authentication, report: &mut Report<'_>) {

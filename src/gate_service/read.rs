@@ -107,8 +107,9 @@ impl GateService {
 
     /// Signals of every service that has a policy.
     pub fn signals(&self) -> Value {
+        let (at, now) = (self.read().views.at, self.now());
         let services: Vec<Value> =
-            self.all_signals().into_iter().map(|(signals, change)| shown(&signals, &change)).collect();
+            self.all_signals().into_iter().map(|(signals, change)| shown(&signals, &change, at, now)).collect();
         json!({"services": services})
     }
 
@@ -121,7 +122,7 @@ impl GateService {
         let (signals, change) = self.signals_in(&state, service).ok_or_else(|| {
             Blocked::Unknown(format!("there is no service {service:?} with a policy: nothing is safe there"))
         })?;
-        Ok(shown(&signals, &change))
+        Ok(shown(&signals, &change, state.views.at, self.now()))
     }
 
     /// For the metrics: signals and change state of every service that has a policy.
@@ -145,7 +146,8 @@ impl GateService {
     }
 }
 
-fn shown(signals: &[Signal], change: &ChangeState) -> Value {
+/// `at` is the slice that they were made of, 0 where there is none yet: who acts on a signal has to know how old it is.
+fn shown(signals: &[Signal], change: &ChangeState, at: Seconds, now: Seconds) -> Value {
     let by_class: serde_json::Map<String, Value> = signals
         .iter()
         .map(|signal| (signal.class.as_str().to_owned(), json!({"value": signal.value, "codes": signal.codes})))
@@ -154,6 +156,8 @@ fn shown(signals: &[Signal], change: &ChangeState) -> Value {
         "service": signals.first().map(|signal| &signal.service),
         "signals": by_class,
         "change_state": change,
+        "at": (at > 0).then_some(at),
+        "age_s": (at > 0).then(|| (now - at).max(0)),
     })
 }
 

@@ -135,6 +135,9 @@ table! {
     /// Share of the audit log's disk that is used.
     AUDIT_DISK_USED_RATIO: Gauge Percent = "slowburn_audit_disk_used_ratio";
 
+    /// Streams from the daemon that a sidecar follows, by outcome: opened, or why one ended or could not be opened.
+    MIRROR_STREAMS_TOTAL: Counter Count = "slowburn_mirror_streams_total";
+
     // Rendered from the snapshot.
 
     /// Age of the newest evaluated slice; grows when evaluation stops.
@@ -179,6 +182,10 @@ table! {
     SAFE_TO_ACT: Gauge Count = "slowburn_safe_to_act";
     /// Always 1; the label is the state of change the service is in (idle, in_flight, settling, frozen, halted).
     CHANGE_STATE: Gauge Count = "slowburn_change_state";
+    /// Always 1, of a sidecar that follows a daemon: the label is why nothing is known (none while something is; not_heard, source_starting, source_silent, source_unreachable, source_refuses, service_unknown, not_understood, too_large).
+    MIRROR_STATE: Gauge Count = "slowburn_mirror_state";
+    /// Time since the daemon that a sidecar follows said something. Absent before its first word.
+    MIRROR_AGE_SECONDS: Gauge Seconds = "slowburn_mirror_age_seconds";
     /// Halts that hold.
     HALTS: Gauge Count = "slowburn_halts";
     /// Approvals that wait for people.

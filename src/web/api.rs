@@ -33,13 +33,17 @@ pub async fn healthz() -> &'static str {
 
 /// `GET /readyz`.
 pub async fn readyz(State(site): State<Site>) -> Response {
+    readiness(&site.app.readiness.borrow().clone())
+}
+
+/// What is still waited for, as an answer.
+pub(super) fn readiness(readiness: &Readiness) -> Response {
     #[derive(Serialize)]
-    struct Answer {
+    struct Answer<'a> {
         ready: bool,
         #[serde(flatten)]
-        readiness: Readiness,
+        readiness: &'a Readiness,
     }
-    let readiness = site.app.readiness.borrow().clone();
     let ready = readiness.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(&Answer { ready, readiness })).into_response()

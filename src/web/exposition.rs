@@ -6,6 +6,7 @@
 //! data state, the fault) has its own series. The series of other tools (`peers`) keep to the customs of those.
 
 mod gate;
+mod mirror;
 mod peers;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ use crate::engine::{DataState, Labels, Seconds, SeriesStatus, Slo, Snapshot, Spe
 use crate::telemetry::compat::Foreign;
 use crate::telemetry::detail::Detail;
 use crate::telemetry::names::{self, Metric};
+pub use mirror::MirrorPage;
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
@@ -57,7 +59,7 @@ pub fn render(snapshot: &Snapshot, info: &Info, now: Seconds) -> String {
         for series in entry.series.iter() {
             status(&mut page, &entry.slo, series);
             match info.metrics_detail {
-                Detail::Lean => policy_burns(&mut page, &entry.slo, series),
+                Detail::Lean => policy_burns(&mut page, &series_labels(&entry.slo, &series.labels), series),
                 Detail::Full => every_window(&mut page, &entry.slo, series, now),
             }
         }
@@ -102,15 +104,20 @@ fn definition(page: &mut Exposition, slo: &Slo, detail: Detail) {
 /// What is shown of one series however lean: its state, its data, the budget, and the events of its windows.
 fn status(page: &mut Exposition, slo: &Slo, series: &SeriesStatus) {
     let own = &series_labels(slo, &series.labels);
+    status_of(page, own, series);
+    for (name, window) in own_windows(slo, series) {
+        events(page, own, &name, window, series.data.state);
+    }
+}
+
+/// What is shown of one series whose events nobody sums up again.
+fn status_of(page: &mut Exposition, own: &[(String, &str)], series: &SeriesStatus) {
     page.known(names::SLO_ERROR_BUDGET_REMAINING_RATIO, own, &[], series.budget_remaining);
     page.sample(names::SLO_STATE, own, &[("state", &Word(series.state).to_string())], 1.0);
     let (state, reason) = (Word(series.data.state).to_string(), Word(series.data.reason).to_string());
     let labels = [("state", state.as_str()), ("reason", reason.as_str())];
     let labels = if series.data.reason == DataReason::None { &labels[..1] } else { &labels };
     page.sample(names::SLO_DATA_STATE, own, labels, 1.0);
-    for (name, window) in own_windows(slo, series) {
-        events(page, own, &name, window, series.data.state);
-    }
     for budget in &series.budgets {
         let labels = [("window", budget.name.as_str())];
         page.known(names::SLO_WINDOW_BUDGET_REMAINING_RATIO, own, &labels, budget.budget_remaining);
@@ -139,8 +146,7 @@ fn events(page: &mut Exposition, own: &[(String, &str)], name: &str, window: &Wi
 
 /// The burn rates that pages and tickets go by: of each speed the two shortest long windows. With what every series
 /// shows these are ten at most.
-fn policy_burns(page: &mut Exposition, slo: &Slo, series: &SeriesStatus) {
-    let own = &series_labels(slo, &series.labels);
+fn policy_burns(page: &mut Exposition, own: &[(String, &str)], series: &SeriesStatus) {
     let mut shown: BTreeMap<i64, Option<f64>> = BTreeMap::new();
     for speed in [Speed::Fast, Speed::Slow] {
         let of_speed = series.clauses.iter().filter(|clause| clause.speed == speed);
@@ -189,8 +195,12 @@ const OWN_LABELS: &[&str] =
 
 /// `slo_id, service, slo`, then the labels of the series under names that Prometheus accepts and that do not collide.
 fn series_labels<'a>(slo: &'a Slo, labels: &'a Labels) -> Vec<(String, &'a str)> {
+    labels_of(&slo.id, &slo.service, &slo.name, labels)
+}
+
+fn labels_of<'a>(id: &'a str, service: &'a str, name: &'a str, labels: &'a Labels) -> Vec<(String, &'a str)> {
     let mut own: Vec<(String, &str)> =
-        vec![("slo_id".to_owned(), &slo.id), ("service".to_owned(), &slo.service), ("slo".to_owned(), &slo.name)];
+        vec![("slo_id".to_owned(), id), ("service".to_owned(), service), ("slo".to_owned(), name)];
     for (name, value) in labels.iter() {
         let mut name = label_name(name);
         while name.starts_with("__")

@@ -315,6 +315,7 @@ pub fn info() -> Info {
         config_hash: "9f2c4e61d0ab77".to_owned(),
         external_url: None,
         services: ["checkout", "feature-store", "llm-gateway", "search"].map(service).into(),
+        poll_interval_s: 30,
         loaded_at: AT - DAY,
         last_reload_failed: false,
         compat: Compat::default(),

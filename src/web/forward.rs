@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
 
 use super::{Problem, Site};
 use crate::outbound::Transport;
@@ -38,6 +39,10 @@ const PATHS: [&str; 15] = [
 ];
 /// Whatever the method, it begins an act.
 const BEGINS: &str = "/integrations/ext-authz";
+/// What a sidecar follows holds signals, and is as long as it lasts.
+fn is_mirror(path: &str) -> bool {
+    path.starts_with("/v1/services/") && path.ends_with("/stream")
+}
 /// Longest wait for the one that decides.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is handed on, bytes.
@@ -63,7 +68,7 @@ impl Forward {
 
 /// Layer: what is asked of the gate goes to whoever decides.
 pub(super) async fn forward(State(site): State<Site>, request: Request, next: Next) -> Response {
-    let of_gate = PATHS.iter().any(|path| request.uri().path().starts_with(path));
+    let of_gate = PATHS.iter().any(|path| request.uri().path().starts_with(path)) || is_mirror(request.uri().path());
     let following = site.app.gate_service.as_ref().and_then(|gate_service| gate_service.following());
     let Some(following) = following.filter(|_| of_gate) else { return next.run(request).await };
     let begins = request.uri().path().starts_with(BEGINS);
@@ -111,7 +116,7 @@ async fn sent(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let url: reqwest::Url = format!("{}{path}", leader.trim_end_matches('/')).parse().map_err(|_| "no URL")?;
     let transport = site.forward.transport(leader)?;
-    let mut request = transport.client().request(head.method.clone(), url).timeout(TIMEOUT).body(body);
+    let mut request = transport.client().request(head.method.clone(), url).body(body);
     // Who signed in is known there as well, by the key that all share. Of what a link makes a browser send it goes nowhere.
     let begins = head.uri.path().starts_with(BEGINS);
     let reads = !begins && matches!(head.method, Method::GET | Method::HEAD);
@@ -131,7 +136,11 @@ async fn sent(
         request = request.header(name, value);
     }
     let said = |error: reqwest::Error| error.without_url().to_string();
-    let mut answer = request.header(FORWARDED, "1").send().await.map_err(said)?;
+    let request = request.header(FORWARDED, "1");
+    if is_mirror(head.uri.path()) {
+        return handed_on(site, request).await;
+    }
+    let mut answer = request.timeout(TIMEOUT).send().await.map_err(said)?;
     let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(said)? {
@@ -146,6 +155,25 @@ async fn sent(
     }
     if let Ok(leader) = HeaderValue::from_str(leader) {
         back.headers_mut().insert(HeaderName::from_static("x-slowburn-leader"), leader);
+    }
+    Ok(back)
+}
+
+/// A stream, handed on as it comes until either end closes it.
+async fn handed_on(site: &Site, request: reqwest::RequestBuilder) -> Result<Response, String> {
+    let Ok(seat) = super::service_stream::seat(site) else { return Err("every stream of a service is taken".into()) };
+    let answer = tokio::time::timeout(TIMEOUT, request.send()).await.map_err(|_| "it does not answer")?;
+    let answer = answer.map_err(|error| error.without_url().to_string())?;
+    let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
+    let stop = site.stop.clone();
+    let pieces = unfold((answer, stop, seat), |(mut answer, stop, seat)| async move {
+        let piece = stop.run_until_cancelled(answer.chunk()).await?;
+        let piece = piece.transpose()?.map_err(|_| std::io::Error::other("the process that decides is gone"));
+        Some((piece, (answer, stop, seat)))
+    });
+    let mut back = (status, Body::from_stream(pieces)).into_response();
+    if let Some(kind) = kind {
+        back.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
     Ok(back)
 }

@@ -275,6 +275,17 @@ pub struct SignalQuery {
     class: ActionClass,
 }
 
+impl SignalQuery {
+    /// The status of an answer: where it was asked for, only a yes is a 200.
+    pub(super) fn status(&self, answer: &serde_json::Value) -> StatusCode {
+        match (self.status, answer["signals"][self.class.as_str()]["value"].as_i64()) {
+            (None, _) | (Some(Strict::Strict), Some(1)) => StatusCode::OK,
+            (_, Some(0)) => StatusCode::FORBIDDEN,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
 fn risk() -> ActionClass {
     ActionClass::Risk
 }
@@ -287,12 +298,7 @@ pub async fn signals_of(
 ) -> Answered {
     let Query(query) = query.map_err(|rejection| Blocked::Malformed(rejection.body_text()))?;
     let answer = gate_service.signals_of(&service)?;
-    let status = match (query.status, answer["signals"][query.class.as_str()]["value"].as_i64()) {
-        (None, _) | (Some(Strict::Strict), Some(1)) => StatusCode::OK,
-        (_, Some(0)) => StatusCode::FORBIDDEN,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    Ok((status, shown(answer)).into_response())
+    Ok((query.status(&answer), shown(answer)).into_response())
 }
 
 #[cfg(test)]

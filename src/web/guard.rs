@@ -121,7 +121,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
 }
 
 /// The `Host` header, where it is a name of this server.
-fn known_host<'h>(headers: &'h HeaderMap, own: &OwnNames<'_>) -> Result<&'h str, Problem> {
+pub(super) fn known_host<'h>(headers: &'h HeaderMap, own: &OwnNames<'_>) -> Result<&'h str, Problem> {
     let Some(host) = only(headers, &header::HOST)? else {
         return refuse("the request has no Host header".into(), "Use an HTTP/1.1 client.");
     };

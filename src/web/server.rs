@@ -55,6 +55,9 @@ pub struct Limits {
     pub max_connections_of_peer: usize,
     /// Streams (`/v1/stream`) at a time; more is a 503.
     pub max_streams: usize,
+    /// Streams of one service (`/v1/services/{name}/stream`) at a time: sidecars. Fewer than connections, so that they keep nobody
+    /// else out.
+    pub max_mirrors: usize,
     /// Time between two signs of life on a stream.
     pub heartbeat: Duration,
     /// Time that requests in flight get after a stop.
@@ -72,9 +75,10 @@ impl Default for Limits {
             max_body_bytes: 64 * 1024,
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
-            max_connections: 512,
+            max_connections: 768,
             max_connections_of_peer: 256,
             max_streams: 64,
+            max_mirrors: 512,
             heartbeat: Duration::from_secs(10),
             grace: Duration::from_secs(10),
         }

@@ -41,7 +41,7 @@ pub async fn stream(State(site): State<Site>) -> Result<Sse<impl Stream<Item = R
 }
 
 /// Waits until the gate has done something: decided, asked, revoked a permit, judged. For ever where there is none.
-async fn moved(gate: &mut Option<tokio::sync::watch::Receiver<u64>>) {
+pub(super) async fn moved(gate: &mut Option<tokio::sync::watch::Receiver<u64>>) {
     let alive = match gate {
         Some(gate) => gate.changed().await.is_ok(),
         None => false,

@@ -144,6 +144,11 @@ impl Stage {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The time that it runs by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// A client.
     pub fn wire(&self) -> Wire {
         Wire::new(self.port)

@@ -56,6 +56,7 @@ mod resolution;
 mod scale;
 mod series;
 mod several;
+mod sidecar;
 mod sign_in;
 mod survival;
 mod their_alerts;

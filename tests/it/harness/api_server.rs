@@ -168,7 +168,8 @@ pub struct Cable {
 }
 
 impl Cable {
-    fn to(server: std::net::SocketAddr) -> Self {
+    /// One to this address.
+    pub fn to(server: std::net::SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let (cut, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
