@@ -103,6 +103,111 @@ fn the_webhooks_hold_by_audience_and_read_what_is_served() {
     }
 }
 
+/// Fields that the Prometheus operator (v0.8x and v0.9x, `monitoring.coreos.com/v1`) has, of those that stand here; it drops
+/// others without a word.
+const OPERATOR: [(&str, &[&str]); 5] = [
+    ("object", &["apiVersion", "kind", "metadata", "spec"]),
+    ("group", &["name", "interval", "labels", "limit", "partial_response_strategy", "query_offset", "rules"]),
+    ("rule", &["alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"]),
+    ("monitor", &["jobLabel", "selector", "namespaceSelector", "endpoints", "targetLabels", "podTargetLabels"]),
+    ("endpoint", &["port", "path", "interval", "scrapeTimeout", "scheme", "tlsConfig", "params", "honorLabels"]),
+];
+
+/// What in an object the operator would not take.
+fn unfit(what: &str, value: &Value) -> Vec<String> {
+    let known = OPERATOR.iter().find(|(name, _)| *name == what).map(|(_, fields)| *fields).expect("a form");
+    let fields = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let mut faults: Vec<String> =
+        fields.filter(|name| !known.contains(name)).map(|name| format!("{what} has no {name}")).collect();
+    let texts =
+        |value: &Value| value.is_null() || value.as_object().is_some_and(|all| all.values().all(Value::is_string));
+    let is_span = |value: &Value| {
+        let units = ["ms", "s", "m", "h", "d", "w", "y"];
+        let span =
+            |text: &str| units.iter().any(|unit| text.strip_suffix(unit).is_some_and(|n| n.parse::<u32>().is_ok()));
+        value.is_null() || value.as_str().is_some_and(span)
+    };
+    let mut must = |holds: bool, why: &str| {
+        if !holds {
+            faults.push(format!("{what}: {why}: {value}"));
+        }
+    };
+    match what {
+        "group" => {
+            must(value["name"].as_str().is_some_and(|name| !name.is_empty()), "a name");
+            must(is_span(&value["interval"]), "interval is a duration");
+        }
+        "rule" => {
+            must(value["expr"].is_string(), "expr is required");
+            must(value["alert"].is_string() != value["record"].is_string(), "one of alert and record");
+            must(texts(&value["labels"]) && texts(&value["annotations"]), "labels and annotations are texts");
+            must(is_span(&value["for"]) && is_span(&value["keep_firing_for"]), "durations");
+        }
+        "monitor" => must(value["selector"].is_object() && value["endpoints"].is_array(), "selector and endpoints"),
+        "endpoint" => must(is_span(&value["interval"]), "interval is a duration"),
+        _ => must(value["metadata"]["name"].is_string(), "a name"),
+    }
+    faults
+}
+
+#[test]
+fn the_operator_takes_the_rules_and_scrapes_the_replicas_as_the_job_that_they_ask_for() {
+    let (text, objects) = kustomized("monitoring");
+    let of = |kind: &str| objects.iter().find(|one| one["kind"] == kind).unwrap_or_else(|| panic!("{text}"));
+    let (rules, monitor) = (of("PrometheusRule"), of("ServiceMonitor"));
+    let mut faults = [unfit("object", rules), unfit("object", monitor), unfit("monitor", &monitor["spec"])].concat();
+    let page = std::fs::read_to_string(project("docs/runbooks.md")).expect("there");
+    let mut alerts = 0;
+    for group in rules["spec"]["groups"].as_array().expect("groups") {
+        faults.extend(unfit("group", group));
+        for rule in group["rules"].as_array().expect("rules") {
+            faults.extend(unfit("rule", rule));
+            let Some(name) = rule["alert"].as_str() else { continue };
+            let runbook = rule["annotations"]["runbook_url"].as_str().unwrap_or_default();
+            assert!(runbook.ends_with(&format!("/runbooks.html#{}", name.to_lowercase())), "{name}: {runbook}");
+            assert!(page.contains(&format!("\n## {name}\n")), "docs/runbooks.md says nothing of {name}");
+            alerts += 1;
+        }
+    }
+    assert!(alerts >= 13, "{alerts}");
+    for endpoint in monitor["spec"]["endpoints"].as_array().expect("endpoints") {
+        faults.extend(unfit("endpoint", endpoint));
+    }
+    assert_eq!(faults, Vec::<String>::new());
+    // The rules are those of the file, to the letter that counts.
+    let file = std::fs::read_to_string(project("rules/prometheus/slowburn.yaml")).expect("there");
+    assert_eq!(rules["spec"], serde_saphyr::from_str::<Value>(&file).expect("YAML"));
+    // One Service is scraped, by a port that it has, and its label makes the job.
+    let (_, standalone) = kustomized("standalone");
+    let services: Vec<&Value> = standalone.iter().filter(|one| one["kind"] == "Service").collect();
+    let labels = monitor["spec"]["selector"]["matchLabels"].as_object().expect("labels");
+    let selected: Vec<&&Value> = services
+        .iter()
+        .filter(|one| labels.iter().all(|(name, value)| one["metadata"]["labels"][name] == *value))
+        .collect();
+    let [service] = selected[..] else { panic!("{services:?}") };
+    let port = &monitor["spec"]["endpoints"][0]["port"];
+    assert!(service["spec"]["ports"].as_array().expect("ports").iter().any(|one| one["name"] == *port), "{service}");
+    let job = monitor["spec"]["jobLabel"].as_str().expect("a label");
+    assert_eq!(service["metadata"]["labels"][job], "slowburn");
+    assert!(file.contains("job=\"slowburn\""));
+}
+
+#[test]
+fn what_the_operator_does_not_take_is_seen() {
+    for (what, wrong) in [
+        ("rule", json!({"alert": "A", "expr": "up == 0", "keepFiringFor": "5m"})),
+        ("rule", json!({"alert": "A"})),
+        ("rule", json!({"alert": "A", "expr": "up", "labels": {"severity": 1}})),
+        ("rule", json!({"alert": "A", "expr": "up", "for": "five"})),
+        ("group", json!({"rules": []})),
+        ("monitor", json!({"endpoints": []})),
+        ("endpoint", json!({"port": "http", "interval": 30})),
+    ] {
+        assert_eq!(unfit(what, &wrong).len(), 1, "{what} {wrong}");
+    }
+}
+
 /// The arguments of every container that runs Slowburn's image.
 pub fn calls_of(value: &Value, calls: &mut Vec<Vec<String>>) {
     if value["image"].as_str().is_some_and(|image| image.starts_with("slowburn:")) {

@@ -1,5 +1,5 @@
-//! Pages of reference that are printed from what the program itself says: its metrics, its HTTP. `UPDATE_EXPECT=1` writes
-//! them anew.
+//! Pages of reference that are printed from what the program itself says: its metrics, its HTTP; and the manifest that has
+//! the rules of `rules/prometheus`. `UPDATE_EXPECT=1` writes them anew.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -130,4 +130,32 @@ fn the_pages_of_reference_are_what_the_program_says() {
         let found = fs::read_to_string(&path).expect("readable");
         assert!(found == text, "{} is not what the program says: UPDATE_EXPECT=1 writes it", path.display());
     }
+}
+
+/// The rules as an object of the Prometheus operator: the same text, further in.
+fn prometheus_rule(rules: &str) -> String {
+    let begin = rules.find("groups:\n").expect("rules have groups");
+    let mut out = String::from(
+        "# Alerts on Slowburn itself, printed from rules/prometheus/slowburn.yaml (UPDATE_EXPECT=1 cargo test --test tidy): change\n\
+         # that. Each has a runbook in docs/runbooks.md; write the address where you publish these pages in place of\n\
+         # https://slowburn.example.\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: slowburn\n  \
+         labels: {app.kubernetes.io/name: slowburn}\nspec:\n",
+    );
+    for line in rules[begin..].lines() {
+        let indented = if line.is_empty() { String::new() } else { format!("  {line}") };
+        writeln!(out, "{indented}").expect("a String takes it");
+    }
+    out
+}
+
+#[test]
+fn the_manifest_of_the_rules_is_made_of_the_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = fs::read_to_string(root.join("rules/prometheus/slowburn.yaml")).expect("readable");
+    let (path, text) = (root.join("deploy/kubernetes/monitoring/prometheusrule.yaml"), prometheus_rule(&rules));
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, &text).expect("writable");
+    }
+    let found = fs::read_to_string(&path).expect("readable");
+    assert!(found == text, "{} is not what the rules say: UPDATE_EXPECT=1 writes it", path.display());
 }
