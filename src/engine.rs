@@ -24,6 +24,7 @@ pub mod severity;
 pub mod slo;
 pub mod snapshot;
 pub mod status;
+pub mod text;
 pub mod whole;
 mod window;
 

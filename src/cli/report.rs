@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::remote::{Failure, Remote, RemoteArgs};
 use super::{Exit, complain, print_out};
+use crate::engine::text::seen;
 use crate::incident::text::markdown;
 
 /// Form of the output.
@@ -281,10 +282,25 @@ fn csv(report: &Report) -> String {
     text
 }
 
-/// A text of a user in a table that spreadsheets open: it is quoted, and never a formula.
+/// A text of a user in a table that spreadsheets open: it is quoted, one line, and never a formula, whichever mark the
+/// spreadsheet takes for the end of a cell.
 fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
+    let mut safe = String::from("\"");
+    let mut begins = true;
+    for c in seen(text).chars() {
+        // Wide signs are taken for the narrow ones.
+        let formula = matches!(c, '=' | '+' | '-' | '@' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}');
+        if begins && formula {
+            safe.push('\'');
+        }
+        begins = matches!(c, ';' | ',' | '|') || begins && (c.is_whitespace() || c == '"');
+        if c == '"' {
+            safe.push('"');
+        }
+        safe.push(c);
+    }
+    safe.push('"');
+    safe
 }
 
 #[cfg(test)]
@@ -327,6 +343,37 @@ mod tests {
         assert_eq!((nothing.result, nothing.total, nothing.coverage), ("unknown", None, 0.0));
         assert_eq!(of(Value::Null).result, "unknown");
         assert_eq!(of(json!([point(json!(0), json!(0), 1.0)])).result, "met");
+    }
+
+    /// Fields of a row, as a spreadsheet takes it apart at `mark`, whatever stands in quotes.
+    fn fields(row: &str, mark: char) -> Vec<String> {
+        let (mut all, mut quoted) = (vec![String::new()], false);
+        for c in row.chars() {
+            match c {
+                '"' => quoted = !quoted,
+                c if c == mark && !quoted => all.push(String::new()),
+                c => all.last_mut().expect("one").push(c),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn no_cell_is_a_formula_whichever_mark_ends_it() {
+        for word in crate::web::fixture::HOSTILE {
+            let row = [cell(word), cell("team"), cell(word)].join(",");
+            assert!(!row.contains(['\n', '\r', '\u{202e}', '\u{200b}']), "{row:?}");
+            assert_eq!(fields(&row, ',').len(), 3, "{row:?}");
+            // A spreadsheet that ends cells at another mark, or knows no quotes.
+            let torn = [fields(&row, ','), row.split(['"', ';', ',', '\t', '|']).map(str::to_owned).collect()].concat();
+            for field in torn {
+                let first = field.trim_start().chars().next();
+                assert!(
+                    !first.is_some_and(|c| "=+-@\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}".contains(c)),
+                    "{field:?} of {row:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::io::IsTerminal;
 
+use crate::engine::text::seen;
+
 /// How wide a page is that goes to no terminal.
 const PAGE: usize = 100;
 /// The least that is left for a last column that goes over several lines.
@@ -39,7 +41,8 @@ impl<const N: usize> Table<N> {
     }
 
     pub fn push(&mut self, row: [String; N]) {
-        self.rows.push(row);
+        // Words of others move no cursor and colour nothing.
+        self.rows.push(row.map(|cell| seen(&cell)));
     }
 
     /// As it fits the terminal of stdout; side by side where stdout is no terminal, so that a row is a line.
@@ -203,6 +206,17 @@ mod tests {
         let mut table = table();
         table.push(["b".into(), "ok".into(), "5m=0.00x 1h=0.00x 6h=0.00x 1d=0.00x 3d=0.00x".into()]);
         table
+    }
+
+    #[test]
+    fn words_of_others_move_no_cursor() {
+        for word in crate::web::fixture::HOSTILE {
+            let mut table = Table::new(["a", "b"]);
+            table.push([word.to_owned(), word.to_owned()]);
+            let text = table.render(None, false);
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            assert!(!text.chars().any(|c| c != '\n' && crate::engine::text::is_unseen(c)), "{text:?}");
+        }
     }
 
     #[test]

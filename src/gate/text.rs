@@ -5,6 +5,8 @@
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
+use crate::engine::text::hides;
+
 /// `text` in NFKC, on one line, without control characters and without marks that cannot be seen or change the order of
 /// the text around them; blanks that follow each other are one.
 pub fn plain(text: &str) -> String {
@@ -22,14 +24,6 @@ pub fn plain(text: &str) -> String {
     }
     out.truncate(out.trim_end().len());
     out
-}
-
-/// Marks that cannot be seen, or that change the order or the lines of the text around them.
-pub fn hides(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether a name is what it looks like: in one form, and without marks that hide.

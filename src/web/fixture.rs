@@ -27,6 +27,33 @@ use crate::telemetry::detail::Detail;
 /// 2026-03-02 09:30:00 UTC: the slice everything is evaluated at.
 pub const AT: Seconds = 1_772_443_800;
 
+/// What users, robots and metrics may say to break what shows it: markup, scripts, calls of chats, formulas, marks that turn
+/// text or hide in it, lines, escapes of terminals, templates.
+pub const HOSTILE: [&str; 22] = [
+    "<script>window.broken=1</script>",
+    "\"><img src=x onerror=window.broken=1>",
+    "' onmouseover='window.broken=1",
+    "javascript:window.broken=1//",
+    "</title></style></textarea><svg onload=window.broken=1>",
+    "<!channel> <!here> <@U123> <https://evil.example|all is well>",
+    "a\u{202e}b\u{2066}c\u{2069}",
+    "x\u{200b}y\u{feff}z\u{ad}\u{e0041}",
+    "\u{61c}\u{200f}turned",
+    "=HYPERLINK(\"http://evil.example\")",
+    "+1;=cmd|' /C calc'!A0",
+    "@SUM(1+1)*cmd",
+    "  -2+3",
+    "\u{ff1d}1+1, =2",
+    "| a | b |",
+    "# heading [click](javascript:alert(1)) `x` ![i](http://evil.example/x.png) *b* _i_ ~~s~~",
+    "{{ .Env }} ${x} {version} {rows} {script}",
+    "first\r\n- second\n\n| third\tfourth",
+    "\u{1b}[31mred\u{7}\u{8}",
+    "a\u{2028}b\u{2029}c\u{85}d",
+    "&lt;b&gt; &amp; \\\" \\",
+    "NaN} 1\nslowburn_up 0",
+];
+
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::view::{self, Word};
 use super::{Site, api};
 use crate::engine::status::DataReason;
+use crate::engine::text::is_unseen;
 use crate::engine::{SloSnapshot, Snapshot};
 
 const STYLE: &str = include_str!("page/page.css");
@@ -91,7 +92,7 @@ fn data(entry: &SloSnapshot) -> String {
     }
 }
 
-/// Text that is safe between tags and in quoted attributes.
+/// Text that is safe between tags and in quoted attributes. What is not seen is shown to be there.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -101,6 +102,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
+            c if is_unseen(c) => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
     }

@@ -70,12 +70,16 @@ async fn a_page_reaches_slack_pagerduty_and_rootly_with_its_story_and_its_link()
     let (notifier, _stop) = notifier(&[&peer], &quick());
     let mut alert = page("checkout", Clock::wall().now() - 90);
     let texts = [
-        ("summary", "checkout burns <!channel> & more"),
+        ("summary", "checkout burns <!channel> & more \u{202e}live\u{200b}"),
         ("description", "Error rate 8.1x since 02:07 UTC (0.04% -> 0.33%), 1,240 of 375,000 events bad."),
         ("change", "Change before it: configmap/rate-limiter c11 to c12 at 02:06 UTC, 1m before the errors"),
         ("similar", "Similar incident: SEV-1 on 2025-01-14; mitigation then: revert config and flush cache"),
     ];
     alert.annotations.extend(texts.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    let mut labels: Vec<(String, String)> =
+        alert.labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    labels.iter_mut().filter(|(name, _)| name == "sev").for_each(|(_, value)| *value = "SEV-2 <!here>\u{202e}".into());
+    alert.labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     notifier.publish(snapshot(&[alert]));
     let mut got: BTreeMap<String, Value> = BTreeMap::new();
     while got.len() < 3 {
@@ -89,6 +93,12 @@ async fn a_page_reaches_slack_pagerduty_and_rootly_with_its_story_and_its_link()
     let slack = &got["slack"]["attachments"][0];
     assert_eq!(slack["title_link"], link);
     let text = slack["text"].as_str().expect("a text");
+    assert!(!text.contains(['\u{202e}', '\u{200b}']) && text.contains("more live"), "{text:?}");
+    // The title has words of others too: their alerts may come by the same template.
+    for name in ["title", "fallback"] {
+        let title = slack[name].as_str().expect("a title");
+        assert!(!title.contains(['<', '>', '\u{202e}']) && title.contains("&lt;!here&gt;"), "{title:?}");
+    }
     assert!(text.contains("checkout burns &lt;!channel&gt; &amp; more") && !text.contains('<'), "{text}");
     for part in ["Error rate 8.1x since 02:07 UTC", "configmap/rate-limiter", "revert config and flush cache"] {
         assert!(text.contains(part), "{part:?} is not in {text}");

@@ -7,6 +7,7 @@ use super::AlertKind;
 use crate::engine::duration::rough;
 use crate::engine::onset::{self, Onset};
 use crate::engine::status::{ClauseStatus, DataReason, WindowStatus};
+use crate::engine::text::{plain, seen};
 use crate::engine::{SeriesStatus, Slo, Speed};
 
 /// From this share on a window is known as a whole.
@@ -21,7 +22,8 @@ pub(super) fn annotations(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> 
     ]);
     let of_kind = slo.alerts.get(&kind).map(|extras| &extras.annotations);
     let written = slo.annotations.iter().chain(of_kind.into_iter().flatten());
-    texts.extend(written.map(|(name, text)| (name.clone(), text.clone())));
+    // Who writes rules may call a channel; nobody hides anything.
+    texts.extend(written.map(|(name, text)| (name.clone(), seen(text))));
     // What the rules of others call it, and the templates of receivers look for.
     if let Some(runbook) = texts.get("runbook").cloned() {
         texts.entry("runbook_url".to_owned()).or_insert(runbook);
@@ -74,7 +76,8 @@ fn lives_on(status: &SeriesStatus, kind: AlertKind) -> bool {
 
 /// `checkout-availability`, with its series labels where it has any.
 fn subject(slo: &Slo, status: &SeriesStatus) -> String {
-    if status.labels.is_empty() { slo.id.clone() } else { format!("{}{}", slo.id, status.labels) }
+    // Values of labels are whatever a metric says.
+    if status.labels.is_empty() { slo.id.clone() } else { plain(&format!("{}{}", slo.id, status.labels)) }
 }
 
 fn summary(slo: &Slo, status: &SeriesStatus, kind: AlertKind) -> String {

@@ -168,7 +168,7 @@ fn a_reason_of_several_lines_is_one_line_from_the_beginning() {
     {
         let request = body(reason).expect("a reason");
         let said = request.reason.as_deref().expect("it is there");
-        assert!(!said.chars().any(|c| c.is_control() || crate::gate::text::hides(c)), "{said:?}");
+        assert!(!said.chars().any(|c| c.is_control() || crate::engine::text::hides(c)), "{said:?}");
         let stored: Request = serde_json::from_value(serde_json::to_value(&request).expect("JSON")).expect("it reads");
         assert_eq!((stored.digest(), &stored), (request.digest(), &request));
     }

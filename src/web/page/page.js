@@ -23,15 +23,19 @@ const open = new Set(), drawn = new Map();
 const wholes = new Map();  // all series of the SLOs that are open, by id
 const PIECE_MS = 12;       // so long is drawn in one go
 
+// Words of others are text, and show what in them is not seen or turns the text around it.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+const seen = (text) => String(text).replace(UNSEEN, "\ufffd");
+
 function h(tag, props, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "class") node.className = value;
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : value);
+    else node.setAttribute(name, value === true ? "" : seen(value));
   }
-  for (const child of children.flat(2)) if (child !== null && child !== undefined) node.append(child);
+  for (const child of children.flat(2)) if (child !== null && child !== undefined) node.append(child instanceof Node ? child : seen(child));
   return node;
 }
 

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::web::server::serve_router;
 use crate::web::{App, fixture};
 
+mod hostile;
 mod people;
 
 #[test]

@@ -28,6 +28,32 @@ fn notification(alerts: &[Value]) -> Value {
     })
 }
 
+/// The names and words of others' alerts are shown as they are, and turn, call and hide nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_others_say_no_more_than_they_show() {
+    let gate = gate();
+    let words = crate::web::fixture::HOSTILE;
+    let mut alerts: Vec<Value> = words.iter().map(|word| alert(word, &[("service", "checkout")], "firing")).collect();
+    for (n, (alert, word)) in alerts.iter_mut().zip(words).enumerate() {
+        (alert["annotations"]["summary"], alert["fingerprint"]) = (json!(word), json!(n.to_string()));
+    }
+    let (status, answer) = gate.post(ADA, PATH, &notification(&alerts)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, listed) = gate.get("/v1/incidents?service=checkout").await;
+    let id = listed["incidents"][0]["id"].as_str().expect("an id");
+    let (_, told) = gate.get(&format!("/v1/incidents/{id}")).await;
+    let lines = told["timeline"].as_array().expect("a timeline").iter();
+    let said: Vec<&str> = lines
+        .filter(|line| line["source"].as_str().is_some_and(|of| of.starts_with("audit")))
+        .filter_map(|line| line["text"].as_str())
+        .collect();
+    assert!(said.len() >= words.len(), "{told:#}");
+    for text in said {
+        let unseen = text.chars().any(crate::engine::text::is_unseen);
+        assert!(!unseen && !text.contains(['<', '>']), "{text:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_others_stand_in_the_log_once_and_neutral() {
     let gate = gate();

@@ -15,19 +15,19 @@ mod browser;
 use browser::{Browser, Tab};
 
 /// Everything about one stand in a browser.
-struct Desk {
-    stand: Stand,
-    gate: Arc<Mutex<Value>>,
+pub(super) struct Desk {
+    pub stand: Stand,
+    pub gate: Arc<Mutex<Value>>,
     url: String,
     stop: CancellationToken,
     _browser: Browser,
     _log: Option<tempfile::TempDir>,
-    tab: Tab,
+    pub tab: Tab,
 }
 
 impl Desk {
     /// Serves a stand whose gate says what `gate` has, by path; `None` where there is no Chromium and this is not a CI run.
-    async fn new(mut stand: Stand, gate: Value) -> Option<Self> {
+    pub async fn new(mut stand: Stand, gate: Value) -> Option<Self> {
         if browser::installed().is_none() && std::env::var_os("CI").is_none() {
             eprintln!("not run: there is no chromium");
             return None;
@@ -56,7 +56,7 @@ impl Desk {
         Some(Desk { stand, gate, url, stop, _browser: browser, _log: log, tab })
     }
 
-    async fn open(&self, fragment: &str) {
+    pub async fn open(&self, fragment: &str) {
         self.tab.open(&format!("{}{fragment}", self.url)).await;
         self.tab.until("document.querySelector('#live.on') && document.querySelector('.slo .pill')").await;
         self.drawn().await;
@@ -68,7 +68,7 @@ impl Desk {
     }
 
     /// What went wrong in the page; that this stand has no ledger to draw curves of is none of it.
-    fn faults(&self) -> Vec<String> {
+    pub fn faults(&self) -> Vec<String> {
         self.tab.faults().into_iter().filter(|fault| !fault.contains("/history.svg")).collect()
     }
 
