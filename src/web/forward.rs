@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: certificates. Who is known by one asks the one that decides.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,11 +53,23 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-slowburn-forwarded");
 
 /// The client for the last leader.
 #[derive(Default)]
-pub(super) struct Forward(Mutex<Option<(String, Transport)>>);
+pub(super) struct Forward {
+    client: Mutex<Option<(String, Transport)>>,
+    /// It did not answer the last time, and that was said.
+    silent: AtomicBool,
+}
 
 impl Forward {
+    /// Says it once for as long as it lasts: those who ask are many, and ask again.
+    fn did_answer(&self, leader: &str, why: Option<&str>) {
+        let was_silent = self.silent.swap(why.is_some(), Ordering::Relaxed);
+        if let Some(why) = why.filter(|_| !was_silent) {
+            tracing::warn!(leader, why, "a request could not be sent on to the process that decides");
+        }
+    }
+
     fn transport(&self, leader: &str) -> Result<Transport, String> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, transport)) = known.as_ref().filter(|(of, _)| of == leader) {
             return Ok(transport.clone());
         }
@@ -88,16 +101,12 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
     else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    match sent(&site, &leader, &head, bytes.clone()).await {
+    let answer = sent(&site, &leader, &head, bytes.clone()).await;
+    site.forward.did_answer(&leader, answer.as_ref().err().map(String::as_str));
+    match answer {
         Ok(answer) => answer,
-        Err(why) if reads || explains => {
-            tracing::debug!(leader, why, "the process that decides does not answer");
-            next.run(Request::from_parts(head, Body::from(bytes))).await
-        }
-        Err(why) => {
-            tracing::warn!(leader, why, "a request could not be sent on to the process that decides");
-            nobody(&format!("{leader} does not answer")).into_response()
-        }
+        Err(_) if reads || explains => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(_) => nobody(&format!("{leader} does not answer")).into_response(),
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! - [`parts`]: the real binaries, processes that end with the test, waiting.
 //! - [`prometheus`], [`victoria`], [`alertmanager`]: the real servers.
-//! - [`api_server`]: the Leases of a Kubernetes API server, and a way to it that can be cut.
+//! - [`authority`]: a certificate authority, and servers with its certificates.
+//! - [`api_server`]: the Leases of a Kubernetes API server on a bad day, and a way to it that can be cut.
 //! - [`issuer`]: a real OpenID Connect issuer.
 //! - [`liar`]: a server that says what the test makes up.
 //! - [`many`]: a cheap one of very many services.
@@ -25,6 +26,8 @@
 pub mod alertmanager;
 #[path = "harness/api_server.rs"]
 pub mod api_server;
+#[path = "harness/authority.rs"]
+pub mod authority;
 #[path = "harness/browser.rs"]
 pub mod browser;
 #[path = "harness/chunks.rs"]

@@ -1,10 +1,12 @@
-//! Two daemons under one Lease, at an API server with real optimistic concurrency: the one that decides is killed, stopped for
-//! longer than the lease lasts, or cut off from the API server, again and again under load. No permit is redeemed twice, nobody
-//! allows anything without the lease, no halt that was answered is lost.
+//! Two daemons under one Lease, at an API server with real optimistic concurrency, by TLS, that has a bad day: the one that
+//! decides is killed, stopped for longer than the lease lasts, or cut off from the API server, again and again under load.
+//! No permit is redeemed twice, nobody allows anything without the lease, no halt that was answered is lost, and the other one
+//! decides soon.
 //!
 //! 3 rounds, with a lease of 3 s; with `SLOWBURN_TEST_FULL=1` 100.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use crate::harness::api_server::{ApiServer, Cable};
 use crate::harness::parts::eventually;
 
 const LEASE: Duration = Duration::from_secs(3);
+/// Longest time from the end of one that decides to the first decision of the next.
+const TAKE_OVER: Duration = Duration::from_secs(15).saturating_add(LEASE);
 
 /// Two daemons, each with a way of its own to the API server.
 struct Pair {
@@ -36,10 +40,12 @@ impl Pair {
         let clock = Clock::scaled((T0 + 60) * 1000, 1.0);
         let api = ApiServer::start().await;
         let cables = [api.proxy(), api.proxy()];
+        std::fs::write(stage.path("ca.crt"), &api.ca).expect("written");
         rotate(&stage, &api, 0);
+        api.has_a_bad_day(42);
         let twin = |name, cable: &Cable| {
             let more = format!(
-                ", lease: {{url: \"http://127.0.0.1:{}\", namespace: slowburn, duration: 3s, token_file: token}}",
+                ", lease: {{url: \"https://127.0.0.1:{}\", namespace: slowburn, duration: 3s, token_file: projected/token, ca_file: ca.crt}}",
                 cable.port
             );
             Twin::start(&stage, name, &clock, &more)
@@ -68,13 +74,23 @@ impl Pair {
     }
 }
 
-/// Another token from now on: the file has the new one, and the server takes no other.
+/// Another token from now on: the server takes no other, and the volume has the new one, swapped as a kubelet does it.
 fn rotate(stage: &Stage, api: &ApiServer, round: usize) {
     let token = format!("token-of-round-{round}");
     api.know([token.clone()]);
     // For a moment the one that they have is refused.
     std::thread::sleep(if round > 0 { LEASE / 6 } else { Duration::ZERO });
-    std::fs::write(stage.path("token"), format!("{token}\n")).expect("written");
+    let at = |name: &str| stage.path("projected").join(name);
+    let version = format!("..{round}");
+    std::fs::create_dir_all(at(&version)).expect("made");
+    std::fs::write(at(&version).join("token"), format!("{token}\n")).expect("written");
+    symlink(&version, at("..new")).expect("linked");
+    std::fs::rename(at("..new"), at("..data")).expect("swapped");
+    if round == 0 {
+        symlink("..data/token", at("token")).expect("linked");
+    } else {
+        std::fs::remove_dir_all(at(&format!("..{}", round - 1))).expect("it was there");
+    }
 }
 
 /// Halts a service that nobody asks for, at either of both: what was answered has to be there at the end.
@@ -98,7 +114,7 @@ async fn whoever_has_the_lease_decides_and_nobody_else_whatever_becomes_of_it() 
     let mut pair = Pair::start().await;
     let ports = pair.ports();
     let (done, told, halted) = (AtomicBool::new(false), Mutex::<Told>::default(), Mutex::default());
-    let mut took = [Duration::ZERO; 3];
+    let mut took: [Vec<Duration>; 3] = Default::default();
     let mut leader = leader_of(&pair.twins, Instant::now()).await.0;
     std::thread::scope(|scope| {
         let (done, told, halted) = (&done, &told, &halted);
@@ -118,7 +134,9 @@ async fn whoever_has_the_lease_decides_and_nobody_else_whatever_becomes_of_it() 
                 _ => pair.cables[leader].cut(),
             }
             let after = tokio::task::block_in_place(|| handle.block_on(pair.decides(next, at)));
-            took[round % 3] = took[round % 3].max(after);
+            let logs = || [leader, next].map(|one| pair.twins[one].process.log());
+            assert!(after <= TAKE_OVER, "round {round}: it took {after:?}\n{}\n=====\n{}", logs()[0], logs()[1]);
+            took[round % 3].push(after);
             match round % 3 {
                 0 => pair.twins[leader].process = launch(&pair.stage, pair.twins[leader].name, &pair.clock),
                 1 => pair.twins[leader].process.resume(),
@@ -146,10 +164,17 @@ async fn whoever_has_the_lease_decides_and_nobody_else_whatever_becomes_of_it() 
     let verbs: BTreeSet<String> = ["get", "create", "update"].map(str::to_owned).into();
     assert_eq!(api.verbs, verbs, "the manifests allow these");
     assert!(api.refused > 0, "a token that is not good any more was tried");
+    assert!(!api.wrongs.is_empty(), "nothing went wrong");
+    let [kill, stop, cut] = took.map(|mut took| {
+        took.sort();
+        format!("{:.1?} to {:.1?}, median {:.1?}", took[0], took[took.len() - 1], took[took.len() / 2])
+    });
     println!(
-        "{rounds} rounds, {} yeses, {} writes of the lease, {} conflicts; slowest take-over after kill, stop, cut: {took:.1?}",
+        "{rounds} rounds, {} yeses, {} writes of the lease, {} conflicts, {:?}; take-over after kill: {kill}; \
+         stop: {stop}; cut: {cut}",
         told.yeses.len(),
         api.held.len(),
-        api.conflicts
+        api.conflicts,
+        api.wrongs
     );
 }

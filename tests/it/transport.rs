@@ -13,31 +13,12 @@ use slowburn::prometheus::{Client, ClientOptions, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::authority::authority;
 use crate::harness::parts::{Server, serve};
 
 const BODY: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
-
-/// What a TLS server speaks with: a certificate for `localhost`; and the PEM of the authority that signed it.
-fn authority() -> (TlsAcceptor, String) {
-    slowburn::outbound::install_tls();
-    let ca_key = rcgen::KeyPair::generate().expect("a key");
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("no names");
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_cert = ca.self_signed(&ca_key).expect("a certificate");
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let cert = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name").signed_by(&key, &issuer);
-    let cert = cert.expect("a certificate");
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-        .expect("a server's configuration");
-    (TlsAcceptor::from(Arc::new(config)), ca_cert.pem())
-}
 
 /// A server that speaks TLS with what `acceptor` holds, answers every request with an empty matrix and remembers what
 /// it was asked.

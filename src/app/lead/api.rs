@@ -1,7 +1,8 @@
 //! One Lease of the Kubernetes API (`coordination.k8s.io/v1`), read and written by HTTP. Every write names the version that it
 //! replaces, so that of two who write at once one is told no.
 //!
-//! Deliberately absent: watching. It is asked for.
+//! Deliberately absent: watching, and with it every gap of a watch. It is asked for, without a version, which an API server
+//! answers with what is newest; an older answer all the same costs a conflict at the next write, and decides nothing.
 
 use std::time::Duration;
 

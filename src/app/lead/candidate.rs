@@ -102,7 +102,7 @@ impl Candidate {
             self.follow_up(&gate_service).await;
             tokio::select! {
                 () = resigns.cancelled() => break,
-                () = tokio::time::sleep(self.election.every()) => {}
+                () = tokio::time::sleep(self.election.every(chance())) => {}
             }
         }
         self.give_back().await;
@@ -190,6 +190,10 @@ impl Candidate {
                 // The lease may have gone meanwhile: then the gate follows again.
                 Ok(()) if self.ours.is_some() => self.leads = true,
                 Ok(()) => drop(gate_service.step_down()),
+                // Nothing is wrong with the log: if the lease is had again, or still, it is read again.
+                Err(why) if !self.hold.holds() || self.ours.is_none() => {
+                    warn!(why, "the log was not taken over: the lease was not held any more");
+                }
                 Err(why) => {
                     error!(why, "this process has the lease and cannot take over");
                     self.give_back().await;
@@ -230,6 +234,15 @@ impl Candidate {
             Says::Is(_) => info!(holder = self.own, "the lease is given back"),
             says => debug!(?says, "the lease was not given back, and runs out"),
         }
+    }
+}
+
+/// A number from 0 to 1 that nobody foresees; 0 where the system has none to give.
+fn chance() -> f64 {
+    let mut bytes = [0_u8; 4];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.0,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The part of a Kubernetes API server that keeps Leases, with its real optimistic concurrency: every write names the version
-//! that it replaces, and of two that name one the second gets a 409. Tokens are checked, and rotate. And a proxy before it that
-//! drops what goes through it, as a network does that is cut.
+//! that it replaces, and of two that name one the second gets a 409. It speaks TLS with a certificate of an authority of its
+//! own; tokens are checked, and rotate. On a bad day it answers late, in vain, or with a conflict where there is none, says
+//! nothing of a write that it took, takes one when nobody waits for it any more, or reads what was before.
+//! And a proxy before it that drops what goes through it, as a network does that is cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +17,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
+use slowburn::demo::count::hash;
+use tokio::task::JoinHandle;
 
-use super::parts::{self, Server};
+use super::authority::{TlsListener, authority};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/slowburn/leases";
 
@@ -39,19 +43,62 @@ pub struct Kept {
     /// Answers by status.
     pub conflicts: usize,
     pub refused: usize,
+    /// The Lease as it was before the last write.
+    before: Option<Value>,
+    /// Seed of a bad day; `None`: all is well.
+    bad_day: Option<u64>,
+    asked: u64,
+    /// What went wrong, how often.
+    pub wrongs: BTreeMap<&'static str, usize>,
+}
+
+/// What goes wrong with one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wrong {
+    Nothing,
+    /// A 409 to a write that nothing speaks against.
+    Conflict,
+    /// It is overloaded or broken, and does nothing.
+    Fails,
+    /// The answer takes its time.
+    Late,
+    /// What was asked for is done late, whether somebody still waits or not.
+    DoneLate,
+    /// It is done, and the answer is a 504.
+    Lost,
+    /// It reads what was there before the last write.
+    Stale,
 }
 
 /// It ends with the test.
 pub struct ApiServer {
-    server: Server,
+    address: std::net::SocketAddr,
+    task: JoinHandle<()>,
     kept: Arc<Mutex<Kept>>,
+    /// PEM of the authority that signed its certificate.
+    pub ca: String,
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl ApiServer {
     pub async fn start() -> Self {
         let kept = Arc::<Mutex<Kept>>::default();
         let app = Router::new().fallback(answer).with_state(Arc::clone(&kept));
-        ApiServer { server: parts::serve(app).await, kept }
+        let (acceptor, ca) = authority();
+        let listener = TlsListener::bind(acceptor).await;
+        let address = listener.address();
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("a bound listener serves") });
+        ApiServer { address, task, kept, ca }
+    }
+
+    /// From now on about every seventh request goes wrong in one way or another.
+    pub fn has_a_bad_day(&self, seed: u64) {
+        self.kept().bad_day = Some(seed);
     }
 
     pub fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -65,7 +112,7 @@ impl ApiServer {
 
     /// A way to it that can be cut.
     pub fn proxy(&self) -> Cable {
-        Cable::to(self.server.address)
+        Cable::to(self.address)
     }
 }
 
@@ -76,6 +123,36 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let wrong = kept.lock().expect("not poisoned").goes_wrong(&method);
+    let late = Duration::from_millis(1_200);
+    if wrong == Wrong::Fails {
+        return [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]
+            [body.len() % 3]
+            .into_response();
+    }
+    // What was asked for goes on although whoever asked gave up.
+    let does = tokio::spawn(async move {
+        if wrong == Wrong::DoneLate {
+            tokio::time::sleep(late).await;
+        }
+        respond(&kept, wrong, (method, uri, headers, body))
+    });
+    let answer = does.await.expect("no panic");
+    match wrong {
+        Wrong::Lost => StatusCode::GATEWAY_TIMEOUT.into_response(),
+        Wrong::Late => {
+            tokio::time::sleep(late).await;
+            answer
+        }
+        _ => answer,
+    }
+}
+
+fn respond(
+    kept: &Mutex<Kept>,
+    wrong: Wrong,
+    (method, uri, headers, body): (Method, Uri, HeaderMap, Bytes),
+) -> Response {
     let mut kept = kept.lock().expect("not poisoned");
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if !bearer.is_some_and(|token| kept.tokens.contains(token)) {
@@ -84,7 +161,11 @@ async fn answer(
     }
     let body: Option<Value> = serde_json::from_slice(&body).ok();
     let result = match (method, uri.path().strip_prefix(LEASES)) {
+        (Method::GET, Some("/slowburn")) if wrong == Wrong::Stale && kept.before.is_some() => {
+            Ok(kept.before.clone().expect("it was just looked at"))
+        }
         (Method::GET, Some("/slowburn")) => kept.read(),
+        (Method::POST | Method::PUT, Some("" | "/slowburn")) if wrong == Wrong::Conflict => Err(StatusCode::CONFLICT),
         (Method::POST, Some("")) => kept.create(body),
         (Method::PUT, Some("/slowburn")) => kept.update(body),
         _ => Err(StatusCode::FORBIDDEN),
@@ -99,6 +180,23 @@ async fn answer(
 }
 
 impl Kept {
+    fn goes_wrong(&mut self, method: &Method) -> Wrong {
+        self.asked += 1;
+        let Some(seed) = self.bad_day else { return Wrong::Nothing };
+        let reads = *method == Method::GET;
+        let (wrong, name) = match hash(seed, self.asked) % 48 {
+            0 if !reads => (Wrong::Conflict, "conflict"),
+            0 | 1 if reads => (Wrong::Stale, "stale"),
+            2 | 3 => (Wrong::Fails, "fails"),
+            4 => (Wrong::Late, "late"),
+            5 => (Wrong::DoneLate, "done late"),
+            6 | 7 if !reads => (Wrong::Lost, "lost"),
+            _ => return Wrong::Nothing,
+        };
+        *self.wrongs.entry(name).or_default() += 1;
+        wrong
+    }
+
     fn read(&mut self) -> Result<Value, StatusCode> {
         self.verbs.insert("get".into());
         self.lease.clone().ok_or(StatusCode::NOT_FOUND)
@@ -133,6 +231,7 @@ impl Kept {
         lease["metadata"]["resourceVersion"] = self.version.to_string().into();
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
         self.held.push(Held { holder, at: Instant::now() });
+        self.before = self.lease.take();
         self.lease.insert(lease).clone()
     }
 
