@@ -58,6 +58,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// How the audit log is kept; `None` keeps none.
     pub audit: Option<audit::Options>,
+    /// The same, asked for again when it could not be opened and is tried once more; `None`: it is not.
+    pub audit_again: Option<lead::LogOptions>,
     /// The election of whoever decides; `None` where the log's own lock does that.
     pub lease: Option<lead::Lease>,
     /// Whether history is read at a cold start.
@@ -149,7 +151,7 @@ pub async fn run(
     let mut options = options;
     let destinations = std::mem::take(&mut options.destinations);
     let (auth, tls) = (std::mem::take(&mut options.auth), options.tls.clone());
-    let (audit, lease) = (options.audit.take(), options.lease.take());
+    let (audit, lease, again) = (options.audit.take(), options.lease.take(), options.audit_again.take());
     let audit_dir = audit.as_ref().map(|audit| audit.dir.clone());
     let read = options.identities.take();
     let options_of_gate = (auth.identities.clone(), options.external_url.clone());
@@ -158,7 +160,7 @@ pub async fn run(
     let had_state = had_state(options.data_dir.as_deref());
     // And therefore the log is begun before the state: a process that dies between them leaves a log without state, and
     // never state without its log.
-    let (mut waiting, mut stands) = (None, None);
+    let (mut turns, mut stands) = (None, None);
     let audit = match (audit, lease) {
         // Nobody has the lease at a start: it is stood for when all else is there, and until it is had, another one decides.
         (Some(audit), Some(lease)) => {
@@ -168,17 +170,23 @@ pub async fn run(
         }
         (Some(audit), None) => {
             let audit = audit::Options { expected: had_state, ..audit };
-            match audit.turns.clone().map(|address| lead::Turn::new(audit.dir.clone(), address)) {
-                None => open_log(audit, clock.clone()).await,
-                Some(turn) => match turn.take() {
-                    Ok(seat) => open_log(audit::Options { seat: Some(seat), ..audit }, clock.clone()).await,
-                    Err(error) => {
-                        tracing::info!(%error, "another process decides: this one explains, and takes over when it is gone");
-                        let log = Log::of_another(audit.dir.clone(), &error);
-                        waiting = Some((turn, audit));
-                        Some(log)
-                    }
-                },
+            let turn = lead::Turn::new(audit.dir.clone(), audit.turns.clone());
+            match turn.take() {
+                // Others take turns at it, and one of them has it.
+                Err(error @ audit::OpenError::InUse(_)) if audit.turns.is_some() => {
+                    tracing::info!(%error, "another process decides: this one explains, and takes over when it is gone");
+                    turns = Some((turn, true));
+                    Some(Log::of_another(audit.dir.clone(), &error))
+                }
+                Err(error) => {
+                    turns = error.may_pass().then_some((turn, false));
+                    Some(without_log(audit.dir, &error))
+                }
+                Ok(seat) => {
+                    let (log, may_pass) = open_log(audit::Options { seat: Some(seat), ..audit }, clock.clone()).await;
+                    turns = may_pass.then_some((turn, false));
+                    log
+                }
             }
         }
         (None, _) => None,
@@ -192,15 +200,17 @@ pub async fn run(
     };
     let gate_service = match (&audit, audit_dir) {
         (Some(log), Some(dir)) => {
-            open_gate(log, dir, &options_of_gate, &clock, waiting.is_some() || stands.is_some()).await
+            let follows = stands.is_some() || matches!(turns, Some((_, true)));
+            open_gate(log, dir, &options_of_gate, &clock, follows).await
         }
         _ => None,
     };
     let authenticator = Arc::new(web::auth::Authenticator::new(auth, clock.clone()));
     let access = Access { read, authenticator: Arc::clone(&authenticator), tls: tls.clone() };
     daemon.guard(gate_service.clone(), access);
-    if let (Some((turn, audit)), Some(gate_service)) = (waiting, gate_service.clone()) {
-        tokio::spawn(lead::wait(turn, audit, gate_service, clock.clone(), stop.clone()));
+    if let (Some((turn, follows)), Some(again), Some(gate_service)) = (turns, again, gate_service.clone()) {
+        let expected = had_state || follows;
+        tokio::spawn(lead::wait(turn, again, expected, gate_service, clock.clone(), stop.clone()));
     }
     let resigns = CancellationToken::new();
     let election = match (stands, gate_service.clone()) {
@@ -281,8 +291,8 @@ async fn open_gate(
 }
 
 /// Opens the audit log. Where it cannot be opened the daemon runs on with one that refuses everything: nothing is allowed
-/// then but what a person does in an emergency, and alerts go out.
-async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
+/// then but what a person does in an emergency, and alerts go out. Also whether it may be opened a little later.
+async fn open_log(options: audit::Options, clock: Clock) -> (Option<Log>, bool) {
     if options.sinks.is_empty() {
         tracing::info!("audit checkpoints are kept beside the log only (audit.checkpoints sends them elsewhere)");
     }
@@ -290,18 +300,21 @@ async fn open_log(options: audit::Options, clock: Clock) -> Option<Log> {
     match tokio::task::spawn_blocking(move || Log::open(options, clock)).await {
         Ok(Ok(log)) => {
             tracing::info!(origin = log.public_key().name(), records = log.checkpoint().size, "the audit log is open");
-            Some(log)
+            (Some(log), false)
         }
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
-            metrics::gauge!(crate::telemetry::names::AUDIT_WRITABLE).set(0.0);
-            Some(Log::refusing(dir, &error))
-        }
+        Ok(Err(error)) => (Some(without_log(dir, &error)), error.may_pass()),
         Err(error) => {
             tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
-            None
+            (None, false)
         }
     }
+}
+
+/// One that refuses everything.
+fn without_log(dir: PathBuf, error: &audit::OpenError) -> Log {
+    tracing::error!(%error, "the audit log cannot be opened: no change is allowed until it can");
+    metrics::gauge!(crate::telemetry::names::AUDIT_WRITABLE).set(0.0);
+    Log::refusing(dir, error)
 }
 
 #[cfg(test)]

@@ -69,7 +69,9 @@ pub fn init_logging(format: LogFormat, level: &str) -> Result<(), StartError> {
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter(wanted.as_deref().unwrap_or(level))?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // A line that stderr does not take is lost: on a full disk the complaint about it, to stderr as well, would end the process.
+    let base = tracing_subscriber::fmt().log_internal_errors(false);
+    let base = base.with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match format {
         LogFormat::Text => base.with_target(false).try_init(),
         LogFormat::Json => base.json().flatten_event(true).try_init(),

@@ -27,7 +27,7 @@ use crate::notify::Notifier;
 use crate::prometheus::backfill::Older;
 use crate::prometheus::{Client, Fault, Position, Source};
 use crate::query::plan::Survey;
-use crate::store::{Restored, Store, StoreError};
+use crate::store::{Restored, SeriesKey, Store, StoreError};
 use crate::web::{Explainer, Info, LedgerReader, LedgerRequest, Readiness, Reload, Reloaded};
 
 /// What readers see of a daemon.
@@ -104,7 +104,7 @@ impl Daemon {
             Ok(store) => Saved::new(store),
             // Alerts matter more than what a restart knows of them.
             Err(error @ StoreError::Unwritable(..)) => {
-                error!(%error, "no state is kept: history is read from Prometheus, alerts go out. Start again once it can be written");
+                error!(%error, "no state is kept until it can be: history is read from Prometheus, alerts go out");
                 Saved::lost()
             }
             Err(error) => return Err(StartError::Store(error)),
@@ -248,16 +248,7 @@ impl Daemon {
         self.saved.restore_series(&self.rules, &mut self.ledger, |_| true)?;
         info!(series = self.ledger.len(), "history restored");
         let (position, survey) = position_of(&restored);
-        let mut statuses: Vec<Vec<SeriesStatus>> = vec![Vec::new(); self.rules.slos.len()];
-        for (slo_id, mut status) in restored.statuses {
-            // Written when it last changed; it was the same ever since.
-            status.at = status.at.max(restored.at_s);
-            if let Some(place) = self.rules.place_of(&slo_id) {
-                statuses[place].push(status);
-            }
-        }
-        statuses.iter_mut().for_each(|of| of.sort_by(|a, b| a.labels.cmp(&b.labels)));
-        let statuses: Vec<Arc<[SeriesStatus]>> = statuses.into_iter().map(Arc::from).collect();
+        let statuses = statuses_of(&restored, &self.rules);
         self.saved.note_written(statuses.clone());
         self.evaluator = Evaluator::restored(restored.alerts, statuses);
         self.pace = Pace::after(restored.at_s);
@@ -269,6 +260,49 @@ impl Daemon {
         let in_force = restored.unfilled.into_iter().filter(|id| self.rules.place_of(id).is_some());
         self.history.want(in_force.collect::<Vec<_>>());
         Ok(())
+    }
+
+    /// A state file that could not be written when this process began is taken up once it can be: as by a start, with its
+    /// history, from where it was read to, and what was missed since is read again. Alerts and states stay what they are.
+    pub(super) fn take_up_state(&mut self) {
+        if !self.saved.is_lost() || self.cold || !self.history.is_read() {
+            return;
+        }
+        let Some(dir) = &self.options.data_dir else { return };
+        let resolution_s = self.options.source.resolution_s;
+        let taken = super::apart(|| {
+            let mut saved = Saved::new(Some(Store::open(dir, resolution_s, self.rules.definitions.clone())?));
+            let (restored, incidents) = (saved.load()?, saved.incidents()?);
+            let mut ledger = Ledger::new(resolution_s);
+            saved.restore_series(&self.rules, &mut ledger, |_| true)?;
+            Ok((saved, restored, incidents, ledger))
+        });
+        let (mut saved, restored, incidents, ledger) = match taken {
+            Ok(taken) => taken,
+            Err(StoreError::Unwritable(..)) => return,
+            Err(error) => return error!(%error, "the state file can be written again, and cannot be used"),
+        };
+        match restored {
+            Some(restored) => {
+                self.ledger = ledger;
+                self.evaluator.forget_counts();
+                saved.note_written(statuses_of(&restored, &self.rules));
+                self.saved = saved;
+                self.continue_from(position_of(&restored).0);
+                let in_force = restored.unfilled.into_iter().filter(|id| self.rules.place_of(id).is_some());
+                self.history.want(in_force.collect::<Vec<_>>());
+            }
+            // It holds nothing: what there is here is written whole.
+            None => {
+                let slos = self.rules.slos.iter();
+                let all = slos.flat_map(|slo| self.ledger.kept(&slo.id).map(|(labels, _)| (slo.id.clone(), labels)));
+                let all = all.map(|(slo_id, labels)| SeriesKey { slo_id, labels: labels.clone() });
+                saved.note_joined(all.collect());
+                self.saved = saved;
+            }
+        }
+        self.incidents.take_up(incidents);
+        info!("state is kept from now on: it can be written again");
     }
 
     /// A new source by the rules in force.
@@ -362,6 +396,20 @@ impl Daemon {
         info!(services = reloaded.services, slos = reloaded.slos, config_hash = reloaded.config_hash, "rules in force");
         reloaded
     }
+}
+
+/// The statuses that a state file holds, in the order of the rules.
+fn statuses_of(restored: &Restored, rules: &Rules) -> Vec<Arc<[SeriesStatus]>> {
+    let mut statuses: Vec<Vec<SeriesStatus>> = vec![Vec::new(); rules.slos.len()];
+    for (slo_id, status) in &restored.statuses {
+        if let Some(place) = rules.place_of(slo_id) {
+            // Written when it last changed; it was the same ever since.
+            let at = status.at.max(restored.at_s);
+            statuses[place].push(SeriesStatus { at, ..status.clone() });
+        }
+    }
+    statuses.iter_mut().for_each(|of| of.sort_by(|a, b| a.labels.cmp(&b.labels)));
+    statuses.into_iter().map(Arc::from).collect()
 }
 
 /// Answers what readers ask of the loop.

@@ -56,6 +56,11 @@ impl Evaluator {
         &self.statuses
     }
 
+    /// What was counted is counted again: counters begin anew, as after a restart.
+    pub fn forget_counts(&mut self) {
+        self.counted.clear();
+    }
+
     /// Counts what a read found of an SLO.
     pub fn count(&mut self, slo_id: &str, deltas: &[SliceDelta]) {
         match self.counted.get_mut(slo_id) {

@@ -29,6 +29,14 @@ impl Incidents {
         (Incidents { book, unsaved: BTreeSet::new(), gone: Vec::new(), shown }, readers)
     }
 
+    /// Takes up those of an earlier process later than at the start. What is known here of one goes before what was stored.
+    pub fn take_up(&mut self, restored: Vec<Incident>) {
+        let own: Vec<Incident> = self.book.all().into_iter().cloned().collect();
+        self.unsaved.extend(own.iter().map(|incident| incident.id.clone()));
+        self.book = Book::restored(restored.into_iter().chain(own));
+        self.shown.send_replace(Arc::new(self.book.clone()));
+    }
+
     /// Takes an evaluation, stores what it changes, and lets its alerts say what is known of their incident.
     pub fn step(&mut self, snapshot: &mut Snapshot, changes: &Changes, saved: &mut Saved) {
         let (changed, gone) = self.book.step(snapshot, changes);

@@ -82,9 +82,14 @@ impl Saved {
         Saved { lost: true, ..Saved::new(None) }
     }
 
-    /// Whether anything is kept.
+    /// Whether anything is kept, or should be.
     pub fn is_kept(&self) -> bool {
-        self.store.is_some()
+        self.store.is_some() || self.lost
+    }
+
+    /// Whether there is a file that could not be written when it was opened.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// What an earlier process left, but for the slices.

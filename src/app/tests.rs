@@ -86,7 +86,7 @@ async fn start(data: &Path, clock: &Clock, segment_bytes: u64) -> Started {
     let expected = had_state(Some(data));
     let memory_file = Some(data.join("audit.head"));
     let options = audit::Options { memory_file, expected, segment_bytes, ..audit::Options::new(data.join("audit")) };
-    let log = open_log(options, clock.clone()).await.expect("a log, if only one that refuses");
+    let log = open_log(options, clock.clone()).await.0.expect("a log, if only one that refuses");
     drop(Store::open(data, 30, Default::default()).expect("it opens"));
     let of_gate = (everybody(), None);
     let gate = open_gate(&log, data.join("audit"), &of_gate, clock, false).await;

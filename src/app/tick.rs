@@ -77,6 +77,9 @@ impl Daemon {
         self.show_gate(notifier);
         stages.end("gate");
         stages.log();
+        if poll.outcome() != Outcome::Failed {
+            self.take_up_state();
+        }
         self.start_history(at_s);
         if !std::mem::replace(&mut self.settled_in, true) && self.history.is_read() {
             heap::give_back();

@@ -40,14 +40,18 @@ type Unsynced = (File, PathBuf, bool);
 type KeptBody = (std::time::SystemTime, u64, PathBuf);
 
 impl Bodies {
-    /// Opens or begins the store `bodies` in `dir`, which keeps up to `bytes_max` bytes.
+    /// Opens or begins the store `bodies` in `dir`, which keeps up to `bytes_max` bytes. Where nothing can be written yet it is
+    /// begun with the first body.
     ///
     /// # Errors
-    /// When the directory cannot be made or read.
+    /// When the directory cannot be read.
     pub fn open(dir: &Path, bytes_max: u64) -> io::Result<Self> {
         let dir = dir.join("bodies");
-        fs::create_dir_all(&dir)?;
-        let bytes = kept(&dir)?.iter().map(|(_, bytes, _)| bytes).sum();
+        if let Err(error) = fs::create_dir_all(&dir) {
+            tracing::warn!(%error, dir = %dir.display(), "what decisions rest on cannot be kept yet");
+        }
+        let found = if dir.exists() { kept(&dir)? } else { Vec::new() };
+        let bytes = found.iter().map(|(_, bytes, _)| bytes).sum();
         Ok(Bodies {
             dir,
             bytes_max,
@@ -214,6 +218,18 @@ fn kept(dir: &Path) -> io::Result<Vec<KeptBody>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nothing_can_be_written_it_begins_with_the_first_body_that_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("log");
+        fs::write(&dir, "in the way").expect("written");
+        let bodies = Bodies::open(&dir, 1 << 20).expect("opened");
+        bodies.put(b"snapshot").expect_err("nothing can be written");
+        fs::remove_file(&dir).expect("removed");
+        let digest = bodies.put(b"snapshot").expect("kept");
+        assert_eq!(bodies.get(&digest).expect("readable").as_deref(), Some(&b"snapshot"[..]));
+    }
 
     #[test]
     fn a_body_is_kept_once_and_found_by_its_digest() {

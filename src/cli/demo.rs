@@ -164,6 +164,7 @@ fn options(
         evaluation_delay_s: if args.speed > 10.0 { 1 } else { 5 },
         data_dir: None,
         audit: None,
+        audit_again: None,
         lease: None,
         backfill: true,
         rules: Arc::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),

@@ -242,6 +242,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> 
         evaluation_delay_s: settings.evaluation_delay.as_secs_f64().ceil() as i64,
         data_dir: settings.data_dir.clone(),
         audit: wiring::audit(settings).map_err(config)?,
+        audit_again: Some(wiring::audit_again(settings)),
         lease: wiring::lease(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
         rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags)),

@@ -1,6 +1,7 @@
 //! From settings to the parts of a daemon: clients, destinations, the source's options.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub fn settings(path: Option<&Path>) -> Result<Settings, String> {
     if loaded.is_fatal() {
         return Err(loaded.render(super::colour_on(&std::io::stderr())));
     }
-    eprint!("{}", loaded.render(super::colour_on(&std::io::stderr())));
+    drop(write!(std::io::stderr().lock(), "{}", loaded.render(super::colour_on(&std::io::stderr()))));
     Ok(loaded.settings)
 }
 
@@ -53,7 +54,9 @@ pub fn judge(settings: &Settings) -> Result<(), String> {
         let instead = fault.instead.map(|text| format!("\n  = write: {text}")).unwrap_or_default();
         match fault.severity {
             Severity::Error => errors.push_str(&format!("error: {}: {}{instead}\n", fault.key, fault.what)),
-            Severity::Warning => eprintln!("warning: {}: {}{instead}", fault.key, fault.what),
+            Severity::Warning => {
+                drop(writeln!(std::io::stderr().lock(), "warning: {}: {}{instead}", fault.key, fault.what));
+            }
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -283,6 +286,12 @@ pub fn audit(settings: &Settings) -> Result<Option<audit::Options>, String> {
     Ok(Some(options))
 }
 
+/// How the audit log is kept, for each time that it is opened.
+pub fn audit_again(settings: &Settings) -> lead::LogOptions {
+    let settings = settings.clone();
+    Arc::new(move || audit(&settings)?.ok_or_else(|| "no audit log is kept".to_owned()))
+}
+
 /// The election of whoever decides; `None` where no lease says who.
 pub(super) fn lease(settings: &Settings) -> Result<Option<lead::Lease>, String> {
     /// Where a pod finds its namespace.
@@ -290,7 +299,7 @@ pub(super) fn lease(settings: &Settings) -> Result<Option<lead::Lease>, String> 
     let Some(lease) = &settings.audit.lease else { return Ok(None) };
     if settings.audit.advertise.is_none() {
         return Err("audit.lease: the others have to know where whoever holds the lease is reached: add --advertise \
-                    http://$(POD_NAME).slowburn:9595, or audit.advertise"
+                    http://$(POD_NAME).slowburn-peers:9595, or audit.advertise"
             .into());
     }
     let namespace = match &lease.namespace {
@@ -301,11 +310,9 @@ pub(super) fn lease(settings: &Settings) -> Result<Option<lead::Lease>, String> 
     };
     let server = api_server(&lease.url, lease.ca_file.as_deref(), &lease.token_file)
         .map_err(|error| format!("audit.lease: {error}"))?;
-    // Three tries, at least, before it ends.
+    // One that gets no answer is followed by another before what is held ends, at two thirds.
     let api = lead::Api::new(server, namespace, lease.name.clone(), lease.duration / 3);
-    let for_log = settings.clone();
-    let log = Arc::new(move || audit(&for_log)?.ok_or_else(|| "no audit log is kept".to_owned()));
-    Ok(Some(lead::Lease { api, duration: lease.duration, log }))
+    Ok(Some(lead::Lease { api, duration: lease.duration, log: audit_again(settings) }))
 }
 
 /// Reads a policy of witnesses.

@@ -28,6 +28,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         evaluation_delay_s: 0,
         data_dir,
         audit: None,
+        audit_again: None,
         lease: None,
         backfill: true,
         rules: Arc::new(move || {

@@ -63,5 +63,6 @@ mod their_alerts;
 
 mod transport;
 mod victoria;
+mod volume;
 mod windows;
 mod witness;

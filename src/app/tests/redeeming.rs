@@ -61,7 +61,7 @@ fn pods(replicas: u32, generation: u64) -> Seen {
 async fn redeemed(resource: &str, now: &Now) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::scaled((AT + 21) * 1000, 1.0);
-    let log = open_log(audit::Options::new(folder.path()), clock.clone()).await.expect("a log");
+    let log = open_log(audit::Options::new(folder.path()), clock.clone()).await.0.expect("a log");
     let gate = open_gate(&log, folder.path().to_owned(), &(everybody(), None), &clock, false).await.expect("a gate");
     let nodes = NodeLimits { nodes: vec!["k8s-gpu-*".into()], min_left: 2, max_per_day: 2, ignore_namespaces: vec![] };
     let restart = AllowedAction { class: Some(ActionClass::Risk), ..AllowedAction::new(Action::Restart) };

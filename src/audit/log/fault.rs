@@ -74,6 +74,17 @@ pub enum OpenError {
     Refused(Refused),
 }
 
+impl OpenError {
+    /// Whether it may be otherwise in a while without anybody looking at the log: its volume is full or read-only. A log that
+    /// is damaged stays so, and one that another process writes is that one's.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            OpenError::File(..) | OpenError::Key(_) | OpenError::Refused(_) => true,
+            OpenError::InUse(_) | OpenError::Damaged(..) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

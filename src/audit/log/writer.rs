@@ -109,7 +109,11 @@ impl Writer {
         let key_file = options.key_file.clone().unwrap_or_else(|| dir.join("signing.key"));
         let key = SigningKey::load_or_make(&key_file, options.origin.as_deref()).map_err(OpenError::Key)?;
         let public_file = dir.join("key.pub");
-        std::fs::write(&public_file, format!("{}\n", key.public())).map_err(file_error(&public_file))?;
+        let public = format!("{}\n", key.public());
+        // Written over it would be empty for a moment, and on a full disk for good.
+        if std::fs::read_to_string(&public_file).ok().as_ref() != Some(&public) {
+            std::fs::write(&public_file, public).map_err(file_error(&public_file))?;
+        }
         let found = recovery::find(&dir, key.public())?;
         let path = dir.join("checkpoints");
         let checkpoints = OpenOptions::new().append(true).create(true).open(&path).map_err(file_error(&path))?;
