@@ -16,4 +16,4 @@ mod transport;
 pub use api_server::{ApiServer, SecretSource};
 pub use authorization::{Authorization, Rotating};
 pub use secret::{SecretFault, SecretFile};
-pub use transport::{Transport, install_tls};
+pub use transport::{FileStamp, Transport, install_tls};

@@ -39,7 +39,7 @@ struct Held {
 
 /// What changes when a file is rewritten or another one is put in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
+pub struct FileStamp {
     modified: Option<SystemTime>,
     bytes: u64,
     #[cfg(unix)]
@@ -47,7 +47,8 @@ struct FileStamp {
 }
 
 impl FileStamp {
-    fn of(path: &Path) -> Option<Self> {
+    /// Of the file at `path`, through links; `None`: there is none.
+    pub fn of(path: &Path) -> Option<Self> {
         let data = fs::metadata(path).ok()?;
         Some(FileStamp {
             modified: data.modified().ok(),

@@ -1,24 +1,32 @@
 //! TLS of the server: its certificate, and the names in the certificates that clients bring.
 //!
 //! A client certificate is asked for where an authority for clients is given, and never demanded: reads and bearer
-//! tokens work without one. A certificate that the authority did not sign ends the handshake. The files can be read
-//! again while the server runs; connections that stand keep what they began with.
+//! tokens work without one. A certificate that the authority did not sign ends the handshake. Files that change are read again
+//! by the next handshake, for whoever renews a certificate tells nobody; what cannot be used, or is half written, changes
+//! nothing. Connections that stand keep what they began with.
 //!
 //! Deliberately absent: who a name belongs to (`auth`), and revocation lists: client certificates here are short-lived.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::clock::since_boot;
+use crate::outbound::FileStamp;
 
 /// Largest file of certificates, bytes.
 const BYTES_MAX: u64 = 1 << 20;
+/// How often the files are looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most names of one certificate that are looked at.
 const NAMES_MAX: usize = 32;
 
@@ -40,6 +48,8 @@ pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     /// DNS names of the server's own certificate.
     names: RwLock<Vec<String>>,
+    /// What the files looked like when they were read last, and when somebody looked.
+    looked: Mutex<(Vec<Option<FileStamp>>, Duration)>,
 }
 
 /// The DNS names and URIs (SPIFFE ids) of a certificate that a client proved to hold.
@@ -53,9 +63,10 @@ impl Tls {
     /// A file cannot be read, holds no certificate or key, or the two do not belong together. The text is for people
     /// and holds nothing of the key.
     pub fn load(files: TlsFiles) -> Result<Self, String> {
+        let looked = Mutex::new((stamps(&files), since_boot()));
         let config = RwLock::new(Arc::new(config_of(&files)?));
         let names = RwLock::new(own_names(&files));
-        Ok(Tls { files, config, names })
+        Ok(Tls { files, config, names, looked })
     }
 
     /// Reads the files again; with an error the old certificate stays in use.
@@ -69,14 +80,38 @@ impl Tls {
         Ok(())
     }
 
+    /// Whether the files are others than those that were read last; looked at once a second. What cannot be used is tried
+    /// again when it changes again: a key that comes after its certificate does.
+    fn changed(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = since_boot();
+        if now.saturating_sub(looked.1) < LOOK_EVERY {
+            return false;
+        }
+        let found = stamps(&self.files);
+        // A file that is gone for a moment changes nothing.
+        let changed = found.iter().all(Option::is_some) && found != looked.0;
+        looked.1 = now;
+        if changed {
+            looked.0 = found;
+        }
+        changed
+    }
+
     /// Whether the server's certificate is for this name.
     pub fn has_name(&self, name: &str) -> bool {
         let names = self.names.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// What the next handshake is made with.
+    /// What the next handshake is made with: the files as they are now, where they can be used.
     pub fn acceptor(&self) -> TlsAcceptor {
+        if self.changed() {
+            match self.reload() {
+                Ok(()) => info!(cert_file = %self.files.cert_file.display(), "the server's certificate was replaced"),
+                Err(why) => warn!("{why}; the certificate of before stays in use until the files are right"),
+            }
+        }
         let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&config))
     }
@@ -91,6 +126,14 @@ impl PeerNames {
         let names = certificate.valid_dns_names().map(str::to_owned);
         PeerNames(uris.chain(names).take(NAMES_MAX).collect())
     }
+}
+
+fn stamps(files: &TlsFiles) -> Vec<Option<FileStamp>> {
+    [Some(&files.cert_file), Some(&files.key_file), files.client_ca_file.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|path| FileStamp::of(path))
+        .collect()
 }
 
 fn config_of(files: &TlsFiles) -> Result<ServerConfig, String> {

@@ -5,6 +5,7 @@
 mod daemon;
 mod harness;
 
+mod admission;
 mod alerting;
 mod alerts_of_others;
 mod audit;

@@ -112,6 +112,35 @@ async fn a_silent_handshake_is_cut_off_and_a_new_certificate_needs_no_restart() 
     assert!(ask(at, &new, None).await.is_ok(), "the old one stays in use");
 }
 
+/// As cert-manager and a kubelet write them: one file after the other, and nobody says so.
+#[tokio::test]
+async fn files_that_are_renewed_are_read_without_being_told() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (old, new) = (Authority::new(), Authority::new());
+    let tls = Arc::new(Tls::load(files(dir.path(), &old, &["slowburn.test"])).expect("good files"));
+    let at = served(Arc::clone(&tls)).await;
+    let soon = async |trusted: &Authority| {
+        for _ in 0..100 {
+            if ask(at, trusted, None).await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        false
+    };
+    assert!(soon(&old).await);
+    let (certificate, key) = new.sign(&["slowburn.test"]);
+    std::fs::write(dir.path().join("tls.crt"), certificate).expect("writable");
+    tokio::time::sleep(LOOK_EVERY).await;
+    assert!(ask(at, &old, None).await.is_ok(), "a certificate without its key is not taken");
+    std::fs::write(dir.path().join("tls.key"), key).expect("writable");
+    assert!(soon(&new).await, "both are there");
+    // A Secret that is swapped: for a moment there is no file.
+    std::fs::remove_file(dir.path().join("tls.key")).expect("it was there");
+    tokio::time::sleep(LOOK_EVERY).await;
+    assert!(ask(at, &new, None).await.is_ok());
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named() {
     let dir = tempfile::tempdir().expect("a temporary folder");
