@@ -75,11 +75,19 @@ impl Stage {
         }
         let mut identities = "identities:\n".to_owned();
         let robots = (0..services).map(|n| (robot(n), "robot", ""));
-        let others = [("deployer".to_owned(), "pipeline", ""), ("@ada".to_owned(), "human", "oncall")];
+        let others = [("deployer", "pipeline", ""), ("@ada", "human", "oncall"), ("kube-apiserver", "pipeline", "")];
+        let others = others.map(|(name, class, team)| (name.to_owned(), class, team));
         for (name, class, team) in robots.chain(others) {
             let hash: String = Sha256::digest(token(&name)).iter().map(|byte| format!("{byte:02x}")).collect();
-            identities +=
-                &format!("  - {{name: \"{name}\", class: {class}, teams: [{team}], token_sha256: [{hash}]}}\n");
+            // In a cluster each robot is a service account of its service.
+            let subject = match name.strip_prefix("robot/") {
+                Some(n) => format!(", k8s_subjects: [\"system:serviceaccount:s{n}:robot\"]"),
+                None if name == "kube-apiserver" => ", may_act_as: [kube-apiserver]".to_owned(),
+                None => String::new(),
+            };
+            identities += &format!(
+                "  - {{name: \"{name}\", class: {class}, teams: [{team}], token_sha256: [{hash}]{subject}}}\n"
+            );
         }
         write("identities.yaml", identities);
         let port = free_port();
@@ -142,6 +150,11 @@ impl Stage {
     /// Where it is reached.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The Prometheus that it reads.
+    pub fn prometheus(&self) -> &Prometheus {
+        &self._prometheus
     }
 
     /// The time that it runs by.

@@ -59,6 +59,7 @@ mod series;
 mod several;
 mod sidecar;
 mod sign_in;
+mod six_doors;
 mod survival;
 mod their_alerts;
 
