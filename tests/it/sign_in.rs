@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use slowburn::clock::Clock;
+use slowburn::web::auth::session::Sessions;
 
 use crate::harness::browser::Browser;
 use crate::harness::issuer::{CLIENT, Issuer};
@@ -143,6 +144,9 @@ async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
     tab.until("location.pathname === '/auth/callback' && document.querySelector('h1')").await;
     let told = tab.texts("main").await.join("\n");
     assert!(told.contains("sub \"mallory\", who is nobody here") && told.contains("oidc_subjects"), "{told}");
+    let own = |fault: &String| fault.contains(base);
+    let faults = || tab.faults().into_iter().filter(own).filter(|fault| !fault.contains("403")).collect::<Vec<_>>();
+    assert_eq!(faults(), Vec::<String>::new(), "but for the status that it is told with");
     tab.click("main a[href='/']").await;
     tab.until("document.querySelector('#person a.sign-in')").await;
     // The issuer still has a session of her own; another browser is another person.
@@ -191,4 +195,75 @@ async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
     for secret in [CLIENT.1, "slowburn-session", "code=", "id_token", "token-of-"] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
+}
+
+/// Two daemons share a log and a key of sessions: a person who signed in at one is known where the other decides, and only of
+/// what the page itself sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_counts_at_whichever_replica_decides() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef0123456789ab";
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("writable");
+    std::fs::create_dir_all(dir.path().join("rules")).expect("writable");
+    write(
+        "rules/checkout.yaml",
+        "name: checkout\nowner: team\nslo:\n  availability: {objective: 99.9, sli: {total: a_total, bad: b_total}}\n",
+    );
+    write("identities.yaml", "identities:\n  - {name: \"@ada\", class: human, oidc_subjects: [ada-4711]}\n");
+    write("session.key", KEY);
+    let ports = [free_port(), free_port()];
+    let page = format!("http://127.0.0.1:{}", ports[0]);
+    let issuer = "http://127.0.0.1:1/never-asked";
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let start = |port: u16| {
+        let settings = format!(
+            "prometheus: {{url: \"http://127.0.0.1:1\"}}\nlisten: 127.0.0.1:{port}\nexternal_url: {page}\ndata_dir: data-{port}\n\
+             audit: {{dir: shared/audit, advertise: \"http://127.0.0.1:{port}\"}}\nauth:\n  identities: identities.yaml\n  \
+             oidc: {{issuer: {issuer}, client_id: slowburn, session_key_file: session.key}}\n"
+        );
+        write(&format!("{port}.yaml"), &settings);
+        let args = ["run", "--config", &path(&format!("{port}.yaml")), "--rules", &path("rules"), "--no-backfill"];
+        Process::start(Path::new(env!("CARGO_BIN_EXE_slowburn")), args, &dir.path().join(format!("{port}.log")))
+    };
+    let _daemons = ports.map(start);
+    // What a replica would have sealed. Whoever has the key can be anybody, so it is a secret.
+    let bound_to = format!("{issuer}\nslowburn");
+    let url = page.parse().expect("a URL");
+    let now = Clock::wall().now();
+    let cookie = |key: &str| {
+        let sessions = Sessions::new(Some(key), &bound_to, &url, 8 * 3600).expect("a key");
+        let cookie = sessions.start("ada-4711", None, now).expect("a cookie");
+        cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned()
+    };
+    let halt = |n: usize| json!({"scope": {"service": "checkout"}, "for_s": 300, "reason": format!("halt {n}")});
+    let sent = |port: u16, cookie: String, origin: Option<String>, n: usize| async move {
+        let mut request =
+            http().post(format!("http://127.0.0.1:{port}/v1/halts")).header("cookie", cookie).json(&halt(n));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let answer = request.send().await.ok()?;
+        let forwarded = answer.headers().contains_key("x-slowburn-leader");
+        Some((answer.status().as_u16(), forwarded, answer.text().await.unwrap_or_default()))
+    };
+    let mut forwarded = Vec::new();
+    for (n, port) in ports.into_iter().enumerate() {
+        let own = Some(format!("http://127.0.0.1:{port}"));
+        let taken = eventually("a halt is taken", LIMIT, || async {
+            let (status, forwarded, text) = sent(port, cookie(KEY), own.clone(), n).await?;
+            (status == 200).then_some((forwarded, text))
+        });
+        let (by_other, text) = taken.await;
+        assert!(text.contains("@ada"), "{text}");
+        forwarded.push(by_other);
+        // Not of a link or of another site's page, and not under another key.
+        assert_eq!(sent(port, cookie(KEY), None, n).await.map(|(status, ..)| status), Some(401));
+        assert_eq!(
+            sent(port, cookie(KEY), Some("http://evil.example".into()), n).await.map(|(status, ..)| status),
+            Some(403)
+        );
+        let other = "another key of 32 bytes or more, of nobody";
+        assert_eq!(sent(port, cookie(other), own, n).await.map(|(status, ..)| status), Some(401));
+    }
+    assert!(forwarded.contains(&true) && forwarded.contains(&false), "one decides, one sends on: {forwarded:?}");
 }

@@ -300,11 +300,14 @@ async fn what_is_over_its_limit_and_held_says_so_and_a_gate_without_a_policy_is_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_can_read_the_page_on_three_widths_and_in_both_themes() {
-    let Some(desk) = Desk::new(fixture::stand(), gate(900)).await else { return };
+    let mut says = gate(900);
+    says["/auth/session"] = json!({"issuer": "https://sso.example.com", "person": null});
+    let Some(desk) = Desk::new(fixture::stand(), says).await else { return };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/parts/axe.min.js");
     let axe = std::fs::read_to_string(file).expect("axe-core is not there: tests/parts fetches it");
     desk.open("?slo=llm-gateway-availability").await;
     let tab = &desk.tab;
+    tab.until("document.querySelector('#person a.sign-in') && document.querySelector('.approval a.sign-in')").await;
     for (width, dark) in [(1360, false), (1360, true), (768, false), (768, true), (360, false), (360, true)] {
         tab.look(width, 900, dark).await;
         let wide = tab.eval("document.documentElement.scrollWidth").await;
