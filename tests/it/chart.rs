@@ -284,13 +284,20 @@ fn the_objects_fit_every_kubernetes() {
     for values in VALUES {
         write(format!("chart-{values}"), rendered(values).1);
     }
-    for entry in std::fs::read_dir(project("deploy/kubernetes")).expect("a folder") {
-        let name = entry.expect("an entry").file_name().into_string().expect("text");
+    // Each folder that can be applied, however deep it stands.
+    let root = project("deploy/kubernetes");
+    let (mut open, mut applied) = (vec![root.clone()], 0);
+    while let Some(at) = open.pop() {
+        let entries = std::fs::read_dir(&at).expect("a folder").map(|entry| entry.expect("an entry").path());
+        open.extend(entries.filter(|path| path.is_dir()));
+        let name = at.strip_prefix(&root).expect("it is within").display().to_string();
         // What is in `monitoring` is the operator's alone: `manifests` looks at it.
-        if name != "base" && name != "monitoring" {
-            write(name.clone(), kustomized(&name).1);
+        if at.join("kustomization.yaml").is_file() && name != "base" && name != "monitoring" {
+            write(name.replace('/', "-"), kustomized(&name).1);
+            applied += 1;
         }
     }
+    assert!(applied >= 6, "{applied}");
     let wrong = folder.path().join("wrong.yaml");
     std::fs::write(
         &wrong,

@@ -190,11 +190,15 @@ fn the_operator_takes_the_rules_and_scrapes_the_replicas_as_the_job_that_they_as
     // One Service is scraped, by a port that it has, and its label makes the job.
     let (_, standalone) = kustomized("standalone");
     let services: Vec<&Value> = standalone.iter().filter(|one| one["kind"] == "Service").collect();
-    let labels = monitor["spec"]["selector"]["matchLabels"].as_object().expect("labels");
-    let selected: Vec<&&Value> = services
-        .iter()
-        .filter(|one| labels.iter().all(|(name, value)| one["metadata"]["labels"][name] == *value))
-        .collect();
+    let selector = &monitor["spec"]["selector"];
+    let is_selected = |one: &&&Value| {
+        let own = &one["metadata"]["labels"];
+        let equal =
+            selector["matchLabels"].as_object().expect("labels").iter().all(|(name, value)| own[name] == *value);
+        let without = selector["matchExpressions"].as_array().into_iter().flatten();
+        equal && without.filter_map(|one| one["key"].as_str()).all(|key| own[key].is_null())
+    };
+    let selected: Vec<&&Value> = services.iter().filter(is_selected).collect();
     let [service] = selected[..] else { panic!("{services:?}") };
     let port = &monitor["spec"]["endpoints"][0]["port"];
     assert!(service["spec"]["ports"].as_array().expect("ports").iter().any(|one| one["name"] == *port), "{service}");
