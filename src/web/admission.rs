@@ -19,6 +19,7 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::auth::Fault;
 use super::doors::{self, Told};
 use super::gate::Gate;
 use super::guard::REVIEW_BYTES_MAX;
@@ -83,7 +84,9 @@ async fn admit(
     request: Request,
 ) -> Result<Response, Response> {
     let names = names.as_ref().map(|Extension(names)| names);
-    let caller = doors::caller(&site, request.headers().clone(), token, names).await?;
+    // It speaks for everybody in the cluster, so it has no pace of its own: each of those who are known has one.
+    let headers = doors::with_token(request.headers().clone(), token);
+    let caller = site.app.auth.speaker(&headers, names, API_SERVER).await.map_err(IntoResponse::into_response)?;
     if caller.actor(Some(API_SERVER)).is_none() {
         let hint = "Name an identity of the API server, with may_act_as: [kube-apiserver].";
         let what = format!("{} does not speak for the API server", caller.sub);
@@ -156,11 +159,19 @@ async fn change(site: &Site, gate: &GateService, review: &review::Request) -> Ru
             );
             Ruling::deny(403, format!("slowburn: {what}")).noted("reasons", "unknown_actor")
         }
+        // A person is never held up: one who is too fast is not told what a machine would be.
+        Who::Known(identity) if identity.class.is_human() && site.app.auth.pace(&identity.name).is_err() => {
+            Ruling::default().noted("by", identity.name.as_str())
+        }
         Who::Known(identity) if identity.class.is_human() => {
             let principal = site.app.auth.identities().principal(&identity, Via::Admission);
             warned(gate, &principal, &what, services.first())
         }
         Who::Known(identity) => {
+            if let Err(Fault::TooFast(seconds)) = site.app.auth.pace(&identity.name) {
+                let what = format!("{} changes too much at once: wait {seconds} s", identity.name);
+                return Ruling::deny(429, format!("slowburn: {what}")).noted("reasons", "too_fast");
+            }
             if services.is_empty() && !info.services.is_empty() && !resources[0].starts_with("node/") {
                 // Of no service by its workloads: only a permit says whose it is.
                 tracing::debug!(user, resource = resources[0], "a change of no service");

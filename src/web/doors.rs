@@ -141,15 +141,21 @@ pub(super) fn base(info: &Info, headers: &HeaderMap, tls: bool) -> String {
 /// Who asks: by its header or certificate, else by a token that stands elsewhere, for those who send no headers.
 pub(super) async fn caller(
     site: &Site,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     token: Option<&str>,
     names: Option<&PeerNames>,
 ) -> Result<Principal, Response> {
+    let headers = with_token(headers, token);
+    site.app.auth.principal(&headers, names).await.map_err(IntoResponse::into_response)
+}
+
+/// Headers with a token that stands elsewhere, where they have none.
+pub(super) fn with_token(mut headers: HeaderMap, token: Option<&str>) -> HeaderMap {
     if !headers.contains_key(header::AUTHORIZATION)
         && let Some(mut value) = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok())
     {
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    site.app.auth.principal(&headers, names).await.map_err(IntoResponse::into_response)
+    headers
 }

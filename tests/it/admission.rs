@@ -128,7 +128,7 @@ impl Stage {
         write("clients.pem", &authority.pem);
         let port = free_port();
         let settings = format!(
-            "prometheus: {{url: \"{}\"}}\nlisten: 127.0.0.1:{port}\ndata_dir: data\nauth: {{identities: identities.yaml}}\n\
+            "prometheus: {{url: \"{}\"}}\nlisten: 127.0.0.1:{port}\ndata_dir: data\nauth: {{identities: identities.yaml, requests_per_minute: 6000}}\n\
              tls: {{cert_file: tls.crt, key_file: tls.key, client_ca_file: clients.pem}}\n",
             prometheus.url()
         );
@@ -221,6 +221,112 @@ fn words(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
+/// Group, resource, subresource and name of what changes; operation; before and after; what a machine is told.
+type Fixture = ([&'static str; 4], &'static str, Value, Value, &'static str);
+
+/// Every kind and operation that is held: an agent without a permit is refused with the act that it needs one for, people and the
+/// system pass. New workloads of no service are refused in the words of `check`, and what is no review is none.
+async fn every_kind_is_held(client: &reqwest::Client, base: &str) {
+    let of = |version: &str| json!({"spec": {"replicas": 3, "template": {"spec": {"containers": [{"image": format!("a:{version}")}]}}}});
+    let scale = |replicas: u32| json!({"spec": {"replicas": replicas}});
+    let bounds = |min: u32| json!({"spec": {"minReplicas": min, "maxReplicas": 9, "scaleTargetRef": {"kind": "Deployment", "name": "checkout"}}});
+    let node = |cordoned: bool| json!({"spec": {"unschedulable": cordoned}});
+    let none = || Value::Null;
+    let workload = |resource| ["apps", resource, "", "checkout"];
+    let fixtures: [Fixture; 13] = [
+        (workload("deployments"), "UPDATE", of("v42"), of("v43"), "deploy or rollback of deployment/checkout"),
+        (workload("deployments"), "CREATE", none(), of("v42"), "deploy of deployment/checkout"),
+        (workload("deployments"), "DELETE", of("v42"), none(), "it would be deleted, and no permit is for that"),
+        (workload("statefulsets"), "UPDATE", of("v42"), of("v43"), "deploy or rollback of statefulset/checkout"),
+        (
+            ["argoproj.io", "rollouts", "", "checkout"],
+            "UPDATE",
+            of("v42"),
+            of("v43"),
+            "deploy or rollback of rollout/checkout",
+        ),
+        (["apps", "deployments", "scale", "checkout"], "UPDATE", scale(3), scale(9), "scale of deployment/checkout"),
+        (["apps", "statefulsets", "scale", "checkout"], "UPDATE", scale(3), scale(1), "scale of statefulset/checkout"),
+        (["argoproj.io", "rollouts", "scale", "checkout"], "UPDATE", scale(3), scale(1), "scale of rollout/checkout"),
+        (
+            ["autoscaling", "horizontalpodautoscalers", "", "h"],
+            "UPDATE",
+            bounds(2),
+            bounds(4),
+            "scale of deployment/checkout",
+        ),
+        (
+            ["autoscaling", "horizontalpodautoscalers", "", "h"],
+            "CREATE",
+            none(),
+            bounds(2),
+            "config of deployment/checkout",
+        ),
+        (
+            ["autoscaling", "horizontalpodautoscalers", "", "h"],
+            "DELETE",
+            bounds(2),
+            none(),
+            "config of deployment/checkout",
+        ),
+        (
+            ["", "pods", "eviction", "checkout-7d9f8b-x2x4z"],
+            "CREATE",
+            none(),
+            json!({"metadata": {}}),
+            "restart of pod/checkout-7d9f8b-x2x4z",
+        ),
+        (["", "nodes", "", "n1"], "UPDATE", node(false), node(true), "cordon or drain of node/n1"),
+    ];
+    let review = |[group, resource, sub, name]: [&str; 4],
+                  operation: &str,
+                  user: &str,
+                  before: &Value,
+                  after: &Value| {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "newInAFutureRelease": [1],
+            "request": {
+                "uid": "u-2", "kind": {"group": group, "version": "v1", "kind": "Any"},
+                "resource": {"group": group, "version": "v1", "resource": resource},
+                "subResource": (!sub.is_empty()).then_some(sub), "name": name, "namespace": "shop", "operation": operation,
+                "userInfo": {"username": user, "groups": ["system:authenticated"], "extra": {"x": ["y"]}},
+                "object": after, "oldObject": before, "dryRun": false, "options": {"unknown": {}},
+            },
+        })
+    };
+    let ask = async |check: &str, review: &Value| -> Value {
+        let answer = client.post(format!("{base}/admission/{check}")).json(review).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        assert_eq!(answer["response"]["uid"], "u-2", "{answer:#}");
+        answer["response"].clone()
+    };
+    for (what, operation, before, after, act) in &fixtures {
+        for user in ["alice@example.com", "system:kube-controller-manager", "system:serviceaccount:kube-system:hpa"] {
+            let answer = ask("changes", &review(*what, operation, user, before, after)).await;
+            assert_eq!(answer["allowed"], true, "{what:?} {operation} {user}: {answer:#}");
+        }
+        for dry in [false, true] {
+            let mut asked = review(*what, operation, ROBOT, before, after);
+            asked["request"]["dryRun"] = dry.into();
+            let answer = ask("changes", &asked).await;
+            let message = answer["status"]["message"].as_str().unwrap_or_default();
+            assert!(answer["allowed"] == false && message.contains(act), "{what:?} {operation}: {answer:#}");
+        }
+    }
+    let create = |name: &'static str, user: &str| {
+        review(["apps", "deployments", "", name], "CREATE", user, &Value::Null, &of("v1"))
+    };
+    let refused = ask("workloads", &create("stranger", "alice@example.com")).await;
+    let words = "deployment/stranger has no SLO and no owner: no SLO, no owner, no deploy";
+    assert!(refused["status"]["message"].as_str().is_some_and(|text| text.contains(words)), "{refused:#}");
+    let known = ask("workloads", &create("checkout", "alice@example.com")).await;
+    assert_eq!((&known["allowed"], &known["auditAnnotations"]["service"]), (&json!(true), &json!("checkout")));
+    for body in ["", "{", "[]", "{\"kind\":\"AdmissionReview\"}"] {
+        let sent = client.post(format!("{base}/admission/changes")).header("content-type", "application/json");
+        assert_eq!(sent.body(body).send().await.expect("an answer").status(), 400, "{body}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_is_held_by_permits_and_says_why_and_the_certificate_may_be_replaced() {
     let mut stage = Stage::start().await;
@@ -300,6 +406,8 @@ async fn kubectl_is_held_by_permits_and_says_why_and_the_certificate_may_be_repl
     large["request"]["object"]["metadata"]["managedFields"] = "x".repeat(3 << 20).into();
     let answer = client.post(&url).json(&large).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
+
+    every_kind_is_held(&client, &stage.base).await;
 
     // Certificate and authority are replaced, as cert-manager does; nobody tells the daemon.
     let next = Authority::new();

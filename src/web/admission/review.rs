@@ -152,7 +152,12 @@ impl Ruling {
     pub fn answer(&self, uid: &str) -> Value {
         let mut response = json!({"uid": uid, "allowed": self.denied.is_none()});
         if let Some((code, message)) = &self.denied {
-            response["status"] = json!({"code": code, "message": message, "reason": "Forbidden"});
+            let reason = match code {
+                429 => "TooManyRequests",
+                503 => "ServiceUnavailable",
+                _ => "Forbidden",
+            };
+            response["status"] = json!({"code": code, "message": message, "reason": reason});
         }
         if !self.warnings.is_empty() {
             response["warnings"] = json!(self.warnings);

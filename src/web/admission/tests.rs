@@ -96,6 +96,36 @@ async fn of_a_hundred_reviews_at_once_one_is_admitted() {
     assert_eq!(admitted.iter().filter(|one| **one).count(), 1);
 }
 
+/// An API server tells what everybody in its cluster does: many are many, and one who changes too much is held alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_cluster_is_not_one_caller_who_asks_too_often() {
+    let gate = gate();
+    for n in 0..400 {
+        let user = ["alice@example.com", "system:node:n1", "system:serviceaccount:kube-system:x"][n % 3];
+        assert_eq!(admit(&gate, &back(user)).await["allowed"], true, "{n}");
+    }
+    let mut refused = Value::Null;
+    for _ in 0..400 {
+        refused = admit(&gate, &back(ROBOT)).await;
+    }
+    assert_eq!(
+        (&refused["status"]["code"], &refused["auditAnnotations"]["reasons"]),
+        (&json!(429), &json!("too_fast"))
+    );
+    for _ in 0..400 {
+        assert_eq!(admit(&gate, &back("ada@example.com")).await["allowed"], true, "people pass");
+    }
+    let other = admit(&gate, &back("system:serviceaccount:ci:deployer")).await;
+    assert!(other["status"]["message"].as_str().is_some_and(|text| text.contains("no live permit")), "{other:#}");
+    // Whoever does not speak for an API server is held to the pace of one.
+    let body = back(ROBOT).to_string();
+    let mut statuses = Vec::new();
+    for _ in 0..150 {
+        statuses.push(gate.send("127.0.0.1:40000", "other", Method::POST, "/admission", &body).await.0);
+    }
+    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_pass_with_warnings_and_the_system_passes() {
     let gate = gate();
