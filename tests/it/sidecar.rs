@@ -19,7 +19,8 @@ use slowburn::outbound::{Authorization, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::gate_stage::Stage;
+use crate::decider::{Twin, leader_of};
+use crate::gate_stage::{Stage, T0};
 use crate::harness::api_server::Cable;
 use crate::harness::parts::{Process, eventually, free_port, http, serve};
 
@@ -35,9 +36,13 @@ struct Beside {
 
 impl Beside {
     fn start(stage: &Stage, name: &str, args: &[&str]) -> Self {
+        Beside::start_at(stage, name, args, stage.clock(), SPEED)
+    }
+
+    fn start_at(stage: &Stage, name: &str, args: &[&str], clock: &Clock, speed: f64) -> Self {
         let port = free_port();
-        let (listen, speed) = (format!("127.0.0.1:{port}"), SPEED.to_string());
-        let now = (stage.clock().now_ms() as f64 / 1000.0).to_string();
+        let (listen, speed) = (format!("127.0.0.1:{port}"), speed.to_string());
+        let now = (clock.now_ms() as f64 / 1000.0).to_string();
         let fixed = ["run", "--listen", &listen, "--clock-start", &now, "--clock-speed", &speed];
         let words = fixed.into_iter().chain(args.iter().copied());
         let process = Process::start(Path::new(env!("CARGO_BIN_EXE_slowburn")), words, &stage.path(name));
@@ -186,6 +191,39 @@ async fn credentials_are_read_again_and_without_one_nothing_is_known() {
     beside.until("the new token is taken", 1, "none").await;
     let log = beside.process.log();
     assert!(!log.contains("s3cret-of-before") && !log.contains("token-of-robot"), "{log}");
+}
+
+/// Of two daemons that take turns at one gate, the one that does not decide sends the stream on to the one that does; and when that
+/// one is gone, the next one's word is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_word_is_that_of_whoever_decides_wherever_it_is_asked_for() {
+    let mut stage = Stage::start(1, None, 1.0).await;
+    stage.process.kill();
+    let clock = Clock::scaled((T0 + 60) * 1000, 1.0);
+    let mut twins = [Twin::start(&stage, "a", &clock, ""), Twin::start(&stage, "b", &clock, "")];
+    let leader = leader_of(&twins, Instant::now()).await.0;
+    let (asked, decides) = (format!("http://127.0.0.1:{}", twins[1 - leader].port), twins[leader].port);
+    eventually("the other one knows who decides", LIMIT, || async {
+        let answer = http().get(format!("{asked}/v1/signals/s0")).send().await.ok()?;
+        answer.headers().contains_key("x-slowburn-leader").then_some(())
+    })
+    .await;
+    let beside = Beside::start_at(&stage, "beside.log", &["--follow", &asked, "--service", "s0"], &clock, 1.0);
+    beside.until("a yes, which only the one that decides says", 1, "none").await;
+    let streams = "slowburn_http_requests_total{route=\"/v1/services/{name}/stream\",status=\"200\"}";
+    assert_eq!(metric(&format!("http://127.0.0.1:{decides}"), streams).await, Some(1.0));
+    twins[leader].process.kill();
+    eventually("the other one decides", LIMIT, || async {
+        (twins[1 - leader].leads().await == Some(true)).then_some(())
+    })
+    .await;
+    eventually("its own word is heard", LIMIT, || async {
+        let opened = metric(&beside.url, "slowburn_mirror_streams_total{outcome=\"opened\"}").await?;
+        let answer = beside.signals().await?;
+        let fresh = answer["mirror"]["silent_s"].as_i64()? < 10;
+        (opened >= 2.0 && fresh && answer["signals"]["risk"]["value"] == 1).then_some(())
+    })
+    .await;
 }
 
 /// An event of `service`, at a moment of the source's clock.
