@@ -121,7 +121,9 @@ async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
     let (prometheus, mut issuer) = tokio::join!(Prometheus::start(options), Issuer::start(&redirect_uri));
     let _writer = Writer::start(&prometheus.url(), until, Clock::wall());
     let allowed = "  - {type: deploy, require_approval: true, approvers: [{team: checkout-oncall}]}\n";
-    let daemon = desk.start(&prometheus.url(), issuer.url(), allowed, ("", &[]));
+    // It says all that it can say.
+    let loud = ["--log-level", "trace"].map(str::to_owned);
+    let daemon = desk.start(&prometheus.url(), issuer.url(), allowed, ("", &loud));
     desk.ready().await;
     let change =
         json!({"service": "checkout", "resource": "deployment/checkout", "from_version": "v41", "version": "v42"});
@@ -191,7 +193,7 @@ async fn a_person_signs_in_at_a_real_issuer_approves_and_signs_out() {
 
     // Nothing that is secret reached the log.
     let log = daemon.log();
-    assert!(log.contains("signed in"), "{log}");
+    assert!(log.contains("signed in") && log.contains("TRACE"), "{log}");
     for secret in [CLIENT.1, "slowburn-session", "code=", "id_token", "token-of-"] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }

@@ -46,7 +46,8 @@ fn http() -> String {
     let mut out = String::from(
         "# HTTP\n\nEvery path, printed from the document at `/openapi.json`, which describes each request and answer in \
          full. Errors are\n`{error, hint}`. What needs a principal takes `Authorization: Bearer TOKEN` or a client \
-         certificate; reads are open on the\nmachine itself ([who may read](security.md#doors)).\n",
+         certificate; the page itself may\nsend a [sign-in](sign-in.md) instead. Reads are open on the machine itself \
+         ([who may read](security.md#doors)).\n",
     );
     let text = |value: &Value| value.as_str().unwrap_or_default().replace('|', "\\|").replace('\n', " ");
     let groups: [(&str, &[&str]); 5] = [
