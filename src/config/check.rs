@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::ledger::RESOLUTIONS_S;
 use crate::spec::Severity;
 
 use super::endpoint::is_clear_text;
@@ -98,8 +99,12 @@ impl Settings {
             error("audit.lease", what.into(), Some("audit: {dir: /shared/audit}"));
         }
         let (resolution, poll) = (self.resolution.seconds(), self.poll_interval.seconds());
-        if 300 % resolution != 0 {
-            let what = format!("a slice of {} does not divide 5 minutes, the next tier of the ledger", self.resolution);
+        if !RESOLUTIONS_S.contains(&resolution) {
+            let why = match 300 % resolution == 0 {
+                true => "is shorter than 10 s, the shortest that the ledger holds",
+                false => "does not divide 5 minutes, the next tier of the ledger",
+            };
+            let what = format!("a slice of {} {why}", self.resolution);
             error("resolution", what, Some("10s, 15s, 20s, 30s or 60s"));
         } else if poll % resolution != 0 {
             let what = format!("polls every {} do not fall on slices of {}", self.poll_interval, self.resolution);

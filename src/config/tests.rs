@@ -46,6 +46,29 @@ fn everything_in_the_example_can_be_uncommented() {
     assert!(matches!(loaded.settings.prometheus.auth, Auth::Bearer(_)));
 }
 
+/// Whoever follows a daemon is none: of both in one file one is not meant.
+#[test]
+fn what_follows_a_daemon_has_nothing_that_a_daemon_has() {
+    let follow = "follow:\n  url: https://slowburn.example:9595\n  service: checkout\n  bearer_token_file: token\n";
+    let loaded = load_text("slowburn.yaml", follow);
+    assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+    let follows = loaded.settings.follow.expect("it does");
+    assert_eq!(follows.service.as_deref(), Some("checkout"));
+    assert!(matches!(follows.auth, Auth::Bearer(_)));
+    for (more, what) in [
+        ("prometheus: {url: 'http://a'}", "asks no Prometheus"),
+        ("alertmanagers: [{url: 'http://a'}]", "raises no alerts"),
+        ("webhooks: [{url: 'http://a'}]", "raises no alerts"),
+        ("data_dir: data", "keeps nothing"),
+        ("audit: {dir: audit}", "decides nothing"),
+    ] {
+        let text = problems(&format!("{follow}{more}\n"));
+        assert!(text.contains(what), "{more}: {text}");
+    }
+    let text = load_text("slowburn.yaml", &follow.replace("https", "http")).render(false);
+    assert!(text.contains("credentials go over plain http"), "{text}");
+}
+
 #[test]
 fn an_open_address_is_refused_unless_it_is_asked_for() {
     let text = problems("listen: 0.0.0.0:9595\n");
@@ -128,6 +151,17 @@ fn all_problems_come_at_once_and_in_order() {
 #[test]
 fn a_slice_divides_five_minutes_and_polls_fall_on_slices() {
     assert!(problems("resolution: 7s\n").contains("does not divide 5 minutes"));
+    // What divides 5 minutes and is shorter than any slice would end the start in a panic.
+    for short in ["1s", "2s", "3s", "4s", "5s", "6s"] {
+        let text = problems(&format!("resolution: {short}\n"));
+        assert!(text.contains("is shorter than 10 s"), "{short}: {text}");
+    }
+    for resolution_s in 1..=300 {
+        let refused = !load_text("s", &format!("resolution: {resolution_s}s\npoll_interval: {resolution_s}s\n"))
+            .problems
+            .is_empty();
+        assert!(refused != crate::engine::ledger::RESOLUTIONS_S.contains(&resolution_s), "{resolution_s}");
+    }
     assert!(problems("resolution: 20s\npoll_interval: 30s\n").contains("do not fall on slices"));
     assert!(load_text("s", "resolution: 15s\nevaluation_delay: 0s\noverlap: 0s\n").problems.is_empty());
 }
