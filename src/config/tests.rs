@@ -18,26 +18,35 @@ fn the_documented_example_is_the_default() {
     assert_eq!(Settings::default().faults(), []);
 }
 
+/// Lines of the example with what is commented out in force.
+fn uncommented(lines: &str) -> String {
+    let line = |line: &str| {
+        let bare = line.trim_start();
+        // A key, or one of a key: two columns further in.
+        let is_key = |rest: &&str| {
+            let word = rest.strip_prefix("  ").unwrap_or(rest).split(' ').next();
+            word.is_some_and(|word| word.ends_with(':'))
+        };
+        let key = bare.strip_prefix("# ").filter(is_key);
+        match key {
+            Some(rest) if !rest.starts_with("Settings") && !rest.starts_with("basic") => {
+                format!("{}{rest}\n", &line[..line.len() - bare.len()])
+            }
+            _ => format!("{line}\n"),
+        }
+    };
+    lines.lines().map(line).collect()
+}
+
 #[test]
 fn everything_in_the_example_can_be_uncommented() {
-    let text: String = EXAMPLE
-        .lines()
-        .map(|line| {
-            let bare = line.trim_start();
-            // A key, or one of a key: two columns further in.
-            let is_key = |rest: &&str| {
-                let word = rest.strip_prefix("  ").unwrap_or(rest).split(' ').next();
-                word.is_some_and(|word| word.ends_with(':'))
-            };
-            let key = bare.strip_prefix("# ").filter(is_key);
-            match key {
-                Some(rest) if !rest.starts_with("Settings") && !rest.starts_with("basic") => {
-                    format!("{}{rest}\n", &line[..line.len() - bare.len()])
-                }
-                _ => format!("{line}\n"),
-            }
-        })
-        .collect();
+    // Whoever follows a daemon asks no Prometheus: one or the other.
+    let begin = EXAMPLE.find("# follow:\n").expect("it is shown");
+    let end = begin + EXAMPLE[begin..].find("\n\n").expect("it ends");
+    let following = load_text("example.yaml", &uncommented(&EXAMPLE[begin..end]));
+    assert!(!following.is_fatal(), "{}", following.render(false));
+    assert!(following.settings.follow.is_some());
+    let text = uncommented(&format!("{}{}", &EXAMPLE[..begin], &EXAMPLE[end..]));
     let loaded = load_text("example.yaml", &text);
     assert!(!loaded.is_fatal(), "{}", loaded.render(false));
     assert!(loaded.settings.external_url.is_some());
