@@ -6,8 +6,8 @@
 //! **Slices of its own.** An SLO may be judged by longer slices than the daemon reads. Every count stays in the slices
 //! that were read; the verdict on a longer one stands in its first, and windows begin where a longer one does.
 //!
-//! **Bounds.** 4.3e9 events a slice or 5-minute slot and 2.8e14 an hour; what goes beyond is cut and the slot marked
-//! partial. Times beyond year 5000 are refused.
+//! **Bounds.** 2.8e14 events a slot of any length; what goes beyond is cut and the slot marked partial. Times
+//! beyond year 5000 are refused.
 
 use super::evidence::Verdict;
 use super::judge::Judge;

@@ -7,8 +7,8 @@
 //!
 //! Deliberately absent: time. A tier knows slot indices only; `series` knows how long a slot is.
 
-use std::collections::VecDeque;
-use std::ops::{Add, AddAssign, Sub};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Add, AddAssign, Range, Sub};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,13 +112,17 @@ impl Sub for Slot {
     }
 }
 
-/// 32 slots. `set` stores what fits: counts of events that do not fit are cut to the largest that does, and the slot
-/// is marked partial, since it no longer says all it should.
+/// 32 slots. `set` stores what fits and answers the upper halves of the counts of events that do not, total and bad. Counts
+/// over [`EVENTS_MAX`] are cut to that, and the slot is marked partial, since it no longer says all it should.
 pub(super) trait Block: Default {
     fn get(&self, slot: usize) -> Slot;
-    fn set(&mut self, slot: usize, value: Slot);
+    fn set(&mut self, slot: usize, value: Slot) -> (u32, u32);
     fn sum(&self, from: usize, to: usize) -> Slot;
 }
+
+/// By the index of a block, the upper halves of its counts: there where one of them is over 4.3e9, such as bytes counted as
+/// events. Few series have any.
+type UpperHalves = Option<Box<BTreeMap<i64, [(u32, u32); LEN]>>>;
 
 /// Slots of one slice each: five of the seven counts are single bits.
 #[derive(Debug, Clone, Default)]
@@ -137,15 +141,17 @@ impl Block for FineBlock {
         self.sum(slot, slot + 1)
     }
 
-    fn set(&mut self, slot: usize, value: Slot) {
-        let cut = value.total.max(value.bad) > u32::MAX.into();
-        self.events[slot] = (u32::put(value.total), u32::put(value.bad));
+    fn set(&mut self, slot: usize, value: Slot) -> (u32, u32) {
+        let cut = value.total.max(value.bad) > EVENTS_MAX;
+        let ((total, total_upper), (bad, bad_upper)) = (u32::halves(value.total), u32::halves(value.bad));
+        self.events[slot] = (total, bad);
         let put = |bits: &mut u32, on: bool| *bits = *bits & !(1 << slot) | u32::from(on) << slot;
         put(&mut self.known, value.known > 0);
         put(&mut self.partial, value.known > 0 && (cut || value.partial > 0));
         put(&mut self.judged, value.judged > 0);
         put(&mut self.judged_bad, value.judged_bad > 0);
         put(&mut self.undecided, value.undecided > 0);
+        (total_upper, bad_upper)
     }
 
     fn sum(&self, from: usize, to: usize) -> Slot {
@@ -169,21 +175,22 @@ impl Block for FineBlock {
 
 /// An unsigned integer counts are kept in.
 pub(super) trait Cell: Copy + Default + Into<u64> {
-    const MAX: u64;
-    fn put(value: u64) -> Self;
+    /// What it holds of a count of at most [`EVENTS_MAX`], and what is left over.
+    fn halves(value: u64) -> (Self, u32);
 }
 
-macro_rules! cell {
-    ($($int:ty: $max:expr),*) => {$(
-        impl Cell for $int {
-            const MAX: u64 = $max;
-            fn put(value: u64) -> Self {
-                value.min($max) as $int
-            }
-        }
-    )*};
+impl Cell for u32 {
+    fn halves(value: u64) -> (u32, u32) {
+        let value = value.min(EVENTS_MAX);
+        (value as u32, (value >> 32) as u32)
+    }
 }
-cell!(u32: u32::MAX as u64, u64: EVENTS_MAX);
+
+impl Cell for u64 {
+    fn halves(value: u64) -> (u64, u32) {
+        (value.min(EVENTS_MAX), 0)
+    }
+}
 
 /// Five counts of slices side by side in one integer.
 pub(super) trait Counts: Copy + Default {
@@ -230,14 +237,13 @@ impl<E: Cell, N: Counts> Block for CoarseBlock<E, N> {
         Slot { total: slot.total.into(), bad: slot.bad.into(), known, partial, judged, judged_bad, undecided }
     }
 
-    fn set(&mut self, slot: usize, value: Slot) {
-        let cut = value.total.max(value.bad) > E::MAX;
+    fn set(&mut self, slot: usize, value: Slot) -> (u32, u32) {
+        let cut = value.total.max(value.bad) > EVENTS_MAX;
         let partial = if cut { value.known } else { value.partial };
-        self.0[slot] = Coarse {
-            total: E::put(value.total),
-            bad: E::put(value.bad),
-            slices: N::pack([value.known, partial, value.judged, value.judged_bad, value.undecided]),
-        };
+        let ((total, total_upper), (bad, bad_upper)) = (E::halves(value.total), E::halves(value.bad));
+        let slices = N::pack([value.known, partial, value.judged, value.judged_bad, value.undecided]);
+        self.0[slot] = Coarse { total, bad, slices };
+        (total_upper, bad_upper)
     }
 
     fn sum(&self, from: usize, to: usize) -> Slot {
@@ -258,6 +264,7 @@ pub(super) struct Tier<B> {
     /// Index of the front block.
     first: i64,
     blocks: VecDeque<SummedBlock<B>>,
+    upper: UpperHalves,
     /// The sum of everything ever held, modulo the width of the counts: only differences mean anything.
     ever: Slot,
     /// First slot this tier speaks for: the oldest one written, later the oldest one kept.
@@ -271,6 +278,7 @@ impl<B: Block> Tier<B> {
         Tier {
             first: 0,
             blocks: VecDeque::new(),
+            upper: None,
             ever: Slot::default(),
             from: i64::MAX,
             blocks_max: Self::blocks_for(slots),
@@ -309,6 +317,9 @@ impl<B: Block> Tier<B> {
     fn push(&mut self) {
         if self.is_full() {
             self.blocks.pop_front();
+            if let Some(upper) = &mut self.upper {
+                upper.remove(&self.first);
+            }
             self.first += 1;
             self.from = self.from.max(self.first * BLOCK);
         }
@@ -328,6 +339,7 @@ impl<B: Block> Tier<B> {
         let max = self.blocks_max as i64;
         if self.blocks.is_empty() || block - (self.first + self.blocks.len() as i64) >= max {
             self.blocks.clear();
+            self.upper = None;
             self.first = block;
             self.from = slot;
         }
@@ -353,11 +365,12 @@ impl<B: Block> Tier<B> {
             return None;
         }
         let (block, at) = self.place(slot);
-        let old = self.blocks[block].block.get(at);
+        let old = self.with_upper(block, at..at + 1, self.blocks[block].block.get(at));
         let mut new = old;
         change(&mut new);
-        self.blocks[block].block.set(at, new);
-        let new = self.blocks[block].block.get(at);
+        let upper = self.blocks[block].block.set(at, new);
+        self.set_upper(block, at, upper);
+        let new = self.with_upper(block, at..at + 1, self.blocks[block].block.get(at));
         let gain = new.wrapping_sub(old);
         self.blocks.range_mut(block + 1..).for_each(|later| later.before = later.before.wrapping_add(gain));
         self.ever = self.ever.wrapping_add(gain);
@@ -368,13 +381,34 @@ impl<B: Block> Tier<B> {
         ((slot.div_euclid(BLOCK) - self.first) as usize, slot.rem_euclid(BLOCK) as usize)
     }
 
+    /// What a block says of slots, with the upper halves of their counts.
+    fn with_upper(&self, block: usize, slots: Range<usize>, lower: Slot) -> Slot {
+        let Some(halves) = self.upper.as_ref().and_then(|upper| upper.get(&(self.first + block as i64))) else {
+            return lower;
+        };
+        let add = |sum: (u64, u64), half: &(u32, u32)| (sum.0 + u64::from(half.0), sum.1 + u64::from(half.1));
+        let (total, bad) = halves[slots].iter().fold((0, 0), add);
+        Slot { total: lower.total + (total << 32), bad: lower.bad + (bad << 32), ..lower }
+    }
+
+    fn set_upper(&mut self, block: usize, at: usize, halves: (u32, u32)) {
+        let index = self.first + block as i64;
+        match &mut self.upper {
+            Some(upper) if halves != (0, 0) || upper.contains_key(&index) => {
+                upper.entry(index).or_default()[at] = halves
+            }
+            None if halves != (0, 0) => self.upper.get_or_insert_default().entry(index).or_default()[at] = halves,
+            _ => {}
+        }
+    }
+
     /// One slot; empty where the tier holds nothing.
     pub(super) fn get(&self, slot: i64) -> Slot {
         if slot < self.from || slot >= self.end() {
             return Slot::default();
         }
         let (block, at) = self.place(slot);
-        self.blocks[block].block.get(at)
+        self.with_upper(block, at..at + 1, self.blocks[block].block.get(at))
     }
 
     /// The sum of the slots `from..to`; what the tier does not hold counts nothing.
@@ -390,21 +424,24 @@ impl<B: Block> Tier<B> {
     fn up_to(&self, slot: i64) -> Slot {
         let (block, at) = self.place(slot);
         match self.blocks.get(block) {
-            Some(summed) => summed.before.wrapping_add(summed.block.sum(0, at)),
+            Some(summed) => summed.before.wrapping_add(self.with_upper(block, 0..at, summed.block.sum(0, at))),
             None => self.ever,
         }
     }
 
     /// Slots that hold anything known, ascending.
     pub(super) fn known(&self) -> impl Iterator<Item = (i64, Slot)> {
-        self.blocks.iter().zip(self.first..).flat_map(|(summed, index)| {
-            let slots = (0..LEN).map(move |at| (index * BLOCK + at as i64, summed.block.get(at)));
+        self.blocks.iter().enumerate().flat_map(move |(block, summed)| {
+            let first = (self.first + block as i64) * BLOCK;
+            let slot = move |at: usize| self.with_upper(block, at..at + 1, summed.block.get(at));
+            let slots = (0..LEN).map(move |at| (first + at as i64, slot(at)));
             slots.filter(|(_, slot)| slot.known > 0)
         })
     }
 
     /// Heap it holds, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<SummedBlock<B>>()
+        let upper = self.upper.as_ref().map_or(0, |upper| upper.len());
+        self.blocks.capacity() * size_of::<SummedBlock<B>>() + upper * size_of::<(i64, [(u32, u32); LEN])>()
     }
 }
