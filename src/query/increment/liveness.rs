@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tracker;
+use super::cursors::Raw;
 use crate::engine::Labels;
 
 /// Without a known scrape interval a raw series is live this long after a sample, milliseconds.
@@ -27,8 +28,18 @@ impl Tracker {
 
     /// How many raw series feed each of the first `slis` SLIs.
     pub fn raw_series_of_slis(&self, slis: usize) -> Vec<usize> {
+        self.per_sli(slis, self.raws.iter())
+    }
+
+    /// How many raw series of each of the first `slis` SLIs answered within `back_ms` before `now_ms`.
+    pub fn live_of_slis(&self, slis: usize, now_ms: i64, back_ms: i64) -> Vec<usize> {
+        let live = self.raws.iter().filter(|raw| raw.seen_ms.is_some_and(|at| at > now_ms - back_ms));
+        self.per_sli(slis, live)
+    }
+
+    fn per_sli<'a>(&'a self, slis: usize, raws: impl Iterator<Item = &'a Raw>) -> Vec<usize> {
         let mut counts = vec![0; slis];
-        for raw in &self.raws {
+        for raw in raws {
             let mut fed: Vec<usize> = raw.series().map(|series| self.series[series as usize].sli).collect();
             fed.dedup();
             for sli in fed {

@@ -106,7 +106,10 @@ fn nothing_is_booked_that_did_not_happen() {
     play(any_story(), |story, told| {
         let booked = book(told, &story.reads);
         let ((total, bad), truth) = (booked.sum(), told.truth);
-        prop_assert!(total <= truth.0 && bad <= truth.1, "{total} / {bad}, truth {truth:?}; {:#?}", booked.unusual);
+        // A first sample that could not be placed, which is said, may itself have read too low.
+        let doubted = booked.doubts * story::GLITCH_MAX;
+        let holds = total <= truth.0 + doubted && bad <= truth.1 + doubted;
+        prop_assert!(holds, "{total} / {bad}, truth {truth:?}, doubts {}; {:#?}", booked.doubts, booked.unusual);
         Ok(())
     });
 }

@@ -8,6 +8,8 @@ use crate::query::samples::{RawSeries, Samples};
 
 /// Time between scrapes, milliseconds.
 pub const EVERY_MS: i64 = 30_000;
+/// A glitch reads too low by so many events at most.
+pub const GLITCH_MAX: u64 = 3;
 const FROM_MS: i64 = 1_790_000_000_000;
 
 /// What happens at a scrape.
@@ -65,7 +67,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         (1u8..20).prop_map(|scrapes| Mishap::Hole { scrapes }),
         Just(Mishap::Relabel),
         any::<bool>().prop_map(|bad| Mishap::RelabelOne { bad }),
-        (any::<bool>(), 1u8..4).prop_map(|(bad, less)| Mishap::Glitch { bad, less }),
+        (any::<bool>(), 1..=GLITCH_MAX as u8).prop_map(|(bad, less)| Mishap::Glitch { bad, less }),
         Just(Mishap::Older),
         (1u8..60).prop_map(|scrapes| Mishap::Hide { scrapes }),
         Just(Mishap::Double),
