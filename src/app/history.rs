@@ -12,6 +12,7 @@ use tracing::warn;
 use super::rules::Rules;
 use crate::engine::{Ledger, SliceDelta, Slo};
 use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
+use crate::prometheus::history::extent::{Extent, together};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
 use crate::query::increment::SeriesDeltas;
@@ -31,12 +32,22 @@ pub struct History {
     waiting: Unfilled,
     /// The one reading under way.
     filling: Option<Filling>,
-    /// How far back the history of others reaches, where that is not as far as it was wanted.
+    /// What must be said of the history of others.
     reach: Reach,
     /// How the server lets it be read.
     pub way: Way,
     /// Whether it is read at all.
     enabled: bool,
+}
+
+/// What is read next.
+struct Next {
+    /// Up to when, seconds.
+    to_s: i64,
+    slos: BTreeSet<String>,
+    way: Way,
+    /// How much there is of them.
+    extent: Extent,
 }
 
 /// What a reading of history is started from.
@@ -102,11 +113,13 @@ impl History {
     /// Starts to read older history of SLOs that have none, unless some is being read.
     pub fn start(&mut self, ground: &Ground<'_>, at_s: i64) {
         self.waiting.poll();
+        self.reach.forget(at_s);
         if self.filling.is_some() {
             return;
         }
-        let Some((to_s, slos)) = self.next(ground, at_s) else { return };
-        let step_s = match self.way {
+        let span_s = ground.rules.longest_window_s() + 3600;
+        let Some(Next { to_s, slos, way, extent }) = self.next(ground, at_s, span_s) else { return };
+        let step_s = match way {
             Way::RemoteRead => ground.options.resolution_s,
             Way::Ranges => 300,
         };
@@ -114,7 +127,6 @@ impl History {
         let specs = ground.rules.model.slos.iter().filter(|spec| slos.contains(&spec.slo.id)).cloned().collect();
         let model = Model { slos: specs, services: Vec::new() };
         let (plan, _) = Plan::surveyed(&model, ground.survey);
-        let (raw_series, scrape_s) = ground.source.extent();
         let progress = Arc::clone(ground.progress);
         let backfill = Backfill {
             client: ground.client.clone(),
@@ -124,12 +136,11 @@ impl History {
             options: ground.options.clone(),
             starts: ground.source.starts(),
             jobs: ground.source.jobs().clone(),
-            way: self.way,
-            scrape_s,
-            raw_series,
+            way,
+            extent,
             progress: Box::new(move |done| progress(done)),
         };
-        let from_s = to_s - ground.rules.longest_window_s() - 3600;
+        let from_s = to_s - span_s;
         let kept = slos.iter().flat_map(|id| ground.ledger.of(id).map(move |(labels, series)| (id, labels, series)));
         let kept = kept.map(|(id, labels, series)| {
             (SeriesKey { slo_id: id.clone(), labels: labels.clone() }, series.judged_by_older(to_s))
@@ -138,28 +149,37 @@ impl History {
         self.filling = Some(Filling::start(backfill, from_s, to_s, self.waiting.take(&slos), kept));
     }
 
-    /// Whose history is read next, and up to when: to where the polls began, at a cold start the recent hours and for an
-    /// SLO that is new this moment. Where their first slices are held no longer, it is read up to those that are
+    /// Whose history is read next, `span_s` of it, and up to when: to where the polls began, at a cold start the recent hours and
+    /// for an SLO that is new this moment. Where their first slices are held no longer, it is read up to those that are
     /// ([`crate::engine::SeriesLedger::joins_at`]); range queries in coarse steps never stand in place of what was read raw.
-    fn next(&self, ground: &Ground<'_>, at_s: i64) -> Option<(i64, BTreeSet<String>)> {
-        let due = self.waiting.due();
-        let raw = self.way == Way::RemoteRead;
+    fn next(&self, ground: &Ground<'_>, at_s: i64, span_s: i64) -> Option<Next> {
+        let due: Vec<String> = self.waiting.due().into_iter().collect();
+        let known = ground.source.extents(at_s);
+        let none = Extent { series: 0, scrape_s: 30 };
+        let extent_of = |id: &String| ground.rules.place_of(id).and_then(|sli| known.get(sli)).copied().unwrap_or(none);
+        let extents: Vec<Extent> = due.iter().map(extent_of).collect();
+        let (places, way) = together(self.way, &extents, span_s);
+        let due: BTreeSet<String> = places.into_iter().map(|place| due[place].clone()).collect();
         let joins = |id: &str| {
             let of_slo = || ground.ledger.of(id).map(|(_, series)| series);
             let begins = of_slo().filter_map(|series| series.begins()).min()?;
-            let joins = of_slo().filter_map(|series| series.joins_at()).min().filter(|_| raw);
+            let joins = of_slo().filter_map(|series| series.joins_at()).min().filter(|_| way == Way::RemoteRead);
             Some((joins.unwrap_or(begins), begins))
+        };
+        let next = |to_s: i64, slos: BTreeSet<String>| {
+            let extent = Extent::sum(slos.iter().map(extent_of));
+            Some(Next { to_s, slos, way, extent })
         };
         if let Some(to_s) = due.iter().filter_map(|id| joins(id)).map(|(at, _)| at).min() {
             // Those that began much later are filled by the next round, and those whose slices are held from elsewhere on.
             let together = |(at, begins): (i64, i64)| at == to_s || at == begins && at <= to_s + 3600;
-            return Some((to_s, due.into_iter().filter(|id| joins(id).is_some_and(together)).collect()));
+            return next(to_s, due.into_iter().filter(|id| joins(id).is_some_and(together)).collect());
         }
         // One that was never seen comes alone, so that a request that fails keeps nobody waiting; its history ends where
         // its next read begins.
         let id = due.into_iter().next()?;
         let read_s = ground.rules.place_of(&id).and_then(|sli| ground.source.read_until_of(sli));
-        Some((read_s.unwrap_or(at_s), BTreeSet::from([id])))
+        next(read_s.unwrap_or(at_s), BTreeSet::from([id]))
     }
 
     /// Waits for the reading under way, for ever when there is none.
@@ -183,7 +203,7 @@ impl History {
                 metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
                 metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
                 metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
-                for (id, fault) in self.reach.note(&filling.order, &older) {
+                for (id, fault) in self.reach.note(&filling.order, &older, filling.to_s) {
                     warn!(slo = id, %fault, "history could not be read; the budget misses it until it can");
                     self.waiting.again_one(&filling.tries, id, &fault);
                 }
@@ -210,7 +230,7 @@ impl History {
             self.waiting.again_at_once(filling.tries);
         }
         self.waiting.retain(&keep);
-        self.reach.0.retain(|id, _| keep(id));
+        self.reach.retain(keep);
     }
 
     /// Stops what is being read.
@@ -314,22 +334,38 @@ impl Unfilled {
     }
 }
 
-/// How far back the history of SLOs reaches where it could not be read as far as it was wanted, in words, by SLO.
+/// What must be said of the history that was read of SLOs.
 #[derive(Debug, Default)]
-pub struct Reach(BTreeMap<String, String>);
+pub struct Reach {
+    /// How far back it goes where it could not be read as far as it was wanted, in words, by SLO.
+    short: BTreeMap<String, String>,
+    /// Until when windows hold what range queries counted, seconds, and what to say of it.
+    approximate: BTreeMap<String, (i64, String)>,
+}
 
 impl Reach {
-    /// Takes note of what a backfill of these SLOs fell short of. Answers the SLOs of which nothing was read, with why.
-    pub fn note(&mut self, order: &[Arc<Slo>], older: &Older) -> Vec<(String, Fault)> {
+    /// Takes note of what a backfill of these SLOs, up to `to_s`, fell short of. Answers the SLOs of which nothing was read,
+    /// with why.
+    pub fn note(&mut self, order: &[Arc<Slo>], older: &Older, to_s: i64) -> Vec<(String, Fault)> {
         let mut unread = Vec::new();
+        let moment = |at_s: i64| {
+            jiff::Timestamp::from_second(at_s).unwrap_or_default().strftime("%Y-%m-%d %H:%M UTC").to_string()
+        };
         for (sli, slo) in order.iter().enumerate() {
-            self.0.remove(&slo.id);
+            self.forget_of(&slo.id);
+            if older.approximate.contains(&sli) {
+                let note = format!(
+                    "approximate history: before {} it was counted by range queries over five minutes and an hour, which \
+                     lose events at restarts and where scrapes fail",
+                    moment(to_s)
+                );
+                self.approximate.insert(slo.id.clone(), (to_s.saturating_add(slo.longest_s()), note));
+            }
             match older.short.get(&sli) {
                 None => {}
                 Some(Short { since_s: Some(since_s), fault }) => {
-                    let since = jiff::Timestamp::from_second(*since_s).unwrap_or_default();
-                    let since = since.strftime("%Y-%m-%d %H:%M UTC");
-                    self.0.insert(slo.id.clone(), format!("history goes back to {since} only: {fault}"));
+                    let note = format!("history goes back to {} only: {fault}", moment(*since_s));
+                    self.short.insert(slo.id.clone(), note);
                 }
                 Some(Short { since_s: None, fault }) => unread.push((slo.id.clone(), fault.clone())),
             }
@@ -339,7 +375,23 @@ impl Reach {
 
     /// What to say of them.
     pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
-        self.0.iter().map(|(id, note)| (id.clone(), note.clone()))
+        let approximate = self.approximate.iter().map(|(id, (_, note))| (id.clone(), note.clone()));
+        self.short.iter().map(|(id, note)| (id.clone(), note.clone())).chain(approximate)
+    }
+
+    fn forget_of(&mut self, slo_id: &str) {
+        self.short.remove(slo_id);
+        self.approximate.remove(slo_id);
+    }
+
+    /// What no window holds any more at `at_s` is said no longer.
+    fn forget(&mut self, at_s: i64) {
+        self.approximate.retain(|_, (until_s, _)| *until_s > at_s);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.short.retain(|id, _| keep(id));
+        self.approximate.retain(|id, _| keep(id));
     }
 }
 
@@ -453,6 +505,7 @@ mod tests {
             samples: 0,
             bytes: 0,
             short: BTreeMap::new(),
+            approximate: BTreeSet::new(),
             remembered: Default::default(),
         };
         let changed = join(&mut lived, older, std::slice::from_ref(&slo), joined_s, &kept);

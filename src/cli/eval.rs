@@ -18,12 +18,13 @@ use crate::engine::alert::AlertMachine;
 use crate::engine::duration::exact;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
-use crate::prometheus::backfill::{self, Backfill};
+use crate::prometheus::backfill::{self, Backfill, Way};
+use crate::prometheus::history::extent::{Extent, together};
 use crate::prometheus::survey::{far_off, survey};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
 use crate::query::plan::Survey;
-use crate::spec::{Model, TimeSpan};
+use crate::spec::{Model, SloSpec, TimeSpan};
 use crate::web::view::{SloView, Word};
 
 /// Flags of `slowburn eval`.
@@ -161,35 +162,60 @@ pub(super) async fn read_to(
         harvest.apply_to(ledger.series_mut(&slos[harvest.sli], &harvest.labels));
     }
     let longest_s = slos.iter().map(|slo| slo.longest_s()).fold(longest_s, i64::max);
-    let (raw_series, scrape_s) = source.extent();
-    let show = progress();
-    let history = Backfill {
-        client,
-        plan,
-        slos: slos.clone(),
-        options,
-        fanout: source.fanout().clone(),
-        starts: source.starts(),
-        jobs: source.jobs().clone(),
-        way,
-        scrape_s,
-        raw_series,
-        progress: Box::new(move |done| show(done)),
-    };
-    let mut older = history.run(recent_s - longest_s - 3600, recent_s).await.map_err(|fault| unanswered(&fault))?;
+    let (to_s, span_s) = (recent_s, longest_s + 3600);
     let mut reach = Reach::default();
-    let mut short: Vec<(String, String)> = reach
-        .note(&slos, &older)
-        .into_iter()
-        .map(|(id, fault)| (id, format!("history could not be read: {fault}")))
-        .collect();
-    short.extend(reach.notes());
-    source.remember(std::mem::take(&mut older.remembered));
-    join(&mut ledger, older, &slos, recent_s, &Kept::new());
-    let mut notes = source.plan().notes.clone();
-    short.into_iter().for_each(|(id, note)| notes.entry(id).or_default().push(note));
+    let mut notes: Vec<(String, String)> = Vec::new();
+    for part in parts(&model, &source.extents(at_s), way, span_s) {
+        let (plan, slos) = (Arc::new(Plan::surveyed(&part.model, &known).0), part.model.slos.iter());
+        let slos: Vec<Arc<Slo>> = slos.map(|spec| Arc::new(spec.slo.clone())).collect();
+        let show = progress();
+        let history = Backfill {
+            client: client.clone(),
+            fanout: source.fanout().moved(source.plan(), &plan),
+            plan,
+            slos: slos.clone(),
+            options: options.clone(),
+            starts: source.starts(),
+            jobs: source.jobs().clone(),
+            way: part.way,
+            extent: part.extent,
+            progress: Box::new(move |done| show(done)),
+        };
+        let mut older = history.run(to_s - span_s, to_s).await.map_err(|fault| unanswered(&fault))?;
+        let unread = reach.note(&slos, &older, to_s);
+        notes.extend(unread.into_iter().map(|(id, fault)| (id, format!("history could not be read: {fault}"))));
+        source.remember(std::mem::take(&mut older.remembered));
+        join(&mut ledger, older, &slos, to_s, &Kept::new());
+    }
+    notes.extend(reach.notes());
+    let mut of_slos = source.plan().notes.clone();
+    notes.into_iter().for_each(|(id, note)| of_slos.entry(id).or_default().push(note));
+    let mut notes = of_slos;
     source.notes().for_each(|(sli, note)| notes.entry(slos[sli].id.clone()).or_default().push(note));
     Ok(Begun { source, ledger, slos, notes })
+}
+
+/// SLOs whose history is read together.
+struct HistoryPart {
+    model: Model,
+    way: Way,
+    extent: Extent,
+}
+
+/// A model by what is read together of it; `extents` stand in its order.
+fn parts(model: &Model, extents: &[Extent], way: Way, span_s: i64) -> Vec<HistoryPart> {
+    let mut left: Vec<(&SloSpec, Extent)> = model.slos.iter().zip(extents.iter().copied()).collect();
+    let mut parts = Vec::new();
+    while !left.is_empty() {
+        let extents: Vec<Extent> = left.iter().map(|(_, extent)| *extent).collect();
+        let (places, way) = together(way, &extents, span_s);
+        let extent = Extent::sum(places.iter().map(|&place| extents[place]));
+        let slos = places.iter().map(|&place| left[place].0.clone()).collect();
+        parts.push(HistoryPart { model: Model { slos, services: Vec::new() }, way, extent });
+        let rest = left.into_iter().enumerate().filter(|(place, _)| places.binary_search(place).is_err());
+        left = rest.map(|(_, one)| one).collect();
+    }
+    parts
 }
 
 fn series(snapshot: &Snapshot) -> impl Iterator<Item = &SeriesStatus> {

@@ -136,6 +136,16 @@ impl Booking {
         counts
     }
 
+    /// How many raw series of each SLI answered within `back_s` before `at_s`.
+    pub fn live_of_slis(&self, at_s: i64, back_s: i64) -> Vec<usize> {
+        self.tracker.live_of_slis(self.plan.slis.len(), at_s * 1000, back_s * 1000)
+    }
+
+    /// The usual scrape interval of each SLI, milliseconds.
+    pub fn intervals_ms(&self) -> Vec<Option<i64>> {
+        self.tracker.intervals_ms(self.plan.slis.len())
+    }
+
     /// Liveness of every series that has cursors, at `now_ms`.
     pub fn liveness(&self, now_ms: i64, poll_ms: i64) -> BTreeMap<(usize, &Labels), Liveness> {
         self.tracker.liveness(now_ms, poll_ms)

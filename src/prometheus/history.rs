@@ -9,6 +9,7 @@
 pub mod backfill;
 mod bits;
 pub mod chunk;
+pub mod extent;
 mod older;
 mod pieces;
 mod recent;

@@ -21,6 +21,7 @@ use super::fault::Fault;
 use super::group::Group;
 use super::groups::{GroupChanges, GroupStand, Groups};
 use super::health::{self, Answering, Key, SourceWatch};
+use super::history::extent::Extent;
 use super::options::SourceOptions;
 use super::poll::Poll;
 use super::position::Position;
@@ -37,6 +38,8 @@ use crate::query::{Fanout, Plan, RawSeries, ReadDeltas};
 const REREAD_PAUSE_S: i64 = 300;
 /// How long a first read of the recent hours may take.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// What answered within this time, seconds, is there.
+const LATELY_S: i64 = 600;
 
 /// The note of SLOs whose raw series the server sums.
 const AGGREGATED: &str = "aggregated: the server sums its raw series, which loses more in crash loops and does not bridge \
@@ -187,14 +190,17 @@ impl Source {
         self.booking.forget_starts();
     }
 
-    /// Raw series that are followed, and their usual scrape interval, seconds.
-    pub fn extent(&self) -> (usize, i64) {
-        let answered: usize = self.groups.iter().map(|group| group.raw_series).sum();
-        let live = self.booking.liveness(0, 0);
-        let mut intervals: Vec<i64> = live.into_values().filter_map(|live| live.interval_ms).collect();
-        intervals.sort_unstable();
-        let scrape_s = intervals.get(intervals.len() / 2).map_or(30, |ms| (ms + 500) / 1000).max(1);
-        (answered.max(self.booking.raw_series()), scrape_s)
+    /// How much there is of each SLI at `at_s`, by what answered lately.
+    pub fn extents(&self, at_s: i64) -> Vec<Extent> {
+        let (live, intervals_ms) = (self.booking.live_of_slis(at_s, LATELY_S), self.booking.intervals_ms());
+        let extent = |(sli, (series, interval_ms)): (usize, (usize, Option<i64>))| {
+            // Of what the server sums there are no cursors.
+            let summed = self.groups.of(sli).filter(|group| group.aggregated);
+            let summed = summed.map_or(0, |group| group.raw_series.max(self.options.raw_series_max));
+            let scrape_s = interval_ms.map_or(30, |ms| (ms + 500) / 1000).max(1);
+            Extent { series: series.max(summed), scrape_s }
+        };
+        live.into_iter().zip(intervals_ms).enumerate().map(extent).collect()
     }
 
     /// Jobs of the targets that were seen: history is read with their witnesses.

@@ -1,8 +1,8 @@
 //! History at a cold start, newest first.
 //!
 //! The last hours come raw (`recent`), so that alerts are right within seconds. What is older is read beside the polls: raw by
-//! remote read where the server offers it (exact, one to two bytes a sample), else by range queries over five minutes
-//! and an hour that tile (`tiling`). `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
+//! remote read where the server offers it (exact, one to two bytes a sample) and the SLO is small enough (`extent`), else by
+//! range queries over five minutes and an hour that tile (`tiling`), which are approximate and said to be. `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
 //! other from its own, and is said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +11,13 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use tracing::{info, warn};
 
+use super::extent::Extent;
+pub use super::extent::Way;
 pub use super::older::{Older, Short};
 use super::older::{samples, slis_of};
 use super::pieces::{POINTS_MAX, Pieces, again};
 use super::recent::{RECENT_S, STEP_OVERLAP_S, TIMEOUT, selectors, targets_of};
-pub use super::recent::{Way, recent, recent_from};
+pub use super::recent::{recent, recent_from};
 use super::remote_read;
 use super::tiling::Tiling;
 use crate::engine::{Coverage, Slo};
@@ -40,8 +42,6 @@ const SAMPLES_PER_STEP: i64 = 50_000;
 const JOINED_S: i64 = 600;
 /// Raw samples asked for in one request.
 const SAMPLES_PER_READ: i64 = 50_000_000;
-/// Fleets with more raw samples than this in their history use the coarse range queries.
-const RAW_SAMPLES_MAX: i64 = 400_000_000;
 /// History younger than this is filled in steps of five minutes, seconds; older in hours.
 const FIVE_MINUTES_FOR_S: i64 = 4 * 86_400;
 /// At so many moments it is looked whether a metric was there of which remote read brought nothing.
@@ -74,10 +74,8 @@ pub struct Backfill {
     pub jobs: BTreeSet<String>,
     /// How to read.
     pub way: Way,
-    /// Scrape interval, seconds; the coarse queries need it to tile.
-    pub scrape_s: i64,
-    /// Raw series of all counters.
-    pub raw_series: usize,
+    /// How much there is of all of them; the coarse queries need the scrape interval to tile.
+    pub extent: Extent,
     /// Called as it goes on.
     pub progress: Box<dyn Fn(Progress) + Send + Sync>,
 }
@@ -94,10 +92,8 @@ impl Backfill {
         let pieces = Pieces::new(client.clone());
         let mut older = Older::new(self.options.resolution_s);
         let mut queues = QueueBook::new(self.options.resolution_s);
-        let samples = self.raw_series as i64 * (to_s - from_s) / self.scrape_s.max(1);
-        let raw = self.way == Way::RemoteRead && samples <= RAW_SAMPLES_MAX;
         let counters = self.plan.fetches.iter().any(|fetch| fetch.ask == Ask::Counter);
-        let mut raw = raw && counters;
+        let mut raw = self.way == Way::RemoteRead && counters;
         if raw && let Err(fault) = self.raw(&client, from_s, to_s, &mut older, &mut queues).await {
             // What may pass is tried again later: exact history is worth a wait. What was refused stays so.
             if matches!(fault, Fault::Unreachable(_) | Fault::Timeout) {
@@ -139,7 +135,7 @@ impl Backfill {
         let tracker = self.tracker(from_s);
         let mut walked =
             Walked { tracker, queues, jobs: self.jobs.clone(), met: BTreeMap::new(), from_s, at_s: from_s, to_s };
-        let per_second = (self.raw_series as i64).max(1) as f64 / self.scrape_s.max(1) as f64;
+        let per_second = self.extent.series.max(1) as f64 / self.extent.scrape_s.max(1) as f64;
         let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
         let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
         let mut span_s = seconds(SAMPLES_PER_SPAN, SPAN_MIN_S, SPAN_MAX_S);
@@ -343,11 +339,11 @@ impl Backfill {
     ) -> Result<(), Fault> {
         // Spans that hold no whole number of scrapes weigh some of them more than others: what comes at one moment of each
         // pattern would be counted short. Then only what fills no hour is read in five minutes.
-        let fine_s = if 300 % self.scrape_s.max(1) == 0 { FIVE_MINUTES_FOR_S } else { 0 };
+        let fine_s = if 300 % self.extent.scrape_s.max(1) == 0 { FIVE_MINUTES_FOR_S } else { 0 };
         let five_from = from_s.max((to_s - fine_s).div_euclid(3600) * 3600);
         let mut harvests = Vec::new();
         let mut fanout = self.fanout.clone();
-        let tiling = Tiling::of(&self.client, to_s, self.scrape_s).await;
+        let tiling = Tiling::of(&self.client, to_s, self.extent.scrape_s).await;
         let counters = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).count();
         for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
             if from >= to {
@@ -400,6 +396,9 @@ impl Backfill {
                     rows.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for (fetch, rows) in &rows {
                     grid::meet(&self.plan, &mut fanout, fetch, rows);
+                    if !rows.is_empty() {
+                        older.approximate.extend(fetch.slis.iter().copied());
+                    }
                 }
                 harvests.push((span_s, grid::coarse(&self.plan, &fanout, &rows, span_s, tiling.scale(span_s))));
             }
@@ -460,7 +459,7 @@ impl Backfill {
                     answers.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
                 }
                 let answers: Vec<_> = answers.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
-                let every = (self.scrape_s.max(1) + resolution - 1) / resolution;
+                let every = (self.extent.scrape_s.max(1) + resolution - 1) / resolution;
                 for through in grid::through(&self.plan, &fanout, &answers, at / resolution, resolution * 1000) {
                     queues.take_through(&self.plan, through, every);
                 }

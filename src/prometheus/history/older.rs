@@ -23,6 +23,8 @@ pub struct Older {
     pub bytes: usize,
     /// SLIs whose history is not whole, by index into the plan.
     pub short: BTreeMap<usize, Short>,
+    /// SLIs that were counted by range queries, by index into the plan.
+    pub approximate: BTreeSet<usize>,
     /// What whoever reads on has to know of the counters.
     pub remembered: Remembered,
 }
@@ -45,6 +47,7 @@ impl Older {
             samples: 0,
             bytes: 0,
             short: BTreeMap::new(),
+            approximate: BTreeSet::new(),
             remembered: Remembered::default(),
         }
     }

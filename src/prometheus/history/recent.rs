@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::extent::Way;
 use super::older::samples;
 use super::remote_read::{self, History};
 use crate::engine::Labels;
@@ -36,15 +37,6 @@ const LOOKBACK_S: i64 = 300;
 const KNOWN_SHARE_MIN: f64 = 0.9;
 /// The deadline of one history request.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How history is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Raw, by remote read.
-    RemoteRead,
-    /// Raw for the last hours, coarse range queries before.
-    Ranges,
-}
 
 /// Where the recent hours before `at_s` begin.
 pub fn recent_from(at_s: i64) -> i64 {
