@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 /// Labels that may be added, dropped or renamed at once.
 const LABELS_CHANGED: usize = 3;
+/// Where labels were renamed and others added or dropped at once, so many series are compared one by one at most.
+const COMPARED_MAX: usize = 64;
 
 /// Name and value of a label, hashed.
 pub(super) type LabelHash = (u32, u32);
@@ -77,6 +79,7 @@ impl Ended {
             let Some(change) = NameChange::between(&known.names, labels) else { continue };
             let count = change.dropped.len().max(change.added.len());
             let wanted = common(labels, &change.added, change.is_renamed());
+            let uneven = change.clone();
             let ids = &known.ids;
             let table = known.tables.entry(change).or_insert_with_key(|change| {
                 let mut table: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
@@ -87,15 +90,30 @@ impl Ended {
                 }
                 table
             });
-            found.extend(table.get(&wanted).into_iter().flatten().map(|&id| (count, id)));
+            let same = table.get(&wanted).map_or(&[][..], Vec::as_slice);
+            if !uneven.is_uneven() {
+                found.extend(same.iter().map(|&id| (count, id)));
+            } else if same.len() <= COMPARED_MAX {
+                let moved = moved(labels, &uneven.added);
+                let goes_on = |id: &&u32| {
+                    labels_of(**id).is_some_and(|older| one_in_other(&moved, &self::moved(older, &uneven.dropped)))
+                };
+                found.extend(same.iter().filter(goes_on).map(|&id| (count, id)));
+            }
         }
         found
     }
 }
 
 impl NameChange {
+    /// As many have other names.
     fn is_renamed(&self) -> bool {
-        !self.dropped.is_empty() && !self.added.is_empty()
+        !self.dropped.is_empty() && self.dropped.len() == self.added.len()
+    }
+
+    /// Some have other names, and others were added or dropped.
+    fn is_uneven(&self) -> bool {
+        !self.dropped.is_empty() && !self.added.is_empty() && !self.is_renamed()
     }
 
     /// From names to those of `labels`; `None` where the two are of different series.
@@ -105,11 +123,9 @@ impl NameChange {
         let added: Vec<u32> =
             labels.iter().map(|label| label.0).filter(|name| names.binary_search(name).is_err()).collect();
         let count = dropped.len().max(added.len());
-        let one_sided = dropped.is_empty() != added.is_empty();
         let fixed = [hash("__name__"), hash("le")];
         let other = dropped.iter().chain(&added).any(|name| fixed.contains(name));
-        ((1..=LABELS_CHANGED).contains(&count) && (one_sided || dropped.len() == added.len()) && !other)
-            .then_some(NameChange { dropped, added })
+        ((1..=LABELS_CHANGED).contains(&count) && !other).then_some(NameChange { dropped, added })
     }
 }
 
@@ -125,4 +141,17 @@ fn common(labels: &[LabelHash], changed: &[u32], renamed: bool) -> Vec<u32> {
         values.extend(moved);
     }
     values
+}
+
+/// The values of these labels, ascending.
+fn moved(labels: &[LabelHash], changed: &[u32]) -> Vec<u32> {
+    let mut values: Vec<u32> = labels.iter().filter(|(name, _)| changed.contains(name)).map(|label| label.1).collect();
+    values.sort_unstable();
+    values
+}
+
+/// Whether the values of the shorter list are all in the longer one, each as often.
+fn one_in_other(a: &[u32], b: &[u32]) -> bool {
+    let (short, mut long) = if a.len() <= b.len() { (a, b.iter()) } else { (b, a.iter()) };
+    short.iter().all(|value| long.any(|other| other == value))
 }

@@ -156,7 +156,22 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![18],
     };
     let quiet = Story { pace: 100, bad: 0, reads: vec![17], ..holed.clone() };
-    for story in [holed, quiet] {
+    // The error series is relabelled twice while it is hidden, once with its target.
+    let hidden = Story {
+        seed: 58_765_083_162,
+        pace: 100,
+        bad: 1,
+        scrapes: 65,
+        mishaps: BTreeMap::from([
+            (2, Mishap::Relabel),
+            (16, Mishap::Hide { scrapes: 37 }),
+            (17, Mishap::RelabelOne { bad: true }),
+            (28, Mishap::Relabel),
+        ]),
+        reads: vec![1],
+        ..holed.clone()
+    };
+    for story in [holed, quiet, hidden] {
         let (told, once) = (story.told(), [usize::MAX >> 20]);
         let (lived, read) = (book(&told, &story.reads), book(&told, &once));
         let ((total, bad), truth) = (lived.sum(), told.truth);
