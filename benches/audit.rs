@@ -1,9 +1,10 @@
-//! What the audit log costs: durable appends, search, verification. Prints tables; the disk decides the first one, so
-//! what it takes for a bare `fdatasync` stands beside it.
+//! What the audit log costs: durable appends, search, verification, and a start that proves it and builds the gate's state from
+//! it. Prints tables; the disk decides the first one, so what it takes for a bare `fdatasync` stands beside it.
 //!
 //! ```text
 //! cargo bench --bench audit                  1,000,000 records for search and verification (a few minutes)
 //! cargo bench --bench audit -- --quick       50,000 records; targets that need the million are not judged
+//! cargo bench --bench audit -- --start 20000 the start alone, on so many records
 //! ```
 //!
 //! Writes to `target/tmp`, or to `$SLOWBURN_BENCH_DIR`. Exits with 1 when a target is missed.
@@ -20,8 +21,11 @@ use slowburn::audit::index::{Index, Query};
 use slowburn::audit::verify::{Evidence, verify};
 use slowburn::audit::{Kind, Log, Options, Record};
 use slowburn::clock::Clock;
+use slowburn::gate_service::{self, GateService};
 
 const CLIENTS: u64 = 64;
+/// Longest start on a million records.
+const START_MAX: Duration = Duration::from_secs(15);
 
 fn decision(n: u64, time_ms: i64) -> Record {
     let check = |id: &str, observed: f64| json!({"id": id, "effect": "allow", "observed": observed, "bound": "< 14.4"});
@@ -116,12 +120,74 @@ fn appends(folder: &Path, length: Duration, rate: Option<f64>) -> (f64, Vec<Dura
     (per_second, times)
 }
 
+/// What a gate writes down of a decision, which a start reads again.
+fn decided(n: u64, time_ms: i64) -> Record {
+    let answer = ["allow", "deny", "needs_approval"][(n % 3) as usize];
+    let event = json!({
+        "at": time_ms / 1000, "kind": "decided", "id": format!("dec_{n:010}"), "sub": format!("robot/{}", n % 37),
+        "actor": format!("robot/{}", n % 37), "service": format!("service-{:03}", n % 500), "action": "rollback",
+        "class": "mitigate", "action_digest": format!("sha256:{n:064x}"), "answer": answer, "reasons": ["not_necessary"],
+        "idempotency_key": null, "probe": false,
+    });
+    Record { event: Some(event), ..decision(n, time_ms) }
+}
+
+/// How the log of a daemon is kept: something beside it remembers it.
+fn kept(folder: &Path) -> Options {
+    Options { memory_file: Some(folder.with_extension("head")), ..Options::new(folder) }
+}
+
+/// A start as the daemon makes it, up to a gate that decides: every record read, its leaf and its place in the chain checked
+/// against what is stored, signed and remembered, and the gate's state built. How long it took, and what it took of memory.
+fn start(folder: &Path, records: u64, judged: bool, missed: &mut Vec<String>) {
+    let status = |name: &str| {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+    };
+    // The most there ever was begins anew.
+    drop(std::fs::write("/proc/self/clear_refs", "5"));
+    let before = status("VmRSS:");
+    let (took, (log, gate)) = timed(|| {
+        let clock = Clock::wall();
+        let log = Log::open(kept(folder), clock.clone()).expect("it opens");
+        let options = gate_service::Options {
+            log: log.clone(),
+            dir: folder.to_owned(),
+            clock,
+            identities: Default::default(),
+            external_url: None,
+            follows: false,
+        };
+        (log, GateService::new(options).expect("it can be read"))
+    });
+    assert!(log.is_proved(), "{:?}", log.doubts());
+    let operators = gate.operators()["operators"].as_array().map_or(0, Vec::len);
+    assert_eq!(
+        operators,
+        if records < 500 * 37 { operators } else { 500 * 37 },
+        "its state was built from the records"
+    );
+    let peak = status("VmHWM:");
+    println!(
+        "\nstart of a gate on {records} records, proof included: {:.1} s, {:.0} records/s; memory {before} MiB before, {peak} MiB \
+         at most",
+        took.as_secs_f64(),
+        records as f64 / took.as_secs_f64()
+    );
+    if judged && took > START_MAX {
+        missed.push(format!("a start on {records} records takes {:.1} s, over {START_MAX:?}", took.as_secs_f64()));
+    }
+    log.close();
+}
+
 /// A log of `records` decisions over 90 days.
 fn fill(folder: &Path, records: u64) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let options = Options { answer_within: Duration::from_secs(60), ..Options::new(folder) };
+    let options = Options { answer_within: Duration::from_secs(60), ..kept(folder) };
     let log = Log::open(options, Clock::scaled(0, 1e-9)).expect("it opens");
+    log.prove_whole(|_| true).expect("it is readable");
     let next = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {
         // Fewer than the queue takes; their times may differ by less than what is taken for a step of the clock.
@@ -134,7 +200,7 @@ fn fill(folder: &Path, records: u64) {
                         if n >= records {
                             break;
                         }
-                        log.append(decision(n, 1_700_000_000_000 + n as i64 / 4)).await.expect("written");
+                        log.append(decided(n, 1_700_000_000_000 + n as i64 / 4)).await.expect("written");
                     }
                 })
             })
@@ -153,7 +219,17 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 }
 
 fn main() -> ExitCode {
-    let quick = std::env::args().any(|arg| arg == "--quick");
+    let args: Vec<String> = std::env::args().collect();
+    let alone = args.iter().position(|arg| arg == "--start").and_then(|at| args.get(at + 1)?.parse::<u64>().ok());
+    if let Some(records) = alone {
+        let (place, mut missed) = (folder("search"), Vec::new());
+        let (filling, ()) = timed(|| fill(&place, records));
+        println!("{records} records written in {:.0} s", filling.as_secs_f64());
+        start(&place, records, false, &mut missed);
+        drop(std::fs::remove_dir_all(place));
+        return ExitCode::SUCCESS;
+    }
+    let quick = args.iter().any(|arg| arg == "--quick");
     let (records, length) = if quick { (50_000, Duration::from_secs(3)) } else { (1_000_000, Duration::from_secs(20)) };
     let mut missed = Vec::new();
     let place = folder("appends");
@@ -226,7 +302,8 @@ fn main() -> ExitCode {
             missed.push(format!("{name}: {}, over 100 ms", ms(quantile(&times, 0.5))));
         }
     }
-    let log = Log::open(Options::new(&place), Clock::wall()).expect("it opens");
+    start(&place, records, !quick, &mut missed);
+    let log = Log::open(kept(&place), Clock::wall()).expect("it opens");
     let key = log.public_key().clone();
     log.close();
     drop(log);
@@ -238,7 +315,7 @@ fn main() -> ExitCode {
         records as f64 / verifying.as_secs_f64(),
         verifying.as_secs_f64()
     );
-    let (opening, log) = timed(|| Log::open(Options::new(&place), Clock::wall()).expect("it opens"));
+    let (opening, log) = timed(|| Log::open(kept(&place), Clock::wall()).expect("it opens"));
     println!("open for writing: {}", ms(opening));
     log.close();
     for name in ["appends", "search"] {

@@ -6,7 +6,8 @@ use super::answer;
 use super::command::unknown;
 use super::{Blocked, GateService, State};
 use crate::engine::Seconds;
-use crate::gate::action::ActionClass;
+use crate::gate::action::{ActionClass, ActionKind};
+use crate::gate::autonomy::{Autonomy, Record};
 use crate::gate::signals::{ChangeState, Signal, change_state, signal};
 use crate::gate::view::Health;
 
@@ -90,18 +91,26 @@ impl GateService {
                 row
             })
             .collect();
-        let stages: Vec<Value> = state
+        let stage = |service: &str, sub: Option<&str>, action: ActionKind, rule: Autonomy, record: Option<&Record>| {
+            let standing = rule.standing(record);
+            json!({
+                "service": service, "operator": sub, "action": action.as_str(), "stage": standing.stage.as_str(),
+                "at_most": rule.at_most.as_str(), "improved": standing.improved, "raise_after": rule.raise_after,
+            })
+        };
+        let mut stages: Vec<Value> = state
             .gate
             .records()
             .filter_map(|(service, sub, action, record)| {
                 let rule = state.rules.policies.get(service)?.allowed(action)?.autonomy?;
-                let standing = rule.standing(Some(record));
-                Some(json!({
-                    "service": service, "operator": sub, "action": action.as_str(), "stage": standing.stage.as_str(),
-                    "at_most": rule.at_most.as_str(), "improved": standing.improved, "raise_after": rule.raise_after,
-                }))
+                Some(stage(service, Some(sub), action, rule, Some(record)))
             })
             .collect();
+        // And where everybody else stands, who has nothing on record.
+        for (service, policy) in &state.rules.policies {
+            let ruled = policy.allowed_actions.iter().filter_map(|row| Some((row.action.kind(), row.autonomy?)));
+            stages.extend(ruled.map(|(action, rule)| stage(service, None, action, rule, None)));
+        }
         json!({"operators": rows, "autonomy": stages})
     }
 

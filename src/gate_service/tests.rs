@@ -184,3 +184,25 @@ async fn the_gate_waits_for_the_history_of_the_service_asked_about_and_for_no_ot
     });
     assert_eq!((warm("checkout"), warm("search")), (true, false));
 }
+
+/// Where a machine begins is told before it has done anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_machines_begin_and_how_far_they_may_go_is_told_of_every_policy_with_stages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate_service = gate_service(folder.path());
+    let text = "service: checkout\nallowed_actions:\n  - {type: deploy}\n  - {type: restart, approvers: [{team: oncall}], \
+                autonomy: {starts: approval, at_most: proven, raise_after: 3}}\n";
+    let service = "name: checkout\nowner: team\nslo: {availability: {objective: 99.9, sli: {total: a, bad: 'a{code=\"500\"}'}}}\n";
+    let texts = [("checkout.yaml", service), ("policy.yaml", text)];
+    let loaded = crate::spec::load_texts(&texts, &crate::spec::Options::default());
+    let policies = loaded.policies.iter().map(|policy| (policy.service.clone(), Arc::new(policy.clone())));
+    let policies: BTreeMap<String, Arc<Policy>> = policies.collect();
+    assert_eq!(policies.len(), 1, "{}", loaded.render(false));
+    gate_service.take_rules(Rules { policies, current: true, ..Rules::default() }, "start");
+    let told = gate_service.operators()["autonomy"].clone();
+    let expected = json!([{
+        "service": "checkout", "operator": null, "action": "restart", "stage": "approval", "at_most": "proven", "improved": 0,
+        "raise_after": 3,
+    }]);
+    assert_eq!(told, expected);
+}

@@ -7,9 +7,11 @@ use super::lattice::marks;
 use super::stage::*;
 use crate::engine::SloState;
 use crate::gate::action::ActionName;
+use crate::gate::autonomy::{Autonomy, Stage};
 use crate::gate::observed::{Node, Tenant};
 use crate::gate::policy::{Action, AllowedAction, Bounds, CustomAction, NodeLimits};
 use crate::gate::request::Argument;
+use crate::gate::verdict::{Outcome, Verdict};
 use crate::gate::{
     ActionClass, ActionKind, ActorClass, Answer, EventKind, GateState, HaltScope, Policy, ReasonCode, Request, View,
     decide,
@@ -160,9 +162,13 @@ fn goings_on() -> Vec<(&'static str, GateState)> {
 }
 
 fn line(text: &mut String, name: &str, request: &Request, view: &View, gate: &GateState) {
+    line_of(text, name, request, &wide(), view, gate);
+}
+
+fn line_of(text: &mut String, name: &str, request: &Request, policy: &Policy, view: &View, gate: &GateState) {
     let mut cells: Vec<(String, Vec<&str>)> = Vec::new();
     for class in ActorClass::ALL {
-        let decision = decide(request, &of_class(class), Some(&wide()), Some(view), gate, NOW);
+        let decision = decide(request, &of_class(class), Some(policy), Some(view), gate, NOW);
         let cell = format!("{} [{}]", decision.answer.as_str(), marks(&decision).join(" "));
         match cells.iter_mut().find(|(same, _)| *same == cell) {
             Some((_, classes)) => classes.push(class.as_str()),
@@ -172,6 +178,55 @@ fn line(text: &mut String, name: &str, request: &Request, view: &View, gate: &Ga
     let cells: Vec<String> =
         cells.into_iter().map(|(cell, classes)| format!("{} {cell}", classes.join(" and "))).collect();
     writeln!(text, "{name} | {}", cells.join("; ")).expect("a text");
+}
+
+/// A machine that begins with a person's approval, or where the policy says, and what its acts came to: i improved, n no effect,
+/// w worse, - not told or not done.
+const RECORDS: [&str; 9] = ["", "i", "ii", "iin", "iini", "iiii", "iiiiw", "iiiiwi", "w--n"];
+
+fn with_record(outcomes: &str) -> GateState {
+    let mut gate = gate();
+    for who in [orca(), deployer()] {
+        for (n, outcome) in outcomes.chars().enumerate() {
+            let when = NOW - 80_000 + i64::try_from(n).expect("small") * 2000;
+            let permit = permit(&format!("prm_{}_{n}", who.sub), &who, &request(ActionKind::Restart), when);
+            let id = permit.id.clone();
+            gate.apply(&at(when, EventKind::PermitIssued { permit: Box::new(permit.clone()) }));
+            gate.apply(&at(when + 5, EventKind::PermitRedeemed { id, baseline: Default::default() }));
+            let outcome = match outcome {
+                'i' => Outcome::Improved,
+                'n' => Outcome::NoEffect,
+                'w' => Outcome::Worse,
+                _ => Outcome::Inconclusive,
+            };
+            let verdict = Box::new(Verdict::without(&permit, outcome, "judged", when + 500));
+            gate.apply(&at(when + 500, EventKind::Judged { verdict }));
+        }
+    }
+    gate
+}
+
+/// Stages: where they begin, and where they end at most; two improved acts for the next one.
+fn stages(text: &mut String) {
+    for (starts, at_most) in [
+        (Stage::Explain, Stage::Alone),
+        (Stage::Approval, Stage::Alone),
+        (Stage::Approval, Stage::Proven),
+        (Stage::Proven, Stage::Alone),
+        (Stage::Alone, Stage::Approval),
+        (Stage::Alone, Stage::Alone),
+    ] {
+        let (from, to) = (starts.as_str(), at_most.as_str());
+        writeln!(text, "\n== restart of a burning service by stages: starts {from}, at most {to}").expect("a text");
+        let mut policy = wide();
+        let own = policy.allowed_actions.iter_mut().find(|row| row.action.kind() == ActionKind::Restart);
+        own.expect("it is there").autonomy = Some(Autonomy { starts, at_most, raise_after: 2 });
+        for record in RECORDS {
+            let name = if record.is_empty() { "nothing on record" } else { record };
+            line_of(text, name, &request(ActionKind::Restart), &policy, &burning(), &with_record(record));
+        }
+        line_of(text, "nothing on record, calm", &request(ActionKind::Restart), &policy, &calm(), &gate());
+    }
 }
 
 /// The part of `lattice.txt`.
@@ -221,6 +276,7 @@ pub(super) fn blocks() -> String {
     for (name, view) in [("calm", calm()), ("burning", burning()), ("burning, the only pod", only)] {
         line(&mut text, &format!("restart of one pod, {name}"), &one_pod(), &view, &gate());
     }
+    stages(&mut text);
     text
 }
 

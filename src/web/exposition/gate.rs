@@ -9,13 +9,16 @@ pub fn render(gate_service: &GateService) -> String {
     let mut page = Exposition::default();
     // Who follows knows of no halt and of no question: that it has none is nothing to say.
     let leads = gate_service.leads();
-    page.sample(names::GATE_LEADER, &[], &[], if leads { 1.0 } else { 0.0 });
     let mut all = gate_service.all_signals();
+    // A lease may be lost or had again while this is written: one page has one answer, and a yes is of who decides throughout.
+    let leads = leads && gate_service.leads();
+    page.sample(names::GATE_LEADER, &[], &[], if leads { 1.0 } else { 0.0 });
     all.sort_by(|a, b| service_of(a).cmp(service_of(b)));
     for (signals, change) in &all {
         for signal in signals {
             let labels = [("service", signal.service.as_str()), ("class", signal.class.as_str())];
-            page.sample(names::SAFE_TO_ACT, &[], &labels, f64::from(signal.value));
+            let value = if leads { signal.value } else { signal.value.min(0) };
+            page.sample(names::SAFE_TO_ACT, &[], &labels, f64::from(value));
         }
         if !leads {
             continue;

@@ -10,11 +10,11 @@ const shortTime = (text) => clock(Date.parse(text) / 1000);
 
 async function readGate() {
   if (!decides && !gateSeen.length) return;
-  const paths = ["/v1/signals", "/v1/approvals", "/v1/halts", "/v1/audit?limit=12"];
+  const paths = ["/v1/signals", "/v1/approvals", "/v1/halts", "/v1/audit?limit=12", "/v1/operators"];
   const answers = await Promise.all(paths.map((path) => fetch(path).then((answer) => (answer.ok ? answer.text() : null)).catch(() => null)));
   if (answers.every((answer) => answer === null)) {
     // No gate where there never was one; where there was, what it said is not known any more.
-    if (gateSeen.length) drawGate(null, null, null, null);
+    if (gateSeen.length) drawGate(null, null, null, null, null);
     gateText = "";
     return;
   }
@@ -25,7 +25,7 @@ async function readGate() {
   drawGate(...gateSeen);
 }
 
-function drawGate(signals, approvals, halts, audit) {
+function drawGate(signals, approvals, halts, audit, operators) {
   const open = (approvals ? approvals.approvals : []).filter((one) => one.state === "pending" || one.state === "granted");
   const records = (audit ? audit.records : []).filter((record) => record.kind !== "acted" || record.resource);
   // Without a policy and without a record of an act there is nothing to say.
@@ -36,6 +36,7 @@ function drawGate(signals, approvals, halts, audit) {
     halts === null ? lost("halts") : h("div", {}, halts.halts.map(drawHalt)),
     approvals === null ? lost("approvals") : h("div", {}, open.map(drawApproval)),
     signals === null ? lost("signals") : h("div", { class: "signals" }, signals.services.map(drawSignals)),
+    operators === null ? lost("how far machines may go") : h("div", { class: "stages" }, operators.autonomy.map(drawStage)),
     audit === null ? lost("the audit log") : h("div", { class: "records" }, records.map(drawRecord))]);
 }
 
@@ -53,6 +54,13 @@ function drawSignals(one) {
       return h("span", { class: "yesno " + word(value), title: why }, name + ": " + word(value), why ? h("span", { class: "dim" }, " " + why) : null);
     }),
     change ? h("span", { class: "dim" }, change) : null);
+}
+
+// How far a machine may go by itself, where the policy has stages.
+function drawStage(one) {
+  const next = one.stage === one.at_most ? "" : one.improved + " of " + one.raise_after + " improved acts for the next stage, at most " + one.at_most;
+  return h("div", { class: "stage" }, h("b", {}, one.operator === null ? "any other machine" : one.operator),
+    " " + words(one.action) + " of " + one.service + ": " + one.stage, h("span", { class: "dim" }, " " + next));
 }
 
 function drawHalt(halt) {
