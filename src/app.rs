@@ -11,7 +11,7 @@ pub mod access;
 pub mod corrections;
 pub mod daemon;
 pub mod evaluation;
-mod heap;
+pub(crate) mod heap;
 pub mod history;
 mod incidents;
 pub mod lead;

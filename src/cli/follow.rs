@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::wiring::StartFailure;
 use super::{asked_to_stop, wiring};
+use crate::app::heap;
 use crate::clock::Clock;
 use crate::config::{Follow, Settings};
 use crate::mirror::{Mirror, Source};
@@ -44,6 +45,7 @@ pub(super) async fn follow(settings: &Settings, follow: &Follow, clock: Clock) -
     });
     let (mirror, seen) = watch::channel(Mirror::default());
     let following = tokio::spawn(source.follow(mirror, stop.clone()));
+    tokio::spawn(give_back_when_heard(seen.clone()));
     tokio::spawn(read_again_on_hangup(settings.clone(), Arc::clone(&auth), tls.clone()));
     let scheme = if tls.is_some() { "https" } else { "http" };
     info!(version = env!("CARGO_PKG_VERSION"), source = url, service, signals = %format!("{scheme}://{address}/v1/signals/{service}"), "slowburn runs beside a service");
@@ -85,6 +87,13 @@ fn source(follow: &Follow, clock: Clock) -> Result<Source, String> {
     let source = Source { url, service, transport, authorization, clock };
     source.stream_url().map_err(|why| format!("follow.url: {why}"))?;
     Ok(source)
+}
+
+/// Beside each pod of a fleet memory counts: what the start took is given back once the first word has come.
+async fn give_back_when_heard(mut seen: watch::Receiver<Mirror>) {
+    if seen.wait_for(|mirror| mirror.last().is_some()).await.is_ok() {
+        heap::give_back();
+    }
 }
 
 /// SIGHUP: identities and the server's certificate are read again, as a daemon reads them with its rules.
