@@ -204,6 +204,11 @@ impl Tab {
         serde_json::from_value(self.eval(&asked).await).expect("a list of texts")
     }
 
+    /// The document as it stands now.
+    pub async fn document(&self) -> String {
+        self.eval("document.documentElement.outerHTML").await.as_str().expect("a text").to_owned()
+    }
+
     /// Clicks with a mouse where the first element of a selector is.
     pub async fn click(&self, selector: &str) {
         let middle = format!(

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::engine::SloState;
@@ -18,8 +19,9 @@ use browser::{Browser, Tab};
 pub(super) struct Desk {
     pub stand: Stand,
     pub gate: Arc<Mutex<Value>>,
-    url: String,
+    pub url: String,
     stop: CancellationToken,
+    server: Mutex<Option<JoinHandle<()>>>,
     _browser: Browser,
     _log: Option<tempfile::TempDir>,
     pub tab: Tab,
@@ -49,17 +51,25 @@ impl Desk {
             }
         };
         let router = crate::web::router(stand.app.clone(), stop.clone()).layer(from_fn(says));
-        tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
+        let server = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
         let browser = Browser::start();
         let tab = browser.tab().await;
         tab.look(1360, 900, false).await;
-        Some(Desk { stand, gate, url, stop, _browser: browser, _log: log, tab })
+        let server = Mutex::new(Some(server));
+        Some(Desk { stand, gate, url, stop, server, _browser: browser, _log: log, tab })
     }
 
     pub async fn open(&self, fragment: &str) {
         self.tab.open(&format!("{}{fragment}", self.url)).await;
         self.tab.until("document.querySelector('#live.on') && document.querySelector('.slo .pill')").await;
         self.drawn().await;
+    }
+
+    /// The daemon goes away under the open page.
+    pub async fn die(&self) {
+        self.stop.cancel();
+        let server = self.server.lock().expect("no panic holds it").take();
+        server.expect("it dies once").await.expect("no panic");
     }
 
     /// Waits until nothing is left to be drawn.
