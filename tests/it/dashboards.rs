@@ -2,7 +2,8 @@
 //! answered, says what the API says, and no table loses a row where it is joined.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,6 +105,103 @@ fn rows(answer: &Value) -> Vec<(BTreeMap<String, String>, f64)> {
     .collect()
 }
 
+/// What Grafana's own code makes of tables, given their answers: each table's columns and rows.
+fn drawn(panels: &[Value]) -> Vec<Value> {
+    let packages = project("target/parts/tables");
+    assert!(packages.is_dir(), "Grafana's packages are not there: tests/parts fetches them");
+    let mut node = Command::new("node")
+        .arg(project("tests/it/harness/tables/tables.cjs"))
+        .arg(packages)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut input = node.stdin.take().expect("piped");
+    input.write_all(&serde_json::to_vec(panels).expect("JSON")).expect("node reads");
+    drop(input);
+    let output = node.wait_with_output().expect("node ends");
+    assert!(output.status.success(), "node failed: {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("a list of tables")
+}
+
+/// Every table of every dashboard, drawn by Grafana's code: each row that Prometheus answered is there once, with its
+/// labels and its value under the column's name.
+async fn no_table_loses_a_row(prometheus: &Prometheus) {
+    let mut panels = Vec::new();
+    for file in ["fleet.json", "safe-to-act.json", "slo.json", "slowburn.json"] {
+        let made = std::fs::read_to_string(project(&format!("dashboards/{file}"))).expect("it is there");
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        for panel in made["panels"].as_array().expect("a list").iter().filter(|panel| panel["type"] == "table") {
+            let mut answers = serde_json::Map::new();
+            for target in panel["targets"].as_array().expect("a list") {
+                let expr = chosen(file, &text(&target["expr"]));
+                answers.insert(text(&target["refId"]), prometheus.answer(&expr, None).await);
+            }
+            let mut panel = panel.clone();
+            panel["answers"] = answers.into();
+            panels.extend([thinned(panel.clone()), panel]);
+        }
+    }
+    assert!(panels.len() >= 8, "only {} tables were found", panels.len());
+    let tables = drawn(&panels);
+    let mut values = 0;
+    for (panel, tables) in panels.iter().zip(tables) {
+        values += holds_every_row(panel, &tables);
+    }
+    assert!(values >= 60, "only {values} values were looked for");
+}
+
+/// A panel each of whose answers lacks another row, as where something is unknown.
+fn thinned(mut panel: Value) -> Value {
+    for (n, answer) in panel["answers"].as_object_mut().expect("a map").values_mut().enumerate() {
+        let rows = answer["data"]["result"].as_array_mut().expect("a vector");
+        if n < rows.len() {
+            rows.remove(n);
+        }
+    }
+    panel
+}
+
+/// Looks for each row of a panel's answers in its table; how many values were found there.
+fn holds_every_row(panel: &Value, tables: &Value) -> usize {
+    let title = text(&panel["title"]);
+    let steps = panel["transformations"].as_array().expect("a list");
+    let options = |id: &str| steps.iter().find(|step| step["id"] == id).map(|step| &step["options"]);
+    let names = &options("organize").expect("columns are named")["renameByName"];
+    let answers = panel["answers"].as_object().expect("a map");
+    let answered: Vec<_> =
+        answers.iter().flat_map(|(of, answer)| rows(answer).into_iter().map(move |row| (of, row))).collect();
+    if answered.is_empty() {
+        return 0;
+    }
+    assert_eq!(tables.as_array().map(Vec::len), Some(1), "{title}: {tables}");
+    let columns: Vec<String> = serde_json::from_value(tables[0]["columns"].clone()).expect("names");
+    let table: Vec<Vec<Value>> = serde_json::from_value(tables[0]["rows"].clone()).expect("rows");
+    let column = |name: &str| columns.iter().position(|column| names[name] == column.as_str());
+    let key = options("joinByField").map(|join| text(&join["byField"]));
+    let mut keys = BTreeSet::new();
+    let mut values = 0;
+    for (of, (labels, value)) in &answered {
+        let keeps = |row: &&Vec<Value>| {
+            let of_key = labels.iter().filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
+            of_key.into_iter().all(|(name, value)| column(name).is_none_or(|at| row[at] == value.as_str()))
+        };
+        let found: Vec<_> = table.iter().filter(keeps).collect();
+        assert_eq!(found.len(), 1, "{title}: {of} {labels:?} is in the table {} times: {table:?}", found.len());
+        for (name, value) in labels {
+            assert!(column(name).is_none_or(|at| found[0][at] == value.as_str()), "{title}: {labels:?}, {found:?}");
+        }
+        keys.insert(key.as_ref().map_or_else(|| format!("{labels:?}"), |key| labels[key].clone()));
+        let shown = column(&format!("Value #{of}")).or_else(|| column("Value")).map(|at| &found[0][at]);
+        if let Some(shown) = shown {
+            assert!(shown.as_f64() == Some(*value) || *shown == value.to_string(), "{title}: {shown}, not {value}");
+            values += 1;
+        }
+    }
+    assert_eq!(table.len(), keys.len(), "{title}: {table:?}");
+    values
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_expression_of_the_dashboards_is_answered_and_says_what_the_api_says() {
     let demo = Demo::start(&["--speed", "60"]).await;
@@ -164,6 +262,8 @@ async fn every_expression_of_the_dashboards_is_answered_and_says_what_the_api_sa
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     listener.abort();
+
+    no_table_loses_a_row(&prometheus).await;
 
     // The table has every SLO once, whichever part is joined; and the objective is what the rules say.
     let slos = demo.json("/v1/slos").await;
