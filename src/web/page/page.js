@@ -290,8 +290,10 @@ function refresh(slo) {
 let turn = 0, undrawn = 0;  // how many rows wait for their turn
 function refreshAll(list) {
   const own = ++turn, height = innerHeight;
-  const inSight = (slo) => { const box = drawn.get(slo.id).node.getBoundingClientRect(); return box.bottom >= -200 && box.top <= height + 200; };
-  const near = new Set(list.filter(inSight).slice(0, 40));
+  const inSight = (one) => { const box = one.getBoundingClientRect(); return box.bottom >= -200 && box.top <= height + 200; };
+  // A card that is out of sight has no layout inside; to ask a row of it where it stands would make one, card by card.
+  const cards = new Set([...$("fleet").children].filter(inSight));
+  const near = new Set(list.filter((slo) => { const row = drawn.get(slo.id).node; return cards.has(row.parentElement) && inSight(row); }).slice(0, 40));
   for (const slo of near) refresh(slo);
   const rest = list.filter((slo) => !near.has(slo));
   let next = 0;

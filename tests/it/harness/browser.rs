@@ -270,6 +270,15 @@ impl Tab {
         self.events().iter().filter_map(fault).collect()
     }
 
+    /// What the browser counted of this tab so far: layouts, or seconds of CPU of its main thread, whatever else the
+    /// machine does (`LayoutCount`, `TaskDuration`).
+    pub async fn metric(&self, name: &str) -> f64 {
+        self.call("Performance.enable", json!({"timeDomain": "threadTicks"})).await;
+        let said = self.call("Performance.getMetrics", json!({})).await;
+        let mut metrics = said["metrics"].as_array().expect("a list").iter();
+        metrics.find(|one| one["name"] == name).and_then(|one| one["value"].as_f64()).expect("it is counted")
+    }
+
     /// Bytes that came over the network so far, as they were on the wire.
     pub fn received(&self) -> u64 {
         let mut requests: HashMap<String, (u64, u64)> = HashMap::new();
