@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,13 +106,18 @@ fn rows(answer: &Value) -> Vec<(BTreeMap<String, String>, f64)> {
     .collect()
 }
 
+/// Grafana's own packages.
+fn packages() -> PathBuf {
+    let packages = project("target/parts/grafana");
+    assert!(packages.is_dir(), "Grafana's packages are not there: tests/parts fetches them");
+    packages
+}
+
 /// What Grafana's own code makes of tables, given their answers: each table's columns and rows.
 fn drawn(panels: &[Value]) -> Vec<Value> {
-    let packages = project("target/parts/tables");
-    assert!(packages.is_dir(), "Grafana's packages are not there: tests/parts fetches them");
     let mut node = Command::new("node")
-        .arg(project("tests/it/harness/tables/tables.cjs"))
-        .arg(packages)
+        .arg(project("tests/it/harness/grafana/tables.cjs"))
+        .arg(packages())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -122,6 +128,34 @@ fn drawn(panels: &[Value]) -> Vec<Value> {
     let output = node.wait_with_output().expect("node ends");
     assert!(output.status.success(), "node failed: {}", output.status);
     serde_json::from_slice(&output.stdout).expect("a list of tables")
+}
+
+/// What Grafana's types say against dashboards.
+fn faults(files: &[PathBuf]) -> Vec<String> {
+    let script = project("tests/it/harness/grafana/schema.mjs");
+    let node = Command::new("node").arg(script).arg(packages()).args(files).output().expect("node starts");
+    assert!(node.status.success(), "{}", String::from_utf8_lossy(&node.stderr));
+    String::from_utf8_lossy(&node.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_dashboards_are_of_grafanas_own_types() {
+    let files = ["fleet", "safe-to-act", "slo", "slowburn"].map(|name| project(&format!("dashboards/{name}.json")));
+    assert_eq!(faults(&files), Vec::<String>::new());
+    // And what is not is seen.
+    let made = std::fs::read_to_string(&files[0]).expect("it is there");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (right, wrong) in [
+        ("\"gridPos\"", "\"gridPosition\""),
+        ("\"w\": 24", "\"w\": \"24\""),
+        ("\"type\": \"dashboards\"", "\"type\": \"boards\""),
+        ("\"mode\": \"absolute\"", "\"mode\": \"exact\""),
+    ] {
+        let file = dir.path().join("wrong.json");
+        assert!(made.contains(right), "{right}");
+        std::fs::write(&file, made.replacen(right, wrong, 1)).expect("writable");
+        assert_eq!(faults(&[file]).len(), 1, "{wrong}");
+    }
 }
 
 /// Every table of every dashboard, drawn by Grafana's code: each row that Prometheus answered is there once, with its

@@ -148,11 +148,12 @@ fn links() -> Value {
     json!([
         {
             "title": "Slowburn's page: incidents, runbooks, approvals", "type": "link", "icon": "external link", "url": "${page}",
-            "targetBlank": true, "tooltip": "external_url of the daemon",
+            "targetBlank": true, "tooltip": "external_url of the daemon", "tags": [], "asDropdown": false,
+            "includeVars": false, "keepTime": false,
         },
         {
-            "title": "Slowburn", "type": "dashboards", "tags": ["slowburn"], "asDropdown": true, "includeVars": true,
-            "keepTime": true,
+            "title": "Slowburn", "type": "dashboards", "icon": "dashboard", "url": "", "targetBlank": false, "tooltip": "",
+            "tags": ["slowburn"], "asDropdown": true, "includeVars": true, "keepTime": true,
         },
     ])
 }
@@ -189,7 +190,7 @@ fn variables(wanted: &[String]) -> Vec<Value> {
     let many = json!({"multi": true, "includeAll": true, "allValue": ".*", "current": all});
     let slos = "label_values(slowburn_slo_objective_ratio{service=~\"$service\"}, slo_id)";
     let mut list = vec![
-        json!({"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1, "current": {}}),
+        json!({"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}),
         // Where people reach the page; a daemon without external_url does not say.
         with(variable("page", "Page", "label_values(slowburn_build_info, external_url)"), json!({"hide": 2})),
     ];
