@@ -208,7 +208,7 @@ pub fn robot(service: usize) -> String {
     format!("robot/{service}")
 }
 
-fn token(name: &str) -> String {
+pub fn token(name: &str) -> String {
     format!("token-of-{name}")
 }
 

@@ -6,6 +6,7 @@ mod daemon;
 mod harness;
 
 mod admission;
+mod agents;
 mod alerting;
 mod alerts_of_others;
 mod audit;
