@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::object::ObjectKey;
 use super::problem::{Code, Problem, Severity};
 
 /// Largest file, bytes.
@@ -29,6 +31,8 @@ pub struct LoadedFile {
     pub text: String,
     /// It was named itself, not found in a folder: then it must be a service or a policy.
     pub named: bool,
+    /// The object of a cluster that it is a part of; `None`: it is a file.
+    pub object: Option<Arc<ObjectKey>>,
 }
 
 /// Reads all files of `paths`, directories recursively, sorted by path.
@@ -40,7 +44,7 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
             if files.is_empty() {
                 match bounded_text(std::io::stdin().lock()) {
                     // What a program prints may hold more than SLOs, as a folder may.
-                    Ok(text) => files.push(LoadedFile { path: "stdin".into(), text, named: false }),
+                    Ok(text) => files.push(LoadedFile { path: "stdin".into(), text, named: false, object: None }),
                     Err(reason) => problems.push(unreadable(Path::new("stdin"), &reason)),
                 }
             }
@@ -62,7 +66,7 @@ pub(crate) fn read(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Loaded
     }
     for (path, named) in found.files {
         match read_text(&path) {
-            Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text, named }),
+            Ok(text) => files.push(LoadedFile { path: path.display().to_string(), text, named, object: None }),
             Err(reason) => problems.push(unreadable(&path, &reason)),
         }
     }

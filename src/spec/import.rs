@@ -133,10 +133,15 @@ pub(crate) fn format(node: &Node) -> Option<Result<DocumentFormat, (String, &'st
     }
 }
 
-/// Drafts of all SLOs of all documents; problems go to the report of their file.
-pub(crate) fn drafts(documents: &[Document<'_>], options: &Options, reports: &mut [Report<'_>]) -> Vec<Draft> {
+/// Drafts of all SLOs of all documents, which may name each other; problems go to the report of their file.
+pub(crate) fn drafts(
+    documents: &[Document<'_>],
+    owner: Option<&str>,
+    options: &Options,
+    reports: &mut [Report<'_>],
+) -> Vec<Draft> {
     let mut cx = ImportContext {
-        owner: options.owner.as_deref(),
+        owner,
         period: options.slo_period,
         alert_names: options.alert_names,
         resolution: options.resolution,

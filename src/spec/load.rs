@@ -5,19 +5,24 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::correction::{self, PlacedCorrection};
+use super::correction;
 use super::document;
 use super::files::{self, LoadedFile};
+use super::gathered::Gathered;
 use super::import::{self, Draft};
 use super::left_out::{self, LeftOut};
 use super::model::{Model, SloSpec};
+use super::object::{self, ObjectTexts};
 use super::options::Options;
-use super::policy::{self, PlacedPolicy};
+use super::ownership::refuse_duplicates;
+use super::policy;
 use super::preset::{self, Presets};
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Report};
+use super::resource;
 use super::service::{self, PlacedService};
-use super::tree::{self, Node, Value};
+use super::shape::{DocumentShape, EITHER, KUBERNETES, SLO_FILES, shape};
+use super::tree::{self, Node};
 use crate::gate::Policy;
 
 /// Up to so many warnings that say the same are shown one by one, and as many places are named of more.
@@ -55,8 +60,7 @@ impl Loaded {
 
     /// The text of the file a problem is in.
     pub fn source(&self, problem: &Problem) -> Option<&str> {
-        let found = self.files.binary_search_by(|file| file.path.as_str().cmp(&problem.file)).ok()?;
-        Some(&self.files[found].text)
+        self.files.iter().find(|file| file.path == problem.file).map(|file| file.text.as_str())
     }
 
     /// All problems as text for people; a warning that many places get is shown once, with the other places.
@@ -92,8 +96,19 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
 
 /// Loads files and directories.
 pub fn load_with(paths: &[PathBuf], options: &Options) -> Loaded {
+    load_with_objects(paths, &[], options)
+}
+
+/// Loads files and directories, and objects of a cluster beside them. Of two that claim one name the earlier has it, files
+/// before all. The problems of an object name it as their file.
+pub fn load_with_objects(paths: &[PathBuf], objects: &[ObjectTexts], options: &Options) -> Loaded {
     let mut problems = Vec::new();
-    let files = files::read(paths, &mut problems);
+    let mut files = match paths.is_empty() && options.may_be_empty {
+        true => Vec::new(),
+        false => files::read(paths, &mut problems),
+    };
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.extend(object::files(objects, &mut problems));
     resolve(files, problems, options)
 }
 
@@ -114,47 +129,27 @@ pub fn load_texts(texts: &[(&str, &str)], options: &Options) -> Loaded {
     let mut problems = Vec::new();
     for (name, text) in texts {
         match text.len() <= files::FILE_BYTES_MAX {
-            true => files.push(LoadedFile { path: name.to_string(), text: text.to_string(), named: true }),
+            true => {
+                files.push(LoadedFile { path: name.to_string(), text: text.to_string(), named: true, object: None })
+            }
             false => problems.push(files::unreadable((*name).as_ref(), "is over 1024 KiB")),
         }
     }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     resolve(files, problems, options)
 }
 
-/// Documents of all files, with the index of their file.
-#[derive(Default)]
-struct Documents<'a> {
-    services: Vec<(usize, PlacedService)>,
-    policies: Vec<(usize, PlacedPolicy)>,
-    /// How many presets there are.
-    presets: usize,
-    foreign: Vec<import::Document<'a>>,
-    corrections: Vec<(usize, PlacedCorrection)>,
-    /// Documents in folders that nobody reads: the file, and what it is.
-    passed_over: Vec<(usize, String)>,
-    /// A service or a whole file could not be read, so a name that is not there may be in it.
-    incomplete: bool,
-}
-
-impl Documents<'_> {
-    fn is_empty(&self) -> bool {
-        let none = self.services.is_empty() && self.policies.is_empty();
-        none && self.presets == 0 && self.foreign.is_empty()
-    }
-}
-
-fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+fn resolve(files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Options) -> Loaded {
     let mut incomplete = !problems.is_empty();
     let trees: Vec<Vec<Node>> = files.iter().map(|file| parse(file, options, &mut incomplete, &mut problems)).collect();
-    let mut documents = Documents { incomplete, ..Documents::default() };
+    let mut documents = Gathered { incomplete, ..Gathered::default() };
     // Presets first: a service may name one of a later file.
     let presets = read_presets(&files, &trees, &mut documents, &mut problems);
     let mut reports: Vec<Report<'_>> = files.iter().map(|file| Report::new(&file.path, &file.text)).collect();
     for (index, file) in files.iter().enumerate() {
         read_file((index, file), &trees[index], options, &presets, &mut documents, &mut reports[index]);
     }
-    let drafts = read_foreign(options, &presets, &mut documents, &mut reports);
+    let drafts = read_foreign(&files, options, &presets, &mut documents, &mut reports);
     problems.extend(reports.into_iter().flat_map(|report| report.problems));
     let twice = refuse_duplicates(&files, &documents, &mut problems);
     if options.keep_going {
@@ -162,7 +157,7 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
         documents.services.retain(|_| index.next().is_some_and(|index: usize| !twice.contains(&index)));
     }
     let drafts = loaded_drafts(drafts, &documents);
-    if documents.is_empty() && problems.is_empty() {
+    if documents.is_empty() && problems.is_empty() && !options.may_be_empty {
         let mut problem = files::unreadable("the files given".as_ref(), "there is no service in them");
         problem.write("the folder of your services, such as rules/services");
         problems.push(problem);
@@ -211,7 +206,7 @@ fn resolve(mut files: Vec<LoadedFile>, mut problems: Vec<Problem>, options: &Opt
 }
 
 /// The drafts that became services.
-fn loaded_drafts(drafts: Vec<Draft>, documents: &Documents<'_>) -> Vec<Draft> {
+fn loaded_drafts(drafts: Vec<Draft>, documents: &Gathered<'_>) -> Vec<Draft> {
     let imported = documents.services.iter().filter(|(_, placed)| placed.imported);
     let known: BTreeSet<(usize, Place, &str)> = imported
         .flat_map(|(file, placed)| placed.slos.iter().map(|slo| (*file, slo.place, slo.spec.slo.id.as_str())))
@@ -225,13 +220,17 @@ const MARKS: [&str; 6] = ["prometheus/v1", "sloth.slok.dev", "pyrra.dev", "opens
 
 /// Whether a problem is in a file that holds nothing of ours, so that it can be left out.
 fn is_of_others(problem: &Problem, files: &[LoadedFile], trees: &[Vec<Node>], options: &Options) -> bool {
-    let Ok(index) = files.binary_search_by(|file| file.path.as_str().cmp(&problem.file)) else {
+    let Some(index) = files.iter().position(|file| file.path == problem.file) else {
         return options.of_a_repository;
     };
     let ours = |node: &Node| {
         matches!(
             shape(node),
-            DocumentShape::Service | DocumentShape::Policy | DocumentShape::Preset | DocumentShape::Correction
+            DocumentShape::Service
+                | DocumentShape::Policy
+                | DocumentShape::Resource(_)
+                | DocumentShape::Preset
+                | DocumentShape::Correction
         )
     };
     let told = trees[index].iter().any(|node| matches!(shape(node), DocumentShape::Foreign(_)))
@@ -276,7 +275,7 @@ fn parse(file: &LoadedFile, options: &Options, incomplete: &mut bool, problems: 
 fn read_presets(
     files: &[LoadedFile],
     trees: &[Vec<Node>],
-    documents: &mut Documents<'_>,
+    documents: &mut Gathered<'_>,
     problems: &mut Vec<Problem>,
 ) -> Presets {
     let mut presets = Presets::default();
@@ -304,7 +303,7 @@ fn read_file<'a>(
     nodes: &'a [Node],
     options: &Options,
     presets: &'a Presets,
-    documents: &mut Documents<'a>,
+    documents: &mut Gathered<'a>,
     report: &mut Report<'_>,
 ) {
     for node in nodes {
@@ -321,6 +320,11 @@ fn read_file<'a>(
                 documents.corrections.extend(found.into_iter().map(|found| (index, found)));
             }
             DocumentShape::Policy => documents.policies.extend(policy::read(&root, report).map(|found| (index, found))),
+            DocumentShape::Resource(kind) => match resource::read(kind, &root, presets, options.resolution, report) {
+                Some(resource::Found::Service(found)) => documents.services.push((index, *found)),
+                Some(resource::Found::Policy(found)) => documents.policies.push((index, *found)),
+                None => documents.incomplete = true,
+            },
             DocumentShape::Preset => {}
             DocumentShape::Elsewhere(what) if !file.named => documents.passed_over.push((index, what.to_string())),
             DocumentShape::Unknown(what, _) if !file.named && options.of_a_repository => {
@@ -340,18 +344,22 @@ fn read_file<'a>(
     }
 }
 
-/// What belongs into a folder of rules.
-const EITHER: &str = "a service (name, owner, slo), a policy (service, allowed_actions) or exclusions";
-
-/// Reads what other tools wrote, all of it together: their documents name each other.
+/// Reads what other tools wrote. Their documents name each other: those of all files together, those of an object of a
+/// cluster by themselves.
 fn read_foreign(
+    files: &[LoadedFile],
     options: &Options,
     presets: &Presets,
-    documents: &mut Documents<'_>,
+    documents: &mut Gathered<'_>,
     reports: &mut [Report<'_>],
 ) -> Vec<Draft> {
     let before: usize = reports.iter().map(Report::errors).sum();
-    let drafts = import::drafts(&documents.foreign, options, reports);
+    let mut drafts = Vec::new();
+    let together = |a: &import::Document<'_>, b: &import::Document<'_>| files[a.file].object == files[b.file].object;
+    for scope in documents.foreign.chunk_by(together) {
+        let owner = scope.first().and_then(|first| object::owner(&files[first.file], options));
+        drafts.extend(import::drafts(scope, owner, options, reports));
+    }
     let services: Vec<(usize, Option<PlacedService>)> = drafts
         .iter()
         .map(|draft| (draft.file, import::service(draft, presets, options.resolution, &mut reports[draft.file])))
@@ -359,133 +367,4 @@ fn read_foreign(
     documents.services.extend(services.into_iter().filter_map(|(file, found)| Some((file, found?))));
     documents.incomplete |= reports.iter().map(Report::errors).sum::<usize>() > before;
     drafts
-}
-
-/// What is said of the documents of Kubernetes that are none of ours.
-const KUBERNETES: &str = "this is a document of Kubernetes, and none that holds SLOs";
-
-/// What is read of other tools.
-const SLO_FILES: &str = "a file of Sloth, Pyrra, OpenSLO v1 or slo-generator v2, or a service (name, owner, slo)";
-
-enum DocumentShape {
-    Service,
-    Policy,
-    Preset,
-    /// A document of another tool.
-    Foreign(import::DocumentFormat),
-    Correction,
-    /// Known, and read by somebody else: passed over in a folder.
-    Elsewhere(&'static str),
-    Unknown(String, &'static str),
-}
-
-/// Which document a node is, told by its keys.
-fn shape(node: &Node) -> DocumentShape {
-    let Value::Map(entries) = &node.value else {
-        return DocumentShape::Unknown(format!("expected a service or a policy, found {}", node.kind()), EITHER);
-    };
-    let has = |key: &str| entries.iter().any(|(k, _)| k.name == key);
-    if has("groups") || has("rule_files") {
-        return DocumentShape::Elsewhere("this is a file of Prometheus rules or of tests of them");
-    }
-    if has("preset") || has("slis") {
-        return DocumentShape::Preset;
-    }
-    if has("objective_of_slices") {
-        return DocumentShape::Elsewhere("defaults are compiled in, not loaded");
-    }
-    match import::format(node) {
-        Some(Ok(format)) => return DocumentShape::Foreign(format),
-        Some(Err((what, instead))) => return DocumentShape::Unknown(what, instead),
-        None => {}
-    }
-    if has("apiVersion") {
-        return DocumentShape::Elsewhere(KUBERNETES);
-    }
-    if has("resources") && !has("name") && !has("slo") {
-        return DocumentShape::Elsewhere("this is a list of what Kustomize puts together");
-    }
-    if has("prometheus") || has("alertmanagers") || has("listen") {
-        let what = "these are daemon settings, not a service or a policy";
-        return DocumentShape::Unknown(what.into(), "slowburn run --config FILE, outside of the rules folder");
-    }
-    if has("exclusions") || has("budget_resets") {
-        return DocumentShape::Correction;
-    }
-    if has("allowed_actions") || has("safety_checks") || has("service") && !has("slo") {
-        return DocumentShape::Policy;
-    }
-    if has("name") || has("slo") || has("owner") {
-        return DocumentShape::Service;
-    }
-    let keys: Vec<String> = entries.iter().take(5).map(|(key, _)| format!("{:?}", key.name)).collect();
-    DocumentShape::Unknown(format!("neither a service nor a policy: its keys are {}", keys.join(", ")), EITHER)
-}
-
-/// Services, SLO ids and policies are unique over all files. Answers which of the imported services are refused.
-fn refuse_duplicates(files: &[LoadedFile], documents: &Documents<'_>, problems: &mut Vec<Problem>) -> BTreeSet<usize> {
-    let mut twice = BTreeSet::new();
-    let mut names: BTreeMap<&str, (usize, &PlacedService)> = BTreeMap::new();
-    let mut ids: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
-    let mut exclusions: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
-    let mut governed: BTreeMap<&str, (usize, Place)> = BTreeMap::new();
-    let at = |file: usize, place: Place| format!("{}:{}:{}", files[file].path, place.line, place.column);
-    let mut refuse = |file: usize, place: Place, what: String, instead: &str| {
-        let mut report = Report::new(&files[file].path, &files[file].text);
-        report.error_at(place, "", Code::DuplicateId, what).write(instead);
-        problems.append(&mut report.problems);
-    };
-    let either = "another name, or one of them";
-    for (index, (file, placed)) in documents.services.iter().enumerate() {
-        let service = &placed.service;
-        let mut refuse = |file: usize, place: Place, what: String, instead: &str| {
-            if placed.imported {
-                twice.insert(index);
-            }
-            refuse(file, place, what, instead);
-        };
-        match names.get(service.name.as_str()) {
-            // Files of other tools have some of a service's SLOs each.
-            Some((_, first)) if placed.imported && first.imported && service.owner == first.service.owner => {}
-            Some((other, first)) if placed.imported && first.imported => {
-                let what = format!(
-                    "the service {:?} is owned by {} here and by {} at {}",
-                    service.name,
-                    service.owner,
-                    first.service.owner,
-                    at(*other, first.place)
-                );
-                let place = placed.slos.first().map_or(placed.place, |slo| slo.place);
-                refuse(*file, place, what, "one owner for all SLOs of a service");
-            }
-            Some((other, first)) => {
-                let first = at(*other, first.place);
-                let what = format!("the service {:?} is defined twice, first at {first}", service.name);
-                refuse(*file, placed.place, what, either);
-                continue;
-            }
-            None => drop(names.insert(&service.name, (*file, placed))),
-        }
-        for slo in &placed.slos {
-            if let Some((other, place)) = ids.insert(&slo.spec.slo.id, (*file, slo.place)) {
-                let what = format!("the SLO id {:?} is defined twice, first at {}", slo.spec.slo.id, at(other, place));
-                refuse(*file, slo.place, what, either);
-            }
-        }
-    }
-    for (file, placed) in &documents.corrections {
-        let Some(name) = placed.name() else { continue };
-        if let Some((other, place)) = exclusions.insert(name, (*file, placed.place)) {
-            let what = format!("the exclusion {name:?} is defined twice, first at {}", at(other, place));
-            refuse(*file, placed.place, what, either);
-        }
-    }
-    for (file, placed) in &documents.policies {
-        let service = &placed.policy.service;
-        if let Some((other, place)) = governed.insert(service, (*file, placed.place)) {
-            let what = format!("a policy of the service {service:?} is defined twice, first at {}", at(other, place));
-            refuse(*file, placed.place, what, either);
-        }
-    }
-    twice
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Documents in folders that are none of ours or of another tool are passed over, as in a repository.
     pub of_a_repository: bool,
+    /// That there is no service at all is no mistake: a cluster has none before the first is made.
+    pub may_be_empty: bool,
     /// Who there is: policies that ask for a yes are held against it. `None` where no daemon is known.
     pub people: Option<Arc<Identities>>,
 }
@@ -35,6 +37,7 @@ impl Default for Options {
             alert_names: false,
             keep_going: false,
             of_a_repository: false,
+            may_be_empty: false,
             people: None,
         }
     }
