@@ -8,6 +8,7 @@ mod audit;
 mod backtest;
 mod check;
 mod compare;
+mod crds;
 mod demo;
 #[cfg(test)]
 mod documents;
@@ -82,6 +83,9 @@ enum Command {
     /// Print the JSON schema of a file, so that editors complete and check it
     #[command(after_help = help::SCHEMA)]
     Schema(schema::SchemaArgs),
+    /// Print the custom resources in which rules are kept in a cluster, for kubectl apply
+    #[command(after_help = help::CRDS)]
+    Crds(crds::CrdsArgs),
     /// Turn SLO files of Sloth, Pyrra, OpenSLO or slo-generator into service.yaml files
     #[command(after_help = help::IMPORT)]
     Import(import::ImportArgs),
@@ -250,6 +254,7 @@ pub fn main() -> ExitCode {
         Command::Export { what } => export::export(&what),
         Command::Presets(args) => presets::presets(&args),
         Command::Schema(args) => schema::schema(&args),
+        Command::Crds(args) => crds::crds(&args),
         Command::Import(args) => import::import(&args),
         Command::Ask(args) => block_on(ask::ask(*args)),
         Command::Redeem(args) => block_on(ask::redeem(args)),

@@ -145,6 +145,13 @@ An editor uses it where the first line of a file is
 
 Exit codes: 0 printed, 2 wrong usage";
 
+pub const CRDS: &str = "\
+Examples:
+  slowburn crds | kubectl apply --server-side -f -
+  slowburn crds --to deploy/kubernetes/crds
+
+Exit codes: 0 printed or written, 1 cannot be written, 2 wrong usage";
+
 pub const IMPORT: &str = "\
 Examples:
   slowburn import slos/sloth.yaml

@@ -12,7 +12,7 @@ use super::gathered::Gathered;
 use super::import::{self, Draft};
 use super::left_out::{self, LeftOut};
 use super::model::{Model, SloSpec};
-use super::object::{self, ObjectTexts};
+use super::object::ObjectTexts;
 use super::options::Options;
 use super::ownership::refuse_duplicates;
 use super::policy;
@@ -108,8 +108,26 @@ pub fn load_with_objects(paths: &[PathBuf], objects: &[ObjectTexts], options: &O
         false => files::read(paths, &mut problems),
     };
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    files.extend(object::files(objects, &mut problems));
+    files.extend(files_of(objects, &mut problems));
     resolve(files, problems, options)
+}
+
+/// The files of objects, in their order.
+fn files_of(objects: &[ObjectTexts], problems: &mut Vec<Problem>) -> Vec<LoadedFile> {
+    let mut found = Vec::new();
+    for (object, (suffix, text)) in objects.iter().flat_map(|one| one.texts.iter().map(move |text| (one, text))) {
+        let path = object.key.path() + suffix;
+        match text.len() <= files::FILE_BYTES_MAX {
+            true => found.push(LoadedFile { path, text: text.clone(), named: true, object: Some(object.key.clone()) }),
+            false => problems.push(files::unreadable(path.as_ref(), "is over 1024 KiB")),
+        }
+    }
+    found
+}
+
+/// Owner of imported SLOs whose labels name none: that of the options, or the namespace of their object.
+fn owner<'o>(file: &'o LoadedFile, options: &'o Options) -> Option<&'o str> {
+    options.owner.as_deref().or_else(|| Some(file.object.as_ref()?.namespace.as_str()))
 }
 
 /// Loads one text as if it were a file of this name.
@@ -357,7 +375,7 @@ fn read_foreign(
     let mut drafts = Vec::new();
     let together = |a: &import::Document<'_>, b: &import::Document<'_>| files[a.file].object == files[b.file].object;
     for scope in documents.foreign.chunk_by(together) {
-        let owner = scope.first().and_then(|first| object::owner(&files[first.file], options));
+        let owner = scope.first().and_then(|first| owner(&files[first.file], options));
         drafts.extend(import::drafts(scope, owner, options, reports));
     }
     let services: Vec<(usize, Option<PlacedService>)> = drafts

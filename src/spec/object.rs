@@ -5,10 +5,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::files::{self, LoadedFile};
-use super::options::Options;
-use super::problem::Problem;
-
 /// What names an object: its kind, its namespace, its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -40,26 +36,4 @@ pub struct ObjectTexts {
     pub key: Arc<ObjectKey>,
     /// Each with what is put behind the object's path: empty, or `/key.yaml` of a ConfigMap.
     pub texts: Vec<(String, String)>,
-}
-
-/// The files of objects, in their order.
-pub(crate) fn files(objects: &[ObjectTexts], problems: &mut Vec<Problem>) -> Vec<LoadedFile> {
-    let mut found = Vec::new();
-    for object in objects {
-        for (suffix, text) in &object.texts {
-            let path = object.key.path() + suffix;
-            match text.len() <= files::FILE_BYTES_MAX {
-                true => {
-                    found.push(LoadedFile { path, text: text.clone(), named: true, object: Some(object.key.clone()) })
-                }
-                false => problems.push(files::unreadable(path.as_ref(), "is over 1024 KiB")),
-            }
-        }
-    }
-    found
-}
-
-/// Owner of imported SLOs of an object whose labels name none: that of the options, or its namespace.
-pub(crate) fn owner<'o>(file: &'o LoadedFile, options: &'o Options) -> Option<&'o str> {
-    options.owner.as_deref().or_else(|| Some(file.object.as_ref()?.namespace.as_str()))
 }

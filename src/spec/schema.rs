@@ -3,6 +3,8 @@
 //! The schemas are data, `schema/*.yaml`, compiled in. Deliberately absent: checking files against them. The readers do
 //! that, and say more; tests hold the schemas to the readers, key by key, and to every file of `tests/configs`.
 
+mod crd;
+mod structural;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

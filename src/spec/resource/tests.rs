@@ -114,7 +114,7 @@ fn files_come_before_objects_and_objects_of_other_tools_keep_their_namespace() {
         sloth("shop", "search", "slow"),
         sloth("bank", "search", "mine"),
     ];
-    let loaded = load_with_objects(&[file.clone()], &objects, &Options::default());
+    let loaded = load_with_objects(std::slice::from_ref(&file), &objects, &Options::default());
     let errors: Vec<&str> = loaded
         .problems
         .iter()

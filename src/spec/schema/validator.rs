@@ -45,6 +45,14 @@ fn keyword(key: &str, rule: &Node, schema: &Node, value: &Node, root: &Node, at:
         },
         "minimum" => wrong(number(value).is_none_or(|found| found >= limit(rule))),
         "maximum" => wrong(number(value).is_none_or(|found| found <= limit(rule))),
+        // Of a structural schema: whether the bound beside it is one of those that are out.
+        "exclusiveMinimum" if rule.value == Value::Bool(true) => {
+            wrong(number(value).is_none_or(|found| found != limit(schema.get("minimum").expect("a bound"))))
+        }
+        "exclusiveMaximum" if rule.value == Value::Bool(true) => {
+            wrong(number(value).is_none_or(|found| found != limit(schema.get("maximum").expect("a bound"))))
+        }
+        "x-kubernetes-preserve-unknown-fields" => None,
         "exclusiveMinimum" => wrong(number(value).is_none_or(|found| found > limit(rule))),
         "exclusiveMaximum" => wrong(number(value).is_none_or(|found| found < limit(rule))),
         "minLength" => wrong(length(value).is_none_or(|found| found >= limit(rule))),
