@@ -136,6 +136,8 @@ pub struct Authentication {
     pub identities: Option<PathBuf>,
     /// The Kubernetes API server that knows service accounts' tokens.
     pub token_review: Option<TokenReview>,
+    /// Whose tokens machines may bring.
+    pub jwt: Vec<TokenIssuer>,
     /// Where people sign in; `None`: they bring tokens or certificates.
     pub oidc: Option<Oidc>,
     /// Most requests of one principal a minute. 1 to 100,000, default 600.
@@ -155,6 +157,17 @@ pub struct TokenReview {
     /// Slowburn's own token. Default that of the pod.
     pub token_file: SecretFile,
     /// PEM file of the API server's authority. Default that of the pod.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// An issuer of tokens for machines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenIssuer {
+    /// The issuer, to the letter as its tokens name it.
+    pub issuer: String,
+    /// Audience that its tokens must be for.
+    pub audience: String,
+    /// PEM file of the issuer's authority; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -203,7 +216,14 @@ pub struct ServerTls {
 
 impl Default for Authentication {
     fn default() -> Self {
-        Authentication { identities: None, token_review: None, oidc: None, requests_per_minute: 600, hosts: Vec::new() }
+        Authentication {
+            identities: None,
+            token_review: None,
+            jwt: Vec::new(),
+            oidc: None,
+            requests_per_minute: 600,
+            hosts: Vec::new(),
+        }
     }
 }
 

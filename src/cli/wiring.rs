@@ -16,16 +16,16 @@ use crate::audit::witness::client::Client;
 use crate::audit::witness::policy::WitnessPolicy;
 use crate::audit::witness::watch::{Stops, Watch};
 use crate::clock::Clock;
-use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings};
+use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings, TokenIssuer};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::outbound::{ApiServer, Authorization, SecretSource, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::spec::{self, Loaded, Severity};
-use crate::web::auth::TokenReview;
 use crate::web::auth::issuer::Issuer;
 use crate::web::auth::oidc::{SignIn, SignInSettings};
 use crate::web::auth::session::Sessions;
+use crate::web::auth::{MachineTokens, TokenReview};
 use crate::web::{self, Tls, TlsFiles};
 
 /// Why a process did not start; for people.
@@ -97,12 +97,24 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
     Ok(web::auth::Settings {
         identities: identities(settings, super::colour_on(&std::io::stderr()))?,
         review,
+        machine_tokens: machine_tokens(&auth.jwt)?,
         sign_in: sign_in(settings)?,
         per_minute: auth.requests_per_minute,
         burst: auth.requests_per_minute.div_ceil(5).max(10),
         reads_open: settings.listen_anywhere,
         hosts: auth.hosts.clone(),
     })
+}
+
+/// Whose tokens machines may bring; `None` where the settings say nothing of it.
+fn machine_tokens(all: &[TokenIssuer]) -> Result<Option<MachineTokens>, String> {
+    let issuer = |one: &TokenIssuer| {
+        let transport = Transport::new(&one.issuer, one.ca_file.as_deref(), HeaderMap::new());
+        let transport = transport.map_err(|why| format!("auth.jwt: {}: {why}", one.issuer))?;
+        Ok(Issuer::new(one.issuer.clone(), one.audience.clone(), None, transport))
+    };
+    let issuers: Vec<Issuer> = all.iter().map(issuer).collect::<Result<_, String>>()?;
+    Ok((!issuers.is_empty()).then(|| MachineTokens::new(issuers)))
 }
 
 /// Where people sign in; `None` where the settings say nothing of it.

@@ -56,6 +56,24 @@ impl Settings {
                 );
             }
         }
+        for (n, one) in self.auth.jwt.iter().enumerate() {
+            if self.auth.identities.is_none() {
+                let what = "a token is of nobody without auth.identities, which says who is who";
+                error("auth.jwt", what.into(), Some("auth: {identities: identities.yaml}"));
+            }
+            if is_clear_text(&one.issuer) {
+                let what = "an issuer that is asked over plain http can be feigned by whoever is in between";
+                error("auth.jwt", what.into(), Some("issuer: https://..."));
+            }
+            if self.auth.jwt[..n].iter().any(|earlier| earlier.issuer == one.issuer) {
+                error("auth.jwt", format!("{} stands there twice", one.issuer), Some("one audience for each issuer"));
+            }
+            let signs_in = |oidc: &super::Oidc| oidc.issuer == one.issuer && oidc.client_id == one.audience;
+            if self.auth.oidc.as_ref().is_some_and(signs_in) {
+                let what = "the audience of machines is the client that people sign in to: their tokens would be alike";
+                error("auth.jwt", what.into(), Some("audience: another name than auth.oidc.client_id"));
+            }
+        }
         if let Some(oidc) = &self.auth.oidc {
             if self.auth.identities.is_none() {
                 let what = "a sign-in knows nobody without auth.identities, which says who is who";
@@ -85,6 +103,7 @@ impl Settings {
                 ("webhooks", !self.webhooks.is_empty(), "raises no alerts"),
                 ("data_dir", self.data_dir.is_some(), "keeps nothing"),
                 ("auth.oidc", self.auth.oidc.is_some(), "has no page to sign in to"),
+                ("auth.jwt", !self.auth.jwt.is_empty(), "decides nothing"),
                 ("audit", self.audit.dir.is_some(), "decides nothing, and so has no audit log"),
             ];
             for (key, is_given, why) in surplus {

@@ -200,6 +200,7 @@ impl SettingsReader<'_> {
         let Some(mut fields) = at.map(report) else { return };
         auth.identities = self.path(&mut fields, "identities", report);
         auth.token_review = fields.get("token_review").and_then(|at| self.token_review(&at, report));
+        auth.jwt = self.each(&mut fields, "jwt", report, Self::token_issuer);
         auth.oidc = fields.get("oidc").and_then(|at| self.oidc(&at, report));
         let most = fields.get("requests_per_minute").and_then(|at| at.whole(report, 1..=100_000));
         set(&mut auth.requests_per_minute, most.and_then(|n| u32::try_from(n).ok()));

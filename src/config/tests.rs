@@ -226,6 +226,28 @@ fn series_of_other_tools_are_asked_for_by_name() {
 }
 
 #[test]
+fn issuers_of_tokens_for_machines_are_asked_safely_and_know_somebody() {
+    let with = |rest: &str| format!("auth:\n  identities: i.yaml\n  jwt:\n    - {{{rest}}}\n");
+    let good = "issuer: https://token.actions.githubusercontent.com, audience: https://slowburn.example.com";
+    let loaded = load_text("slowburn.yaml", &with(good));
+    assert_eq!(loaded.render(false), "");
+    assert_eq!(loaded.settings.auth.jwt[0].audience, "https://slowburn.example.com");
+    let oidc =
+        "  oidc: {issuer: https://token.actions.githubusercontent.com, client_id: https://slowburn.example.com}\n";
+    for (text, said) in [
+        (with("issuer: https://ci.example.com"), "audience"),
+        (with("issuer: http://ci.example.com, audience: a"), "feigned"),
+        (with(good).replace("identities: i.yaml", "requests_per_minute: 10"), "of nobody without auth.identities"),
+        (with(good) + &format!("    - {{{good}}}\n"), "stands there twice"),
+        (format!("external_url: https://s.example.com\n{}{oidc}", with(good)), "their tokens would be alike"),
+        (with(good) + "follow: {url: 'http://127.0.0.1:1', service: s}\n", "decides nothing"),
+    ] {
+        let problems = problems(&text);
+        assert!(problems.contains(said), "{text}: {problems}");
+    }
+}
+
+#[test]
 fn people_sign_in_only_where_it_is_safe_and_leads_somewhere() {
     let head =
         "external_url: https://slowburn.example.com\nauth:\n  identities: i.yaml\n  oidc:\n    client_id: slowburn\n";

@@ -39,6 +39,10 @@ pub struct Identity {
     pub k8s_subjects: Vec<String>,
     /// Names of client certificates: a DNS or URI name (SPIFFE) of the certificate.
     pub mtls_names: Vec<String>,
+    /// Who gives a robot or pipeline its tokens, a blank, and what it is called there:
+    /// `https://token.actions.githubusercontent.com repo:acme/shop:environment:production`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt_subjects: Vec<String>,
     /// What the issuer at which people sign in calls this person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oidc_subjects: Vec<String>,
@@ -78,6 +82,11 @@ impl Identities {
         self.all.iter().find(|identity| identity.k8s_subjects.iter().any(|own| own == subject))
     }
 
+    /// Whom an issuer of tokens for machines means by this (`jwt_subject`).
+    pub fn by_jwt_subject(&self, subject: &str) -> Option<&Identity> {
+        self.all.iter().find(|one| !one.class.is_human() && one.jwt_subjects.iter().any(|own| own == subject))
+    }
+
     /// Who proves itself by a certificate with this name.
     pub fn by_mtls_name(&self, name: &str) -> Option<&Identity> {
         self.all.iter().find(|identity| identity.mtls_names.iter().any(|own| own == name))
@@ -94,10 +103,15 @@ impl Identities {
     }
 }
 
+/// What an issuer calls somebody, as it stands in `jwt_subjects`.
+pub fn jwt_subject(issuer: &str, subject: &str) -> String {
+    format!("{issuer} {subject}")
+}
+
 impl Identity {
     /// Whether there is anything that it can prove itself by.
     pub fn can_prove_itself(&self) -> bool {
-        [&self.token_sha256, &self.k8s_subjects, &self.mtls_names, &self.oidc_subjects]
+        [&self.token_sha256, &self.k8s_subjects, &self.mtls_names, &self.oidc_subjects, &self.jwt_subjects]
             .iter()
             .any(|all| !all.is_empty())
     }

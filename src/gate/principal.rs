@@ -79,6 +79,8 @@ pub enum Via {
     Token,
     /// A Kubernetes TokenReview with our audience.
     TokenReview,
+    /// A token that an issuer of the settings gave to a machine.
+    Jwt,
     /// A client certificate.
     Mtls,
     /// A sign-in at the issuer of the settings.
@@ -95,6 +97,7 @@ impl Via {
         match self {
             Via::Token => "token",
             Via::TokenReview => "token_review",
+            Via::Jwt => "jwt",
             Via::Mtls => "mtls",
             Via::Oidc => "oidc",
             Via::Admission => "admission",

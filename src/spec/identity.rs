@@ -20,6 +20,8 @@ pub type Rights = BTreeSet<Right>;
 
 /// Most identities.
 const IDENTITIES_MAX: usize = 10_000;
+/// Longest issuer and subject together, bytes.
+const JWT_SUBJECT_BYTES_MAX: usize = 1_000;
 /// Most entries of one list of an identity.
 const ENTRIES_MAX: usize = 100;
 /// Longest name, bytes.
@@ -120,6 +122,8 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     let token_sha256 = hashes_at.map(|at| hashes(&at, report)).unwrap_or_default();
     let k8s_subjects = names(&mut fields, "k8s_subjects", report);
     let mtls_names = names(&mut fields, "mtls_names", report);
+    let tokens_at = fields.get("jwt_subjects");
+    let jwt_subjects = tokens_at.as_ref().map(|at| jwt_subjects(at, report)).unwrap_or_default();
     let subjects_at = fields.get("oidc_subjects");
     let oidc_subjects = subjects_at.as_ref().map(|at| subjects(at, report)).unwrap_or_default();
     let may_act_as = names(&mut fields, "may_act_as", report);
@@ -134,12 +138,17 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
         token_sha256,
         k8s_subjects,
         mtls_names,
+        jwt_subjects,
         oidc_subjects,
         may_act_as,
         on_behalf_of,
     };
     if let (Some(at), false) = (&subjects_at, identity.class.is_human()) {
         report.error(at, Code::InvalidValue, "only a human signs in").write("token_sha256, k8s_subjects or mtls_names");
+    }
+    if let (Some(at), true) = (&tokens_at, identity.class.is_human()) {
+        let what = "a human signs in: whatever holds a token of theirs could approve";
+        report.error(at, Code::InvalidValue, what).write("oidc_subjects, or token_sha256");
     }
     if let (Some(at), false) = (&rights_at, identity.class.is_human()) {
         let fits =
@@ -154,7 +163,9 @@ fn read_one(at: &At<'_>, report: &mut Report<'_>) -> Option<Identity> {
     }
     if !identity.can_prove_itself() {
         let what = format!("{} has nothing to prove itself by, and can never ask", identity.name);
-        report.warn(at, Code::MissingKey, what).write("token_sha256, k8s_subjects, mtls_names or oidc_subjects");
+        report
+            .warn(at, Code::MissingKey, what)
+            .write("token_sha256, k8s_subjects, jwt_subjects, mtls_names or oidc_subjects");
     }
     Some(identity)
 }
@@ -173,6 +184,7 @@ fn check_against(identity: &Identity, all: &[Identity], at: &At<'_>, report: &mu
             ("token_sha256", &earlier.token_sha256, &identity.token_sha256),
             ("k8s_subjects", &earlier.k8s_subjects, &identity.k8s_subjects),
             ("mtls_names", &earlier.mtls_names, &identity.mtls_names),
+            ("jwt_subjects", &earlier.jwt_subjects, &identity.jwt_subjects),
             ("oidc_subjects", &earlier.oidc_subjects, &identity.oidc_subjects),
         ];
         for (key, of_earlier, own) in lists {
@@ -273,6 +285,33 @@ fn subjects(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
     found
 }
 
+/// An issuer and what it calls somebody, a blank between them.
+fn jwt_subjects(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in list(at, report) {
+        let Some(text) = item.text(report) else { continue };
+        let (issuer, subject) = text.split_once(' ').unwrap_or((text, ""));
+        let is_url = issuer.starts_with("https://") || issuer.starts_with("http://");
+        let what = match (is_url, subject) {
+            (false, _) | (_, "") => "it is an issuer, a blank, and what that calls the machine".to_owned(),
+            (_, subject) if subject.contains('*') => {
+                "a subject is what stands in the token: there are no patterns".to_owned()
+            }
+            _ if text.len() > JWT_SUBJECT_BYTES_MAX || text.chars().any(char::is_control) => {
+                format!("it has at most {JWT_SUBJECT_BYTES_MAX} bytes, and no control characters")
+            }
+            _ => {
+                found.push(text.to_string());
+                continue;
+            }
+        };
+        report
+            .error_at(item.node.place, "jwt_subjects", Code::InvalidValue, what)
+            .write("\"https://token.actions.githubusercontent.com repo:acme/shop:environment:production\"");
+    }
+    found
+}
+
 fn hashes(at: &At<'_>, report: &mut Report<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for item in list(at, report) {
@@ -308,6 +347,34 @@ mod tests {
         let loaded = load_text("identities.yaml", text);
         assert!(loaded.is_fatal(), "{text}");
         loaded.render(false)
+    }
+
+    #[test]
+    fn only_machines_have_subjects_of_issuers_and_each_is_said_in_full() {
+        let issuer = "https://token.actions.githubusercontent.com";
+        let text = format!(
+            "identities:\n  - {{name: ci, class: pipeline, jwt_subjects: ['{issuer} repo:acme/shop:ref:refs/heads/main']}}\n"
+        );
+        let loaded = load_text("identities.yaml", &text);
+        assert!(loaded.problems.is_empty(), "{}", loaded.render(false));
+        let known = |subject: &str| loaded.identities.by_jwt_subject(subject).is_some();
+        assert!(
+            known(&format!("{issuer} repo:acme/shop:ref:refs/heads/main"))
+                && !known("repo:acme/shop:ref:refs/heads/main")
+        );
+        for (subject, said) in [
+            ("repo:acme/shop:pull_request", "it is an issuer, a blank, and"),
+            ("https://token.actions.githubusercontent.com", "it is an issuer, a blank, and"),
+            ("https://token.actions.githubusercontent.com repo:acme/*", "there are no patterns"),
+        ] {
+            let text =
+                refused(&format!("identities:\n  - {{name: ci, class: pipeline, jwt_subjects: ['{subject}']}}\n"));
+            assert!(text.contains(said) && text.contains("identities.yaml:2:"), "{text}");
+        }
+        let person = refused(&text.replace("class: pipeline", "class: human"));
+        assert!(person.contains("a human signs in"), "{person}");
+        let shared = text.clone() + &text.replace("identities:\n", "").replace("name: ci", "name: cd");
+        assert!(refused(&shared).contains("share a credential (jwt_subjects)"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `Authorization: Bearer TOKEN` whose hash stands in the identities file | that identity |
 //! | `Authorization: Bearer TOKEN` that the API server knows, for our audience | the identity with that `k8s` subject |
+//! | `Authorization: Bearer TOKEN` signed by an issuer of `auth.jwt`, for our audience | the identity with that `jwt_subjects` entry |
 //! | the cookie of a sign-in (`oidc`) | the person with that `oidc_subjects` entry |
 //! | a client certificate signed by `client_ca_file` | the identity with one of its DNS or URI names |
 //!
@@ -32,12 +33,14 @@ use crate::clock::Clock;
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{Principal, Via};
 use crate::telemetry::names;
+pub use machine_token::MachineTokens;
 use oidc::{SharedSignIn, SignIn};
 use pace::Pace;
 pub use review::TokenReview;
 
 mod id_token;
 pub mod issuer;
+mod machine_token;
 pub mod oidc;
 mod pace;
 mod review;
@@ -63,7 +66,7 @@ pub enum Fault {
     Unknown,
     /// The header is no bearer token.
     Malformed,
-    /// The API server does not answer, so nobody can say.
+    /// The API server, or the issuer of the token, does not answer, so nobody can say.
     Unavailable,
     /// It asks too often; again after so many seconds.
     TooFast(u64),
@@ -89,6 +92,7 @@ impl Fault {
 pub struct Authenticator {
     directory: RwLock<Arc<Directory>>,
     review: Option<TokenReview>,
+    machine_tokens: Option<MachineTokens>,
     sign_in: Option<SharedSignIn>,
     pace: Mutex<Pace>,
     explains: Mutex<Pace>,
@@ -111,6 +115,8 @@ pub struct Settings {
     pub identities: Identities,
     /// Asked for tokens that are not in the file.
     pub review: Option<TokenReview>,
+    /// Whose tokens machines may bring.
+    pub machine_tokens: Option<MachineTokens>,
     /// Where people sign in; `None`: nowhere.
     pub sign_in: Option<SignIn>,
     /// Requests of one principal a minute.
@@ -129,6 +135,7 @@ impl Default for Settings {
         Settings {
             identities: Identities::default(),
             review: None,
+            machine_tokens: None,
             sign_in: None,
             per_minute: 600,
             burst: 120,
@@ -170,6 +177,7 @@ impl Authenticator {
         Authenticator {
             directory: RwLock::new(Arc::new(Directory::new(settings.identities))),
             review: settings.review,
+            machine_tokens: settings.machine_tokens,
             sign_in: settings.sign_in.map(Arc::new),
             pace: Mutex::new(Pace::new(settings.per_minute, settings.burst)),
             clock,
@@ -286,6 +294,11 @@ impl Authenticator {
             if let Some(identity) = directory.by_token(&digest) {
                 return Ok(directory.identities.principal(identity, Via::Token));
             }
+            if let Some(tokens) = &self.machine_tokens
+                && let Some(said) = tokens.principal(token, &directory.identities, self.clock.now_ms()).await
+            {
+                return said;
+            }
             let Some(review) = &self.review else { return Err(Fault::Unknown) };
             let user = review.user_of(token, digest, self.clock.now_ms()).await?;
             let identity = directory.identities.by_k8s_subject(&user).ok_or(Fault::Unknown)?;
@@ -380,7 +393,7 @@ impl IntoResponse for Fault {
             ),
             Fault::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the API server that knows this token does not answer",
+                "whoever knows this token does not answer: the API server, or its issuer",
                 "Take it for a refusal, and ask again later.",
             ),
             Fault::TooFast(_) => (

@@ -41,6 +41,11 @@ impl Stage {
     /// Starts both and waits until the gate decides. `folder`: where the audit log is kept, else a temporary one;
     /// `speed`: how many times as fast as the wall the daemon's clock runs.
     pub async fn start(services: usize, folder: Option<&Path>, speed: f64) -> Self {
+        Stage::with(services, folder, speed, ["", ""]).await
+    }
+
+    /// The same with more members of `auth` in the settings, and more identities.
+    pub async fn with(services: usize, folder: Option<&Path>, speed: f64, more: [&str; 2]) -> Self {
         let mut text = format!("# TYPE {REQUESTS} counter\n");
         for service in 0..services {
             for (code, gain) in [("200", 300), ("500", 0)] {
@@ -89,12 +94,14 @@ impl Stage {
                 "  - {{name: \"{name}\", class: {class}, teams: [{team}], token_sha256: [{hash}]{subject}}}\n"
             );
         }
+        identities += more[1];
         write("identities.yaml", identities);
         let port = free_port();
         let settings = format!(
             "prometheus: {{url: \"{}\"}}\nlisten: 127.0.0.1:{port}\ndata_dir: data\n\
-             auth: {{identities: identities.yaml, requests_per_minute: 100000}}\n",
-            prometheus.url()
+             auth: {{identities: identities.yaml, requests_per_minute: 100000{}}}\n",
+            prometheus.url(),
+            more[0]
         );
         write("slowburn.yaml", settings);
         let clock = Clock::scaled(T0 * 1000, speed);

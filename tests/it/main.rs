@@ -47,6 +47,7 @@ mod native;
 mod newcomer;
 mod notify_alertmanager;
 mod notify_faults;
+mod pipelines;
 mod planned;
 mod presets;
 mod queue;

@@ -1,9 +1,9 @@
-//! `auth.oidc`: where people sign in.
+//! `auth.oidc`: where people sign in; `auth.jwt`: who gives tokens to machines.
 
 use std::collections::BTreeMap;
 
 use super::{SettingsReader, set, url};
-use crate::config::{Oidc, OidcGroups, SecretFile};
+use crate::config::{Oidc, OidcGroups, SecretFile, TokenIssuer};
 use crate::spec::reader::{At, Report};
 use crate::spec::{Code, TimeSpan, identity};
 
@@ -49,6 +49,18 @@ impl SettingsReader<'_> {
             session: session?,
             session_key_file,
         })
+    }
+}
+
+impl SettingsReader<'_> {
+    pub(super) fn token_issuer(&self, at: &At<'_>, report: &mut Report<'_>) -> Option<TokenIssuer> {
+        let mut fields = at.map(report)?;
+        let issuer_at = fields.need(report, "issuer", "https://token.actions.githubusercontent.com");
+        let issuer = issuer_at.and_then(|at| issuer(&at, report));
+        let audience = fields.need(report, "audience", "https://slowburn.example.com").and_then(|at| word(&at, report));
+        let ca_file = self.path(&mut fields, "ca_file", report);
+        fields.finish(report);
+        Some(TokenIssuer { issuer: issuer?, audience: audience?, ca_file })
     }
 }
 

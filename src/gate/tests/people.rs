@@ -26,6 +26,7 @@ fn identity(of: &Principal) -> Identity {
         token_sha256: Vec::new(),
         k8s_subjects: Vec::new(),
         mtls_names: Vec::new(),
+        jwt_subjects: Vec::new(),
         oidc_subjects: Vec::new(),
         may_act_as: of.may_act_as.iter().cloned().collect(),
         on_behalf_of: of.delegation.clone(),

@@ -1,4 +1,4 @@
-//! ID tokens of OpenID Connect: who signed one, for whom, when. Reading and the rules for signatures are jsonwebtoken's,
+//! Signed tokens (RFC 7519), a person's ID token of OpenID Connect among them: who signed one, for whom, when. Reading and the rules for signatures are jsonwebtoken's,
 //! the arithmetic is ring's, which this process has for TLS already.
 //!
 //! Pure; keys and the moment are arguments. Only signatures of key pairs count: a token "signed" with a secret, with our
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::session::same;
 
-/// Longest ID token, bytes.
+/// Longest token, bytes.
 const TOKEN_BYTES_MAX: usize = 32 * 1024;
 /// Most keys of an issuer.
 const KEYS_MAX: usize = 100;
@@ -37,7 +37,7 @@ const TAKEN: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// What an ID token says.
+/// What a token says.
 pub type Claims = Map<String, Value>;
 
 /// Why a token proves nothing.
@@ -62,9 +62,9 @@ pub struct Expected<'a> {
     /// Who has to have issued it.
     pub issuer: &'a str,
     /// For whom.
-    pub client_id: &'a str,
-    /// What was sent when the sign-in began.
-    pub nonce: &'a str,
+    pub audience: &'a str,
+    /// What was sent when the sign-in began; `None`: it is no answer to a sign-in, but what a machine brings.
+    pub nonce: Option<&'a str>,
     /// Algorithms that the issuer says it signs with; empty: it does not say.
     pub algorithms: &'a [Algorithm],
     /// Now.
@@ -94,7 +94,7 @@ fn key(value: &Value) -> Option<IssuerKey> {
     Some(IssuerKey { kid: jwk.common.key_id, algorithm, key })
 }
 
-/// What `token` says, where it is what a sign-in expects.
+/// What `token` says, where it is what is expected.
 ///
 /// # Errors
 /// What about it is wrong. Nothing of the token stands in it.
@@ -122,7 +122,7 @@ pub fn verify(token: &str, keys: &[IssuerKey], expected: &Expected<'_>) -> Resul
     }
     let mut rules = Validation::new(head.alg);
     rules.set_issuer(&[expected.issuer]);
-    rules.set_audience(&[expected.client_id]);
+    rules.set_audience(&[expected.audience]);
     rules.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
     rules.validate_exp = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &rules).map_err(|error| said(&error))?.claims;
@@ -144,14 +144,16 @@ pub fn verify(token: &str, keys: &[IssuerKey], expected: &Expected<'_>) -> Resul
     if text("iss") != Some(expected.issuer) {
         return Err(Wrong("another issuer issued it"));
     }
-    let several = claims.get("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
-    match (claims.get("azp"), text("azp")) {
-        (None, _) if !several => {}
-        (Some(_), Some(party)) if party == expected.client_id => {}
-        _ => return Err(Wrong("it was issued to another client")),
-    }
-    if !text("nonce").is_some_and(|nonce| same(nonce, expected.nonce)) {
-        return Err(Wrong("it is not the answer to this sign-in"));
+    if let Some(nonce) = expected.nonce {
+        let several = claims.get("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+        match (claims.get("azp"), text("azp")) {
+            (None, _) if !several => {}
+            (Some(_), Some(party)) if party == expected.audience => {}
+            _ => return Err(Wrong("it was issued to another client")),
+        }
+        if !text("nonce").is_some_and(|own| same(own, nonce)) {
+            return Err(Wrong("it is not the answer to this sign-in"));
+        }
     }
     if text("sub").is_none_or(str::is_empty) {
         return Err(Wrong("it is of nobody"));
@@ -164,7 +166,7 @@ fn said(error: &Error) -> TokenFault {
         ErrorKind::InvalidSignature => "its signature is not the issuer's",
         ErrorKind::InvalidIssuer => "another issuer issued it",
         ErrorKind::InvalidAudience => "it was issued for somebody else",
-        ErrorKind::MissingRequiredClaim(_) => "it lacks a claim that every ID token has",
+        ErrorKind::MissingRequiredClaim(_) => "it lacks a claim that every such token has",
         _ => "it cannot be read",
     })
 }

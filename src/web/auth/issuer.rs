@@ -1,4 +1,4 @@
-//! An OpenID Connect issuer over HTTP: what it says of itself, its keys, and what it gives for a code.
+//! An issuer of tokens over HTTP: what it says of itself, its keys, and what an OpenID Connect issuer gives for a code.
 //!
 //! Every answer is bounded in size and time. What it says of itself and its keys are kept, and read again after an hour, or
 //! when a token names a key that is not known, at most every half minute. An issuer that fails to answer changes nothing of
@@ -42,11 +42,11 @@ pub enum IssuerFault {
 /// What an issuer says of itself.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    /// Where people sign in.
-    pub authorization_endpoint: Url,
+    /// Where people sign in; issuers of tokens for machines have no such place.
+    pub authorization_endpoint: Option<Url>,
     /// Whether its answers say who gave them (RFC 9207).
     pub names_itself: bool,
-    token_endpoint: Url,
+    token_endpoint: Option<Url>,
     jwks_uri: Url,
     userinfo_endpoint: Option<Url>,
     takes_basic: bool,
@@ -81,8 +81,8 @@ struct Known {
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
     jwks_uri: String,
     userinfo_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
@@ -99,7 +99,7 @@ struct TokenAnswer {
 }
 
 impl Issuer {
-    /// An issuer of this name; `secret` is ours there.
+    /// An issuer of this name, whose tokens are for `client_id`; `secret` is ours there.
     pub fn new(name: String, client_id: String, secret: Option<SecretSource>, transport: Transport) -> Self {
         Issuer { name, client_id, secret, transport, known: Mutex::default() }
     }
@@ -136,7 +136,7 @@ impl Issuer {
                     return Ok(metadata);
                 }
                 Err(why) => {
-                    tracing::warn!(issuer = self.name, why, "people cannot sign in");
+                    tracing::warn!(issuer = self.name, why, "the issuer of tokens cannot be asked");
                     known.failed_ms = Some((now_ms, why.clone()));
                     why
                 }
@@ -168,8 +168,8 @@ impl Issuer {
         let named = said.id_token_signing_alg_values_supported.unwrap_or_default();
         let methods = said.token_endpoint_auth_methods_supported;
         Ok(Metadata {
-            authorization_endpoint: endpoint(&said.authorization_endpoint)?,
-            token_endpoint: endpoint(&said.token_endpoint)?,
+            authorization_endpoint: said.authorization_endpoint.map(|text| endpoint(&text)).transpose()?,
+            token_endpoint: said.token_endpoint.map(|text| endpoint(&text)).transpose()?,
             jwks_uri: endpoint(&said.jwks_uri)?,
             userinfo_endpoint: said.userinfo_endpoint.map(|text| endpoint(&text)).transpose()?,
             // What holds where nothing is said.
@@ -196,7 +196,10 @@ impl Issuer {
             ("redirect_uri", redirect_uri.to_owned()),
             ("code_verifier", verifier.to_owned()),
         ];
-        let mut request = self.transport.client().post(metadata.token_endpoint.clone());
+        let Some(url) = metadata.token_endpoint.clone() else {
+            return Err(IssuerFault::Unavailable("its configuration has no token_endpoint".into()));
+        };
+        let mut request = self.transport.client().post(url);
         let secret = self.secret.as_ref().map(|read| read()).transpose().map_err(IssuerFault::Unavailable)?;
         match secret {
             Some(secret) if metadata.takes_basic => {
@@ -239,20 +242,38 @@ impl Issuer {
         nonce: &str,
         now_ms: i64,
     ) -> Result<Claims, IssuerFault> {
+        self.proved(metadata, tokens.id_token.expose_secret(), Some(nonce), now_ms).await
+    }
+
+    /// What a token says that a machine brings, once it is proved.
+    ///
+    /// # Errors
+    /// As [`Issuer::claims`].
+    pub async fn machine_claims(&self, token: &str, now_ms: i64) -> Result<Claims, IssuerFault> {
+        let metadata = self.metadata(now_ms).await?;
+        self.proved(&metadata, token, None, now_ms).await
+    }
+
+    async fn proved(
+        &self,
+        metadata: &Metadata,
+        token: &str,
+        nonce: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Claims, IssuerFault> {
         let expected = Expected {
             issuer: &self.name,
-            client_id: &self.client_id,
+            audience: &self.client_id,
             nonce,
             algorithms: &metadata.algorithms,
             now_s: now_ms.div_euclid(1000),
         };
-        let token = tokens.id_token.expose_secret();
         let wrong = |fault: TokenFault| {
             let why = match fault {
                 TokenFault::UnknownKey => "it is signed with a key that the issuer does not have",
                 TokenFault::Wrong(why) => why,
             };
-            IssuerFault::Refused(format!("the ID token proves nothing: {why}"))
+            IssuerFault::Refused(format!("the token proves nothing: {why}"))
         };
         let keys = self.keys(metadata, now_ms, KEPT_MS).await?;
         match id_token::verify(token, &keys, &expected) {

@@ -150,7 +150,9 @@ impl SignIn {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
         let mut scopes = vec!["openid"];
         scopes.extend(self.settings.scopes.iter().map(String::as_str).filter(|scope| *scope != "openid"));
-        let mut url = metadata.authorization_endpoint.clone();
+        let Some(mut url) = metadata.authorization_endpoint.clone() else {
+            return Err(unavailable("its configuration has no authorization_endpoint".into()));
+        };
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", self.settings.issuer.client_id())

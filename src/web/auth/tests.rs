@@ -21,6 +21,7 @@ fn identity(name: &str, class: ActorClass) -> Identity {
         token_sha256: Vec::new(),
         k8s_subjects: Vec::new(),
         mtls_names: Vec::new(),
+        jwt_subjects: Vec::new(),
         oidc_subjects: Vec::new(),
         may_act_as: Vec::new(),
         on_behalf_of: Vec::new(),

@@ -56,7 +56,8 @@ pub(in crate::web) fn claims(issuer: &str, nonce: &str, now_s: i64) -> Value {
 }
 
 fn judged(token: &str, set: &Value) -> Result<Claims, TokenFault> {
-    let expected = Expected { issuer: "https://sso", client_id: "slowburn", nonce: "n", algorithms: &[], now_s: NOW };
+    let expected =
+        Expected { issuer: "https://sso", audience: "slowburn", nonce: Some("n"), algorithms: &[], now_s: NOW };
     verify(token, &keys(set), &expected)
 }
 
@@ -161,8 +162,8 @@ fn only_key_pairs_of_the_issuer_sign() {
     // Only what the issuer says that it uses.
     let expected = Expected {
         issuer: "https://sso",
-        client_id: "slowburn",
-        nonce: "n",
+        audience: "slowburn",
+        nonce: Some("n"),
         algorithms: &[Algorithm::RS256],
         now_s: NOW,
     };
