@@ -10,7 +10,7 @@ use regex::Regex;
 const README_MAX: (usize, usize) = (1_100, 120);
 
 /// What begins other files than rules and settings, and parts of them.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
     "identities",
     "preset",
     "receivers",
@@ -19,6 +19,8 @@ const OTHERS: [&str; 10] = [
     "apiVersion",
     "http_filters",
     "metrics",
+    "jobs",
+    "deploy",
     "webhooks",
     "autonomy",
 ];
