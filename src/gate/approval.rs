@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Digest;
-use super::principal::{Approver, person_of};
+use super::principal::{Approver, Principal, person_of};
 use super::reason::ReasonCode;
 use super::request::Request;
 use crate::engine::Seconds;
@@ -28,6 +28,9 @@ pub struct Approval {
     pub sub: String,
     /// The actor it is recorded under.
     pub actor: String,
+    /// The person behind who asked, where that is not its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub person: String,
     /// On whose behalf.
     pub delegation: Vec<String>,
     /// What for. Its `reason` is a claim and is shown as one.
@@ -132,6 +135,12 @@ impl Approval {
     /// Whether people can still answer.
     pub fn is_open(&self, now: Seconds) -> bool {
         *self.state_at(now) == ApprovalState::Pending
+    }
+
+    /// Whether a name, or the person behind it, is of whoever asked or was asked for: nobody of these says yes to it.
+    pub fn is_own(&self, by: &Principal) -> bool {
+        let mut involved = [&self.sub, &self.actor, &self.person].into_iter().chain(&self.delegation);
+        involved.any(|name| !name.is_empty() && by.is_person(name))
     }
 
     /// How many distinct people said yes.

@@ -180,6 +180,13 @@ impl<'a> Case<'a> {
         checks
     }
 
+    /// What the policy and halts say of this very action and of who does it.
+    pub fn rules(&self) -> Vec<Check> {
+        let mut checks = vec![premise::allowed(self), standing::halted(self)];
+        checks.extend(premise::actor(self));
+        checks
+    }
+
     /// What a check comes to for robots and pipelines, and what for people.
     pub fn by_actor(&self, robot: Effect, human: Effect) -> Effect {
         if self.actor.is_human() { human } else { robot }

@@ -151,6 +151,12 @@ impl Principal {
         same_person(name, &self.sub) || person_of(name) == self.person()
     }
 
+    /// Whether both are one person, or this one acts on behalf of the other.
+    pub fn is_one_with(&self, other: &Principal) -> bool {
+        let own = [self.sub.as_str(), self.person()].into_iter().chain(self.delegation.iter().map(String::as_str));
+        own.into_iter().any(|name| other.is_person(name))
+    }
+
     /// Whether it may do this.
     pub fn has(&self, right: Right) -> bool {
         match &self.rights {

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionClass;
-use super::check::Effect;
+use super::check::{Check, Effect};
 use super::decide::Case;
 use super::halt::HaltScope;
 use super::permit::{Permit, PermitState};
 use super::policy::Policy;
 use super::principal::{ActorClass, Principal};
 use super::reason::ReasonCode;
+use super::request::Request;
 use super::state::GateState;
 use super::view::View;
 use crate::engine::Seconds;
@@ -100,13 +101,13 @@ pub fn signal(class: ActionClass, policy: Option<&Policy>, view: &View, gate: &G
         now,
         permit: None,
     };
-    summed(&case, |_| false)
+    summed(&case, case.checks())
 }
 
-/// Whether an act that was begun may go on, as a canary asks at each step: [`signal`] for this very principal, to whose own
-/// act, redeemed and not judged, neither its permit nor the change that it made of its resource stands in the way.
+/// Whether an act that was begun may go on, as a canary asks at each step: [`signal`] for this very principal and action, to
+/// whose own act, redeemed and not judged, neither its permit nor the change that it made of its resource stands in the way.
 pub fn going_on(
-    class: ActionClass,
+    request: &Request,
     policy: Option<&Policy>,
     view: &View,
     gate: &GateState,
@@ -115,16 +116,20 @@ pub fn going_on(
     now: Seconds,
 ) -> Signal {
     let service = view.service.clone();
-    let Some(policy) = policy.filter(|policy| policy.service == service) else {
-        return Signal { service, class, value: 0, codes: vec![ReasonCode::NoPolicy] };
-    };
+    let policy = policy.filter(|policy| policy.service == service);
+    let row = policy.and_then(|policy| policy.allowed(request.action));
+    let natural = || row.and_then(|row| row.class).unwrap_or_else(|| request.action.class());
+    let class = own.map_or_else(natural, |own| own.class);
+    let refused = |code| Signal { service: service.clone(), class, value: 0, codes: vec![code] };
+    let Some(policy) = policy else { return refused(ReasonCode::NoPolicy) };
+    let Some(acting) = principal.actor(request.actor.as_deref()) else { return refused(ReasonCode::ActorMismatch) };
     let case = Case {
         service: &service,
         action: None,
         class,
         request: None,
         sub: &principal.sub,
-        acting: &principal.sub,
+        acting: own.map_or(acting, |own| &own.actor),
         actor: principal.class,
         policy,
         row: None,
@@ -138,14 +143,16 @@ pub fn going_on(
         let mut lately = gate.changes_of(&service).rev().take_while(|change| change.at > now - policy.cool_down_s);
         lately.all(|change| change.at >= since && change.resource == own.request.resource)
     });
-    summed(&case, |code| code == ReasonCode::CoolingDown && own_change)
+    let ruled = Case { action: Some(request.action), row, ..case }.rules();
+    let general = case.checks().into_iter().filter(|check| !(check.code == ReasonCode::CoolingDown && own_change));
+    summed(&case, ruled.into_iter().chain(general))
 }
 
-/// One value of all checks but those that are `excused`.
-fn summed(case: &Case<'_>, excused: impl Fn(ReasonCode) -> bool) -> Signal {
+/// One value of all these checks.
+fn summed(case: &Case<'_>, checks: impl IntoIterator<Item = Check>) -> Signal {
     let mut codes = Vec::new();
     let (mut refused, mut unknown) = (false, false);
-    for check in case.checks().iter().filter(|check| check.effect > Effect::Warn && !excused(check.code)) {
+    for check in checks.into_iter().filter(|check| check.effect > Effect::Warn) {
         let blind = matches!(
             check.code,
             ReasonCode::DataAbsent

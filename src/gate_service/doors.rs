@@ -4,7 +4,7 @@
 //! Deliberately absent: another way to decide. Each door asks [`GateService::decide`] and redeems as everybody does.
 
 use super::{Blocked, GateService};
-use crate::gate::action::ActionClass;
+use crate::gate::canonical::Digest;
 use crate::gate::permit::{Permit, PermitState};
 use crate::gate::principal::Principal;
 use crate::gate::reason::ReasonCode;
@@ -15,15 +15,18 @@ use crate::gate::signals::{Signal, going_on};
 const KEYS_MAX: usize = 10_000;
 
 impl GateService {
-    /// An idempotency key for this very act: who asks again gets the permit that still lives, whichever door it asks at. An act
-    /// that was begun has used its key up, so the same act later has another one.
+    /// An idempotency key for this very act under this name: who asks again gets the permit that still lives, whichever door it
+    /// asks at. An act that was begun has used its key up, so the same act later has another one.
     ///
     /// # Errors
     /// There were more acts of this kind than are told apart.
     pub fn key_of(&self, principal: &Principal, request: &Request) -> Result<String, Blocked> {
         let state = self.read();
         let digest = request.digest();
-        let mut keys = (1..=KEYS_MAX).map(|turn| format!("act/{digest}/{turn}"));
+        // Under another name it is another one's. A name is as long as a key may be.
+        let name = request.actor.as_deref().filter(|name| *name != principal.sub);
+        let name = name.map(|name| format!("/{}", Digest::of_bytes(name.as_bytes()))).unwrap_or_default();
+        let mut keys = (1..=KEYS_MAX).map(|turn| format!("act/{digest}{name}/{turn}"));
         let free = |key: &String| state.gate.decided(&principal.sub, key).is_none_or(|decided| !decided.used);
         keys.find(free).ok_or_else(|| Blocked::Conflict("the same act was begun too often today".into()))
     }
@@ -41,16 +44,18 @@ impl GateService {
         Some((own.id.clone(), own.action_digest == request.digest()))
     }
 
-    /// Whether something of a class may go on: as the signal says, for this principal, beside its own act.
-    pub fn going_on(&self, principal: &Principal, service: &str, class: ActionClass, own: Option<&str>) -> Signal {
+    /// Whether an act may go on: as the signal of its class says, for this principal, beside its own act.
+    pub fn going_on(&self, principal: &Principal, request: &Request, own: Option<&str>) -> Signal {
         let state = self.read();
         let now = self.now();
+        let service = request.service.as_str();
         let (policy, view) = (state.policy(service), self.view(&state, service, now));
         let Some(view) = view else {
-            return Signal { service: service.into(), class, value: 0, codes: vec![ReasonCode::UnknownService] };
+            let (service, class) = (service.into(), request.action.class());
+            return Signal { service, class, value: 0, codes: vec![ReasonCode::UnknownService] };
         };
         let own = own.and_then(|id| state.gate.permit(id)).filter(|permit| permit.sub == principal.sub);
-        going_on(class, policy.as_deref(), &view, &state.gate, principal, own, now)
+        going_on(request, policy.as_deref(), &view, &state.gate, principal, own, now)
     }
 
     /// A permit by its id.

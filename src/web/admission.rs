@@ -250,13 +250,15 @@ async fn permitted(
         );
         return Ruling::deny(403, format!("slowburn: {what}")).noted("reasons", "unknown_permit");
     };
-    if !services.is_empty() && !services.contains(&permit.request.service) {
-        let what = format!(
-            "permit {} is for {}, and {resource} is of {}",
-            permit.id,
-            permit.request.service,
-            services.join(", ")
-        );
+    let info = site.app.info.borrow().clone();
+    if !is_of(&info, &permit.request.service, services, resource) {
+        let of = if services.is_empty() {
+            "none of its workloads".to_owned()
+        } else {
+            format!("of {}", services.join(", "))
+        };
+        let namespace = review.namespace.as_deref().map(|namespace| format!(" in {namespace}")).unwrap_or_default();
+        let what = format!("permit {} is for {}, and {resource}{namespace} is {of}", permit.id, permit.request.service);
         return Ruling::deny(403, format!("slowburn: {what}")).noted("reasons", "foreign_resource");
     }
     // A controller may do what somebody else was allowed to, where it may act as that one.
@@ -280,6 +282,16 @@ async fn permitted(
         Err(Blocked::Unavailable(why)) => Ruling::deny(503, format!("slowburn: {why}")).noted("reasons", "unavailable"),
         Err(blocked) => Ruling::deny(403, format!("slowburn: {blocked}")),
     }
+}
+
+/// Whether a resource can be meant by a permit for this service: one of its workloads where it names any, so that what has
+/// the same name in another namespace is another thing. A node is of no one service.
+fn is_of(info: &Info, service: &str, services: &[String], resource: &str) -> bool {
+    if services.is_empty() {
+        let names_its_own = info.services.iter().any(|one| one.name == service && !one.workloads.is_empty());
+        return !names_its_own || resource.starts_with("node/");
+    }
+    services.iter().any(|one| one == service)
 }
 
 fn redeemed(told: Told, permit: &Permit) -> Ruling {

@@ -178,3 +178,21 @@ async fn whoever_has_the_lease_decides_and_nobody_else_whatever_becomes_of_it() 
         api.wrongs
     );
 }
+
+/// Somebody who has no lease puts a name on the log, as one may who stood still for very long: the one who has the lease answers
+/// nobody on that, and claims it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn whoever_has_the_lease_claims_a_log_again_that_was_claimed_without_one() {
+    let pair = Pair::start().await;
+    let leader = leader_of(&pair.twins, Instant::now()).await.0;
+    let order = json!({"scope": {"service": format!("s{SERVICES}")}, "reason": "before", "for_s": 86_400});
+    let halt = || pair.twins[leader].post("@ada", "/v1/halts", &order).filter(|(status, _)| *status == 200);
+    let (_, first) = halt().expect("it decides");
+    std::fs::write(pair.stage.audit_dir().join("holder"), "http://127.0.0.1:1\nnobody\n").expect("written");
+    assert!(halt().is_none(), "what is written now may be no part of the log");
+    let (_, again) = eventually("it decides again", Duration::from_secs(30), || async { halt() }).await;
+    let (_, halts) = Wire::new(pair.ports()[leader]).got("@ada", "/v1/halts").expect("an answer");
+    let has =
+        |id: &serde_json::Value| halts["halts"].as_array().is_some_and(|all| all.iter().any(|one| one["id"] == *id));
+    assert!(has(&first["id"]) && has(&again["id"]), "{halts:#}");
+}

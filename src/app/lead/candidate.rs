@@ -47,8 +47,8 @@ pub(in crate::app) struct Candidate {
     /// The lease as it was when we wrote it last; `None` while we have it not.
     ours: Option<Found>,
     hold: Hold,
-    /// The log is being read.
-    reading: Option<JoinHandle<Result<(), String>>>,
+    /// The log is being read, under the hold of when that began.
+    reading: Option<(JoinHandle<Result<(), String>>, Hold)>,
     /// We decide, as long as it is held.
     leads: bool,
     /// After a log that could not be opened others may try first.
@@ -174,8 +174,7 @@ impl Candidate {
         let had = self.ours.take().is_some();
         if std::mem::take(&mut self.leads) {
             warn!(holder = self.own, "the lease is lost");
-            let log = gate_service.step_down();
-            drop(tokio::task::spawn_blocking(move || log.close()));
+            close(gate_service);
         } else if had {
             info!(holder = self.own, "the lease was lost before the log was read");
         }
@@ -183,15 +182,17 @@ impl Candidate {
 
     /// Reads the log once the lease is held, and tells the gate whom to follow while it is not.
     async fn follow_up(&mut self, gate_service: &GateService) {
-        if self.reading.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(reading) = self.reading.take()
+        if self.reading.as_ref().is_some_and(|(reading, _)| reading.is_finished())
+            && let Some((reading, hold)) = self.reading.take()
         {
+            let whole = self.ours.is_some() && self.hold.is(&hold);
             match reading.await.unwrap_or_else(|error| Err(error.to_string())) {
-                // The lease may have gone meanwhile: then the gate follows again.
-                Ok(()) if self.ours.is_some() => self.leads = true,
-                Ok(()) => drop(gate_service.step_down()),
+                Ok(()) if whole => self.leads = true,
+                // The lease has gone meanwhile, although it may have come back: what was opened under it is over, and the gate
+                // follows until the log is read again.
+                Ok(()) => close(gate_service),
                 // Nothing is wrong with the log: if the lease is had again, or still, it is read again.
-                Err(why) if !self.hold.holds() || self.ours.is_none() => {
+                Err(why) if !self.hold.holds() || !whole => {
                     warn!(why, "the log was not taken over: the lease was not held any more");
                 }
                 Err(why) => {
@@ -201,13 +202,20 @@ impl Candidate {
                 }
             }
         }
+        if self.leads && !Seat::is_claimed_as(&self.dir, &self.address, &self.own) {
+            warn!(holder = self.own, "another process has claimed the log, and the lease is here: it is claimed again");
+            self.hold.end();
+            self.hold = Hold::default();
+            self.leads = false;
+            close(gate_service);
+        }
         if self.leads {
             return;
         }
         let others = if self.ours.is_none() { Seat::claimed_by(&self.dir) } else { None };
         gate_service.follow_leader(others.filter(|address| *address != self.address));
         if self.ours.is_some() && self.reading.is_none() && self.hold.holds() {
-            self.reading = Some(self.take_over(gate_service.clone()));
+            self.reading = Some((self.take_over(gate_service.clone()), self.hold.clone()));
         }
     }
 
@@ -235,6 +243,12 @@ impl Candidate {
             says => debug!(?says, "the lease was not given back, and runs out"),
         }
     }
+}
+
+/// The gate follows from now on, and its log is closed behind it.
+fn close(gate_service: &GateService) {
+    let log = gate_service.step_down();
+    drop(tokio::task::spawn_blocking(move || log.close()));
 }
 
 /// A number from 0 to 1 that nobody foresees; 0 where the system has none to give.

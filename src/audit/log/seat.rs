@@ -6,7 +6,8 @@
 //!   write. So a claim does. First it puts its name on the file `holder`; then copies in the place of every file that a writer
 //!   keeps open. A writer looks at `holder` after each write that is on disk, and before anybody is answered: what it wrote
 //!   before its name was gone is in the copy, and what it wrote afterwards is in files that are no part of the log any more,
-//!   and was answered to nobody. No clock has a say in this.
+//!   and was answered to nobody. No clock has a say in this. A claim is made under a lock of its own: one that stood still in the
+//!   middle of it and goes on would put an older copy in the place of what somebody else has written since.
 //!
 //! Deliberately absent: how a lease is held. That is an election's, which puts off the end of a [`Hold`].
 
@@ -26,6 +27,8 @@ use crate::clock::since_boot;
 const ADDRESS_BYTES_MAX: usize = 512;
 /// The file that says whose the log is, where leases decide.
 const HOLDER: &str = "holder";
+/// The file that is locked while a claim is made.
+const CLAIMING: &str = "claiming";
 
 /// How long something is held: until a moment of [`since_boot`], which whoever renews it puts off. Clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +43,11 @@ impl Hold {
     /// It is held no more.
     pub fn end(&self) {
         self.0.store(0, Ordering::Release);
+    }
+
+    /// Whether it is this one, or a clone of it.
+    pub fn is(&self, other: &Hold) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether it is held now.
@@ -83,7 +91,8 @@ impl Seat {
     /// the directory.
     ///
     /// # Errors
-    /// Somebody has the lock, who knows of no lease ([`OpenError::InUse`]), or the files cannot be used.
+    /// Somebody has the lock, who knows of no lease, or is in the middle of a claim ([`OpenError::InUse`]); it is not held any
+    /// more; or the files cannot be used.
     pub fn claim(
         dir: &Path,
         address: &str,
@@ -95,7 +104,14 @@ impl Seat {
         let file = opened(dir, &path).map_err(|error| OpenError::File(path.clone(), error))?;
         // Shared: one who stands still keeps its own, and stops nobody but those who go by the lock alone.
         free(file.try_lock_shared(), dir, &path)?;
-        let (path, text) = (dir.join(HOLDER), format!("{address}\n{holder}\n"));
+        let claiming = dir.join(CLAIMING);
+        let turn = opened(dir, &claiming).map_err(|error| OpenError::File(claiming.clone(), error))?;
+        free(turn.try_lock(), dir, &claiming)?;
+        // Looked at under that lock: whoever claimed it meanwhile did so when this was over.
+        if !hold.holds() {
+            return Err(OpenError::InUse(dir.to_owned()));
+        }
+        let (path, text) = (dir.join(HOLDER), claimed(address, holder));
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |error: io::Error| OpenError::File(path, error)
@@ -137,10 +153,20 @@ impl Seat {
         said(&dir.join(HOLDER))
     }
 
+    /// Whether the last one who claimed it is this one.
+    pub fn is_claimed_as(dir: &Path, address: &str, holder: &str) -> bool {
+        std::fs::read(dir.join(HOLDER)).is_ok_and(|text| text == claimed(address, holder).as_bytes())
+    }
+
     /// Whether somebody has claimed it before.
     pub fn was_claimed(dir: &Path) -> bool {
         dir.join(HOLDER).exists()
     }
+}
+
+/// What stands in `holder`.
+fn claimed(address: &str, holder: &str) -> String {
+    format!("{address}\n{holder}\n")
 }
 
 fn opened(dir: &Path, path: &Path) -> io::Result<File> {

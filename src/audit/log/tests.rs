@@ -303,6 +303,34 @@ fn who_lost_its_turn_answers_nobody_and_spoils_nothing() {
     }
 }
 
+/// It stood still before it claimed the log, or in the middle of that, for longer than its lease lasts. What it would do then is
+/// put an older copy in the place of what the next one has written and answered.
+#[test]
+fn who_stood_still_in_a_claim_takes_nothing_from_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("audit");
+    let [over, held] = [Hold::default(), Hold::default()];
+    held.until(Duration::MAX);
+    let b = opened(&dir, claimed(&dir, "b", &held).expect("it is nobody's"));
+    b.append_blocking(decision(1)).expect("written");
+    // Before: its lease is over by now.
+    assert!(matches!(claimed(&dir, "a", &over), Err(OpenError::InUse(_))));
+    assert!(Seat::is_claimed_as(&dir, "http://b", "b"));
+    b.append_blocking(decision(2)).expect("the turn is still b's");
+    // In the middle: nobody claims it beside that one, and it does not begin beside another one.
+    let claiming = std::fs::File::open(dir.join("claiming")).expect("it is there");
+    claiming.lock().expect("it is free");
+    assert!(matches!(claimed(&dir, "c", &held), Err(OpenError::InUse(_))));
+    assert!(Seat::is_claimed_as(&dir, "http://b", "b"));
+    b.append_blocking(decision(3)).expect("the turn is still b's");
+    drop(claiming);
+    let c = opened(&dir, claimed(&dir, "c", &held).expect("a lease is no lock"));
+    assert!(!Seat::is_claimed_as(&dir, "http://b", "b") && Seat::is_claimed_as(&dir, "http://c", "c"));
+    assert!(b.append_blocking(decision(4)).is_err());
+    c.close();
+    assert_eq!(kinds(&dir), ["boot", "decision", "decision", "decision", "boot", "shutdown"]);
+}
+
 fn entries_of(dir: &std::path::Path) -> u64 {
     if dir.exists() { entries(dir).len() as u64 } else { 0 }
 }
@@ -330,6 +358,7 @@ fn a_turn_that_lapsed_and_came_back_goes_on_where_it_was() {
 fn a_lock_and_a_lease_do_not_share_a_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let hold = Hold::default();
+    hold.until(Duration::MAX);
     let lock = Seat::take(folder.path(), None).expect("it is free");
     assert!(matches!(claimed(folder.path(), "a", &hold), Err(OpenError::InUse(_))));
     drop(lock);

@@ -66,8 +66,8 @@ pub(super) fn consent(
     }
     // Who asks, or on whose behalf, is nobody who can be asked.
     let own = |name: &String| {
-        let mut involved = [&principal.sub, &decision.actor].into_iter().chain(&principal.delegation);
-        involved.any(|one| same_person(one, name))
+        let involved = [principal.sub.as_str(), principal.person(), decision.actor.as_str()];
+        involved.into_iter().chain(principal.delegation.iter().map(String::as_str)).any(|one| same_person(one, name))
     };
     let others = from.iter().filter(|approver| !matches!(approver, Approver::Person(name) if own(name))).count();
     let enough = from.iter().any(|approver| matches!(approver, Approver::Team(_))) || others >= need as usize;
@@ -90,7 +90,7 @@ pub(super) fn consent(
     })
 }
 
-/// Asked by the same one, for the same act, under the same rule, on the same generation.
+/// Asked by the same one, under the same name, for the same act, under the same rule, on the same generation.
 fn same_question(
     case: &Case<'_>,
     principal: &Principal,
@@ -103,6 +103,7 @@ fn same_question(
         None => Some(approval.policy_digest) == decision.policy_digest,
     };
     approval.sub == principal.sub
+        && approval.actor == decision.actor
         && approval.action_digest == decision.action_digest
         && same_rule
         && approval.generation == decision.generation

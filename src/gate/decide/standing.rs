@@ -95,7 +95,7 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
     checks.push(check);
 }
 
-fn halted(case: &Case<'_>) -> Check {
+pub(super) fn halted(case: &Case<'_>) -> Check {
     let stops = |halt: &&crate::gate::Halt| {
         halt.stops(case.service, case.action, [case.sub, case.acting], case.actor, case.now)
     };

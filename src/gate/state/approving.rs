@@ -87,12 +87,15 @@ impl GateState {
         for approval in self.approvals().filter(rests) {
             for vote in &approval.votes {
                 let who = identities.named(&vote.by).map(|one| identities.principal(one, Via::Local));
+                let asked = identities.named(&approval.sub).map(|one| identities.principal(one, Via::Local));
+                let one_with = |by: &Principal| asked.as_ref().is_some_and(|asked| asked.is_one_with(by));
                 let why = match who {
                     None => format!("{} is nobody any more", vote.by),
                     Some(by) if !approval.from.iter().any(|approver| by.is(approver)) => {
                         format!("{} is not whom the policy asks for any more", vote.by)
                     }
                     Some(by) if by.person() != vote.person() => format!("{} is another person now", vote.by),
+                    Some(by) if one_with(&by) => format!("{} is the one who asked, or was asked for, now", vote.by),
                     Some(_) => continue,
                 };
                 let kind = EventKind::ApprovalVoteLapsed { id: approval.id.clone(), by: vote.by.clone(), why };
@@ -130,8 +133,7 @@ fn may_answer(approval: &Approval, by: &Principal) -> Result<(), Refusal> {
     if !by.class.is_human() {
         return Err(Refusal::new(ReasonCode::NotAPerson, format!("{} is no person", by.sub)));
     }
-    let mut involved = [&approval.sub, &approval.actor].into_iter().chain(&approval.delegation);
-    if involved.any(|name| by.is_person(name)) {
+    if approval.is_own(by) {
         return Err(Refusal::new(ReasonCode::OwnRequest, format!("{} asked for it, or was it asked for", by.sub)));
     }
     if !approval.from.iter().any(|approver| by.is(approver)) {

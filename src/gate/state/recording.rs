@@ -7,6 +7,7 @@ use crate::engine::Seconds;
 use crate::gate::answer::Answer;
 use crate::gate::approval::{APPROVAL_TTL_S, Approval, ApprovalState};
 use crate::gate::check::Decision;
+use crate::gate::decide::decide_with;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::permit::{BREAK_GLASS_TTL_S, Permit, PermitState};
 use crate::gate::policy::{PERMIT_TTL_MAX_S, Policy};
@@ -59,12 +60,26 @@ impl GateState {
         }
         let permit = decided.permit.as_deref().and_then(|id| self.permit(id));
         let Some(permit) = permit.filter(|permit| permit.is_live(now)) else { return Ok(Repeat::Anew(None)) };
+        // Whose act it is belongs to what is asked for: a permit is no answer for anybody else, nor for a name that is not theirs.
+        if principal.actor(request.actor.as_deref()) != Some(&permit.actor) {
+            let who = request.actor.as_deref().unwrap_or(&principal.sub);
+            let what = format!("the idempotency key {key} was used for {}, and not for {who}", permit.actor);
+            return Err(Refusal::new(ReasonCode::DigestDiffers, what));
+        }
+        let revoked = |reason| {
+            let kind = EventKind::PermitRevoked { id: permit.id.clone(), reason };
+            Ok(Repeat::Anew(Some(Box::new(at(now, kind)))))
+        };
+        // What is claimed this time can make it stricter, too.
+        let asked = decide_with(request, principal, current, None, view, self, now, Some(permit));
+        if let Some(check) = asked.checks.iter().find(|check| check.stops() && check.effect.answer() == asked.answer)
+            && asked.answer != Answer::Allow
+        {
+            return revoked(check.code);
+        }
         match self.second_look(permit, principal, pinned(permit).as_deref(), current, view, now) {
             Ok(mut decisions) => Ok(Repeat::Permit(Box::new(permit.clone()), Box::new(decisions.swap_remove(0)))),
-            Err((refusal, _)) => {
-                let kind = EventKind::PermitRevoked { id: permit.id.clone(), reason: refusal.code };
-                Ok(Repeat::Anew(Some(Box::new(at(now, kind)))))
-            }
+            Err((refusal, _)) => revoked(refusal.code),
         }
     }
 
@@ -119,6 +134,7 @@ impl GateState {
             decision_id: ids.decision.clone(),
             sub: principal.sub.clone(),
             actor: decision.actor.clone(),
+            person: principal.person.clone(),
             delegation: principal.delegation.clone(),
             request: request.clone(),
             action_digest: decision.action_digest,
@@ -135,6 +151,7 @@ impl GateState {
         };
         let older = self.open_approvals_of(&request.service).filter(|older| {
             older.sub == principal.sub
+                && older.actor == decision.actor
                 && older.state == ApprovalState::Pending
                 && older.request.action == request.action
                 && older.request.resource == request.resource

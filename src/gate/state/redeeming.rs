@@ -183,6 +183,10 @@ fn presentable(permit: &Permit, principal: &Principal, presented: &Request, now:
     if permit.sub != principal.sub || permit.actor_class != principal.class {
         return refuse(ReasonCode::PrincipalDiffers, format!("permit {id} is not {}'s", principal.sub));
     }
+    if presented.actor.is_some() && principal.actor(presented.actor.as_deref()) != Some(&permit.actor) {
+        let who = presented.actor.as_deref().unwrap_or_default();
+        return refuse(ReasonCode::DigestDiffers, format!("permit {id} is for {}, and not for {who}", permit.actor));
+    }
     if presented.digest() != permit.action_digest || permit.request.digest() != permit.action_digest {
         let what = format!("permit {id} is for {}, presented is {}", permit.action_digest, presented.digest());
         return refuse(ReasonCode::DigestDiffers, what);

@@ -102,6 +102,65 @@ fn a_key_is_for_one_request_and_for_one_principal() {
     assert!(matches!(theirs, Repeat::Anew(None)));
 }
 
+/// Somebody who may act under several names, such as an enforcement point, has a permit under one of them.
+#[test]
+fn a_key_gives_no_allow_back_under_another_name() {
+    let orca = crate::gate::Principal { may_act_as: ["robot/a", "robot/b"].map(str::to_owned).into(), ..orca() };
+    let (policy, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let under = |actor: Option<&str>| Request { actor: actor.map(str::to_owned), ..request.clone() };
+    let nothing = |_: &crate::gate::Permit| None;
+    for (first, others) in [
+        (None, [Some("robot/a"), Some("@ada"), Some("robot/c")]),
+        (Some("robot/a"), [None, Some("robot/b"), Some("@ada")]),
+    ] {
+        let mut state = gate();
+        assert_eq!(ask(&mut state, 1, &under(first), &orca, &policy, &calm()).answer, Answer::Allow);
+        for other in others {
+            let repeat = state.repeat(&orca, &under(other), nothing, Some(&policy), Some(&calm()), NOW + 1);
+            assert_eq!(repeat.expect_err("another one's").code, ReasonCode::DigestDiffers, "{first:?} {other:?}");
+            // Nor is it redeemed for another one than it was given to.
+            let Some(other) = other else { continue };
+            let presented = under(Some(other));
+            let (policy, calm) = (Some(&policy), Some(&calm()));
+            let redeemed = state.redeem("prm_1", &orca, &presented, policy, policy, calm, NOW + 1);
+            assert_eq!(redeemed.refusal.map(|refusal| refusal.code), Some(ReasonCode::DigestDiffers), "{other}");
+        }
+        let same = state.repeat(&orca, &under(first), nothing, Some(&policy), Some(&calm()), NOW + 1);
+        assert!(matches!(same.expect("its own"), Repeat::Permit(..)));
+        // Its own name may be said or left out.
+        if first.is_none() {
+            let said = under(Some(&orca.sub));
+            let same = state.repeat(&orca, &said, nothing, Some(&policy), Some(&calm()), NOW + 1);
+            assert!(matches!(same.expect("its own"), Repeat::Permit(..)));
+            let redeemed = state.redeem("prm_1", &orca, &said, Some(&policy), Some(&policy), Some(&calm()), NOW + 2);
+            assert_eq!(redeemed.answer, Answer::Allow);
+        }
+    }
+}
+
+/// The same key with a claim that the ledger refutes, or another suspect: what is said now counts, too.
+#[test]
+fn a_key_gives_no_allow_back_for_claims_that_would_have_been_asked_about() {
+    let policy = policy();
+    let claims: [&dyn Fn(&mut Request); 2] =
+        [&|request| request.reason = Some("error_budget_exhausted".into()), &|request| {
+            request.suspected_change = Some("v7".into())
+        }];
+    for claim in claims {
+        let mut state = gate();
+        state.apply(&change(DEPLOYED, "v41", "v42"));
+        let request = keyed(ActionKind::Rollback, "fix-1");
+        assert_eq!(ask_keyed(&mut state, 1, &request, &policy, &burning(), NOW).answer, Answer::Allow);
+        let mut again = request.clone();
+        claim(&mut again);
+        let first = decide(&again, &orca(), Some(&policy), Some(&burning()), &gate(), NOW);
+        assert_ne!(first.answer, Answer::Allow, "said at once it is a question");
+        let now = ask_keyed(&mut state, 2, &again, &policy, &burning(), NOW + 5);
+        assert_ne!(now.answer, Answer::Allow, "{:?}", now.codes());
+        assert!(matches!(state.permit("prm_1").expect("it is remembered").state, PermitState::Revoked { .. }));
+    }
+}
+
 #[test]
 fn an_unused_permit_can_be_given_back_by_its_holder() {
     let mut state = gate();

@@ -89,6 +89,21 @@ fn nobody_approves_their_own_request_under_another_name() {
     let digest = rollback().digest();
     let refused = state.approve("apr_1", &also("@bob-admin", "bob"), &digest, None, NOW + 1).expect_err("his own");
     assert_eq!(refused.code, ReasonCode::OwnRequest);
+    // Whichever of the names asks, and whether or not one of them is that of the person.
+    for (asks, says) in [(also("@bob-admin", "bob"), bob()), (also("@b1", "robert"), also("@b2", "robert"))] {
+        let mut state = gate();
+        ask(&mut state, 1, &rollback(), &asks, &policy, &burning());
+        let refused = state.approve("apr_1", &says, &digest, None, NOW + 1).expect_err("his own under another name");
+        assert_eq!(refused.code, ReasonCode::OwnRequest, "{} asks", asks.sub);
+        approve_all(&mut state, &[ada()], NOW + 1);
+        let given = decide(&rollback(), &asks, Some(&policy), Some(&burning()), &state, NOW + 2);
+        assert_eq!(given.answer, Answer::Allow, "another person's counts");
+    }
+    // The only one whom the policy names is the one who asks.
+    let mut alone = policy.clone();
+    alone.allowed_actions.iter_mut().for_each(|row| row.approvers = vec![Approver::Person("@bob".into())]);
+    let asked = decide(&rollback(), &also("@bob-admin", "bob"), Some(&alone), Some(&burning()), &gate(), NOW);
+    assert!(asked.codes().contains(&ReasonCode::NobodyToAsk), "{:?}", asked.codes());
     // Nor does the one who sent the agent.
     let known = identities(&[also("@boss", "ada"), ada(), Principal { delegation: vec!["@boss".into()], ..orca() }]);
     let one = known.named("ai-operator/orca-ops").expect("it is there");
@@ -97,6 +112,48 @@ fn nobody_approves_their_own_request_under_another_name() {
     ask(&mut state, 1, &rollback(), &agent, &policy, &burning());
     let refused = state.approve("apr_1", &ada(), &digest, None, NOW + 1).expect_err("hers under another name");
     assert_eq!(refused.code, ReasonCode::OwnRequest);
+}
+
+/// The two turn out to be one person, or the machine to act for the one who said yes.
+#[test]
+fn a_yes_lapses_when_it_turns_out_to_be_ones_own() {
+    let policy = asking_policy();
+    let carol = principal("@carol", ActorClass::Human, &["search"]);
+    let for_bob = Principal { delegation: vec!["@bob".into()], ..orca() };
+    for (asks, known) in [
+        (orca(), vec![bob(), for_bob]),
+        (carol.clone(), vec![bob(), Principal { person: "bob".into(), ..carol.clone() }]),
+        (carol.clone(), vec![also("@bob", "bob"), Principal { person: "bob".into(), ..carol }]),
+    ] {
+        let mut state = gate();
+        ask(&mut state, 1, &rollback(), &asks, &policy, &burning());
+        approve_all(&mut state, &[bob()], NOW + 1);
+        let before = identities(&[asks.clone(), bob()]);
+        assert_eq!(state.lapsed_votes(&before, NOW + 2), [], "nothing changed");
+        let lapsed = state.lapsed_votes(&identities(&known), NOW + 2);
+        assert_eq!(lapsed.len(), 1, "{}", asks.sub);
+        lapsed.iter().for_each(|event| state.apply(event));
+        assert_eq!(state.approval("apr_1").map(|approval| approval.have()), Some(0));
+    }
+}
+
+/// An approval is of who asked, under the name they asked under: an enforcement point asks for many.
+#[test]
+fn a_yes_to_one_name_is_none_to_another_of_the_same_principal() {
+    let policy = asking_policy();
+    let point = Principal { may_act_as: ["robot/a", "robot/b"].map(str::to_owned).into(), ..orca() };
+    let under = |name: &str| Request { actor: Some(name.into()), ..rollback() };
+    let answer =
+        |state: &GateState, name| decide(&under(name), &point, Some(&policy), Some(&burning()), state, NOW + 3).answer;
+    let mut state = gate();
+    ask(&mut state, 1, &under("robot/a"), &point, &policy, &burning());
+    // The question of the other one stands beside it.
+    ask(&mut state, 2, &under("robot/b"), &point, &policy, &burning());
+    assert_eq!(state.open_approvals_of(SERVICE).count(), 2);
+    let digest = rollback().digest();
+    let vote = state.approve("apr_1", &ada(), &digest, None, NOW + 1).expect("she may");
+    state.apply(&vote);
+    assert_eq!((answer(&state, "robot/a"), answer(&state, "robot/b")), (Answer::Allow, Answer::NeedsApproval));
 }
 
 #[test]

@@ -77,7 +77,9 @@ pub fn what(review: &Request) -> IntendedAct {
     let name = review.name.as_deref().filter(|name| !name.is_empty());
     let own = review.object.as_ref().or(review.old_object.as_ref()).and_then(|object| object.metadata.name.as_deref());
     let name = name.or(own).unwrap_or_default();
-    let of = (review.resource.group.as_str(), review.resource.resource.as_str(), review.sub_resource.as_deref());
+    // An empty subresource is none.
+    let sub_resource = review.sub_resource.as_deref().filter(|name| !name.is_empty());
+    let of = (review.resource.group.as_str(), review.resource.resource.as_str(), sub_resource);
     match (of, review.operation.as_str()) {
         (("apps", "deployments" | "statefulsets", None) | ("argoproj.io", "rollouts", None), operation) => {
             workload(review, &format!("{}/{name}", singular(of.1)), operation)
@@ -147,12 +149,22 @@ fn updated(before: &Object, after: &Object, resource: &str) -> IntendedAct {
         (true, false) => scaling(resource, is),
         (false, true) if other_version => {
             let kinds = vec![ActionKind::Deploy, ActionKind::Rollback];
-            IntendedAct::Act(Act {
-                kinds,
-                resources: vec![resource.to_owned()],
-                versions: versions(after),
-                replicas: None,
-            })
+            // A name that stood there before, such as that of another container, is not what is deployed.
+            let mut before = versions(before);
+            let mut new = versions(after);
+            new.retain(|name| match before.iter().position(|one| one == name) {
+                Some(place) => {
+                    before.swap_remove(place);
+                    false
+                }
+                None => true,
+            });
+            match new.is_empty() {
+                true => Act::of(&[ActionKind::Config], resource.to_owned()),
+                false => {
+                    IntendedAct::Act(Act { kinds, resources: vec![resource.to_owned()], versions: new, replicas: None })
+                }
+            }
         }
         (false, true) if unstamped(rest(before)) == unstamped(rest(after)) => {
             Act::of(&[ActionKind::Restart], resource.to_owned())

@@ -87,6 +87,34 @@ async fn a_machine_needs_a_permit_and_it_is_used_here_once() {
     assert_eq!((&record["actor"], &record["principal"]["via"]), (&json!("ai-operator/orca-ops"), &json!("admission")));
 }
 
+/// What has the same name in another namespace is another thing, and what another container is called is not what is deployed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permit_is_used_for_nothing_that_only_looks_like_it() {
+    let gate = gate();
+    let id = permit(&gate).await;
+    let mut elsewhere = back(ROBOT);
+    elsewhere["request"]["namespace"] = "staging".into();
+    let mut named = elsewhere.clone();
+    named["request"]["object"]["metadata"]["annotations"] = json!({"slowburn.io/permit": id});
+    let mut nameless = elsewhere.clone();
+    nameless["request"]["namespace"] = Value::Null;
+    nameless["request"]["name"] = "checkout-canary".into();
+    // Two containers: the permitted version stood there before, and another one is what comes.
+    let mut sidecar = back(ROBOT);
+    for (side, images) in [("oldObject", ["app:v42", "proxy:v41"]), ("object", ["app:v99", "proxy:v41"])] {
+        sidecar["request"][side]["spec"]["template"]["spec"]["containers"] =
+            images.map(|image| json!({"image": image})).to_vec().into();
+    }
+    for (what, review) in [("elsewhere", elsewhere), ("named", named), ("another name", nameless), ("sidecar", sidecar)]
+    {
+        let refused = admit(&gate, &review).await;
+        assert_eq!(refused["allowed"], false, "{what}: {refused:#}");
+        let state = gate.get(&format!("/v1/permits/{id}")).await.1["state"].clone();
+        assert_eq!(state, "live", "{what}: nothing was spent");
+    }
+    assert_eq!(admit(&gate, &back(ROBOT)).await["allowed"], true);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_reviews_at_once_one_is_admitted() {
     let gate = gate();
@@ -275,6 +303,12 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
     };
     let mut configured = is.clone();
     configured["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "b"}]);
+    let beside = |app: &str, proxy: &str| {
+        let mut object = is.clone();
+        let images = [format!("registry:5000/checkout:{app}"), format!("proxy:{proxy}")];
+        object["spec"]["template"]["spec"]["containers"] = images.map(|image| json!({"image": image})).to_vec().into();
+        object
+    };
     let mut labelled = is.clone();
     labelled["metadata"]["labels"] = json!({"app.kubernetes.io/version": "v41"});
     let mut touched = is.clone();
@@ -299,7 +333,29 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
         (DEPLOYMENTS, "UPDATE", is.clone(), deployment("v41", 3), "deploy|rollback deployment/checkout [v41]"),
         (sets, "UPDATE", is.clone(), deployment("v41", 3), "deploy|rollback statefulset/checkout [v41]"),
         (rollouts, "UPDATE", is.clone(), deployment("v41", 3), "deploy|rollback rollout/checkout [v41]"),
-        (DEPLOYMENTS, "UPDATE", is.clone(), labelled, "deploy|rollback deployment/checkout [v41 v42]"),
+        (DEPLOYMENTS, "UPDATE", is.clone(), labelled, "deploy|rollback deployment/checkout [v41]"),
+        (
+            ("apps", "deployments", Some("")),
+            "UPDATE",
+            is.clone(),
+            deployment("v41", 3),
+            "deploy|rollback deployment/checkout [v41]",
+        ),
+        (
+            DEPLOYMENTS,
+            "UPDATE",
+            beside("v42", "v41"),
+            beside("v99", "v41"),
+            "deploy|rollback deployment/checkout [v99]",
+        ),
+        (
+            DEPLOYMENTS,
+            "UPDATE",
+            beside("v42", "v41"),
+            beside("v41", "v41"),
+            "deploy|rollback deployment/checkout [v41]",
+        ),
+        (DEPLOYMENTS, "UPDATE", beside("v42", "v41"), is.clone(), "config deployment/checkout []"),
         (DEPLOYMENTS, "UPDATE", is.clone(), deployment("v42", 5), "scale deployment/checkout [] to 5"),
         (DEPLOYMENTS, "UPDATE", is.clone(), deployment("v41", 5), "unfit deployment/checkout"),
         (DEPLOYMENTS, "UPDATE", restarted("a"), restarted("b"), "restart deployment/checkout []"),

@@ -62,7 +62,7 @@ async fn step(gate: &GateService, principal: &Principal, request: &Request) -> R
 }
 
 fn go_on(gate: &GateService, principal: &Principal, request: &Request, own: Option<&str>) -> Step {
-    Step::of(&gate.going_on(principal, &request.service, request.action.class(), own), own)
+    Step::of(&gate.going_on(principal, request, own), own)
 }
 
 /// `POST /integrations/argo-rollouts`: the body is that of `POST /v1/decisions`; the word for the metric is at `$.argo`.

@@ -180,6 +180,57 @@ async fn what_is_no_evaluation_is_a_400_and_what_means_no_act_is_a_no() {
     assert_eq!(gate.post(ORCA, path, &evaluation()).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// A permit is of whom it was given to: the same evaluation for somebody else is none of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evaluation_is_true_for_nobody_but_its_subject() {
+    let gate = gate();
+    granted(&gate).await;
+    let path = "/access/v1/evaluation";
+    assert_eq!(gate.post(ORCA, path, &evaluation()).await.1["decision"], true);
+    for subject in ["@ada", "ai-operator/other", "system:serviceaccount:ops:other", "deployer"] {
+        let mut other = evaluation();
+        other["subject"]["id"] = subject.into();
+        let (status, answer) = gate.post(ORCA, path, &other).await;
+        assert_eq!((status, &answer["decision"]), (StatusCode::OK, &json!(false)), "{subject}: {answer:#}");
+        assert!(answer["context"]["reasons"].to_string().contains("actor_mismatch"), "{subject}: {answer:#}");
+        assert!(answer["context"]["permit"].is_null(), "{subject}: {answer:#}");
+        // Nor at the other doors, nor with a key of one's own.
+        let mut asked = rollback();
+        asked["actor"] = subject.into();
+        assert_ne!(gate.post(ORCA, "/integrations/argo-rollouts", &asked).await.1["argo"], "allow", "{subject}");
+    }
+    assert_eq!(gate.post(ORCA, path, &evaluation()).await.1["decision"], true, "its own still lives");
+    let mut keyed = rollback();
+    keyed["idempotency_key"] = "mine".into();
+    let told = gate.post(ORCA, "/v1/decisions", &keyed).await.1;
+    assert_ne!(told["decision"], "allow", "one act at a time: {told:#}");
+}
+
+/// What stops an act by its action, or by who does it, stops it at each step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_goes_on_with_nothing_that_its_own_action_is_halted_for() {
+    let gate = gate();
+    granted(&gate).await;
+    let path = "/integrations/argo-rollouts";
+    for scope in [json!({"action": "rollback"}), json!({"actor": "ai-operator/orca-ops"})] {
+        assert_eq!(gate.post(ORCA, path, &rollback()).await.1["argo"], "allow");
+        let halt = json!({"scope": scope, "reason": "x", "for_s": 60});
+        let (status, halt) = gate.post(ADA, "/v1/halts", &halt).await;
+        assert_eq!(status, StatusCode::OK, "{halt}");
+        let (_, halted) = gate.post(ORCA, path, &rollback()).await;
+        assert!(halted["argo"] == "deny" && halted["reasons"].to_string().contains("halted"), "{scope}: {halted:#}");
+        let resume = format!("/v1/halts/{}/resume", halt["id"].as_str().expect("an id"));
+        assert_eq!(gate.post(ADA, &resume, &json!({"reason": "over"})).await.0, StatusCode::OK);
+    }
+    // An action that the policy does not list was never begun, and does not go on.
+    let hook = json!({
+        "name": "checkout", "namespace": "shop", "metadata": {"token": "orca-token", "action": "restart"},
+    });
+    let (status, answer) = gate.post("", "/integrations/flagger/rollout", &hook).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    assert!(answer["reasons"].to_string().contains("action_not_allowed"), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_evaluations_inherit_whole_members_and_end_where_they_are_told_to() {
     let gate = gate();
