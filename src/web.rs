@@ -167,7 +167,7 @@ struct Shared {
     /// Counts are explained one after the other: each is read from Prometheus again.
     explaining: Semaphore,
     /// Histories are computed two at a time.
-    histories: Semaphore,
+    histories: Arc<Semaphore>,
     /// `/v1/slos` of the last snapshot that somebody asked for.
     fleet: std::sync::Mutex<encoding::RenderedAnswer>,
     /// The same in brief.
@@ -204,7 +204,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
     let streams = Arc::new(Semaphore::new(limits.max_streams));
     let (mirrors, instance) = (Arc::new(Semaphore::new(limits.max_mirrors)), instance());
     let audit = audit::Readers::default();
-    let (explaining, histories, forward) = (Semaphore::new(1), Semaphore::new(2), Default::default());
+    let (explaining, histories, forward) = (Semaphore::new(1), Arc::new(Semaphore::new(2)), Default::default());
     let (fleet, brief) = Default::default();
     let admission = Semaphore::new(admission::READERS);
     let shared = Shared {

@@ -37,9 +37,26 @@ pub struct Search {
     limit: Option<usize>,
 }
 
-/// What `GET /v1/audit/{seq}` answers is small; what reads files blocks, and does it apart.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| unreadable("the reader stopped"))
+/// What reads files blocks, and does it apart. Its turn lasts until that is done, although whoever asked may have gone: else
+/// there would be as many readers as somebody asks and hangs up.
+async fn apart<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let working = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    tokio::task::spawn_blocking(working).await.map_err(|_| unreadable("the reader stopped"))
+}
+
+/// Reads records for another answer, when it is its turn.
+pub(super) async fn read<T: Send + 'static>(
+    site: &Site,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    apart(turn(&site.audit.searches).await?, work).await
 }
 
 fn unreadable(why: impl std::fmt::Display) -> Problem {
@@ -113,11 +130,10 @@ pub async fn search(State(site): State<Site>, Query(search): Query<Search>) -> R
     let sending = turn(&readers.answers).await?;
     let searching = turn(&readers.searches).await?;
     let of = dir.clone();
-    let places = apart(move || -> Result<Vec<index::Place>, Problem> {
+    let places = apart(searching, move || -> Result<Vec<index::Place>, Problem> {
         Index::open(&of, &mut |_, _| {}).map_err(unreadable)?.search(&query).map_err(unreadable)
     });
     let places = places.await??;
-    drop(searching);
     let (pieces, sent) = mpsc::channel::<std::io::Result<Bytes>>(1);
     tokio::spawn(async move {
         send(dir, places, &readers.searches, &pieces).await;
@@ -181,9 +197,9 @@ async fn send(
 /// `GET /v1/audit/{seq}`.
 pub async fn record(State(site): State<Site>, Path(seq): Path<u64>) -> Result<Response, Problem> {
     let dir = site.audit_dir()?;
-    let _reading = turn(&site.audit.searches).await?;
+    let reading = turn(&site.audit.searches).await?;
     let log = site.app.gate_service.as_ref().map(|gate_service| gate_service.log().clone());
-    let found = apart(move || -> Result<Option<Value>, Problem> {
+    let found = apart(reading, move || -> Result<Option<Value>, Problem> {
         let index = Index::open(&dir, &mut |_, _| {}).map_err(unreadable)?;
         let Some(place) = index.of_seq(seq).map_err(unreadable)? else { return Ok(None) };
         let entry = index.read(&place).map_err(unreadable)?;
@@ -206,12 +222,13 @@ pub async fn verify(State(site): State<Site>, Caller(_): Caller) -> Result<Respo
     let gate_service = site.app.gate_service.as_ref();
     let key = gate_service.map(|gate_service| gate_service.log().public_key().clone());
     let Some(key) = key else { return Err(unreadable("there is no key").into_response()) };
-    let Ok(_alone) = Arc::clone(&site.audit.verify).try_acquire_owned() else {
+    let Ok(alone) = Arc::clone(&site.audit.verify).try_acquire_owned() else {
         let hint = "Wait for it, or run `slowburn audit verify` on the server.";
         let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "a verification is under way", hint);
         return Err(busy.into_response());
     };
-    let report = apart(move || verify::verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).map_err(unreadable));
+    let report =
+        apart(alone, move || verify::verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).map_err(unreadable));
     let report = report.await.and_then(|report| report).map_err(IntoResponse::into_response)?;
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     let mut answer = serde_json::to_value(&report).expect("a report is plain data");
@@ -244,4 +261,21 @@ pub async fn checkpoint(State(site): State<Site>) -> Result<Response, Problem> {
     site.audit_dir()?;
     let note = site.app.gate_service.as_ref().map(|gate_service| gate_service.log().note()).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever asks and hangs up leaves the work behind: it counts as long as it lasts.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reader_whose_client_has_gone_keeps_its_turn_until_it_is_done() {
+        let one = Arc::new(Semaphore::new(1));
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let reading = apart(turn(&one).await.map_err(|_| ()).expect("it is free"), move || waits.recv());
+        assert!(tokio::time::timeout(Duration::from_millis(20), reading).await.is_err(), "it reads");
+        assert_eq!(one.available_permits(), 0, "a second one would read beside it");
+        go_on.send(()).expect("it waits for that");
+        drop(turn(&one).await.map_err(|_| ()).expect("it is free when that is done"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Requests to a process that does not decide go on to the one that does, with the credential that they brought, and its
 //! answer comes back. Where it cannot be reached, what changes something is refused, and what is read says what is known here:
-//! no yes of its own.
+//! no yes of its own. A person in an emergency is not refused: break-glass access is given where it is asked for.
 //!
 //! A sign-in goes along too, as its cookie: the one that decides opens it with the key that all have.
 //!
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -90,24 +91,39 @@ pub(super) async fn forward(State(site): State<Site>, request: Request, next: Ne
         || !begins
             && request.uri().query().is_some_and(|query| query.split('&').any(|part| part.starts_with("explain")));
     let again = request.headers().contains_key(&FORWARDED);
-    let Some(leader) = following.leader.filter(|_| !again) else {
-        return match reads || explains {
-            true => next.run(request).await,
-            false => nobody("it is not known which one").into_response(),
-        };
-    };
     let (head, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, super::guard::body_bytes_max(head.uri.path(), site.app.limits.max_body_bytes)).await
     else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
+    let here = reads || explains || is_emergency(&site, &head, &bytes);
+    let Some(leader) = following.leader.filter(|_| !again) else {
+        return match here {
+            true => next.run(Request::from_parts(head, Body::from(bytes))).await,
+            false => nobody("it is not known which one").into_response(),
+        };
+    };
     let answer = sent(&site, &leader, &head, bytes.clone()).await;
     site.forward.did_answer(&leader, answer.as_ref().err().map(String::as_str));
     match answer {
         Ok(answer) => answer,
-        Err(_) if reads || explains => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(_) if here => next.run(Request::from_parts(head, Body::from(bytes))).await,
         Err(_) => nobody(&format!("{leader} does not answer")).into_response(),
     }
+}
+
+/// Whether a person breaks the glass, or redeems what that gave here. Who it is, and whether they may, is judged as everywhere.
+fn is_emergency(site: &Site, head: &Parts, body: &[u8]) -> bool {
+    let path = head.uri.path();
+    if head.method != Method::POST {
+        return false;
+    }
+    if path == "/v1/decisions" {
+        return serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|request| request["break_glass"] == true);
+    }
+    let permit = path.strip_prefix("/v1/permits/").and_then(|rest| rest.strip_suffix("/redeem"));
+    let permit = permit.zip(site.app.gate_service.as_ref()).and_then(|(id, gate_service)| gate_service.permit_of(id));
+    permit.is_some_and(|permit| permit.break_glass)
 }
 
 fn nobody(why: &str) -> Problem {
@@ -116,12 +132,7 @@ fn nobody(why: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("another process decides, and {why}"), hint)
 }
 
-async fn sent(
-    site: &Site,
-    leader: &str,
-    head: &axum::http::request::Parts,
-    body: bytes::Bytes,
-) -> Result<Response, String> {
+async fn sent(site: &Site, leader: &str, head: &Parts, body: bytes::Bytes) -> Result<Response, String> {
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let url: reqwest::Url = format!("{}{path}", leader.trim_end_matches('/')).parse().map_err(|_| "no URL")?;
     let transport = site.forward.transport(leader)?;

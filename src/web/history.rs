@@ -119,8 +119,14 @@ pub(super) async fn slo_curve(
 
 /// Some at a time, and off the threads that drive polls.
 async fn told(site: &Site, make: impl FnOnce() -> Response + Send + 'static) -> Result<Response, Problem> {
-    let _turn = site.histories.acquire().await;
-    Ok(apart(make).await)
+    let turn = Arc::clone(&site.histories).acquire_owned().await;
+    // Its turn lasts until it is made, although whoever asked may have gone.
+    let made = apart(move || {
+        let made = make();
+        drop(turn);
+        made
+    });
+    Ok(made.await)
 }
 
 /// What an answer is made from.

@@ -105,8 +105,7 @@ pub(super) async fn one(State(site): State<Site>, Path(id): Path<String>) -> Res
         None => (Vec::new(), None),
         Some(dir) => {
             let query = records_of(incident);
-            let read = tokio::task::spawn_blocking(move || moments(&dir, &query)).await;
-            match read.unwrap_or_else(|_| Err("the reader stopped".to_owned())) {
+            match super::audit::read(&site, move || moments(&dir, &query)).await? {
                 Ok(records) if records.len() as u64 >= RECORDS_MAX => {
                     (records, Some(format!("of the audit log only {RECORDS_MAX} records are shown")))
                 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use slowburn::clock::Clock;
 
 use crate::decider::{Ends, SERVICES, Told, Twin, client, kept, launch, leader_of};
-use crate::gate_stage::{Stage, T0, Wire};
+use crate::gate_stage::{Stage, T0, Wire, request, robot};
 use crate::harness::api_server::{ApiServer, Cable};
 use crate::harness::parts::eventually;
 
@@ -195,4 +195,38 @@ async fn whoever_has_the_lease_claims_a_log_again_that_was_claimed_without_one()
     let has =
         |id: &serde_json::Value| halts["halts"].as_array().is_some_and(|all| all.iter().any(|one| one["id"] == *id));
     assert!(has(&first["id"]) && has(&again["id"]), "{halts:#}");
+}
+
+/// The API server is gone, and with it the lease: machines wait, and a person in an emergency is not kept out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn where_nobody_has_the_lease_a_person_breaks_the_glass_and_machines_wait() {
+    let pair = Pair::start().await;
+    let leader = leader_of(&pair.twins, Instant::now()).await.0;
+    pair.cables.iter().for_each(Cable::cut);
+    for one in [leader, 1 - leader] {
+        pair.follows(one).await;
+        let twin = &pair.twins[one];
+        let asked = |who: &str, glass: bool| {
+            let mut body = request("deploy", 0, None);
+            body["break_glass"] = glass.into();
+            twin.post(who, "/v1/decisions", &body).expect("an answer")
+        };
+        for (who, glass) in [(robot(0).as_str(), false), ("@ada", false)] {
+            assert_eq!(asked(who, glass).0, 503, "{who}");
+        }
+        let (status, answer) = asked(&robot(0), true);
+        assert!(status == 503 || answer["decision"] == "deny", "no machine breaks the glass: {status} {answer:#}");
+        let (status, answer) = asked("@ada", true);
+        assert_eq!((status, &answer["decision"]), (200, &json!("allow")), "a person is kept out: {answer:#}");
+        assert!(answer["audit"].is_null(), "nothing can be written down: {answer:#}");
+        let path = format!("/v1/permits/{}/redeem", answer["permit"]["id"].as_str().expect("a permit"));
+        let (status, redeemed) = twin.post("@ada", &path, &json!({})).expect("an answer");
+        assert_eq!((status, &redeemed["decision"]), (200, &json!("allow")), "{redeemed:#}");
+        let (_, again) = twin.post("@ada", &path, &json!({})).expect("an answer");
+        assert_ne!(again["decision"], "allow", "it is used once: {again:#}");
+        eventually("it is said where it can be", Duration::from_secs(10), || async {
+            twin.process.log().contains("this line is all there is").then_some(())
+        })
+        .await;
+    }
 }

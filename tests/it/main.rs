@@ -17,6 +17,7 @@ mod compare;
 mod conformance;
 mod counts;
 mod crash_points;
+mod cross_site;
 mod daemon_faults;
 mod dashboards;
 mod decider;

@@ -58,6 +58,8 @@ fn decides(app: &mut App) -> tempfile::TempDir {
 async fn the_page_draws_every_state_in_a_real_browser() {
     let Some(desk) = Desk::new(fixture::stand(), json!({})).await else { return };
     desk.open("#slo-llm-gateway-availability").await;
+    // The series of the SLO that the link names come with an answer of their own.
+    desk.tab.until("document.body.innerHTML.includes('>model=mixtral tier=realtime</div>')").await;
     let dom = desk.tab.document().await;
     for state in ["fast burn", "slow burn", "exhausted", "unknown", "ok"] {
         let class = state.replace(' ', "_");
