@@ -11,6 +11,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
@@ -195,7 +196,10 @@ impl Index {
     /// Makes the tables where there are none; whether they are of this version.
     fn prepare(db: &Connection) -> rusqlite::Result<bool> {
         db.busy_timeout(std::time::Duration::from_secs(30))?;
-        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32768;")?;
+        // What is made again from the log is on disk when a megabyte has come together, and not after each search: that would be
+        // in the way of the log's own writes, on which every decision waits.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8192;")?;
         match db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
             0 => Self::begin(db).map(|()| true),
             version => Ok(version == SCHEMA),

@@ -132,3 +132,29 @@ fn a_damaged_index_is_made_again() {
     drop(other);
     assert_eq!(found(&open(folder.path()), &all), walked(&entries, &all));
 }
+
+/// Each search takes in what the log has got since the one before. What it writes need not be on disk, and is not waited for.
+#[test]
+fn a_search_after_each_record_leaves_the_disk_to_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::open(Options::new(folder.path()), Clock::scaled(1_000_000, 1e-9)).expect("it opens");
+    let file = || std::fs::read(folder.path().join("index.db")).expect("it is there");
+    drop(open(folder.path()));
+    let before = file();
+    for n in 0..20 {
+        log.append_blocking(record(n, 1_000_000)).expect("written");
+        let newest = Query { limit: Some(1), ..Query::default() };
+        assert_eq!(found(&open(folder.path()), &newest), [n + 1], "with the boot record");
+    }
+    assert!(file() == before, "it was written in place, and that is synced");
+    // What was left beside it is bounded, and a process that ended in between loses nothing that cannot be made again.
+    for n in 20..2_000 {
+        log.append_blocking(record(n, 1_000_000)).expect("written");
+    }
+    drop(open(folder.path()));
+    let beside = std::fs::metadata(folder.path().join("index.db-wal")).expect("it is there").len();
+    assert!(beside < 8 << 20, "{beside} bytes");
+    std::fs::remove_file(folder.path().join("index.db-wal")).expect("it is there");
+    assert_eq!(found(&open(folder.path()), &Query { limit: Some(1), ..Query::default() }), [2_000]);
+    log.close();
+}
