@@ -66,6 +66,7 @@ mod forgetting;
 mod liveness;
 mod pace;
 mod pair;
+mod parts;
 mod possible;
 mod reason;
 mod remembered;
@@ -292,24 +293,38 @@ impl Tracker {
     /// Takes one read of counters.
     pub fn read(&mut self, plan: &Plan, read: &Read<'_>) -> ReadDeltas {
         let Matched { pairs, without_bucket } = self.pairs(plan, read.counters);
-        let evidence = self.evidence(plan, &pairs, read.witnesses, read.until_ms);
-        let waits = self.pair_limits(plan, &pairs, read.until_ms);
         let mut found = ReadDeltas::default();
         let mut accumulators: BTreeMap<u32, Accumulator> = BTreeMap::new();
-        let (mut births, mut walked) = (Vec::new(), Vec::new());
         if let Some(tracing) = &mut self.tracing {
             tracing.meet(&pairs, &self.raws, |series| self.series[series as usize].sli);
         }
-        for pair in &pairs {
-            self.walk(pair, &evidence, &waits, read, &mut walked, &mut accumulators, &mut births, &mut found);
+        for until_ms in self.parts(&pairs, read.until_ms) {
+            self.read_part(plan, &pairs, &Read { until_ms, ..*read }, &mut accumulators, &mut found);
         }
-        self.place_births(&evidence, births, read.until_ms, &mut accumulators, &mut found);
         for series in without_bucket {
             accumulator(series, self.resolution_ms, &mut accumulators).fault(DataReason::NoBucket);
         }
-        self.note_targets(&pairs, &evidence);
         self.settle(plan, accumulators, read.until_ms, &mut found);
         found
+    }
+
+    /// Walks all pairs on, and places what began.
+    fn read_part(
+        &mut self,
+        plan: &Plan,
+        pairs: &[CounterPair<'_>],
+        read: &Read<'_>,
+        accumulators: &mut BTreeMap<u32, Accumulator>,
+        found: &mut ReadDeltas,
+    ) {
+        let evidence = self.evidence(plan, pairs, read.witnesses, read.until_ms);
+        let waits = self.pair_limits(plan, pairs, read.until_ms);
+        let (mut births, mut walked) = (Vec::new(), Vec::new());
+        for pair in pairs {
+            self.walk(pair, &evidence, &waits, read, &mut walked, accumulators, &mut births, found);
+        }
+        self.place_births(&evidence, births, read.until_ms, accumulators, found);
+        self.note_targets(pairs, &evidence);
     }
 
     /// Jobs of the targets that were seen.

@@ -4,7 +4,8 @@
 //! counted it before: its process, or the counter itself, began since the scrape before; or the scrape before was made
 //! by the same scraper (one scrape writes one timestamp), did not show it, and what it holds can have been gained since.
 //! A first sample beside a series that has just ended, with the same labels but for some, is that series under another
-//! name. Everything else sets the start, and is said.
+//! name; where it reads a little lower the next sample will be as high again, so it sets the start. Everything else sets
+//! the start too, and is said.
 //!
 //! Some of that shows only with the next scrape: whether the older series really ended, and how busy a target is that
 //! had counted nothing yet. Such a birth waits for it.
@@ -20,6 +21,7 @@ use super::ended::Ended;
 use super::evidence::TargetEvidence;
 use super::pace::PACE_MULTIPLE;
 use super::pair::Count;
+use super::possible::SLIP;
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker};
 
@@ -73,8 +75,15 @@ pub(super) enum Waits {
 
 enum BirthDecision {
     Book { events: Count, from_ms: Option<i64>, why: Reason, ends: Option<u32> },
-    Start(Reason),
+    Start { why: Reason, ends: Option<u32> },
     Wait(Waits),
+}
+
+impl BirthDecision {
+    /// It only sets the start.
+    fn start(why: Reason) -> Self {
+        BirthDecision::Start { why, ends: None }
+    }
 }
 
 impl Tracker {
@@ -123,12 +132,12 @@ impl Tracker {
                     );
                     (delta, ends)
                 }
-                BirthDecision::Start(why) => {
+                BirthDecision::Start { why, ends } => {
                     self.begins(feeds, birth.at_ms, Some(why), accumulators);
                     if self.joining {
                         self.starts.extend(birth.raws.iter().map(|&raw| (raw, birth.at_ms)));
                     }
-                    (CounterDelta { why, ..none }, None)
+                    (CounterDelta { why, ..none }, ends)
                 }
                 BirthDecision::Wait(waits) => {
                     self.begins(feeds, birth.at_ms, None, accumulators);
@@ -141,7 +150,7 @@ impl Tracker {
                 tracing.place(birth.key, birth.count, &delta);
             }
             if let Some(ended) = ends {
-                self.raws[ended as usize].last = None;
+                self.raws[ended as usize].end();
             }
         }
     }
@@ -212,7 +221,7 @@ impl Tracker {
             return self.goes_on(evidence, birth, id, older, until_ms);
         }
         if birth.start_ms.zip(previous).is_some_and(|(began_ms, before_ms)| began_ms <= before_ms) {
-            return BirthDecision::Start(Reason::Older);
+            return BirthDecision::start(Reason::Older);
         }
         let Some(was_ms) = together else {
             let old = previous.is_none() && process_ms.is_some();
@@ -238,18 +247,19 @@ impl Tracker {
         let raw = &self.raws[id as usize];
         let Some(next_ms) = evidence.next(raw.target, birth.at_ms) else {
             return match until_ms - birth.at_ms > WAITS_MS {
-                true => BirthDecision::Start(Reason::TooMuch),
+                true => BirthDecision::start(Reason::TooMuch),
                 false => BirthDecision::Wait(Waits::Pace(was_ms)),
             };
         };
         let pace = evidence.gained(raw, next_ms) / (next_ms - birth.at_ms).max(1) as f64;
         match birth.count.whole <= PACE_MULTIPLE * pace * (birth.at_ms - was_ms) as f64 {
             true => BirthDecision::Book { events: birth.count, from_ms: None, why: Reason::Born, ends: None },
-            false => BirthDecision::Start(Reason::TooMuch),
+            false => BirthDecision::start(Reason::TooMuch),
         }
     }
 
-    /// The series that ended shortly before, has the same labels but for some, and stood no higher.
+    /// The series that ended shortly before, has the same labels but for some, and stood no higher than by a slip: one
+    /// sample that reads a little too low makes an heir no counter of its own.
     fn continued(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, ended: &mut Ended) -> Option<u32> {
         let raw = &self.raws[id as usize];
         let labels_of = |id: u32| self.raws[id as usize].labels.as_deref();
@@ -264,11 +274,11 @@ impl Tracker {
             let last = other.last?;
             let (since_ms, gained) = (birth.at_ms - last.at_ms, birth.count.whole - last.count.whole);
             let near = since_ms > 0 && (since_ms as f64 <= recent_ms || along && since_ms <= HIDDEN_MS);
-            (near && gained >= 0.0 && other.kind == raw.kind).then_some((since_ms, labels, gained, older))
+            let steps = (gained < 0.0, since_ms, labels);
+            (near && gained >= -SLIP && other.kind == raw.kind).then_some((steps, gained.abs(), older))
         });
-        let nearer = |a: &(i64, usize, f64, u32), b: &(i64, usize, f64, u32)| {
-            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3))
-        };
+        type Candidate = ((bool, i64, usize), f64, u32);
+        let nearer = |a: &Candidate, b: &Candidate| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2));
         candidates.min_by(nearer).map(|(.., older)| older)
     }
 
@@ -276,7 +286,7 @@ impl Tracker {
     fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> BirthDecision {
         let began_ms = self.first_of(raw).unwrap_or(birth.at_ms).max(birth.since_ms);
         let first = birth.at_ms.saturating_sub(began_ms) <= FIRST_MS.max(2 * birth.beat_ms);
-        BirthDecision::Start(if first { Reason::First } else { why })
+        BirthDecision::start(if first { Reason::First } else { why })
     }
 
     /// The first sample, of any target, that what a raw series counts for ever had, milliseconds.
@@ -304,7 +314,7 @@ impl Tracker {
         }
         let (events, _) = follow(last.count, birth.count);
         if !evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
-            return BirthDecision::Start(Reason::TooMuch);
+            return BirthDecision::start(Reason::TooMuch);
         }
         self.goes_on_if_ended(evidence, birth, id, older, until_ms)
     }
@@ -330,6 +340,10 @@ impl Tracker {
         // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
         if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
             return self.not_placed(birth, raw, Reason::NotPlaced);
+        }
+        // It is that series, and has less. What it gains until it is as high again happened before.
+        if birth.count.whole < last.count.whole {
+            return BirthDecision::Start { why: Reason::NotPlaced, ends: Some(older) };
         }
         let (events, _) = follow(last.count, birth.count);
         BirthDecision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) }

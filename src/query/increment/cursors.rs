@@ -25,6 +25,8 @@ pub(super) struct Raw {
     /// Which series it feeds; `None` after a restart until its labels are seen again.
     pub feeds: Option<Box<[Feed]>>,
     pub last: Option<Last>,
+    /// Another series goes on from it: what it said up to then is that one's past.
+    pub ended_ms: Option<i64>,
     /// Time of the newest sample in any answer, whatever it said.
     pub seen_ms: Option<i64>,
     /// What is walked.
@@ -56,6 +58,11 @@ impl Kind {
 }
 
 impl Raw {
+    /// Ends it: should it come back, it begins anew.
+    pub fn end(&mut self) {
+        self.ended_ms = self.ended_ms.max(self.last.take().map(|last| last.at_ms));
+    }
+
     pub fn series(&self) -> impl Iterator<Item = u32> + '_ {
         self.feeds.iter().flatten().map(|feed| feed.series)
     }
@@ -282,6 +289,7 @@ impl Tracker {
                 target,
                 feeds: None,
                 last: Some(Last { at_ms, count: Count { whole, part, lower, good } }),
+                ended_ms: None,
                 seen_ms: Some(at_ms),
                 kind: Kind::Own,
                 labels: None,

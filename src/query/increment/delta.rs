@@ -39,8 +39,8 @@ pub(super) struct Deltas<'a> {
     pub tracker: &'a Tracker,
     pub evidence: &'a TargetEvidence,
     pub raw: &'a Raw,
-    /// Since when its SLIs are read, milliseconds.
-    pub since_ms: i64,
+    /// A first sample is looked for from here on, milliseconds: since its SLIs are read, or it ended.
+    pub from_ms: i64,
     pub last: Option<Last>,
     pub doubt: CounterDoubt,
     pub first: Option<FirstSample>,
@@ -58,7 +58,7 @@ impl Deltas<'_> {
         for point in pair.points(until_ms) {
             let at_ms = point.at_ms;
             // What an SLI did before it was read this way is not counted this way.
-            if self.last.map_or(at_ms < self.since_ms, |last| at_ms <= last.at_ms) {
+            if self.last.map_or(at_ms < self.from_ms, |last| at_ms <= last.at_ms) {
                 continue;
             }
             self.found.samples += 1;
@@ -114,8 +114,21 @@ impl Deltas<'_> {
     fn judge(&mut self, step: &Step) -> (Reason, Count, Count) {
         let Step { before, newest, now, at_ms, .. } = *step;
         let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
-        let process_began = step.counter_began.or_else(|| self.evidence.began_anew(of, target, before.at_ms, at_ms));
+        let began_since = |was_ms| step.counter_began.or_else(|| self.evidence.began_anew(of, target, was_ms, at_ms));
+        let process_began = began_since(before.at_ms);
         let fell = now.whole < newest.whole;
+        // The newest sample was a view from before a restart, which this one is after.
+        let viewed = self.doubt.view.filter(|&(view_ms, _)| fell && view_ms == before.at_ms);
+        if viewed.is_some_and(|(_, was_ms)| began_since(was_ms) == Some(true)) {
+            return self.began(Reason::ProcessBegan, step);
+        }
+        if self.is_view_from_before_restart(step) {
+            self.doubt.view = Some((at_ms, before.at_ms));
+            return match now.whole >= before.count.whole {
+                true => self.rose(step),
+                false => (Reason::Fell, Count::default(), before.count),
+            };
+        }
         if process_began == Some(true) && (fell || self.evidence.fell(target, at_ms) > 0) {
             return self.began(Reason::ProcessBegan, step);
         }
@@ -261,28 +274,41 @@ impl Deltas<'_> {
     /// It was gone while its target was scraped, and the target began anew meanwhile: what it says now it counted since.
     /// Without a restart it was hidden, and counted on.
     fn shown_after_restart(&self, step: &Step) -> bool {
+        self.began_unseen(step).is_some_and(|Unseen { began_ms, .. }| {
+            let before = Some(step.newest.whole);
+            let since_ms = began_ms.min(step.at_ms - 1);
+            self.evidence.possible(self.tracker, self.raw, step.now.whole, before, since_ms, step.at_ms)
+        })
+    }
+
+    /// It was gone when its target had begun anew, and soon after that it says what it can have said before: a replica's
+    /// view from then, and no news of the new process. Where that one says less at the next scrape, it began anew.
+    fn is_view_from_before_restart(&self, step: &Step) -> bool {
+        self.began_unseen(step).is_some_and(|Unseen { scraped_ms, began_ms }| {
+            let Step { before: Last { at_ms: was_ms, count: before }, now, at_ms, .. } = *step;
+            let gained = now.whole - before.whole;
+            began_ms <= scraped_ms
+                && self.evidence.comes_soon(self.tracker, self.raw, scraped_ms, at_ms)
+                && !self.is_deep(-gained, at_ms)
+                && self.evidence.possible(self.tracker, self.raw, gained, None, was_ms, at_ms)
+        })
+    }
+
+    /// When its target began anew while it was not there though its target was scraped.
+    fn began_unseen(&self, step: &Step) -> Option<Unseen> {
         let (was_ms, at_ms) = (step.before.at_ms, step.at_ms);
         if !step.missed {
-            return false;
+            return None;
         }
         let of = &self.tracker.targets[self.raw.target as usize];
-        let every_ms = self.evidence.beat_ms(of, self.raw.target, at_ms);
-        if every_ms.is_none_or(|every| ((at_ms - was_ms) as f64) < GONE_INTERVALS * every as f64) {
-            return false;
+        let every_ms = self.evidence.beat_ms(of, self.raw.target, at_ms)?;
+        if ((at_ms - was_ms) as f64) < GONE_INTERVALS * every_ms as f64 {
+            return None;
         }
-        let scraped = self.evidence.previous(of, self.raw.target, at_ms).filter(|&scraped| scraped > was_ms);
-        // A replica's view from before the restart shows what was there then.
-        let is_view = |scraped| self.evidence.comes_soon(self.tracker, self.raw, scraped, at_ms);
-        if step.now.whole == step.newest.whole && scraped.is_some_and(is_view) {
-            return false;
-        }
+        let scraped_ms = self.evidence.previous(of, self.raw.target, at_ms).filter(|&scraped| scraped > was_ms)?;
         let restarts = self.evidence.restarts(self.raw.target).chain(of.restarted_ms);
-        let restarted = restarts.filter(|&t| t > was_ms && t <= at_ms).max();
-        scraped.is_some()
-            && restarted.is_some_and(|began_ms| {
-                let before = Some(step.newest.whole);
-                self.evidence.possible(self.tracker, self.raw, step.now.whole, before, began_ms.min(at_ms - 1), at_ms)
-            })
+        let began_ms = restarts.filter(|&t| t > was_ms && t <= at_ms).max()?;
+        Some(Unseen { scraped_ms, began_ms })
     }
 
     fn note(&mut self, step: &Step, believed: bool) {
@@ -295,6 +321,14 @@ impl Deltas<'_> {
         let flickers = self.doubt.note(fall).or(nameless.then_some(fall.was_ms));
         self.flickers.extend(flickers.map(|since_ms| (since_ms, fall.at_ms)));
     }
+}
+
+/// A counter was not there when its target had begun anew.
+struct Unseen {
+    /// The scrape of its target before.
+    scraped_ms: i64,
+    /// When the target began anew.
+    began_ms: i64,
 }
 
 /// From one count to the next.

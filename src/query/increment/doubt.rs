@@ -58,6 +58,10 @@ pub(super) struct CounterDoubt {
     pub was: Option<(i64, Count)>,
     /// When its process began anew, and where it stood before.
     pub before_restart: Option<(i64, f64)>,
+    /// When it showed a view from before a restart, and the sample before that: the restart lies between. A daemon that
+    /// begins anew just then doubts what comes next.
+    #[serde(skip)]
+    pub view: Option<(i64, i64)>,
     falls: Vec<Fall>,
     /// Its newest samples since it first fell.
     samples: Vec<(i64, f64)>,
@@ -68,7 +72,9 @@ impl CounterDoubt {
     pub fn is_over(&self, now_ms: i64) -> bool {
         let old = |at_ms: i64| at_ms < now_ms - RELATED_MS;
         let restarted = self.before_restart.is_some_and(|(at, _)| !old(at));
+        let viewed = self.view.is_some_and(|(at, _)| !old(at));
         !restarted
+            && !viewed
             && self.low.is_none()
             && self.was.is_none_or(|(at, _)| old(at))
             && self.falls.iter().all(|fall| old(fall.at_ms))

@@ -105,6 +105,14 @@ impl Ended {
     }
 }
 
+/// Whether two label sets can be those of one series that has another name.
+pub(super) fn is_like(older: &[LabelHash], newer: &[LabelHash]) -> bool {
+    let names: Vec<u32> = older.iter().map(|label| label.0).collect();
+    let Some(change) = NameChange::between(&names, newer) else { return false };
+    let renamed = change.is_renamed();
+    common(newer, &change.added, renamed) == common(older, &change.dropped, renamed)
+}
+
 impl NameChange {
     /// As many have other names.
     fn is_renamed(&self) -> bool {

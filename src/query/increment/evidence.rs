@@ -207,7 +207,9 @@ impl TargetEvidence {
             let mut last = tracker.newest_of(pair.id).map(|(at_ms, count)| (at_ms, count.whole));
             let mut moment = 0;
             for point in pair.points(until_ms) {
-                let Some(count) = point.count else { continue };
+                let Some(count) = point.count.filter(|_| raw.ended_ms.is_none_or(|ended| point.at_ms > ended)) else {
+                    continue;
+                };
                 if let Some((was_ms, before)) = last {
                     if point.at_ms <= was_ms {
                         continue;

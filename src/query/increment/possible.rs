@@ -13,7 +13,7 @@ const OLDER_VIEW_MS: i64 = 60_000;
 /// ... and comes after less than this share of the scrape interval.
 const SOON_INTERVALS: f64 = 0.8;
 /// Exporters that read a counter apart from others slip by so many events.
-const SLIP: f64 = 5.0;
+pub(super) const SLIP: f64 = 5.0;
 
 impl TargetEvidence {
     /// Most events that can have happened from `was_ms` to `at_ms` by the pace before; `None` where there is none yet.

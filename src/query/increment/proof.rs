@@ -171,11 +171,42 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![1],
         ..holed.clone()
     };
-    for story in [holed, quiet, hidden] {
+    // The heir of the error series begins with a glitch, after a hole of the scrapes.
+    let low_heir = Story {
+        seed: 0,
+        pace: 963,
+        bad: 0,
+        before: (0, 2),
+        scrapes: 22,
+        mishaps: BTreeMap::from([
+            (5, Mishap::Hole { scrapes: 16 }),
+            (6, Mishap::RelabelOne { bad: true }),
+            (21, Mishap::Glitch { bad: true, less: 1 }),
+        ]),
+        reads: vec![1],
+        ..holed.clone()
+    };
+    // An older view shows the error series of the process before, which the new one does not have yet.
+    let old_view = Story {
+        seed: 183_219_995_009_576_755,
+        pace: 186,
+        bad: 4,
+        scrapes: 18,
+        mishaps: BTreeMap::from([
+            (15, Mishap::Glitch { bad: true, less: 1 }),
+            (16, Mishap::Restart { away: 1 }),
+            (17, Mishap::Older),
+        ]),
+        reads: vec![1],
+        ..holed.clone()
+    };
+    for story in [holed, quiet, hidden, low_heir, old_view] {
         let (told, once) = (story.told(), [usize::MAX >> 20]);
         let (lived, read) = (book(&told, &story.reads), book(&told, &once));
         let ((total, bad), truth) = (lived.sum(), told.truth);
-        assert!(total <= truth.0 && bad <= truth.1, "{total} / {bad}, truth {truth:?}; {:#?}", lived.unusual);
+        let doubted = lived.doubts * story::GLITCH_MAX;
+        let holds = total <= truth.0 + doubted && bad <= truth.1 + doubted;
+        assert!(holds, "{total} / {bad}, truth {truth:?}; {:#?}", lived.unusual);
         assert_eq!((&lived.slices, lived.doubts), (&read.slices, read.doubts), "{story:?}");
     }
 }

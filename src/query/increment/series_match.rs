@@ -208,7 +208,8 @@ impl Tracker {
         }
         let id = self.raws.len() as u32;
         let last = self.asleep.remove(&key).map(Asleep::last);
-        self.raws.push(Raw { key, target, feeds, last, seen_ms: last.map(|last| last.at_ms), kind, labels });
+        let seen_ms = last.map(|last| last.at_ms);
+        self.raws.push(Raw { key, target, feeds, last, ended_ms: None, seen_ms, kind, labels });
         self.raw_ids.insert(key, id);
         id
     }

@@ -48,8 +48,9 @@ impl Tracker {
         let widowed: Vec<usize> =
             feeds.iter().filter(|feed| wait_of(feed).is_some_and(|wait| wait.widowed)).map(sli_of).collect();
         let last = raw.last;
+        let from_ms = raw.ended_ms.map_or(since_ms, |ended_ms| since_ms.max(ended_ms + 1));
         let mut deltas =
-            Deltas { tracker: self, evidence, raw, since_ms, last, doubt, first: None, flickers: Vec::new(), found };
+            Deltas { tracker: self, evidence, raw, from_ms, last, doubt, first: None, flickers: Vec::new(), found };
         walked.clear();
         deltas.walk(pair, limit_ms.map_or(until_ms, |at| at.min(until_ms)), |delta| walked.push(delta));
         let Deltas { last, doubt, first, flickers, .. } = deltas;

@@ -98,6 +98,105 @@ fn a_label_added_dropped_or_renamed_goes_on() {
     }
 }
 
+/// Old and new name of errors that stand at `errors`, the new one first reading `less` too low, beside a steady total.
+fn renamed_low(before: f64, errors: f64, less: f64) -> Vec<RawSeries> {
+    let mut heir = grows(40, 80, errors, 0.0);
+    heir[0].1 -= less;
+    vec![
+        labelled("200", &[], &grows(0, 80, before, 60.0)),
+        labelled("500", &[], &grows(0, 40, errors, 0.0)),
+        labelled("500", &[("team", "x")], &heir),
+    ]
+}
+
+#[test]
+fn an_heir_that_first_reads_a_little_too_low_is_no_counter_of_its_own() {
+    let plan = availability(&[]);
+    for (errors, less) in [(2.0, 1.0), (5.0, 2.0), (40.0, 3.0), (1_000.0, 3.0)] {
+        let series = renamed_low(5e5, errors, less);
+        // What the glitch took is back at the next sample; that much may be wrong, and is said.
+        assert_eq!(same_however_read(&plan, &series, &[]).1, less as u64, "{errors} {less}");
+        for step in STEPS {
+            let (_, all) = booked_by(&mut Tracker::new(RES), &plan, &series, &[], step);
+            assert_eq!(all.reasons.get(&Reason::NotPlaced), Some(&1), "{errors} {less} {step}");
+        }
+    }
+    // Far lower is another counter, and what one interval can bring is news.
+    assert_eq!(same_however_read(&plan, &renamed_low(5e5, 40.0, 37.0), &[]).1, 40);
+}
+
+#[test]
+fn a_change_of_labels_that_is_taken_back_counts_nothing_twice() {
+    let plan = availability(&[]);
+    // For an hour, for three scrapes, for one; and with one scrape lost each time.
+    for (out, back) in [(20, 140), (40, 43), (40, 41)] {
+        for gap in [0, 1] {
+            let both = |code: &str, start: f64, each: f64| {
+                let part = |from: i64, to: i64| grows(from, to, start + each * from as f64, each);
+                let own = [part(0, out), part(back + 2 * gap, 180)].concat();
+                [labelled(code, &[], &own), labelled(code, &[("team", "x")], &part(out + gap, back + gap))]
+            };
+            let series = [both("200", 1.3e9, 30.0), both("500", 5.2e6, 1.0)].concat();
+            assert_eq!(same_however_read(&plan, &series, &[up(&[], 0, 180)]), (179 * 31, 179), "{out} {back} {gap}");
+        }
+    }
+}
+
+#[test]
+fn an_heir_that_reads_too_low_ends_the_older_series_all_the_same() {
+    let plan = availability(&[]);
+    // The old name comes back with all that the new one counted.
+    let series = [
+        labelled("200", &[], &grows(0, 120, 5e5, 60.0)),
+        labelled("500", &[], &[grows(0, 40, 4.0, 0.0), grows(80, 120, 44.0, 0.0)].concat()),
+        labelled("500", &[("team", "x")], &grows(40, 80, 3.0, 1.0)),
+    ];
+    assert_eq!(same_however_read(&plan, &series, &[]).1, 39 + 2);
+}
+
+#[test]
+fn a_young_total_under_another_name_that_reads_too_low_is_not_counted_twice() {
+    let plan = availability(&[]);
+    let mut heir = grows(10, 60, 300.0, 30.0);
+    heir[0].1 = 268.0;
+    let series = [labelled("200", &[], &grows(0, 10, 0.0, 30.0)), labelled("200", &[("team", "x")], &heir)];
+    let (total, _) = same_however_read(&plan, &series, &[up(&[], 0, 60)]);
+    assert_eq!(total, 9 * 30 + (330 - 268) + 48 * 30);
+}
+
+#[test]
+fn what_a_replica_shows_from_before_a_restart_is_no_news() {
+    let plan = availability(&[]);
+    let at = |i: i64| 7 + i * 30;
+    let began = at(41) - 11;
+    for (seen_last, viewed, away) in [(5.0, 5.0, 1), (4.0, 5.0, 1), (6.0, 5.0, 1), (5.0, 5.0, 2)] {
+        let back = 40 + away;
+        let soon = at(back) + 1;
+        let total =
+            [grows(0, 40, 5_000.0, 30.0), vec![(at(back), 12.0), (soon, 6_170.0)], grows(back + 1, 80, 42.0, 30.0)];
+        let mut errors = grows(0, 40, 5.0, 0.0);
+        errors[39].1 = seen_last;
+        errors.push((soon, viewed));
+        // The new process has its first error a while later.
+        let late = grows(back + 4, 80, 1.0, 0.0);
+        let process: Vec<(i64, f64)> = (0..80)
+            .filter(|i| !(40..back).contains(i))
+            .map(|i| (at(i), if i < 40 { 1.0 } else { began as f64 }))
+            .collect();
+        let witnesses = [raw(PROCESS_START, &[], &process)];
+        let counted = |errors: &[(i64, f64)]| {
+            let series = [labelled("200", &[], &total.concat()), labelled("500", &[], errors)];
+            same_however_read(&plan, &series, &witnesses).1
+        };
+        // The old process was young when it was first seen: all that it had is news.
+        let old = seen_last.max(5.0) as u64;
+        assert_eq!(counted(&errors), old, "{seen_last} {viewed} {away}");
+        assert_eq!(counted(&[errors.clone(), late].concat()), old + 1, "{seen_last} {viewed} {away}");
+        // It has some at the very next scrape: they are its own.
+        assert_eq!(counted(&[errors, grows(back + 1, 80, 3.0, 0.0)].concat()), old + 3, "{seen_last} {viewed} {away}");
+    }
+}
+
 #[test]
 fn a_new_loop_of_scrapes_at_another_phase_goes_on_too() {
     let plan = availability(&[]);
