@@ -15,6 +15,7 @@ pub(crate) mod heap;
 pub mod history;
 mod incidents;
 pub mod lead;
+pub mod reach;
 pub mod rules;
 mod saved;
 mod stages;

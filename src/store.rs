@@ -25,6 +25,7 @@
 mod fold;
 mod incidents;
 mod load;
+mod said;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -119,6 +120,17 @@ pub struct Restored {
     pub unfilled: BTreeSet<String>,
 }
 
+/// What must be said of the history of an SLO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its id.
+    pub slo_id: String,
+    /// No window holds what it is said of from here on, seconds.
+    pub until_s: i64,
+    /// In words.
+    pub note: String,
+}
+
 /// What one poll changed.
 #[derive(Debug)]
 pub struct Commit<'a> {
@@ -182,8 +194,12 @@ const TABLES: &str = "
                         unfilled TEXT NOT NULL);
 ";
 
-/// Files of the same version may be without it: nothing else depends on it, and an older Slowburn passes it over.
-const INCIDENTS: &str = "CREATE TABLE IF NOT EXISTS incident (id TEXT PRIMARY KEY, incident BLOB NOT NULL);";
+/// Files of the same version may be without these: nothing else depends on them, and an older Slowburn passes them over.
+const ADDED: &str = "
+    CREATE TABLE IF NOT EXISTS incident (id TEXT PRIMARY KEY, incident BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS said (slo_id TEXT NOT NULL, definition TEXT NOT NULL, until_s INTEGER NOT NULL,
+                                     note TEXT NOT NULL);
+";
 
 /// Version 2 had no past.
 const FROM_2: &str = "CREATE TABLE past (series INTEGER PRIMARY KEY, until INTEGER NOT NULL, hours BLOB NOT NULL);";
@@ -215,7 +231,7 @@ impl Store {
                 return Err(StoreError::Unreadable(path, why));
             }
         }
-        db.execute_batch(INCIDENTS).map_err(failed)?;
+        db.execute_batch(ADDED).map_err(failed)?;
         let mut store = Store {
             path,
             db,

@@ -126,7 +126,7 @@ impl Daemon {
             ledger: Ledger::new(resolution_s),
             evaluator: Evaluator::default(),
             saved,
-            history: History::new(options.backfill),
+            history: History::new(options.backfill, options.source.queried_samples_max),
             surveys: Surveys::default(),
             workloads: Workloads::default(),
             gate_service: None,
@@ -237,6 +237,7 @@ impl Daemon {
             self.source.remember(std::mem::take(&mut older.remembered));
         }
         let changed = super::apart(|| self.history.take(older, &mut self.ledger));
+        self.saved.put_said(self.history.said());
         self.saved.note_joined(changed);
         if self.history.is_read() {
             self.source.forget_starts();
@@ -246,6 +247,7 @@ impl Daemon {
 
     fn restore(&mut self, restored: Restored) -> Result<(), StoreError> {
         self.saved.restore_series(&self.rules, &mut self.ledger, |_| true)?;
+        self.history.say_again(self.saved.said()?);
         info!(series = self.ledger.len(), "history restored");
         let (position, survey) = position_of(&restored);
         let statuses = statuses_of(&restored, &self.rules);
@@ -275,9 +277,10 @@ impl Daemon {
             let (restored, incidents) = (saved.load()?, saved.incidents()?);
             let mut ledger = Ledger::new(resolution_s);
             saved.restore_series(&self.rules, &mut ledger, |_| true)?;
-            Ok((saved, restored, incidents, ledger))
+            let said = saved.said()?;
+            Ok((saved, restored, said, incidents, ledger))
         });
-        let (mut saved, restored, incidents, ledger) = match taken {
+        let (mut saved, restored, said, incidents, ledger) = match taken {
             Ok(taken) => taken,
             Err(StoreError::Unwritable(..)) => return,
             Err(error) => return error!(%error, "the state file can be written again, and cannot be used"),
@@ -287,6 +290,7 @@ impl Daemon {
                 self.ledger = ledger;
                 self.evaluator.forget_counts();
                 saved.note_written(statuses_of(&restored, &self.rules));
+                self.history.say_again(said);
                 self.saved = saved;
                 self.continue_from(position_of(&restored).0);
                 let in_force = restored.unfilled.into_iter().filter(|id| self.rules.place_of(id).is_some());
@@ -382,6 +386,10 @@ impl Daemon {
         self.evaluator.follow(&self.rules.slos, place);
         self.ledger.retain_slos(|id| kept.contains(id));
         self.saved.follow(&self.rules, &mut self.ledger, place);
+        match self.saved.said() {
+            Ok(said) => self.history.say_again(said.into_iter().filter(|of| !kept.contains(&*of.slo_id)).collect()),
+            Err(error) => error!(%error, "notes of history cannot be read"),
+        }
         self.workloads.follow(&self.rules);
         if let Some(gate_service) = &self.gate_service {
             gate_service.take_rules(self.rules.gate.clone(), by);

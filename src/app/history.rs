@@ -9,16 +9,17 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::reach::Reach;
 use super::rules::Rules;
 use crate::engine::{Ledger, SliceDelta, Slo};
-use crate::prometheus::backfill::{Backfill, Older, Progress, Short, Way};
-use crate::prometheus::history::extent::{Extent, together};
+use crate::prometheus::backfill::{Backfill, Older, Progress, Way};
+use crate::prometheus::history::extent::{Extent, Queried, together};
 use crate::prometheus::{Client, Fault, Source, SourceOptions};
 use crate::query::Plan;
 use crate::query::increment::SeriesDeltas;
 use crate::query::plan::Survey;
 use crate::spec::Model;
-use crate::store::SeriesKey;
+use crate::store::{Said, SeriesKey};
 use crate::telemetry::names;
 
 /// A failed backfill is tried again after this many polls.
@@ -36,6 +37,8 @@ pub struct History {
     reach: Reach,
     /// How the server lets it be read.
     pub way: Way,
+    /// What may be read of it by queries.
+    queried: Queried,
     /// Whether it is read at all.
     enabled: bool,
 }
@@ -46,6 +49,8 @@ struct Next {
     to_s: i64,
     slos: BTreeSet<String>,
     way: Way,
+    /// How, where the server refuses that.
+    otherwise: Way,
     /// How much there is of them.
     extent: Extent,
 }
@@ -69,9 +74,11 @@ pub struct Ground<'a> {
 }
 
 impl History {
-    /// Nothing is wanted yet. Where it is not `enabled`, nothing ever is.
-    pub fn new(enabled: bool) -> Self {
-        History { waiting: Unfilled::default(), filling: None, reach: Reach::default(), way: Way::RemoteRead, enabled }
+    /// Nothing is wanted yet. Where it is not `enabled`, nothing ever is. Of one SLO `queried_max` raw samples may be read by
+    /// queries.
+    pub fn new(enabled: bool, queried_max: i64) -> Self {
+        let (waiting, reach, queried) = (Unfilled::default(), Reach::default(), Queried::new(queried_max));
+        History { waiting, filling: None, reach, way: Way::RemoteRead, queried, enabled }
     }
 
     /// Whether history is read at all.
@@ -110,6 +117,16 @@ impl History {
         self.waiting.notes().chain(self.reach.notes())
     }
 
+    /// What must be said of history that was read, to be kept.
+    pub fn said(&self) -> Vec<Said> {
+        self.reach.said()
+    }
+
+    /// What was kept of what must be said.
+    pub fn say_again(&mut self, said: Vec<Said>) {
+        self.reach.say_again(said);
+    }
+
     /// Starts to read older history of SLOs that have none, unless some is being read.
     pub fn start(&mut self, ground: &Ground<'_>, at_s: i64) {
         self.waiting.poll();
@@ -118,9 +135,9 @@ impl History {
             return;
         }
         let span_s = ground.rules.longest_window_s() + 3600;
-        let Some(Next { to_s, slos, way, extent }) = self.next(ground, at_s, span_s) else { return };
+        let Some(Next { to_s, slos, way, otherwise, extent }) = self.next(ground, at_s, span_s) else { return };
         let step_s = match way {
-            Way::RemoteRead => ground.options.resolution_s,
+            Way::RemoteRead | Way::Queries => ground.options.resolution_s,
             Way::Ranges => 300,
         };
         let to_s = to_s.min(at_s).div_euclid(step_s) * step_s;
@@ -137,6 +154,7 @@ impl History {
             starts: ground.source.starts(),
             jobs: ground.source.jobs().clone(),
             way,
+            otherwise,
             extent,
             progress: Box::new(move |done| progress(done)),
         };
@@ -158,17 +176,21 @@ impl History {
         let none = Extent { series: 0, scrape_s: 30 };
         let extent_of = |id: &String| ground.rules.place_of(id).and_then(|sli| known.get(sli)).copied().unwrap_or(none);
         let extents: Vec<Extent> = due.iter().map(extent_of).collect();
-        let (places, way) = together(self.way, &extents, span_s);
+        let (places, way) = together(self.way, &extents, span_s, self.queried);
         let due: BTreeSet<String> = places.into_iter().map(|place| due[place].clone()).collect();
         let joins = |id: &str| {
             let of_slo = || ground.ledger.of(id).map(|(_, series)| series);
             let begins = of_slo().filter_map(|series| series.begins()).min()?;
-            let joins = of_slo().filter_map(|series| series.joins_at()).min().filter(|_| way == Way::RemoteRead);
+            let joins = of_slo().filter_map(|series| series.joins_at()).min().filter(|_| way != Way::Ranges);
             Some((joins.unwrap_or(begins), begins))
         };
         let next = |to_s: i64, slos: BTreeSet<String>| {
-            let extent = Extent::sum(slos.iter().map(extent_of));
-            Some(Next { to_s, slos, way, extent })
+            let extents: Vec<Extent> = slos.iter().map(extent_of).collect();
+            let otherwise = match way == Way::RemoteRead && self.queried.lets_all(&extents, span_s) {
+                true => Way::Queries,
+                false => Way::Ranges,
+            };
+            Some(Next { to_s, slos, way, otherwise, extent: Extent::sum(extents) })
         };
         if let Some(to_s) = due.iter().filter_map(|id| joins(id)).map(|(at, _)| at).min() {
             // Those that began much later are filled by the next round, and those whose slices are held from elsewhere on.
@@ -200,6 +222,7 @@ impl History {
         let Some(filling) = self.filling.take() else { return Vec::new() };
         match older {
             Ok(older) => {
+                self.queried.spend(older.queried as i64);
                 metrics::counter!(names::QUERIES_TOTAL, "kind" => "history").increment(older.requests as u64);
                 metrics::counter!(names::SAMPLES_READ_TOTAL).increment(older.samples as u64);
                 metrics::counter!(names::RESPONSE_BYTES_TOTAL).increment(older.bytes as u64);
@@ -334,67 +357,6 @@ impl Unfilled {
     }
 }
 
-/// What must be said of the history that was read of SLOs.
-#[derive(Debug, Default)]
-pub struct Reach {
-    /// How far back it goes where it could not be read as far as it was wanted, in words, by SLO.
-    short: BTreeMap<String, String>,
-    /// Until when windows hold what range queries counted, seconds, and what to say of it.
-    approximate: BTreeMap<String, (i64, String)>,
-}
-
-impl Reach {
-    /// Takes note of what a backfill of these SLOs, up to `to_s`, fell short of. Answers the SLOs of which nothing was read,
-    /// with why.
-    pub fn note(&mut self, order: &[Arc<Slo>], older: &Older, to_s: i64) -> Vec<(String, Fault)> {
-        let mut unread = Vec::new();
-        let moment = |at_s: i64| {
-            jiff::Timestamp::from_second(at_s).unwrap_or_default().strftime("%Y-%m-%d %H:%M UTC").to_string()
-        };
-        for (sli, slo) in order.iter().enumerate() {
-            self.forget_of(&slo.id);
-            if older.approximate.contains(&sli) {
-                let note = format!(
-                    "approximate history: before {} it was counted by range queries over five minutes and an hour, which \
-                     lose events at restarts and where scrapes fail",
-                    moment(to_s)
-                );
-                self.approximate.insert(slo.id.clone(), (to_s.saturating_add(slo.longest_s()), note));
-            }
-            match older.short.get(&sli) {
-                None => {}
-                Some(Short { since_s: Some(since_s), fault }) => {
-                    let note = format!("history goes back to {} only: {fault}", moment(*since_s));
-                    self.short.insert(slo.id.clone(), note);
-                }
-                Some(Short { since_s: None, fault }) => unread.push((slo.id.clone(), fault.clone())),
-            }
-        }
-        unread
-    }
-
-    /// What to say of them.
-    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
-        let approximate = self.approximate.iter().map(|(id, (_, note))| (id.clone(), note.clone()));
-        self.short.iter().map(|(id, note)| (id.clone(), note.clone())).chain(approximate)
-    }
-
-    fn forget_of(&mut self, slo_id: &str) {
-        self.short.remove(slo_id);
-        self.approximate.remove(slo_id);
-    }
-
-    /// What no window holds any more at `at_s` is said no longer.
-    fn forget(&mut self, at_s: i64) {
-        self.approximate.retain(|_, (until_s, _)| *until_s > at_s);
-    }
-
-    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.short.retain(|id, _| keep(id));
-        self.approximate.retain(|id, _| keep(id));
-    }
-}
-
 /// Slices of series that are judged anew when their history has come.
 pub type Kept = HashMap<SeriesKey, Vec<SliceDelta>>;
 
@@ -506,6 +468,7 @@ mod tests {
             bytes: 0,
             short: BTreeMap::new(),
             approximate: BTreeSet::new(),
+            queried: 0,
             remembered: Default::default(),
         };
         let changed = join(&mut lived, older, std::slice::from_ref(&slo), joined_s, &kept);

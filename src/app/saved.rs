@@ -16,7 +16,7 @@ use crate::engine::{Ledger, Now, SeriesStatus, SliceDelta};
 use crate::incident::Incident;
 use crate::prometheus::Position;
 use crate::query::plan::Survey;
-use crate::store::{Commit, Restored, SeriesKey, Store, StoreError};
+use crate::store::{Commit, Restored, Said, SeriesKey, Store, StoreError};
 use crate::telemetry::names;
 
 /// Series of joined history that are written in one transaction: some megabytes.
@@ -31,6 +31,8 @@ pub struct Saved {
     joined: BTreeSet<SeriesKey>,
     /// What was written last of each SLO's statuses, in the order of the rules.
     written: Vec<Arc<[SeriesStatus]>>,
+    /// What was written last of what must be said of history.
+    said: Vec<Said>,
     /// Nothing is left to be done between ticks.
     idle: bool,
 }
@@ -74,7 +76,7 @@ fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
 impl Saved {
     /// Keeps to this file; without one nothing survives.
     pub fn new(store: Option<Store>) -> Self {
-        Saved { store, lost: false, joined: BTreeSet::new(), written: Vec::new(), idle: true }
+        Saved { store, lost: false, joined: BTreeSet::new(), written: Vec::new(), said: Vec::new(), idle: true }
     }
 
     /// Keeps nothing where something should be kept: each tick counts as one that was not written.
@@ -129,6 +131,27 @@ impl Saved {
             metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
             error!(%error, "incidents were not written; the next poll tries again");
         })
+    }
+
+    /// What an earlier process left to be said of history.
+    pub fn said(&mut self) -> Result<Vec<Said>, StoreError> {
+        self.said = self.store.as_ref().map_or(Ok(Vec::new()), Store::said)?;
+        Ok(self.said.clone())
+    }
+
+    /// Writes what must be said of history, where it is news. What could not be written is tried again by the next tick.
+    pub fn put_said(&mut self, said: Vec<Said>) {
+        let Some(store) = &mut self.store else { return };
+        if said == self.said {
+            return;
+        }
+        match super::apart(|| store.put_said(&said)) {
+            Ok(()) => self.said = said,
+            Err(error) => {
+                metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+                error!(%error, "notes of history were not written; the next poll tries again");
+            }
+        }
     }
 
     /// These statuses stand in the file.

@@ -242,6 +242,7 @@ impl Daemon {
         if self.cold || !self.saved.is_kept() {
             return;
         }
+        self.saved.put_said(self.history.said());
         let position = self.source.position();
         self.saved.commit(Tick {
             now,

@@ -11,7 +11,8 @@ use super::run::progress;
 use super::table::{Table, paragraph};
 use super::{Exit, Format, SourceArgs, complain, moment, print_out, wiring};
 use crate::app::evaluation::{Health, evaluate};
-use crate::app::history::{Kept, Reach, join};
+use crate::app::history::{Kept, join};
+use crate::app::reach::Reach;
 use crate::config::Settings;
 use crate::engine::CountingAll;
 use crate::engine::alert::AlertMachine;
@@ -19,7 +20,7 @@ use crate::engine::duration::exact;
 use crate::engine::status::{DataState, SloState, WindowStatus};
 use crate::engine::{BudgetStatus, Labels, Ledger, SeriesStatus, Slo, Snapshot};
 use crate::prometheus::backfill::{self, Backfill, Way};
-use crate::prometheus::history::extent::{Extent, together};
+use crate::prometheus::history::extent::{Extent, Queried, together};
 use crate::prometheus::survey::{far_off, survey};
 use crate::prometheus::{Client, Source};
 use crate::query::Plan;
@@ -165,7 +166,7 @@ pub(super) async fn read_to(
     let (to_s, span_s) = (recent_s, longest_s + 3600);
     let mut reach = Reach::default();
     let mut notes: Vec<(String, String)> = Vec::new();
-    for part in parts(&model, &source.extents(at_s), way, span_s) {
+    for part in parts(&model, &source.extents(at_s), way, span_s, Queried::new(options.queried_samples_max)) {
         let (plan, slos) = (Arc::new(Plan::surveyed(&part.model, &known).0), part.model.slos.iter());
         let slos: Vec<Arc<Slo>> = slos.map(|spec| Arc::new(spec.slo.clone())).collect();
         let show = progress();
@@ -178,6 +179,7 @@ pub(super) async fn read_to(
             starts: source.starts(),
             jobs: source.jobs().clone(),
             way: part.way,
+            otherwise: part.otherwise,
             extent: part.extent,
             progress: Box::new(move |done| show(done)),
         };
@@ -199,19 +201,28 @@ pub(super) async fn read_to(
 struct HistoryPart {
     model: Model,
     way: Way,
+    otherwise: Way,
     extent: Extent,
 }
 
 /// A model by what is read together of it; `extents` stand in its order.
-fn parts(model: &Model, extents: &[Extent], way: Way, span_s: i64) -> Vec<HistoryPart> {
+fn parts(model: &Model, extents: &[Extent], way: Way, span_s: i64, mut queried: Queried) -> Vec<HistoryPart> {
     let mut left: Vec<(&SloSpec, Extent)> = model.slos.iter().zip(extents.iter().copied()).collect();
     let mut parts = Vec::new();
     while !left.is_empty() {
         let extents: Vec<Extent> = left.iter().map(|(_, extent)| *extent).collect();
-        let (places, way) = together(way, &extents, span_s);
-        let extent = Extent::sum(places.iter().map(|&place| extents[place]));
+        let (places, way) = together(way, &extents, span_s, queried);
+        let extents: Vec<Extent> = places.iter().map(|&place| extents[place]).collect();
+        let extent = Extent::sum(extents.iter().copied());
+        let otherwise = match way == Way::RemoteRead && queried.lets_all(&extents, span_s) {
+            true => Way::Queries,
+            false => Way::Ranges,
+        };
+        if Way::Queries == way || Way::Queries == otherwise {
+            extents.iter().for_each(|extent| queried.spend(extent.queried(span_s)));
+        }
         let slos = places.iter().map(|&place| left[place].0.clone()).collect();
-        parts.push(HistoryPart { model: Model { slos, services: Vec::new() }, way, extent });
+        parts.push(HistoryPart { model: Model { slos, services: Vec::new() }, way, otherwise, extent });
         let rest = left.into_iter().enumerate().filter(|(place, _)| places.binary_search(place).is_err());
         left = rest.map(|(_, one)| one).collect();
     }

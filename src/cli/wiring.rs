@@ -198,6 +198,7 @@ pub fn source(settings: &Settings, clock: Option<Clock>) -> SourceOptions {
         raw_series_max: usize::try_from(settings.raw_series_max).unwrap_or(usize::MAX),
         concurrency: settings.prometheus.max_concurrency as usize,
         clock,
+        ..SourceOptions::default()
     }
 }
 

@@ -1,8 +1,8 @@
 //! What happened before the daemon began to poll, and how it is read.
 //!
 //! `recent` reads the last hours, [`backfill`] what is older, and books it. [`remote_read`] brings raw samples as compressed chunks, which
-//! [`chunk`] tells apart and decodes; where a server does not offer that, range queries do, in `pieces` as long as it
-//! takes.
+//! [`chunk`] tells apart and decodes; where a server does not offer that, instant queries do for small SLOs (`raw`), and
+//! range queries for the others, in `pieces` as long as it takes.
 //!
 //! Deliberately absent: when history is wanted (`app`), and what may be booked of it (`query::increment`).
 
@@ -12,6 +12,7 @@ pub mod chunk;
 pub mod extent;
 mod older;
 mod pieces;
+mod raw;
 mod recent;
 pub mod remote_read;
 pub(super) mod tiling;

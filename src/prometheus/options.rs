@@ -15,6 +15,8 @@ pub struct SourceOptions {
     pub raw_series_max: usize,
     /// Requests under way at once.
     pub concurrency: usize,
+    /// Raw samples of the history of one SLO that are read by queries where there is no remote read.
+    pub queried_samples_max: i64,
     /// The clock to hold the server's clock against; `None` when polls replay the past.
     pub clock: Option<Clock>,
 }
@@ -27,6 +29,7 @@ impl Default for SourceOptions {
             overlap_s: 15,
             raw_series_max: 20_000,
             concurrency: 4,
+            queried_samples_max: 2_000_000,
             clock: None,
         }
     }

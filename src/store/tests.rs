@@ -648,3 +648,30 @@ fn state_files_of_every_format_that_landed_are_read() {
         life.assert_same(&ledger, now_s, &format!("format {version}"));
     }
 }
+
+#[test]
+fn what_must_be_said_of_history_survives_with_the_definition_it_is_said_of() {
+    let mut life = Life::new(vec![slo("a", Unit::Events), slo("b", Unit::Events)]);
+    let said = |id: &str, until_s: i64| Said { slo_id: id.into(), until_s, note: format!("{id} until {until_s}") };
+    life.live(T0, T0 + HOUR_S, 600);
+    let all = [said("a", T0 + 9 * HOUR_S), said("a", T0 + 20 * HOUR_S), said("b", T0 + 20 * HOUR_S)];
+    life.store.put_said(&all).expect("written");
+    life.restart();
+    assert_eq!(life.store.said().expect("read"), all);
+    // b counts something else for a while: what is said then replaces nothing of what was said of it before.
+    let (before, mut other) = (definitions_of(&life.slos), definitions_of(&life.slos));
+    other.insert("b".into(), "other".into());
+    life.store.redefine(other).expect("read");
+    assert_eq!(life.store.said().expect("read"), all[..2]);
+    life.store.put_said(&all[1..2]).expect("written");
+    assert_eq!(life.store.said().expect("read"), all[1..2]);
+    life.store.redefine(before).expect("read");
+    let found = life.store.said().expect("read");
+    assert!(found.len() == 2 && all[1..].iter().all(|one| found.contains(one)), "{found:?}");
+    // What no window holds is dropped, whosever it is.
+    life.live(T0 + HOUR_S, T0 + 21 * HOUR_S, 3600);
+    life.store.redefine(HashMap::new()).expect("read");
+    life.store.put_said(&[]).expect("written");
+    life.store.redefine(definitions_of(&life.slos)).expect("read");
+    assert!(life.store.said().expect("read").is_empty());
+}

@@ -1,8 +1,10 @@
 //! History as servers offer it, and as they do not: whatever the encoding, the version and the limits, a cold start
 //! comes to what happened, or says how far back it knows.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use slowburn::app::Options;
 use slowburn::clock::Clock;
 use slowburn::demo::count::{Count, Shape, Timeline, Traffic};
 use slowburn::demo::prometheus::{Behaviour, Generation, serve_as};
@@ -10,6 +12,8 @@ use slowburn::demo::scenario::{Pod, Scenario};
 use slowburn::engine::history::{Range, history};
 use slowburn::engine::status::{DataState, SloState};
 use slowburn::engine::{Labels, SeriesStatus, Snapshot};
+use slowburn::prometheus::backfill::Way;
+use slowburn::spec;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -63,9 +67,28 @@ pub fn speaking(generation: Generation, remote_read: bool) -> Behaviour {
 
 /// A daemon that starts cold at [`END`]: what it publishes when older history has been joined and evaluated.
 async fn cold_start(url: &str) -> Arc<Snapshot> {
-    let mut driven = Driven::new(options(url, &rules(), None));
+    cold_start_of(options(url, &rules(), None)).await
+}
+
+/// The same where history that remote read does not bring comes by range queries, however small it is.
+async fn cold_start_by_ranges(url: &str) -> Arc<Snapshot> {
+    cold_start_of(by_ranges(url, None)).await
+}
+
+async fn cold_start_of(options: Options) -> Arc<Snapshot> {
+    let mut driven = Driven::new(options);
     driven.tick(END - 30).await;
     driven.tick(END).await
+}
+
+fn by_ranges(url: &str, data_dir: Option<PathBuf>) -> Options {
+    let mut options = options(url, &rules(), data_dir);
+    options.source.queried_samples_max = 0;
+    options
+}
+
+fn approximate(snapshot: &Snapshot) -> Vec<&String> {
+    snapshot.slos[0].notes.iter().filter(|note| note.starts_with("approximate history: before ")).collect()
 }
 
 fn series(snapshot: &Snapshot) -> &SeriesStatus {
@@ -83,28 +106,31 @@ async fn seven_days_come_to_the_same_in_every_encoding_and_kind_of_window() {
     // What the scrape at the end of the last slice shows is booked in the slice that begins there.
     let truth = scenario().truth("shop", END - 7 * DAY - 30, END - 30).expect("it is known");
     let mut table = Vec::new();
-    for (generation, remote_read) in [
-        (Generation::V2_42, true),
-        (Generation::V3_5, true),
-        (Generation::V3_14, true),
-        (Generation::V2_42, false),
-        (Generation::V3_5, false),
+    for (generation, way) in [
+        (Generation::V2_42, Way::RemoteRead),
+        (Generation::V3_5, Way::RemoteRead),
+        (Generation::V3_14, Way::RemoteRead),
+        (Generation::V2_42, Way::Queries),
+        (Generation::V3_5, Way::Queries),
+        (Generation::V2_42, Way::Ranges),
+        (Generation::V3_5, Way::Ranges),
     ] {
-        let (proxy, _stop) = prometheus(speaking(generation, remote_read), scenario()).await;
-        let snapshot = cold_start(&proxy.url()).await;
+        let (proxy, _stop) = prometheus(speaking(generation, way == Way::RemoteRead), scenario()).await;
+        let snapshot = match way {
+            Way::Ranges => cold_start_by_ranges(&proxy.url()).await,
+            _ => cold_start(&proxy.url()).await,
+        };
         let (total, bad) = counts(&snapshot);
-        println!("{} remote read {remote_read}: {bad} of {total}; truth {truth:?}", generation.version());
+        println!("{} {way:?}: {bad} of {total}; truth {truth:?}", generation.version());
         table.push((total, bad));
         let off = |seen: u64, truth: u64| (seen as f64 / truth as f64 - 1.0).abs();
         assert!(off(total, truth.seen_total) < 0.0005 && off(bad, truth.seen_bad) < 0.003, "{generation:?}");
         assert_eq!(series(&snapshot).data.state, DataState::Fresh, "{generation:?}");
-        let notes = &snapshot.slos[0].notes;
-        let approximate = notes.iter().any(|note| note.starts_with("approximate history: before "));
-        assert_eq!(approximate, !remote_read, "{generation:?}: {notes:?}");
+        assert_eq!(approximate(&snapshot).len(), usize::from(way == Way::Ranges), "{generation:?} {way:?}");
     }
-    assert!(table[0] == table[1] && table[1] == table[2], "raw samples are raw samples: {table:?}");
+    assert!(table[..5].iter().all(|counts| *counts == table[0]), "raw samples are raw samples: {table:?}");
     // Closed or left-open, a sample on the border counts once; where a coarse step ends differs.
-    assert!(table[3].1.abs_diff(table[4].1) < 20 && table[3].0.abs_diff(table[4].0) < 1000, "{table:?}");
+    assert!(table[5].1.abs_diff(table[6].1) < 20 && table[5].0.abs_diff(table[6].0) < 1000, "{table:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,12 +158,35 @@ async fn a_history_that_cannot_be_read_is_asked_for_in_another_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_history_is_approximate_is_said_after_a_restart_too() {
+    let (proxy, _stop) = prometheus(speaking(Generation::V3_5, false), scenario()).await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let kept = || by_ranges(&proxy.url(), Some(dir.path().to_owned()));
+    let said = cold_start_of(kept()).await;
+    let said = approximate(&said);
+    assert_eq!(said.len(), 1);
+    for at_s in [END + 30, END + 300] {
+        let mut driven = Driven::new(kept());
+        assert_eq!(approximate(&*driven.tick(at_s).await), said, "{at_s}");
+    }
+    // It counts something else now: its history is read anew, and raw.
+    let mut options = options(&proxy.url(), &rules(), Some(dir.path().to_owned()));
+    let (name, text) = rules().remove(0);
+    let text = text.replace("5..", "5.*");
+    options.rules = Arc::new(move || spec::load_texts(&[(name, &*text)], &spec::Options::default()));
+    let mut driven = Driven::new(options);
+    driven.tick(END + 330).await;
+    let snapshot = driven.tick(END + 360).await;
+    assert!(series(&snapshot).window.bad > 0 && approximate(&snapshot).is_empty(), "{:?}", snapshot.slos[0].notes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_refuses_long_queries_is_asked_in_pieces() {
     let (proxy, _stop) = prometheus(speaking(Generation::V3_5, false), scenario()).await;
-    let whole = counts(&*cold_start(&proxy.url()).await);
+    let whole = counts(&*cold_start_by_ranges(&proxy.url()).await);
     for longest_s in [3 * DAY, 20 * HOUR, 2 * HOUR] {
         proxy.set(Fault::Longest(longest_s));
-        let snapshot = cold_start(&proxy.url()).await;
+        let snapshot = cold_start_by_ranges(&proxy.url()).await;
         assert_eq!(counts(&snapshot), whole, "{longest_s}");
         assert_eq!(series(&snapshot).data.state, DataState::Fresh);
         let others = snapshot.slos[0].notes.iter().filter(|note| !note.starts_with("approximate history"));
@@ -150,7 +199,7 @@ async fn a_store_that_looks_back_no_further_gives_what_it_has_and_it_is_said() {
     let (proxy, _stop) = prometheus(speaking(Generation::V3_5, false), scenario()).await;
     for days in [2, 5] {
         proxy.set(Fault::LooksBackTo(END - days * DAY));
-        let snapshot = cold_start(&proxy.url()).await;
+        let snapshot = cold_start_by_ranges(&proxy.url()).await;
         let truth = scenario().truth("shop", END - days * DAY, END).expect("it is known");
         let (total, bad) = counts(&snapshot);
         println!("{days} days: {bad} of {total}; truth {truth:?}");

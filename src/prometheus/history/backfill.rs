@@ -1,9 +1,9 @@
 //! History at a cold start, newest first.
 //!
 //! The last hours come raw (`recent`), so that alerts are right within seconds. What is older is read beside the polls: raw by
-//! remote read where the server offers it (exact, one to two bytes a sample) and the SLO is small enough (`extent`), else by
-//! range queries over five minutes and an hour that tile (`tiling`), which are approximate and said to be. `benches/cost.rs` measures both ways. What cannot be read of one SLO keeps no
-//! other from its own, and is said.
+//! remote read where the server offers it, or by queries, where the SLO is small enough (`raw`, `extent`), else by range
+//! queries over five minutes and an hour that tile (`tiling`), which are approximate and said to be. `benches/cost.rs`
+//! measures both ways. What cannot be read of one SLO keeps no other from its own, and is said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use super::extent::Extent;
 pub use super::extent::Way;
+use super::older::slis_of;
 pub use super::older::{Older, Short};
-use super::older::{samples, slis_of};
-use super::pieces::{POINTS_MAX, Pieces, again};
-use super::recent::{RECENT_S, STEP_OVERLAP_S, TIMEOUT, selectors, targets_of};
+use super::pieces::{POINTS_MAX, Pieces};
+use super::raw::Walked;
+use super::recent::{RECENT_S, TIMEOUT};
 pub use super::recent::{recent, recent_from};
-use super::remote_read;
 use super::tiling::Tiling;
 use crate::engine::{Coverage, Slo};
 use crate::prometheus::client::Client;
@@ -26,26 +26,15 @@ use crate::prometheus::fault::Fault;
 use crate::prometheus::options::SourceOptions;
 use crate::query::fetch::Ask;
 use crate::query::grid;
-use crate::query::increment::{Join, PROCESS_START, Read, SeriesDeltas, Starts, UP};
+use crate::query::increment::{Join, Read, SeriesDeltas, Starts};
 use crate::query::promql::request;
 use crate::query::queue::{QueueBook, ReadUpTo};
-use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Selector, Tracker};
+use crate::query::{Fanout, Fetch, Plan, RawSeries, Samples, Tracker};
 
-/// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
-const SAMPLES_PER_SPAN: i64 = 250_000;
-/// Longest and shortest span, seconds. Chunks that reach over its ends are sent twice; they hold about an hour.
-const SPAN_MAX_S: i64 = 86_400;
-const SPAN_MIN_S: i64 = 3 * 3600;
-/// Raw samples that are decoded (to 16 bytes each) and walked at a time.
-const SAMPLES_PER_STEP: i64 = 50_000;
 /// Who waits is read on for so long behind the end, seconds: what joins on to the polls needs it.
 const JOINED_S: i64 = 600;
-/// Raw samples asked for in one request.
-const SAMPLES_PER_READ: i64 = 50_000_000;
 /// History younger than this is filled in steps of five minutes, seconds; older in hours.
 const FIVE_MINUTES_FOR_S: i64 = 4 * 86_400;
-/// At so many moments it is looked whether a metric was there of which remote read brought nothing.
-const MOMENTS: i64 = 50;
 
 /// How far a backfill is, for a progress bar and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,15 +63,12 @@ pub struct Backfill {
     pub jobs: BTreeSet<String>,
     /// How to read.
     pub way: Way,
+    /// How, where the server refuses that; by range queries in the end.
+    pub otherwise: Way,
     /// How much there is of all of them; the coarse queries need the scrape interval to tile.
     pub extent: Extent,
     /// Called as it goes on.
     pub progress: Box<dyn Fn(Progress) + Send + Sync>,
-}
-
-/// Tells series and their witnesses apart.
-fn parted(series: Vec<RawSeries>) -> (Vec<RawSeries>, Vec<RawSeries>) {
-    series.into_iter().partition(|series| ![UP, PROCESS_START].contains(&series.label("__name__")))
 }
 
 impl Backfill {
@@ -93,16 +79,24 @@ impl Backfill {
         let mut older = Older::new(self.options.resolution_s);
         let mut queues = QueueBook::new(self.options.resolution_s);
         let counters = self.plan.fetches.iter().any(|fetch| fetch.ask == Ask::Counter);
-        let mut raw = self.way == Way::RemoteRead && counters;
-        if raw && let Err(fault) = self.raw(&client, from_s, to_s, &mut older, &mut queues).await {
+        let mut raw = false;
+        for way in [self.way, self.otherwise].into_iter().filter(|way| counters && *way != Way::Ranges) {
+            let read = self.raw(way, &client, from_s, to_s, &mut older, &mut queues).await;
+            let queried =
+                if way == Way::Queries { older.samples.max(self.extent.queried(to_s - from_s) as usize) } else { 0 };
+            let Err(fault) = read else {
+                (older.queried, raw) = (queried, true);
+                break;
+            };
             // What may pass is tried again later: exact history is worth a wait. What was refused stays so.
-            if matches!(fault, Fault::Unreachable(_) | Fault::Timeout) {
+            let slow = way == Way::RemoteRead && fault == Fault::Timeout;
+            if slow || matches!(fault, Fault::Unreachable(_)) {
                 return Err(fault);
             }
-            warn!(%fault, "raw history cannot be read; it comes by range queries");
+            warn!(%fault, ?way, "raw history cannot be read in this way");
             let spent = older.requests;
             (older, queues) = (Older::new(self.options.resolution_s), QueueBook::new(self.options.resolution_s));
-            (older.requests, raw) = (spent, false);
+            (older.requests, older.queried) = (spent, queried);
         }
         if counters && !raw {
             self.coarse(&pieces, from_s, to_s, &mut older, &mut queues).await?;
@@ -116,122 +110,11 @@ impl Backfill {
     }
 
     /// A tracker that reads everything from `from_s` on.
-    fn tracker(&self, from_s: i64) -> Tracker {
+    pub(super) fn tracker(&self, from_s: i64) -> Tracker {
         let mut tracker = Tracker::new(self.options.resolution_s);
         (0..self.plan.slis.len()).for_each(|sli| tracker.begin(sli, from_s * 1000 + 1));
         *tracker.fanout_mut() = self.fanout.clone();
         tracker
-    }
-
-    /// Raw history in time order, span by span out of one long answer. What breaks off is asked for again from there.
-    async fn raw(
-        &self,
-        client: &Client,
-        from_s: i64,
-        to_s: i64,
-        older: &mut Older,
-        queues: &mut QueueBook,
-    ) -> Result<(), Fault> {
-        let tracker = self.tracker(from_s);
-        let mut walked =
-            Walked { tracker, queues, jobs: self.jobs.clone(), met: BTreeMap::new(), from_s, at_s: from_s, to_s };
-        let per_second = self.extent.series.max(1) as f64 / self.extent.scrape_s.max(1) as f64;
-        let seconds = |samples: i64, min_s, max_s| ((samples as f64 / per_second) as i64).clamp(min_s, max_s);
-        let step_s = seconds(SAMPLES_PER_STEP, 3600, SPAN_MAX_S) / 3600 * 3600;
-        let mut span_s = seconds(SAMPLES_PER_SPAN, SPAN_MIN_S, SPAN_MAX_S);
-        let mut tries = 0;
-        if from_s >= to_s {
-            return Ok(());
-        }
-        // The last span reaches past the end: up to the samples the polls began with.
-        while walked.at_s < self.joined_until_s(to_s) {
-            older.requests += 1;
-            let before_s = walked.at_s;
-            let spans = (seconds(SAMPLES_PER_READ, span_s, i64::MAX) / span_s) as usize;
-            let read = self.raw_spans(client, span_s, spans, step_s, &mut walked, older).await;
-            if walked.at_s > before_s {
-                tries = 0;
-            }
-            match read {
-                Ok(()) => {}
-                Err(fault) if fault.asks_for_less() && span_s > SPAN_MIN_S => {
-                    span_s = (span_s / 2).max(SPAN_MIN_S);
-                }
-                Err(fault) => again(fault, &mut tries).await?,
-            }
-        }
-        older.remembered = walked.tracker.remembered(&self.plan);
-        self.contradicted(client, &walked).await
-    }
-
-    /// A history in which a metric never was, or was not yet, while the server knows it by other means, is no history.
-    async fn contradicted(&self, client: &Client, walked: &Walked<'_>) -> Result<(), Fault> {
-        let (from_s, to_s) = (walked.from_s, walked.to_s);
-        let step_s = ((to_s - from_s) / MOMENTS).max(60);
-        for fetch in self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter) {
-            let Some(selector) = Selector::parse(&fetch.expr).ok().filter(|selector| !selector.metric.is_empty())
-            else {
-                continue;
-            };
-            let met_s = walked.met.get(&selector.metric).copied().filter(|&met_s| met_s < to_s);
-            if met_s.is_some_and(|met_s| met_s <= from_s + 2 * step_s) {
-                continue;
-            }
-            let answer = client.query_range(&request::count(&fetch.expr, &[]), from_s + step_s, to_s, step_s).await;
-            let Ok(answer) = answer else { continue };
-            let known = answer.series.iter().filter_map(|row| row.samples.iter().next());
-            let Some(known_s) = known.map(|(at_ms, _)| at_ms.div_euclid(1000)).min() else { continue };
-            if met_s.is_none_or(|met_s| met_s > known_s + 2 * step_s) {
-                let expr = &fetch.expr;
-                return Err(Fault::NotAnAnswer(format!("remote read does not know of {expr} what queries do")));
-            }
-        }
-        Ok(())
-    }
-
-    /// One request for the next `spans` spans of `span_s` seconds.
-    async fn raw_spans(
-        &self,
-        client: &Client,
-        span_s: i64,
-        spans: usize,
-        step_s: i64,
-        walked: &mut Walked<'_>,
-        older: &mut Older,
-    ) -> Result<(), Fault> {
-        let joined_s = self.joined_until_s(walked.to_s);
-        let ends = |at_s: &i64| match *at_s {
-            at_s if at_s < walked.to_s => Some(walked.to_s.min(at_s + span_s)),
-            at_s if at_s < joined_s => Some(joined_s.min(at_s + span_s)),
-            _ => None,
-        };
-        let starts: Vec<i64> = std::iter::successors(Some(walked.at_s), ends).take(spans.max(1) + 1).collect();
-        let begins_s = |at_s: i64| at_s - STEP_OVERLAP_S;
-        let asked: Vec<(i64, i64)> =
-            starts.windows(2).map(|span| (begins_s(span[0]) * 1000 + 1, span[1] * 1000)).collect();
-        let mut wanted = selectors(&self.plan);
-        wanted.extend(request::witnesses(&targets_of(&walked.jobs)));
-        let mut answer = remote_read::read_spans(client, &wanted, &asked).await?;
-        for end_s in starts.into_iter().skip(1) {
-            let history = answer.next().await?.unwrap_or_default();
-            older.bytes += history.bytes;
-            let known = walked.jobs.len();
-            walked.jobs.extend(history.values("job"));
-            if walked.jobs.len() > known {
-                // Targets that were not known so far: what they say of themselves is asked for, too.
-                return Ok(());
-            }
-            while walked.at_s < end_s {
-                let step_end_s = end_s.min(walked.at_s + step_s);
-                let (series, seen) = parted(history.span(begins_s(walked.at_s) * 1000, step_end_s * 1000)?);
-                older.samples += samples(&series) + samples(&seen);
-                self.book(walked, &series, &seen, step_end_s, older);
-                walked.at_s = step_end_s;
-            }
-            let done_s = end_s.min(walked.to_s) - walked.from_s;
-            (self.progress)(Progress { done_s, total_s: walked.to_s - walked.from_s });
-        }
-        Ok(())
     }
 
     /// Native histograms at the ends of slices, and up to the values the polls began with. A stretch that cannot be read
@@ -266,7 +149,7 @@ impl Backfill {
 
     /// Up to where counters are read for what joins on to the polls, seconds: the samples that these began with, and
     /// what the next scrapes say of them.
-    fn joined_until_s(&self, to_s: i64) -> i64 {
+    pub(super) fn joined_until_s(&self, to_s: i64) -> i64 {
         let newest_s = self.join(to_s).newest_ms().div_euclid(1000);
         to_s.saturating_add(RECENT_S).min(newest_s + JOINED_S)
     }
@@ -290,7 +173,7 @@ impl Backfill {
     }
 
     /// Walks on to `until_s` and books what was found: in the older ledger, and past its end to what joins on.
-    fn book(
+    pub(super) fn book(
         &self,
         walked: &mut Walked<'_>,
         series: &[RawSeries],
@@ -483,18 +366,4 @@ fn cut(rows: &mut [RawSeries], since_s: i64) {
         let newer = row.samples.iter().filter(|&(at_ms, _)| at_ms >= since_s * 1000).collect();
         row.samples = Samples::new(newer);
     }
-}
-
-/// How far raw history was walked.
-struct Walked<'a> {
-    tracker: Tracker,
-    queues: &'a mut QueueBook,
-    /// Jobs of the targets that were met.
-    jobs: BTreeSet<String>,
-    /// Since when each metric was met, seconds.
-    met: BTreeMap<String, i64>,
-    from_s: i64,
-    /// Everything up to here is booked, seconds.
-    at_s: i64,
-    to_s: i64,
 }

@@ -25,6 +25,8 @@ pub struct Older {
     pub short: BTreeMap<usize, Short>,
     /// SLIs that were counted by range queries, by index into the plan.
     pub approximate: BTreeSet<usize>,
+    /// Raw samples that queries brought, or were expected to.
+    pub queried: usize,
     /// What whoever reads on has to know of the counters.
     pub remembered: Remembered,
 }
@@ -48,6 +50,7 @@ impl Older {
             bytes: 0,
             short: BTreeMap::new(),
             approximate: BTreeSet::new(),
+            queried: 0,
             remembered: Remembered::default(),
         }
     }

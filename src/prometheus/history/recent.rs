@@ -30,7 +30,7 @@ const RECENT_STEP_S: i64 = 3600;
 /// Each step begins this much before the end of the one before, seconds: a total waits that long for its part.
 pub(super) const STEP_OVERLAP_S: i64 = 60;
 /// Witnesses are read from so much before, seconds.
-const WITNESS_BEFORE_S: i64 = 150;
+pub(super) const WITNESS_BEFORE_S: i64 = 150;
 /// How far an instant query looks back for a sample, seconds; and the share of the series it finds that remote read must
 /// know.
 const LOOKBACK_S: i64 = 300;
