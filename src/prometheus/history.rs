@@ -16,6 +16,7 @@ mod raw;
 mod recent;
 pub mod remote_read;
 pub(super) mod tiling;
+mod walked;
 pub mod wire;
 mod xor;
 mod xor2;

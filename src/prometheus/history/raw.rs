@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: what cannot be read raw. That is `backfill`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -16,13 +16,14 @@ use super::older::{Older, samples};
 use super::pieces::again;
 use super::recent::{STEP_OVERLAP_S, WITNESS_BEFORE_S, selectors, targets_of};
 use super::remote_read;
+use super::walked::Walked;
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
 use crate::query::fetch::Ask;
 use crate::query::increment::{PROCESS_START, UP};
 use crate::query::promql::request;
 use crate::query::queue::QueueBook;
-use crate::query::{RawSeries, Selector, Tracker};
+use crate::query::{RawSeries, Selector};
 
 /// Raw samples of one span of a remote read (about 2 bytes each): what is in memory at a time.
 const SAMPLES_PER_SPAN: i64 = 250_000;
@@ -39,20 +40,6 @@ const MOMENTS: i64 = 50;
 const QUERIED_SPAN_MIN_S: i64 = 600;
 /// Where queries bring more raw samples than this there were far more series than live now: the rest is not worth it.
 const QUERIED_SAMPLES_MAX: usize = 4 * QUERIED_TOGETHER_MAX as usize;
-
-/// How far raw history was walked.
-pub(super) struct Walked<'a> {
-    pub tracker: Tracker,
-    pub queues: &'a mut QueueBook,
-    /// Jobs of the targets that were met.
-    pub jobs: BTreeSet<String>,
-    /// Since when each metric was met, seconds.
-    pub met: BTreeMap<String, i64>,
-    pub from_s: i64,
-    /// Everything up to here is booked, seconds.
-    pub at_s: i64,
-    pub to_s: i64,
-}
 
 /// Tells series and their witnesses apart.
 fn parted(series: Vec<RawSeries>) -> (Vec<RawSeries>, Vec<RawSeries>) {

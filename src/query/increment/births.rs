@@ -19,9 +19,8 @@ use super::cursors::Raw;
 use super::delta::{CounterDelta, follow};
 use super::ended::Ended;
 use super::evidence::TargetEvidence;
-use super::pace::PACE_MULTIPLE;
+use super::pace::{PACE_MULTIPLE, SLIP};
 use super::pair::Count;
-use super::possible::SLIP;
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker};
 

@@ -4,6 +4,8 @@
 pub(super) const PACE_MULTIPLE: f64 = 5.0;
 /// So few events can happen in any interval, however idle a target was.
 pub(super) const FEW: f64 = 10.0;
+/// Exporters that read a counter apart from others slip by so many events.
+pub(super) const SLIP: f64 = 5.0;
 /// How many rates are remembered.
 const REMEMBERED: usize = 8;
 

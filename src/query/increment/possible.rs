@@ -3,7 +3,7 @@
 use super::Tracker;
 use super::cursors::Raw;
 use super::evidence::TargetEvidence;
-use super::pace::{FEW, PACE_MULTIPLE, Rates};
+use super::pace::{FEW, PACE_MULTIPLE, Rates, SLIP};
 
 /// Where nothing is known of the pace a new process has at most this share of what the old one had.
 const SMALL_SHARE: f64 = 0.125;
@@ -12,8 +12,6 @@ const OLDER_VIEW_INTERVALS: i64 = 2;
 const OLDER_VIEW_MS: i64 = 60_000;
 /// ... and comes after less than this share of the scrape interval.
 const SOON_INTERVALS: f64 = 0.8;
-/// Exporters that read a counter apart from others slip by so many events.
-pub(super) const SLIP: f64 = 5.0;
 
 impl TargetEvidence {
     /// Most events that can have happened from `was_ms` to `at_ms` by the pace before; `None` where there is none yet.
