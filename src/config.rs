@@ -14,11 +14,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::severity::Sev;
-use crate::spec::TimeSpan;
+use crate::spec::resource::ResourceKind;
+use crate::spec::{RuleKind, TimeSpan};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 
@@ -26,6 +27,9 @@ pub use crate::outbound::{SecretFault, SecretFile};
 pub use check::Fault;
 pub use endpoint::{EndpointFault, endpoint};
 pub use read::{LoadedSettings, load, load_text};
+
+/// Where a pod finds its own token and the API server's authority.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The documented example, compiled in; a test holds it equal to [`Settings::default`].
 pub const EXAMPLE: &str = include_str!("config/example.yaml");
@@ -37,6 +41,8 @@ pub struct Settings {
     pub prometheus: Prometheus,
     /// The daemon that is followed instead of a Prometheus; `None`: this is a daemon itself.
     pub follow: Option<Follow>,
+    /// Rules that live in Kubernetes; `None`: they stand in files alone.
+    pub cluster: Option<Cluster>,
     /// Every peer of the Alertmanager cluster; each alert goes to all of them.
     pub alertmanagers: Vec<Alertmanager>,
     /// Receivers of webhook v4 bodies.
@@ -110,6 +116,67 @@ pub struct Follow {
     pub headers: BTreeMap<String, String>,
     /// PEM file of the certificate authority; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Rules that live in Kubernetes, and how to reach the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Kinds of objects that are read. Default: ours.
+    pub kinds: Vec<RuleKind>,
+    /// Namespaces whose objects are read; empty: all.
+    pub namespaces: Vec<String>,
+    /// Label selector of the objects that are read; `None`: all.
+    pub labels: Option<String>,
+    /// Label selector of ConfigMaps, besides. Default `slowburn.dev/rules`: those that have this label.
+    pub config_map_labels: String,
+    /// The API server, without a trailing slash. Default `https://kubernetes.default.svc`.
+    pub url: String,
+    /// Our token. Default: the pod's.
+    pub token_file: SecretFile,
+    /// The API server's authority. Default: the pod's; none for plain http.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster {
+            kinds: ResourceKind::ALL.map(RuleKind::Own).to_vec(),
+            namespaces: Vec::new(),
+            labels: None,
+            config_map_labels: "slowburn.dev/rules".into(),
+            url: "https://kubernetes.default.svc".into(),
+            token_file: SecretFile::new(Path::new(POD).join("token")),
+            ca_file: Some(Path::new(POD).join("ca.crt")),
+        }
+    }
+}
+
+impl Cluster {
+    /// Reads less of it: a term is a namespace (`metadata.namespace=NAME`), or a part of a label selector.
+    ///
+    /// # Errors
+    /// It is neither; for people.
+    pub fn select(&mut self, term: &str) -> Result<(), String> {
+        if let Some(namespace) = term.strip_prefix("metadata.namespace=") {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if namespace.is_empty() || namespace.len() > 63 || !namespace.chars().all(fits) {
+                return Err(format!("{namespace:?} is no namespace"));
+            }
+            self.namespaces.push(namespace.to_owned());
+            return Ok(());
+        }
+        if !is_selector(term) {
+            return Err(format!("{term:?} is no label selector: write team=checkout, or metadata.namespace=shop"));
+        }
+        self.labels = Some(self.labels.take().map_or(term.to_owned(), |labels| format!("{labels},{term}")));
+        Ok(())
+    }
+}
+
+/// Whether a text could be a label selector; the API server says whether it is.
+fn is_selector(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./=!,() ".contains(c);
+    (1..=1_000).contains(&text.trim().len()) && text.chars().all(fits)
 }
 
 /// How a client says who it is.
@@ -451,6 +518,7 @@ impl Default for Settings {
         Settings {
             prometheus: Prometheus::default(),
             follow: None,
+            cluster: None,
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9595)),

@@ -13,7 +13,7 @@ mod authorization;
 mod secret;
 mod transport;
 
-pub use api_server::{ApiServer, SecretSource};
+pub use api_server::{ApiServer, Lines, SecretSource};
 pub use authorization::{Authorization, Rotating};
 pub use secret::{SecretFault, SecretFile};
 pub use transport::{FileStamp, Transport, install_tls};

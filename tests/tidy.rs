@@ -85,6 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("cluster", &["spec", "outbound", "clock", "telemetry"]),
     ("demo", &["engine", "prometheus", "clock"]),
     (
         "app",
@@ -127,6 +128,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
             "telemetry",
             "app",
+            "cluster",
             "demo",
         ],
     ),

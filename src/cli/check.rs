@@ -85,7 +85,7 @@ pub async fn check(args: CheckArgs) -> Exit {
     }
     // With settings it is known which daemon will read them, and whom it can ask.
     let loaded = match args.config {
-        Some(_) => wiring::rules_of_daemon(&paths, &settings, &args.import),
+        Some(_) => wiring::rules_of_daemon(&paths, &settings, &args.import, None),
         None => wiring::rules(&paths, &settings, &args.import),
     };
     let wanted = args.prometheus_url.is_some() && !loaded.is_fatal();

@@ -150,6 +150,8 @@ Examples:
   slowburn crds | kubectl apply --server-side -f -
   slowburn crds --to deploy/kubernetes/crds
 
+How rules are kept in a cluster: docs/kubernetes.md.
+
 Exit codes: 0 printed or written, 1 cannot be written, 2 wrong usage";
 
 pub const IMPORT: &str = "\

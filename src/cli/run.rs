@@ -32,6 +32,12 @@ pub struct RunArgs {
     /// The service that is followed
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
+    /// Read rules that live in Kubernetes, too: ServiceLevels and ActionPolicies (cluster in --config reads other kinds)
+    #[arg(long)]
+    cluster: bool,
+    /// Of the rules in Kubernetes only those of a namespace (metadata.namespace=NAME) or with a label (team=checkout) (repeatable)
+    #[arg(long, value_name = "TERM")]
+    select: Vec<String>,
     /// An Alertmanager peer (repeatable: name every peer of a cluster)
     #[arg(long, value_name = "URL")]
     alertmanager_url: Vec<String>,
@@ -122,6 +128,12 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
         }
         follow.service = args.service.clone().or(follow.service.take());
     }
+    if args.cluster || !args.select.is_empty() {
+        let cluster = settings.cluster.get_or_insert_default();
+        for term in &args.select {
+            cluster.select(term).map_err(|fault| format!("error: --select: {fault}"))?;
+        }
+    }
     if let Some(url) = &args.source.prometheus_url {
         settings.prometheus.url = Some(endpoint(url)?);
     }
@@ -166,8 +178,14 @@ fn resolve(args: &RunArgs) -> Result<Settings, String> {
 /// Whether what was typed fits together: rules are what a daemon has, and what a sidecar has not.
 fn fits(args: &RunArgs, settings: &Settings) -> Result<(), String> {
     match (&settings.follow, args.source.paths().as_slice()) {
+        (None, []) if settings.cluster.is_some() => Ok(()),
+        (Some(_), _) if settings.cluster.is_some() => {
+            Err("error: a process that follows a daemon (--follow) has no rules of its own: leave out --cluster, --select \
+                 and cluster in --config"
+                .into())
+        }
         (None, []) => {
-            Err("error: no rules are given: add --rules PATH (or --follow URL --service NAME, to repeat one \
+            Err("error: no rules are given: add --rules PATH (or --cluster, for rules that live in Kubernetes; or --follow URL --service NAME, to repeat one \
                            service of another daemon)"
                 .into())
         }
@@ -235,6 +253,8 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> 
     let for_rules = settings.clone();
     let flags = args.source.import.clone();
     let for_identities = settings.clone();
+    let cluster = wiring::cluster(settings, &clock).await.map_err(config)?;
+    let objects = cluster.clone();
     let options = Options {
         clock,
         client: wiring::client(settings).map_err(config)?,
@@ -245,7 +265,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> 
         audit_again: Some(wiring::audit_again(settings)),
         lease: wiring::lease(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
-        rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags)),
+        rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags, objects.as_deref())),
         notify: wiring::notify(settings).map_err(config)?,
         destinations: wiring::destinations(settings).map_err(config)?,
         limits: web::Limits::default(),
@@ -274,6 +294,9 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> 
     let started = |handle: Handle| {
         if let Some((every, paths)) = watched {
             tokio::spawn(super::watch::watch(paths, every.max(Duration::from_millis(100)), handle.reload.clone()));
+        }
+        if let Some(cluster) = cluster {
+            tokio::spawn(super::watch::follow(cluster, handle.reload.clone()));
         }
         info!(version = env!("CARGO_PKG_VERSION"), page = %format!("http://{address}/"), "slowburn runs");
         tokio::spawn(reload_on_hangup(handle));

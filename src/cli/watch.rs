@@ -5,14 +5,18 @@
 //! A change is taken once two looks agree, so that a folder that is being written is not read half. What is wrong in the
 //! new files is logged by the daemon, and the last good ones stay; they are read again when they change again.
 //!
+//! Rules of a cluster ask for a reload in the same way.
+//!
 //! Deliberately absent: reading. Whoever owns the rules does that.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+use crate::cluster::Cluster;
 use crate::spec::files::{Stamp, stamp};
 use crate::web::Reload;
 
@@ -44,6 +48,26 @@ pub async fn watch(paths: Vec<PathBuf>, every: Duration, reload: mpsc::Sender<Re
             }
             Err(_) => warn!("the reload was given up"),
         }
+    }
+}
+
+/// Asks for a reload whenever rules of the cluster have changed, until nobody takes it any more.
+pub async fn follow(cluster: Arc<Cluster>, reload: mpsc::Sender<Reload>) {
+    let (ask, mut asked) = mpsc::channel::<oneshot::Sender<bool>>(1);
+    let reloads = async move {
+        while let Some(done) = asked.recv().await {
+            let (answer, answered) = oneshot::channel();
+            if reload.send(Reload { answer, by: "cluster".into() }).await.is_err() {
+                return;
+            }
+            if done.send(matches!(answered.await, Ok(Ok(_)))).is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = cluster.run(ask) => {}
+        () = reloads => {}
     }
 }
 

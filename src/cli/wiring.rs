@@ -16,12 +16,13 @@ use crate::audit::witness::client::Client;
 use crate::audit::witness::policy::WitnessPolicy;
 use crate::audit::witness::watch::{Stops, Watch};
 use crate::clock::Clock;
+use crate::cluster::{Cluster, Scope};
 use crate::config::{self, Auth, CheckpointSink, MissingStops, SecretFile, Settings, TokenIssuer};
 use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::outbound::{ApiServer, Authorization, SecretSource, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
-use crate::spec::{self, Loaded, Severity};
+use crate::spec::{self, Loaded, RuleKind, Severity};
 use crate::web::auth::issuer::Issuer;
 use crate::web::auth::oidc::{SignIn, SignInSettings};
 use crate::web::auth::session::Sessions;
@@ -69,12 +70,54 @@ pub(super) fn rules(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags)
     spec::load_with(paths, &flags.options(options))
 }
 
-/// Rules as the daemon of these settings takes them. One that decides, and knows nobody, can ask nobody.
-pub(super) fn rules_of_daemon(paths: &[PathBuf], settings: &Settings, flags: &ImportFlags) -> Loaded {
+/// Rules as the daemon of these settings takes them, with those of the cluster where it has some.
+pub(super) fn rules_of_daemon(
+    paths: &[PathBuf],
+    settings: &Settings,
+    flags: &ImportFlags,
+    cluster: Option<&Cluster>,
+) -> Loaded {
+    let options = options_of_daemon(settings, flags);
+    match cluster {
+        Some(cluster) => cluster.load(paths, &options),
+        None => spec::load_with(paths, &options),
+    }
+}
+
+/// How a daemon reads rules. One that decides, and knows nobody, can ask nobody.
+fn options_of_daemon(settings: &Settings, flags: &ImportFlags) -> spec::Options {
     let nobody = || settings.audit_dir().map(|_| Arc::default());
     let people = people(settings).or_else(nobody);
-    let options = spec::Options { resolution: settings.resolution, people, ..spec::Options::default() };
-    spec::load_with(paths, &flags.options(options))
+    flags.options(spec::Options { resolution: settings.resolution, people, ..spec::Options::default() })
+}
+
+/// Longest wait for the first lists of the API server; after it the daemon starts with what was in force last.
+const LISTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// The rules that live in Kubernetes, listed; `None` where the settings say nothing of them.
+pub(super) async fn cluster(settings: &Settings, clock: &Clock) -> Result<Option<Arc<Cluster>>, String> {
+    let Some(cluster) = &settings.cluster else { return Ok(None) };
+    let server = api_server(&cluster.url, cluster.ca_file.as_deref(), &cluster.token_file)
+        .map_err(|error| format!("cluster: {error}"))?;
+    let everywhere = [None];
+    let named: Vec<Option<String>> = cluster.namespaces.iter().cloned().map(Some).collect();
+    let namespaces = if named.is_empty() { &everywhere[..] } else { &named };
+    let scopes = cluster.kinds.iter().flat_map(|kind| {
+        let of_kind = (*kind == RuleKind::ConfigMap).then(|| cluster.config_map_labels.clone());
+        let labels: Vec<String> = of_kind.into_iter().chain(cluster.labels.clone()).collect();
+        let labels = (!labels.is_empty()).then(|| labels.join(","));
+        namespaces.iter().map(move |namespace| Scope {
+            kind: *kind,
+            namespace: namespace.clone(),
+            labels: labels.clone(),
+        })
+    });
+    if let Some(dir) = &settings.data_dir {
+        std::fs::create_dir_all(dir).map_err(|error| format!("data_dir {}: {error}", dir.display()))?;
+    }
+    let cluster = Cluster::start(server, scopes.collect(), settings.data_dir.clone(), clock.clone());
+    cluster.listed(LISTED_WITHIN).await;
+    Ok(Some(Arc::new(cluster)))
 }
 
 /// Who there is, where the settings say so. A file that cannot be used is told of by whoever needs it.

@@ -13,10 +13,11 @@ use crate::spec::{Code, Place, Problem, Severity, tree};
 use crate::telemetry::compat::{Compat, Switch};
 use crate::telemetry::detail::Detail;
 
+mod cluster;
 mod oidc;
 
 use super::{
-    Alertmanager, Audit, Auth, Authentication, CheckpointSink, Follow, Lease, LogFormat, LogLevel, MissingStops,
+    Alertmanager, Audit, Auth, Authentication, CheckpointSink, Follow, Lease, LogFormat, LogLevel, MissingStops, POD,
     Prometheus, SecretFile, ServerTls, Settings, TokenReview, Webhook, Witnesses, endpoint,
 };
 
@@ -43,8 +44,6 @@ impl LoadedSettings {
     }
 }
 
-/// Where a pod finds its own token and the API server's authority.
-const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Most Alertmanager peers, and most webhooks.
 const ENDPOINTS_MAX: usize = 100;
 
@@ -130,6 +129,7 @@ impl SettingsReader<'_> {
             self.prometheus(&at, &mut settings.prometheus, report);
         }
         settings.follow = fields.get("follow").and_then(|at| self.follow(&at, report));
+        settings.cluster = fields.get("cluster").and_then(|at| self.cluster(&at, report));
         settings.alertmanagers = self.each(&mut fields, "alertmanagers", report, Self::alertmanager);
         settings.webhooks = self.each(&mut fields, "webhooks", report, Self::webhook);
         set(&mut settings.listen, fields.get("listen").and_then(|at| listen(&at, report)));

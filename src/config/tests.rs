@@ -281,3 +281,28 @@ fn people_sign_in_only_where_it_is_safe_and_leads_somewhere() {
     let loaded = load_text("slowburn.yaml", &local);
     assert!(!loaded.is_fatal() && loaded.render(false).contains("sign-ins of people come over plain http"));
 }
+
+#[test]
+fn rules_of_a_cluster_are_ours_unless_others_are_named() {
+    let cluster = |text: &str| {
+        let loaded = load_text("s", text);
+        assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+        loaded.settings.cluster.expect("it is set")
+    };
+    assert_eq!(cluster("cluster: {}\n"), Cluster::default());
+    let text = "cluster: {kinds: [ConfigMap, ServiceLevel, ConfigMap], namespaces: [shop], labels: 'a in (b, c)'}\n";
+    let found = cluster(text);
+    assert_eq!(found.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(), ["ServiceLevel", "ConfigMap"]);
+    assert_eq!((found.namespaces.as_slice(), found.labels.as_deref()), (&["shop".to_owned()][..], Some("a in (b, c)")));
+    assert_eq!(cluster("cluster: {url: \"http://127.0.0.1:8001\"}\n").ca_file, None);
+    assert!(problems("cluster: {kinds: [Deployment]}\n").contains("is not one of ServiceLevel, ActionPolicy"));
+    assert!(problems("cluster: {labels: \"a=b;c\"}\n").contains("is no label selector"));
+    assert!(problems("cluster: {namespaces: [Shop]}\n").contains("is no name of Kubernetes"));
+    let mut selected = Cluster::default();
+    for term in ["metadata.namespace=shop", "team=pay", "tier in (a, b)"] {
+        selected.select(term).expect(term);
+    }
+    assert_eq!((selected.namespaces, selected.labels), (vec!["shop".into()], Some("team=pay,tier in (a, b)".into())));
+    assert!(Cluster::default().select("metadata.namespace=Shop").is_err());
+    assert!(Cluster::default().select("a;b").is_err() && Cluster::default().select(" ").is_err());
+}

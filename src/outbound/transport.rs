@@ -105,6 +105,8 @@ fn build(plain: bool, ca_file: Option<&Path>, headers: &HeaderMap) -> Result<req
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
         .pool_idle_timeout(Duration::from_secs(90))
+        // A watch that waits on a connection nobody ended is told of it.
+        .tcp_keepalive(Duration::from_secs(30))
         .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_file {
         let size = fs::metadata(path).map_or(0, |data| data.len());

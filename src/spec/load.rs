@@ -107,6 +107,9 @@ pub fn load_with_objects(paths: &[PathBuf], objects: &[ObjectTexts], options: &O
         true => Vec::new(),
         false => files::read(paths, &mut problems),
     };
+    if files.is_empty() && options.may_be_empty {
+        problems.retain(|problem| problem.instead.is_none() || problem.code != Code::Unreadable);
+    }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files.extend(files_of(objects, &mut problems));
     resolve(files, problems, options)
@@ -241,6 +244,10 @@ fn is_of_others(problem: &Problem, files: &[LoadedFile], trees: &[Vec<Node>], op
     let Some(index) = files.iter().position(|file| file.path == problem.file) else {
         return options.of_a_repository;
     };
+    // An object of a cluster is refused as a whole, whatever it is of, and by whoever holds it.
+    if files[index].object.is_some() {
+        return false;
+    }
     let ours = |node: &Node| {
         matches!(
             shape(node),

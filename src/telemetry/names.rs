@@ -124,6 +124,14 @@ table! {
     AUDIT_WRITABLE: Gauge Count = "slowburn_audit_writable";
     /// Whether the audit log was proved whole at the start (1), or machines wait until a person accepts it (0).
     AUDIT_PROVED: Gauge Count = "slowburn_audit_proved";
+    /// Objects of the cluster that hold rules, by kind and reason (InForce, LastGoodInForce, Refused).
+    CLUSTER_OBJECTS: Gauge Count = "slowburn_cluster_objects";
+    /// Whether the objects of a kind are followed (1), or what was held of them last is in force (0), by kind.
+    CLUSTER_SYNCED: Gauge Count = "slowburn_cluster_synced";
+    /// Requests to the API server that failed, by kind of the objects.
+    CLUSTER_FAILURES: Counter Count = "slowburn_cluster_failures_total";
+    /// Statuses of objects that were written, by outcome (written, outrun, refused, failed).
+    CLUSTER_STATUSES: Counter Count = "slowburn_cluster_statuses_total";
     /// Whether this process decides (1), or follows another one that does (0).
     GATE_LEADER: Gauge Count = "slowburn_gate_leader";
     /// Whether enough witnesses agreed with the audit log when they were asked last (1), or too few did (0).

@@ -12,7 +12,7 @@ use crate::newcomer::{ends_with, project};
 
 const CHART: &str = "deploy/helm/slowburn";
 /// The values files of the chart's tests.
-const VALUES: [&str; 3] = ["standalone", "lease", "everything"];
+const VALUES: [&str; 4] = ["standalone", "lease", "rules", "everything"];
 
 /// Runs Helm in the project's folder: what it prints, or what it complains of.
 fn helm(args: &[&str]) -> Result<String, String> {
@@ -105,7 +105,7 @@ fn plain_all(objects: Vec<Value>) -> BTreeMap<(String, String), Value> {
 
 #[test]
 fn the_chart_and_the_manifests_are_one() {
-    for folder in ["standalone", "lease"] {
+    for folder in ["standalone", "lease", "rules"] {
         let (chart, manifests) = (plain_all(rendered(folder).1), plain_all(kustomized(folder).1));
         assert!(manifests.len() >= 6, "{folder}: {:?}", manifests.keys());
         assert_eq!(chart.keys().collect::<Vec<_>>(), manifests.keys().collect::<Vec<_>>(), "{folder}");

@@ -13,6 +13,7 @@ mod audit;
 mod backtest;
 mod chart;
 mod check;
+mod cluster_rules;
 mod compare;
 mod conformance;
 mod counts;

@@ -25,7 +25,7 @@ pub fn kustomized(folder: &str) -> (String, Vec<Value>) {
 
 #[test]
 fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
-    for overlay in ["base", "sidecar/service", "sidecar/agent", "sidecar/prometheus", "standalone", "lease"] {
+    for overlay in ["base", "sidecar/service", "sidecar/agent", "sidecar/prometheus", "standalone", "lease", "rules"] {
         let (text, objects) = kustomized(overlay);
         assert!(text.contains("kind: ConfigMap"), "{overlay}:\n{text}");
         let mut calls = Vec::new();
@@ -37,7 +37,7 @@ fn the_manifests_render_and_call_the_daemon_as_it_wants_to_be_called() {
         assert_eq!(text.contains("\n  name: slowburn-rules\n"), !follows, "{overlay}:\n{text}");
         // The fleet's pods are sent to when they are ready; an application takes traffic without what is beside it.
         let probes = |path: &str| text.matches(&format!("path: {path}\n")).count();
-        let ready = usize::from(["standalone", "lease"].contains(&overlay));
+        let ready = usize::from(["standalone", "lease", "rules"].contains(&overlay));
         let alive = if follows { 0 } else { calls.len() };
         assert_eq!((probes("/healthz"), probes("/readyz")), (alive, ready), "{overlay}:\n{text}");
         // One that was restarted while Prometheus is down is found by its name, although it is not ready.

@@ -80,6 +80,9 @@ pub fn blocks(path: &str, text: &str) -> Vec<String> {
         let said = if first.starts_with("# slowburn.yaml") || key("audit") {
             let loaded = slowburn::config::load_text(path, &block);
             (!loaded.problems.is_empty()).then(|| loaded.render(false))
+        } else if block.contains("apiVersion: slowburn.dev/") {
+            let loaded = slowburn::spec::load_text(path, &block);
+            loaded.is_fatal().then(|| loaded.render(false))
         } else if OTHERS.iter().any(|name| key(name)) || first.starts_with('-') {
             None
         } else {

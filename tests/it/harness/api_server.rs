@@ -1,8 +1,11 @@
-//! The part of a Kubernetes API server that keeps Leases, with its real optimistic concurrency: every write names the version
+//! The part of a Kubernetes API server that keeps Leases (and, in `objects`, what holds rules), with its real optimistic concurrency: every write names the version
 //! that it replaces, and of two that name one the second gets a 409. It speaks TLS with a certificate of an authority of its
 //! own; tokens are checked, and rotate. On a bad day it answers late, in vain, or with a conflict where there is none, says
 //! nothing of a write that it took, takes one when nobody waits for it any more, or reads what was before.
 //! And a proxy before it that drops what goes through it, as a network does that is cut.
+
+#[path = "api_server/objects.rs"]
+pub mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -31,11 +34,16 @@ pub struct Held {
     pub at: Instant,
 }
 
+/// What requests share.
+pub type Shared = Arc<Mutex<Kept>>;
+
 #[derive(Default)]
 pub struct Kept {
     lease: Option<Value>,
     version: u64,
     tokens: BTreeSet<String>,
+    /// What is no Lease.
+    pub objects: objects::Objects,
     /// What was asked for, as RBAC calls it.
     pub verbs: BTreeSet<String>,
     /// Every write that was taken, oldest first.
@@ -123,6 +131,14 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if !uri.path().starts_with(LEASES) {
+        let known = kept.lock().expect("not poisoned").knows(&headers);
+        let found = match known {
+            true => objects::answer(&kept, &method, &uri, &headers, &body).await,
+            false => Some(StatusCode::UNAUTHORIZED.into_response()),
+        };
+        return found.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response());
+    }
     let wrong = kept.lock().expect("not poisoned").goes_wrong(&method);
     let late = Duration::from_millis(1_200);
     if wrong == Wrong::Fails {
@@ -154,9 +170,7 @@ fn respond(
     (method, uri, headers, body): (Method, Uri, HeaderMap, Bytes),
 ) -> Response {
     let mut kept = kept.lock().expect("not poisoned");
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    if !bearer.is_some_and(|token| kept.tokens.contains(token)) {
-        kept.refused += 1;
+    if !kept.knows(&headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let body: Option<Value> = serde_json::from_slice(&body).ok();
@@ -180,6 +194,14 @@ fn respond(
 }
 
 impl Kept {
+    /// Whether a request has a good token.
+    fn knows(&mut self, headers: &HeaderMap) -> bool {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let known = bearer.is_some_and(|token| self.tokens.contains(token));
+        self.refused += usize::from(!known);
+        known
+    }
+
     fn goes_wrong(&mut self, method: &Method) -> Wrong {
         self.asked += 1;
         let Some(seed) = self.bad_day else { return Wrong::Nothing };

@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* Whether the pods talk to the API server. */}}
 {{- define "slowburn.talksToApiServer" -}}
-{{ if or .Values.gate.lease.enabled .Values.gate.tokenReview.enabled }}true{{ end }}
+{{ if or .Values.gate.lease.enabled .Values.gate.tokenReview.enabled .Values.cluster.enabled }}true{{ end }}
 {{- end }}
 
 {{- define "slowburn.externalUrl" -}}
@@ -54,6 +54,12 @@ named as such, unless identities or certificates say who reads.
 {{- if not (hasKey .Values.settings "listen_anywhere") }}{{ $_ := set $own "listen_anywhere" true }}{{ end }}
 {{- if .Values.gate.lease.enabled }}
 {{- $_ := set $own "audit" (dict "dir" "/shared/audit" "lease" (dict "name" (include "slowburn.name" .) "duration" .Values.gate.lease.duration)) }}
+{{- end }}
+{{- if .Values.cluster.enabled }}
+{{- $cluster := dict "kinds" .Values.cluster.kinds }}
+{{- with .Values.cluster.namespaces }}{{ $_ := set $cluster "namespaces" . }}{{ end }}
+{{- with .Values.cluster.labels }}{{ $_ := set $cluster "labels" . }}{{ end }}
+{{- $_ := set $own "cluster" $cluster }}
 {{- end }}
 {{- if .Values.tls.secretName }}
 {{- $tls := dict "cert_file" "/tls/tls.crt" "key_file" "/tls/tls.key" }}
