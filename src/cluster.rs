@@ -1,8 +1,8 @@
 //! Rules that live in Kubernetes: objects that are watched, the rules that they make, and what is said of them there.
 //!
-//! Each kind is followed by a watcher of its own ([`watcher`]); what they hold is judged together ([`rules`]) when rules are
+//! Each kind is followed by a watcher of its own (`watcher`); what they hold is judged together (`rules`) when rules are
 //! read, beside the files. A change asks for a reload like any other, so ledgers, alerts and permits go on. What became of an
-//! object is written into its status ([`status`]) once the rules are in force.
+//! object is written into its status (`status`) once the rules are in force.
 //!
 //! Deliberately absent: writing anything but a status. Sloth's and Pyrra's objects and ConfigMaps are only read.
 
