@@ -28,6 +28,11 @@ bench *args: parts
 doc:
     cargo doc --locked --no-deps --document-private-items --open
 
+# the pictures of README and docs, made from the running demo (needs node and chromium)
+pictures:
+    cargo build --locked
+    node release/pictures.mjs target/debug/slowburn
+
 # the pages of docs/ as a book in target/book (needs mdbook 0.4)
 book:
     release/book
