@@ -81,6 +81,10 @@ impl Deltas<'_> {
             let start_ms = pair.whole.samples.start_ms(at_ms);
             let Some(before) = self.last else {
                 self.first = Some(FirstSample { at_ms, count, start_ms });
+                if self.is_of_new_process(at_ms) {
+                    // Whatever a view of the process before says now, under this name, is over it.
+                    self.doubt.before_restart = Some((at_ms, 0.0));
+                }
                 book(none);
                 self.last = Some(Last { at_ms, count });
                 continue;
@@ -211,6 +215,13 @@ impl Deltas<'_> {
         self.doubt.low = None;
         self.doubt.before_restart = Some((step.at_ms, step.newest.whole));
         (why, step.now, step.now)
+    }
+
+    /// Its target began anew since the scrape before.
+    fn is_of_new_process(&self, at_ms: i64) -> bool {
+        let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
+        let since = |was_ms| self.evidence.began_anew(of, target, was_ms, at_ms) == Some(true);
+        self.evidence.previous(of, target, at_ms).is_some_and(since)
     }
 
     /// A replica's view from before a restart that another one showed already.

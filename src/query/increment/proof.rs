@@ -199,7 +199,22 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![1],
         ..holed.clone()
     };
-    for story in [holed, quiet, hidden, low_heir, old_view] {
+    // It begins anew under other labels while nobody looks, and an older view shows what the process before had counted.
+    let renamed_view = Story {
+        seed: 0,
+        pace: 100,
+        bad: 0,
+        scrapes: 41,
+        mishaps: BTreeMap::from([
+            (24, Mishap::Hole { scrapes: 16 }),
+            (25, Mishap::Restart { away: 0 }),
+            (26, Mishap::Relabel),
+            (40, Mishap::Older),
+        ]),
+        reads: vec![1],
+        ..holed.clone()
+    };
+    for story in [holed, quiet, hidden, low_heir, old_view, renamed_view] {
         let (told, once) = (story.told(), [usize::MAX >> 20]);
         let (lived, read) = (book(&told, &story.reads), book(&told, &once));
         let ((total, bad), truth) = (lived.sum(), told.truth);
