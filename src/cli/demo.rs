@@ -159,7 +159,8 @@ fn options(
     Ok(Options {
         clock: clock.clone(),
         client: ClientOptions::new(prometheus),
-        source: SourceOptions { clock: Some(clock.clone()), ..SourceOptions::default() },
+        // A month by range queries, so that the story begins at once.
+        source: SourceOptions { clock: Some(clock.clone()), queried_samples_max: 0, ..SourceOptions::default() },
         // Simulated scrapes arrive at once; on the wall this is a fraction of a second.
         evaluation_delay_s: if args.speed > 10.0 { 1 } else { 5 },
         data_dir: None,

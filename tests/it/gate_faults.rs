@@ -13,7 +13,7 @@ use crate::gate_stage::{Stage, Wire, request, robot};
 use crate::harness::parts::{eventually, http};
 
 /// Decisions that are counted beside readers.
-const DECISIONS: usize = 500;
+const DECISIONS: usize = 100;
 
 async fn get(stage: &Stage, path: &str) -> Value {
     let answer = http().get(format!("{}{path}", stage.url())).send().await.expect("an answer");
@@ -211,6 +211,7 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
         decided.ok().map(|_| at.elapsed())
     };
     let alone = p99((0..DECISIONS).filter_map(|_| decide(&mut wire)).collect());
+    let mut own = stage.process.own_bytes();
     let half: Vec<TcpStream> = (0..600)
         .filter_map(|_| {
             let mut stream = TcpStream::connect(&address).ok()?;
@@ -250,6 +251,7 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         probes.push(at.elapsed());
         decided.extend(decide(&mut wire));
+        own = own.max(stage.process.own_bytes());
         std::thread::sleep(Duration::from_millis(5));
     }
     done.store(true, Ordering::Release);
@@ -261,14 +263,15 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
     let late_twice_running = probes.windows(2).filter(|two| late(two)).count();
     let slowest = probes.iter().max().copied().unwrap_or_default();
     let (count, beside) = (decided.len(), p99(decided));
-    let peak = stage.process.rss_peak_bytes() >> 20;
+    let (peak, own) = (stage.process.rss_peak_bytes() >> 20, own >> 20);
     println!(
-        "{} half-open, 64 readers got {served} of {} logs; RSS at most {peak} MiB, slowest probe {slowest:.1?}, decisions p99 \
+        "{} half-open, 64 readers got {served} of {} logs; RSS at most {peak} MiB, {own} MiB of it its own, slowest probe {slowest:.1?}, decisions p99 \
          {beside:.1?} of {count}, alone {alone:.1?} of {DECISIONS}",
         half.len(),
         lengths.len(),
     );
     assert!(served >= 60 && served * 10 >= lengths.len() * 9, "{lengths:?}");
-    assert!(peak <= 64, "{peak} MiB");
+    // 64 MiB with the pages of the program, of which a release has some 18 and a debug build twice as many and more.
+    assert!(own <= 46, "{own} MiB, resident {peak} MiB");
     assert!(probes.len() >= 5 && late_twice_running == 0, "{probes:?}");
 }

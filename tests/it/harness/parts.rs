@@ -172,6 +172,11 @@ impl Process {
         self.memory("VmRSS:")
     }
 
+    /// What of that is its own and not pages of the program, in bytes (`RssAnon`).
+    pub fn own_bytes(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
     /// The most it ever had resident, in bytes (`VmHWM`).
     pub fn rss_peak_bytes(&self) -> u64 {
         self.memory("VmHWM:")
