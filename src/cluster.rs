@@ -68,6 +68,13 @@ struct State {
     written: bool,
 }
 
+impl State {
+    /// Whether a verdict is of this very object and these texts.
+    fn has_judged(&self, object: &Object) -> bool {
+        self.judged.get(&object.key).is_some_and(|(uid, digest)| (uid, digest) == (&object.uid, &object.digest))
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -166,10 +173,7 @@ impl Cluster {
     /// Objects as they were judged, each with what came of it.
     fn verdicts_of(&self, objects: &[Arc<Object>]) -> Vec<(Arc<Object>, Verdict)> {
         let state = self.state();
-        let is_judged = |object: &&Arc<Object>| {
-            state.judged.get(&object.key).is_some_and(|(uid, digest)| (uid, digest) == (&object.uid, &object.digest))
-        };
-        let judged = objects.iter().filter(is_judged);
+        let judged = objects.iter().filter(|object| state.has_judged(object));
         judged.filter_map(|object| Some((Arc::clone(object), state.verdicts.get(&object.key)?.clone()))).collect()
     }
 
@@ -197,11 +201,8 @@ impl Cluster {
 
     /// Whether other texts are held than those that were judged.
     fn differs(&self, objects: &[Arc<Object>]) -> bool {
-        let judged = &self.state().judged;
-        let is_judged = |object: &Arc<Object>| {
-            judged.get(&object.key).is_some_and(|(uid, digest)| (uid, digest) == (&object.uid, &object.digest))
-        };
-        objects.len() != judged.len() || !objects.iter().all(is_judged)
+        let state = self.state();
+        objects.len() != state.judged.len() || !objects.iter().all(|object| state.has_judged(object))
     }
 
     /// Writes what is in force to the disk, where it is not there yet.

@@ -1,6 +1,7 @@
 //! How much history there is of an SLO, and so how it is read: raw where that is possible, by remote read or of small SLOs
-//! by instant queries; and by range queries over five minutes and an hour, which are approximate, where it is not. Each SLO is measured by its own live series: neither pods
-//! that came and went nor a large neighbour make the history of a small one coarse.
+//! by instant queries; and where it is not by range queries over five minutes and an hour, which are approximate. Each SLO is
+//! measured by its own live series: neither pods that came and went nor a large neighbour make the history of a small one
+//! coarse.
 //!
 //! Deliberately absent: reading (`backfill`), and who waits (`app`).
 
