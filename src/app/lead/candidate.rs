@@ -265,3 +265,90 @@ fn wall_time() -> String {
     let now = jiff::Timestamp::from_millisecond(Clock::wall().now_ms()).unwrap_or_default();
     now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::OpenError;
+    use crate::gate_service::Options;
+    use crate::outbound::ApiServer;
+
+    fn at(dir: &std::path::Path) -> (Candidate, GateService) {
+        let turns = Some("http://here".to_owned());
+        let audit = audit::Options { turns, ..audit::Options::new(dir) };
+        let server =
+            ApiServer::new("http://127.0.0.1:1", None, Box::new(|| Err("it is not asked".into()))).expect("a URL");
+        let log = dir.to_owned();
+        let lease = Lease {
+            api: Api::new(server, "ns".into(), "slowburn".into(), Duration::from_secs(1)),
+            duration: Duration::from_secs(15),
+            log: Arc::new(move || Ok(audit::Options::new(&log))),
+        };
+        let candidate = Candidate::new(lease, audit, false, Clock::wall()).expect("it has an address");
+        let gate_service = GateService::new(Options {
+            log: Log::of_another(dir, &OpenError::InUse(dir.to_owned())),
+            dir: dir.to_owned(),
+            clock: Clock::wall(),
+            identities: Default::default(),
+            external_url: None,
+            follows: true,
+        });
+        (candidate, gate_service.expect("it follows"))
+    }
+
+    fn has_lease(candidate: &mut Candidate) {
+        let spec = json!({"holderIdentity": candidate.own, "leaseDurationSeconds": 15});
+        let found = Found::of(json!({"metadata": {"resourceVersion": "1"}, "spec": spec})).expect("a Lease");
+        candidate.held(found, since_boot());
+    }
+
+    async fn has_read(candidate: &Candidate) {
+        while !candidate.reading.as_ref().expect("it reads").0.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_read_under_a_lease_that_went_and_came_back_is_read_again_before_anything_is_decided() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut candidate, gate_service) = at(folder.path());
+        has_lease(&mut candidate);
+        candidate.follow_up(&gate_service).await;
+        has_read(&candidate).await;
+        // Another one may have had it between the two, and written.
+        candidate.lost(&gate_service);
+        has_lease(&mut candidate);
+        candidate.follow_up(&gate_service).await;
+        assert!(!candidate.leads && !gate_service.leads(), "what was read before is over");
+        has_read(&candidate).await;
+        candidate.follow_up(&gate_service).await;
+        assert!(candidate.leads && gate_service.leads());
+    }
+
+    /// A relative: it is lost before the log is claimed, and is back when that has failed.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_claim_that_failed_under_a_lease_that_went_is_no_fault_of_the_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut candidate, gate_service) = at(folder.path());
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let (waits, log) = (std::sync::Mutex::new(waits), Arc::clone(&candidate.log));
+        candidate.log = Arc::new(move || {
+            waits.lock().expect("no panic").recv().expect("it is told to go on");
+            log()
+        });
+        has_lease(&mut candidate);
+        candidate.follow_up(&gate_service).await;
+        candidate.lost(&gate_service);
+        has_lease(&mut candidate);
+        goes_on.send(()).expect("it waits");
+        has_read(&candidate).await;
+        candidate.follow_up(&gate_service).await;
+        assert!(!candidate.leads && candidate.rests_until.is_zero(), "it does not stand aside for that");
+        goes_on.send(()).expect("it waits");
+        has_read(&candidate).await;
+        candidate.follow_up(&gate_service).await;
+        assert!(candidate.leads && gate_service.leads());
+    }
+}
