@@ -165,7 +165,7 @@ struct Inner {
     external_url: Option<String>,
     observer: RwLock<Option<Arc<dyn Observe>>>,
     /// Alerts of others that were told of.
-    reported: tokio::sync::Mutex<reported::Remembered>,
+    reported: reported::Reports,
 }
 
 struct State {

@@ -195,6 +195,7 @@ fn text_of(answer: &Value) -> String {
             out += &format!("    {flip}\n");
         }
     }
+    out += &beside(&answer["context"]);
     if let Some(id) = answer["approval"]["id"].as_str() {
         let from: Vec<String> = answer["approval"]["from"].as_array().into_iter().flatten().map(text).collect();
         let (have, need) = (&answer["approval"]["have"], &answer["approval"]["need"]);
@@ -209,6 +210,25 @@ fn text_of(answer: &Value) -> String {
     }
     if let Some(seq) = answer["audit"]["seq"].as_u64() {
         out += &format!("  audit record {seq}, decision {}\n", text(&answer["decision_id"]));
+    }
+    out
+}
+
+/// What others say of the service: it stands beside the reasons, and is none of them.
+pub(super) fn beside(context: &Value) -> String {
+    let text = |value: &Value| crate::gate::text::plain(value.as_str().unwrap_or_default());
+    let mut out = String::new();
+    for alert in context["alerts"].as_array().into_iter().flatten() {
+        let summary = match text(&alert["summary"]) {
+            summary if summary.is_empty() => String::new(),
+            summary => format!(": {summary}"),
+        };
+        let (name, since, by) = (text(&alert["name"]), text(&alert["since"]), text(&alert["told_by"]));
+        out += &format!("  meanwhile: alert {name} fires since {since}, told by {by}{summary}\n");
+    }
+    match context["left_out"].as_u64() {
+        None | Some(0) => {}
+        Some(more) => out += &format!("  meanwhile: {more} more\n"),
     }
     out
 }

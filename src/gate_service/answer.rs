@@ -53,6 +53,8 @@ pub struct Answered {
     approval: Option<Value>,
     permit: Option<Value>,
     valid_until: Option<String>,
+    /// What others say of the service: no part of the decision.
+    context: Option<Value>,
     receipt: Option<Receipt>,
 }
 
@@ -90,6 +92,7 @@ impl Answered {
             approval,
             valid_until: permit.map(|permit| moment(permit.expires_at)),
             permit: permit.map(|permit| held(permit)),
+            context: None,
             receipt: None,
             decision,
         }
@@ -104,9 +107,16 @@ impl Answered {
             approval: None,
             valid_until: Some(moment(permit.expires_at)),
             permit: Some(held(permit)),
+            context: None,
             receipt: None,
             decision,
         }
+    }
+
+    /// With what others say of the service.
+    #[must_use]
+    pub(super) fn beside(self, context: Option<Value>) -> Self {
+        Answered { context, ..self }
     }
 
     /// It is on record; the receipt goes with it.
@@ -137,6 +147,7 @@ impl Serialize for Answered {
         map.serialize_entry("reasons", &decision.reasons())?;
         map.serialize_entry("checks", &decision.checks)?;
         map.serialize_entry("data", &data(decision))?;
+        map.serialize_entry("context", &self.context)?;
         map.serialize_entry("policy", &json!({"digest": decision.policy_digest}))?;
         map.serialize_entry("approval", &self.approval)?;
         map.serialize_entry("permit", &self.permit)?;

@@ -75,8 +75,10 @@ impl GateService {
                 permit.epoch = self.log().epoch();
             }
         }
+        let beside = self.context_of(&request.service);
         let context = Context {
             principal: Some(principal),
+            beside: beside.as_ref(),
             incident_tag: policy.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),
             decision: Some(&decision),
             inputs: Some(&inputs),
@@ -102,7 +104,7 @@ impl GateService {
         })?;
         let codes = decision.codes();
         let verdict = decision.answer.as_str();
-        let answer = Answered::now(decision, request, Some(&ids), &events, &state.gate, self.page());
+        let answer = Answered::now(decision, request, Some(&ids), &events, &state.gate, self.page()).beside(beside);
         drop(state);
         let service = if is_known { request.service.clone() } else { "unknown".to_owned() };
         metrics::counter!(names::DECISIONS_TOTAL, "service" => service,
@@ -154,7 +156,7 @@ impl GateService {
                     sub: principal.sub.clone(),
                     permit: permit.id.clone(),
                 };
-                let answer = Answered::again(*decision, &permit, request);
+                let answer = Answered::again(*decision, &permit, request).beside(self.context_of(&request.service));
                 let queued = self.queue(state, &[Event { at: now, kind }], &context, false)?;
                 Ok(Some(Box::new(Decided { answer, queued, bodies: Vec::new(), keyed: None })))
             }
@@ -198,7 +200,8 @@ impl GateService {
             (state.policy(&request.service), state.with_node(self.view(&state, &request.service, now), &request));
         let known = state.digest(&request.service);
         let decision = decide_under(&request, principal, policy.as_deref(), known, view.as_ref(), &state.gate, now);
-        Ok(Answered::now(decision, &request, None, &[], &state.gate, self.page()))
+        let answer = Answered::now(decision, &request, None, &[], &state.gate, self.page());
+        Ok(answer.beside(self.context_of(&request.service)))
     }
 
     /// Reads a request; actions that some policy defines are known.

@@ -45,7 +45,9 @@ impl GateService {
             "replicas": workload.and_then(|workload| workload.replicas),
             "generation": workload.and_then(|workload| workload.generation),
         });
-        Some(answer::approval(approval, observed, now))
+        let mut shown = answer::approval(approval, observed, now);
+        shown["context"] = self.context_of(&request.service).into();
+        Some(shown)
     }
 
     /// Open approvals, and the last closed ones; newest first.

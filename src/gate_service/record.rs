@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub inputs: Option<&'a Value>,
     /// What was asked, where the event itself does not hold it.
     pub request: Option<&'a Request>,
+    /// What others said of the service then: shown, and no part of the decision.
+    pub beside: Option<&'a Value>,
 }
 
 /// The name under which the gate records what it does by itself.
@@ -62,6 +64,9 @@ pub fn record(event: &Event, gate: &GateState, context: &Context<'_>, time_ms: i
                     "replay": context.inputs,
                 })
             });
+            if let (Some(inputs), Some(beside)) = (&mut record.inputs, context.beside) {
+                inputs["context"] = beside.clone();
+            }
         }
         EventKind::PermitIssued { permit } => {
             record.actor = permit.actor.clone();

@@ -1,5 +1,6 @@
 //! Alerts of others, as their Alertmanager tells of them: the beginning and the end of each is written down once, under the
-//! service that it names, so that an incident shows what else was wrong. No decision reads them.
+//! service that it names, so that an incident shows what else was wrong, and an answer what fires beside it. No check of a
+//! decision reads them.
 //!
 //! Which were told of is remembered in memory, by fingerprint and bounded: after a restart an alert that still fires is
 //! written down once more.
@@ -7,10 +8,12 @@
 //! Deliberately absent: how an Alertmanager speaks, and what its texts may hold. `web` sees to that.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::answer::moment;
 use super::command::unwritten;
 use super::record::principal_of;
 use super::{Blocked, GateService};
@@ -22,6 +25,11 @@ use crate::gate::principal::Principal;
 const REMEMBERED_MAX: usize = 5_000;
 /// Beginnings and ends that one notification writes down at most.
 const RECORDED_MAX: usize = 100;
+/// Alerts that an answer shows at most.
+const SHOWN_MAX: usize = 10;
+/// An alert whose end nobody told of is shown for so long after it was last told of, seconds. Alertmanager repeats itself
+/// every four hours unless it is told otherwise.
+const BELIEVED_S: i64 = 24 * 3600;
 
 /// An alert of somebody else; its texts are short and neutral.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,28 +61,81 @@ pub struct Receipt {
     pub left_out: usize,
 }
 
-/// When an alert began and ended, by fingerprint, as it was told of last.
+/// What was told of alerts of others.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(BTreeMap<String, (Seconds, Option<Seconds>)>);
+pub(super) struct Reports {
+    /// Whoever tells of alerts waits here until what was told before is written down.
+    turn: tokio::sync::Mutex<()>,
+    known: RwLock<Remembered>,
+}
+
+impl Reports {
+    fn read(&self) -> RwLockReadGuard<'_, Remembered> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An alert as it was told of last.
+#[derive(Debug)]
+struct Report {
+    alert: Reported,
+    by: String,
+    told_at: Seconds,
+}
+
+/// Alerts by fingerprint.
+#[derive(Debug, Default)]
+struct Remembered(BTreeMap<String, Report>);
 
 impl Remembered {
     /// Whether this is news. The end of one whose beginning was not told of is none.
     fn is_news(&self, alert: &Reported) -> bool {
-        match (self.0.get(&alert.fingerprint), alert.ends_at) {
+        match (self.0.get(&alert.fingerprint).map(|known| &known.alert), alert.ends_at) {
             (None, ended) => ended.is_none(),
-            (Some(&(began, ended)), None) => began != alert.starts_at || ended.is_some(),
-            (Some(&(_, ended)), Some(_)) => ended.is_none(),
+            (Some(known), None) => known.starts_at != alert.starts_at || known.ends_at.is_some(),
+            (Some(known), Some(_)) => known.ends_at.is_none(),
         }
     }
 
-    fn take(&mut self, alert: &Reported) {
+    fn take(&mut self, alert: &Reported, by: &str, told_at: Seconds) {
         if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&alert.fingerprint) {
-            self.0.retain(|_, (_, ended)| ended.is_none());
+            self.0.retain(|_, known| known.alert.ends_at.is_none());
             if self.0.len() >= REMEMBERED_MAX {
                 self.0.pop_first();
             }
         }
-        self.0.insert(alert.fingerprint.clone(), (alert.starts_at, alert.ends_at));
+        self.0.insert(alert.fingerprint.clone(), Report { alert: alert.clone(), by: by.to_owned(), told_at });
+    }
+
+    /// It was told of once more.
+    fn repeat(&mut self, fingerprint: &str, told_at: Seconds) {
+        if let Some(known) = self.0.get_mut(fingerprint) {
+            known.told_at = known.told_at.max(told_at);
+        }
+    }
+
+    /// What fires of a service, the newest first, as an answer shows it; `None` where nothing does.
+    fn of(&self, service: &str, now: Seconds) -> Option<Value> {
+        let fires = |report: &&Report| {
+            report.alert.ends_at.is_none()
+                && report.alert.service.as_deref() == Some(service)
+                && now - report.told_at <= BELIEVED_S
+        };
+        let mut firing: Vec<&Report> = self.0.values().filter(fires).collect();
+        firing.sort_by_key(|report| (std::cmp::Reverse(report.alert.starts_at), &report.alert.name));
+        let shown = firing.iter().take(SHOWN_MAX).map(|Report { alert, by, told_at }| {
+            json!({
+                "name": alert.name, "summary": alert.summary, "since": moment(alert.starts_at), "told_by": by,
+                "told_at": moment(*told_at),
+            })
+        });
+        let shown: Vec<Value> = shown.collect();
+        let left_out = firing.len() - shown.len();
+        (!shown.is_empty()).then(|| json!({"alerts": shown, "left_out": left_out}))
     }
 }
 
@@ -88,14 +149,16 @@ impl GateService {
         self.may_tell(principal, "a robot does not tell of alerts: people and pipelines do")?;
         alerts.sort_by_key(|alert| (alert.ends_at.unwrap_or(alert.starts_at), alert.starts_at));
         let is_known = |service: &&String| self.read().rules.services.contains(*service);
-        let mut remembered = self.0.reported.lock().await;
+        let reports = &self.0.reported;
+        let _turn = reports.turn.lock().await;
         let mut receipt = Receipt::default();
         for alert in &alerts {
             let Some(service) = alert.service.as_ref().filter(is_known) else {
                 receipt.of_no_service += 1;
                 continue;
             };
-            if !remembered.is_news(alert) {
+            if !reports.read().is_news(alert) {
+                reports.write().repeat(&alert.fingerprint, self.now());
                 receipt.repeated += 1;
                 continue;
             }
@@ -111,10 +174,16 @@ impl GateService {
             record.principal = Some(principal_of(principal));
             record.event = Some(json!({"starts_at": alert.starts_at, "ends_at": alert.ends_at}));
             self.log().append(record).await.map_err(unwritten)?;
-            remembered.take(alert);
+            reports.write().take(alert, &principal.sub, self.now());
             receipt.recorded += 1;
         }
         Ok(receipt)
+    }
+
+    /// What others say of a service just now, for people and for whoever asks: no check reads it, so it makes an answer neither
+    /// stricter nor looser.
+    pub(super) fn context_of(&self, service: &str) -> Option<Value> {
+        self.0.reported.read().of(service, self.now())
     }
 }
 
@@ -134,7 +203,7 @@ mod tests {
             let alert = alert("a", starts_at, ends_at);
             let news = remembered.is_news(&alert);
             if news {
-                remembered.take(&alert);
+                remembered.take(&alert, "@ada", 1_000);
             }
             news
         };
@@ -151,13 +220,35 @@ mod tests {
     fn what_is_over_is_forgotten_first_and_there_is_an_end_to_it() {
         let mut remembered = Remembered::default();
         for n in 0..REMEMBERED_MAX + 10 {
-            remembered.take(&alert(&format!("{n:05}"), 1, (n % 2 == 0).then_some(2)));
+            remembered.take(&alert(&format!("{n:05}"), 1, (n % 2 == 0).then_some(2)), "@ada", 1);
         }
         assert!(remembered.0.len() <= REMEMBERED_MAX);
         assert!(!remembered.is_news(&alert("00001", 1, None)), "it still fires");
         for n in 0..REMEMBERED_MAX + 10 {
-            remembered.take(&alert(&format!("b{n:05}"), 1, None));
+            remembered.take(&alert(&format!("b{n:05}"), 1, None), "@ada", 1);
         }
         assert_eq!(remembered.0.len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn what_fires_is_shown_newest_first_bounded_and_not_for_ever() {
+        let mut remembered = Remembered::default();
+        assert_eq!(remembered.of("checkout", 1_000), None);
+        for n in 0..12 {
+            remembered.take(&alert(&format!("a{n}"), 100 + n, None), "@ada", 1_000);
+        }
+        remembered.take(&alert("over", 500, Some(600)), "@ada", 1_000);
+        let shown = remembered.of("checkout", 1_000).expect("some fire");
+        let first = json!({
+            "name": "DiskFull", "summary": null, "since": moment(111), "told_by": "@ada", "told_at": moment(1_000),
+        });
+        assert_eq!((&shown["alerts"][0], &shown["left_out"]), (&first, &json!(2)));
+        assert_eq!(shown["alerts"].as_array().map(Vec::len), Some(SHOWN_MAX));
+        assert_eq!(remembered.of("search", 1_000), None, "another service");
+        // Nobody told of their end, and nobody repeats them.
+        remembered.repeat("a3", 2_000);
+        let late = remembered.of("checkout", 1_500 + BELIEVED_S).expect("one is repeated");
+        assert_eq!((&late["alerts"][0]["since"], &late["alerts"][1]), (&json!(moment(103)), &Value::Null));
+        assert_eq!(remembered.of("checkout", 2_001 + BELIEVED_S), None);
     }
 }

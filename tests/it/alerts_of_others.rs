@@ -48,6 +48,16 @@ async fn until_recorded(stage: &Stage, name: &str, action: &str) {
     }
 }
 
+/// Names of the alerts that an explanation shows.
+async fn beside_a_decision(stage: &Stage) -> Vec<String> {
+    let act = crate::gate_stage::request("deploy", 0, None);
+    let asked = http().post(format!("{}/v1/decisions?explain", stage.url())).bearer_auth("token-of-robot/0").json(&act);
+    let answer: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(answer["decision"], "allow", "{answer:#}");
+    let alerts = answer["context"]["alerts"].as_array().into_iter().flatten();
+    alerts.filter_map(|alert| alert["name"].as_str().map(str::to_owned)).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_others_come_through_alertmanager_once() {
     let stage = Stage::start(1, None, 1.0).await;
@@ -57,10 +67,12 @@ async fn alerts_of_others_come_through_alertmanager_once() {
         tell(&refused, "Forged", 300).await;
         tell(&told, name, 300).await;
         until_recorded(&stage, name, "alert_fired").await;
+        assert_eq!(beside_a_decision(&stage).await, [name], "what fires stands beside a decision");
         // It is told of each second; the end is one more thing to tell.
         tokio::time::sleep(Duration::from_secs(4)).await;
         tell(&told, name, -1).await;
         until_recorded(&stage, name, "alert_resolved").await;
+        assert_eq!(beside_a_decision(&stage).await, [""; 0]);
         assert_eq!(recorded(&stage, name, "alert_fired").await, 1);
         assert_eq!(recorded(&stage, name, "alert_resolved").await, 1);
         assert_eq!(recorded(&stage, "Forged", "alert_fired").await, 0, "a robot tells of no alert");

@@ -91,6 +91,56 @@ async fn alerts_of_others_stand_in_the_log_once_and_neutral() {
     gate.log.close();
 }
 
+/// An alert of others is shown beside every answer about its service, kept with the decision, and changes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_others_stand_beside_a_decision_and_change_nothing() {
+    let gate = gate();
+    let acts = [
+        json!({"service": "checkout", "action": "deploy", "resource": "deployment/checkout-service", "from_version": "v42",
+            "to_version": "v43"}),
+        json!({"service": "checkout", "action": "rollback", "resource": "deployment/checkout-service",
+            "from_version": "v42", "to_version": "v41", "reason": "slo_burn_rate_exceeded"}),
+    ];
+    let explained = async |act: &Value| gate.post(ORCA, "/v1/decisions?explain", act).await.1;
+    let decided = |answer: &Value| {
+        let mut answer = answer.clone();
+        ["at", "context"].map(|member| answer.as_object_mut().expect("an object").remove(member));
+        answer
+    };
+    let mut before = Vec::new();
+    for act in &acts {
+        let answer = explained(act).await;
+        assert_eq!(answer["context"], Value::Null, "{answer:#}");
+        before.push(decided(&answer));
+    }
+    let alerts =
+        [alert("DiskFull", &[("service", "checkout")], "firing"), alert("Elsewhere", &[("service", "x")], "firing")];
+    assert_eq!(gate.post(ADA, PATH, &notification(&alerts)).await.0, StatusCode::OK);
+    for (act, before) in acts.iter().zip(&before) {
+        let answer = explained(act).await;
+        assert_eq!(decided(&answer), *before, "an alert of others decides nothing");
+        let shown = answer["context"]["alerts"].as_array().expect("alerts");
+        assert_eq!((shown.len(), &shown[0]["name"], &shown[0]["told_by"]), (1, &json!("DiskFull"), &json!("@ada")));
+        assert_eq!(answer["context"]["left_out"], 0);
+    }
+    // Kept with the decision, and shown to whoever is asked for a yes.
+    let (_, asked) = gate.post(ORCA, "/v1/decisions", &acts[1]).await;
+    assert_eq!(asked["context"]["alerts"][0]["name"], "DiskFull", "{asked:#}");
+    if let Some(id) = asked["approval"]["id"].as_str() {
+        let (_, approval) = gate.get(&format!("/v1/approvals/{id}")).await;
+        assert_eq!(approval["context"]["alerts"][0]["name"], "DiskFull", "{approval:#}");
+    }
+    let (_, found) = gate.get("/v1/audit?service=checkout&limit=100").await;
+    let records = found["records"].as_array().expect("records");
+    let decision = records.iter().find(|record| record["kind"] == "decision").expect("it is on record");
+    assert_eq!(decision["inputs"]["context"]["alerts"][0]["name"], "DiskFull", "{decision:#}");
+    // Its end is told of.
+    let resolved = alert("DiskFull", &[("service", "checkout")], "resolved");
+    assert_eq!(gate.post(ADA, PATH, &notification(&[resolved])).await.0, StatusCode::OK);
+    assert_eq!(explained(&acts[0]).await["context"], Value::Null);
+    gate.log.close();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn robots_strangers_and_other_words_are_refused() {
     let gate = gate();
