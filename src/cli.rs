@@ -8,6 +8,7 @@ mod audit;
 mod backtest;
 mod check;
 mod compare;
+mod context;
 mod crds;
 mod demo;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod help;
 mod import;
 mod incidents;
 mod init;
+mod kubectl;
 mod presets;
 mod remote;
 mod replay;
@@ -30,6 +32,7 @@ mod schema;
 mod suggested;
 mod table;
 mod watch;
+mod why;
 mod wiring;
 mod witness;
 
@@ -92,6 +95,9 @@ enum Command {
     /// Ask whether a change may be made now
     #[command(after_help = help::ASK)]
     Ask(Box<ask::AskArgs>),
+    /// Say why an act was allowed, refused or left to people, as the audit log has it
+    #[command(after_help = help::WHY)]
+    Why(why::WhyArgs),
     /// Redeem a permit right before the act: every check runs again
     #[command(after_help = help::REDEEM)]
     Redeem(ask::RedeemArgs),
@@ -238,6 +244,11 @@ impl From<Exit> for ExitCode {
 
 /// Parses the command line and runs what it says.
 pub fn main() -> ExitCode {
+    if kubectl::is_meant(std::env::args_os().next().as_deref()) {
+        let plugin = kubectl::Plugin::parse();
+        crate::outbound::install_tls();
+        return block_on(kubectl::run(plugin)).into();
+    }
     let cli = Cli::parse();
     bound_the_heap();
     crate::outbound::install_tls();
@@ -257,6 +268,7 @@ pub fn main() -> ExitCode {
         Command::Crds(args) => crds::crds(&args),
         Command::Import(args) => import::import(&args),
         Command::Ask(args) => block_on(ask::ask(*args)),
+        Command::Why(args) => block_on(why::why(args)),
         Command::Redeem(args) => block_on(ask::redeem(args)),
         Command::Release(args) => block_on(ask::release(args)),
         Command::Outcome(args) => block_on(ask::outcome(args)),

@@ -160,7 +160,7 @@ fn card(approval: &Value) -> String {
     for reason in approval["covers"].as_array().into_iter().flatten() {
         out += &format!("  an approval covers: {}\n", text(reason));
     }
-    out += &super::ask::beside(&approval["context"]);
+    out += &super::context::beside(&approval["context"]);
     for vote in approval["votes"].as_array().into_iter().flatten() {
         out += &format!("  approved by {} at {}\n", text(&vote["by"]), text(&vote["at"]));
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::approve::ended;
+use super::context;
 use super::remote::{Failure, Remote, RemoteArgs};
 use super::suggested::{Suggested, action_names};
 use super::{Exit, Format, complain, print_out};
@@ -77,6 +78,17 @@ pub struct AskArgs {
 }
 
 impl AskArgs {
+    /// The same, asked without consequences.
+    ///
+    /// # Errors
+    /// It asks for consequences.
+    pub(super) fn only_explained(self) -> Result<Self, String> {
+        if self.redeem || self.wait.is_some() {
+            return Err("an explanation gives no permit: --redeem and --wait are flags of `ask`".into());
+        }
+        Ok(AskArgs { explain: true, ..self })
+    }
+
     fn body(&self) -> Value {
         let mut body = Map::new();
         let mut put = |key: &str, value: Option<Value>| {
@@ -195,7 +207,7 @@ fn text_of(answer: &Value) -> String {
             out += &format!("    {flip}\n");
         }
     }
-    out += &beside(&answer["context"]);
+    out += &context::beside(&answer["context"]);
     if let Some(id) = answer["approval"]["id"].as_str() {
         let from: Vec<String> = answer["approval"]["from"].as_array().into_iter().flatten().map(text).collect();
         let (have, need) = (&answer["approval"]["have"], &answer["approval"]["need"]);
@@ -210,25 +222,6 @@ fn text_of(answer: &Value) -> String {
     }
     if let Some(seq) = answer["audit"]["seq"].as_u64() {
         out += &format!("  audit record {seq}, decision {}\n", text(&answer["decision_id"]));
-    }
-    out
-}
-
-/// What others say of the service: it stands beside the reasons, and is none of them.
-pub(super) fn beside(context: &Value) -> String {
-    let text = |value: &Value| crate::gate::text::plain(value.as_str().unwrap_or_default());
-    let mut out = String::new();
-    for alert in context["alerts"].as_array().into_iter().flatten() {
-        let summary = match text(&alert["summary"]) {
-            summary if summary.is_empty() => String::new(),
-            summary => format!(": {summary}"),
-        };
-        let (name, since, by) = (text(&alert["name"]), text(&alert["since"]), text(&alert["told_by"]));
-        out += &format!("  meanwhile: alert {name} fires since {since}, told by {by}{summary}\n");
-    }
-    match context["left_out"].as_u64() {
-        None | Some(0) => {}
-        Some(more) => out += &format!("  meanwhile: {more} more\n"),
     }
     out
 }

@@ -183,6 +183,37 @@ What the counts behind a decision are made of says `slowburn explain SLO`.
 Exit codes: 0 allow, 2 deny (or wrong usage), 3 needs approval, 4 no usable data, 5 not reachable.
 Only 0 means yes";
 
+pub const WHY: &str = "\
+Examples:
+  slowburn why deployment/checkout-service
+  slowburn why deployment/checkout-service --service checkout --last 5
+  slowburn why dec_01JD --format json
+
+Exit codes: 0 shown, 1 no such decision among the newest records, 2 wrong usage, 5 the daemon does not answer";
+
+pub const PLUGIN_ASK: &str = "\
+Examples:
+  kubectl slowburn ask --service checkout --action rollback \\
+    --resource deployment/checkout-service --from-version v42 \\
+    --to-version v41 --wait 10m --redeem --token-file ada.token
+
+Exit codes: 0 allow, 2 deny (or wrong usage), 3 needs approval, 4 no usable data, 5 not reachable.
+Only 0 means yes";
+
+pub const PLUGIN_EXPLAIN: &str = "\
+Examples:
+  kubectl slowburn explain --service checkout --action scale \\
+    --resource deployment/checkout-service --replicas 8
+
+Exit codes: as of `kubectl slowburn ask`; here 0 means that it would be allowed";
+
+pub const PLUGIN_WHY: &str = "\
+Examples:
+  kubectl slowburn why deployment/checkout-service
+  kubectl slowburn why deployment/checkout-service --last 5
+
+Exit codes: 0 shown, 1 no such decision among the newest records, 2 wrong usage, 5 the daemon does not answer";
+
 pub const REDEEM: &str = "\
 Example:
   slowburn redeem prm_01JD && kubectl rollout undo deployment/checkout-service

@@ -43,6 +43,7 @@ mod import;
 mod incident_path;
 mod incidents;
 mod init;
+mod kubectl_plugin;
 mod lease;
 mod manifests;
 mod native;
