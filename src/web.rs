@@ -306,6 +306,7 @@ fn layered(routes: Router, limits: &Limits) -> Router {
         .layer(from_fn(problem::explain))
         .layer(from_fn(encoding::compress))
         .layer(from_fn(guard::set_headers))
+        .layer(from_fn(doors::authzen::echo))
         .layer(from_fn(count))
 }
 

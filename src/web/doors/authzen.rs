@@ -7,9 +7,9 @@
 //! Deliberately absent: search. What could be asked for is at `POST /v1/options`. And the subject as a credential: it is
 //! a claim of whoever enforces, which counts where that one may act as it.
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::{Request as Asked, State};
 use axum::http::{HeaderMap, HeaderName};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -47,25 +47,21 @@ impl Here {
     }
 }
 
-/// Extractor: the id that the answer carries, too.
-pub struct RequestId(Option<axum::http::HeaderValue>);
-
-impl FromRequestParts<Site> for RequestId {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Site) -> Result<Self, Self::Rejection> {
-        Ok(RequestId(parts.headers.get(&REQUEST_ID).cloned()))
+/// Answers under these paths carry the `X-Request-ID` of their request, whoever answered: also where nobody came as far as a
+/// route, as without a credential.
+pub async fn echo(request: Asked, next: Next) -> Response {
+    let path = request.uri().path();
+    let ours = path.starts_with("/access/v1/") || path == "/.well-known/authzen-configuration";
+    let id = ours.then(|| request.headers().get(&REQUEST_ID).cloned()).flatten();
+    let mut answer = next.run(request).await;
+    if let Some(id) = id {
+        answer.headers_mut().insert(REQUEST_ID, id);
     }
+    answer
 }
 
-impl RequestId {
-    fn on(self, answer: Result<Value, Response>) -> Response {
-        let mut answer = answer.map_or_else(|refused| refused, |value| Json(&value).into_response());
-        if let Some(id) = self.0 {
-            answer.headers_mut().insert(REQUEST_ID, id);
-        }
-        answer
-    }
+fn answer(answer: Result<Value, Response>) -> Response {
+    answer.map_or_else(|refused| refused, |value| Json(&value).into_response())
 }
 
 /// `GET /.well-known/authzen-configuration`.
@@ -84,32 +80,32 @@ pub async fn metadata(State(site): State<Site>, headers: HeaderMap) -> Response 
 /// `POST /access/v1/evaluation`.
 pub async fn evaluation(
     State(site): State<Site>,
-    id: RequestId,
     Caller(principal): Caller,
     Gate(gate): Gate,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let here = Here::of(&site, &headers);
-    id.on(async {
-        let item = read::<Map<String, Value>>(&body).map_err(IntoResponse::into_response)?;
-        shaped(&item).map_err(IntoResponse::into_response)?;
-        evaluate(&gate, &principal, &here, &item).await.map_err(IntoResponse::into_response)
-    }
-    .await)
+    answer(
+        async {
+            let item = read::<Map<String, Value>>(&body).map_err(IntoResponse::into_response)?;
+            shaped(&item).map_err(IntoResponse::into_response)?;
+            evaluate(&gate, &principal, &here, &item).await.map_err(IntoResponse::into_response)
+        }
+        .await,
+    )
 }
 
 /// `POST /access/v1/evaluations`: the members of the body are defaults for each entry of `evaluations`, each is replaced whole.
 pub async fn evaluations(
     State(site): State<Site>,
-    id: RequestId,
     Caller(principal): Caller,
     Gate(gate): Gate,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let here = Here::of(&site, &headers);
-    id.on(several(&site, &gate, &principal, &here, &body).await)
+    answer(several(&site, &gate, &principal, &here, &body).await)
 }
 
 async fn several(
@@ -126,7 +122,11 @@ async fn several(
         Some(Value::Array(items)) if items.len() <= EVALUATIONS_MAX => items,
         Some(_) => return Err(malformed(format!("evaluations is a list of at most {EVALUATIONS_MAX}"))),
     };
-    let stops_at = match defaults.remove("options").as_ref().and_then(|options| options.get("evaluations_semantic")) {
+    let options = defaults.remove("options").unwrap_or_else(|| json!({}));
+    if !options.is_object() {
+        return Err(malformed("options is no object".into()));
+    }
+    let stops_at = match options.get("evaluations_semantic") {
         None => None,
         Some(word) => match word.as_str() {
             Some("execute_all") => None,

@@ -11,6 +11,8 @@ use axum::http::StatusCode;
 
 use crate::web::gate::tests::{ADA, Gate, ORCA, gate, rollback};
 
+mod vectors;
+
 /// One request with these headers.
 async fn ask(
     gate: &Gate,
