@@ -63,6 +63,7 @@ mod scale;
 mod series;
 mod several;
 mod sidecar;
+mod sidecar_namespaces;
 mod sign_in;
 mod six_doors;
 mod survival;
