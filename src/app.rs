@@ -35,6 +35,7 @@ use crate::audit::{self, Log};
 use crate::clock::Clock;
 use crate::engine::Snapshot;
 use crate::gate_service::{self, GateService};
+use crate::incident::Incident;
 use crate::notify::{self, Destination, Notifier};
 use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
@@ -57,6 +58,8 @@ pub struct Options {
     pub evaluation_delay_s: i64,
     /// Where state is kept; `None` keeps none.
     pub data_dir: Option<PathBuf>,
+    /// Incidents that are known beside those of the state file, which go before them.
+    pub incidents: Vec<Incident>,
     /// How the audit log is kept; `None` keeps none.
     pub audit: Option<audit::Options>,
     /// The same, asked for again when it could not be opened and is tried once more; `None`: it is not.

@@ -117,7 +117,9 @@ impl Daemon {
         let (readiness, readinesses) = watch::channel(waiting);
         let (info, infos) = watch::channel(Arc::new(info_of(&options, &rules, &client, false)));
         let (reader, asked) = LedgerReader::new();
-        let (incidents, shown) = Incidents::new(saved.incidents().map_err(StartError::Store)?);
+        let mut known = options.incidents.clone();
+        known.extend(saved.incidents().map_err(StartError::Store)?);
+        let (incidents, shown) = Incidents::new(known);
         let source = Source::new(client.clone(), Arc::clone(&rules.plan), options.source.clone(), None);
         let mut daemon = Daemon {
             client,

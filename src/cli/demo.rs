@@ -1,5 +1,5 @@
 //! `slowburn demo`: the real daemon on a simulated fleet, with a GPU node that is drained, an incident that begins within
-//! seconds, and an AI operator that asks before it acts.
+//! seconds and is like one of January, and an AI operator that asks before it acts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,20 +27,27 @@ use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
 use crate::{spec, telemetry, web};
-use cast::{Cast, Tokens};
+use cast::{Cast, Stage, Tokens};
 
 mod cast;
+mod january;
 
 /// Simulated seconds from the start to what else goes wrong: time to read the past and show a quiet fleet. Checkout's
 /// incident comes when the cast brings it.
 const ONSET_S: i64 = 480;
 /// Simulated seconds in which checkout stays well by itself.
 const WELL_S: i64 = 30 * 86_400;
+/// When the configuration is changed that breaks checkout, where simulated time does not go as the wall's.
+const CHANGED_AT: &str = "2025-04-03T02:06:00Z";
+/// Simulated seconds that everything before it takes, at the least.
+const BEFORE_S: i64 = 7 * 60;
+/// Seconds of the wall that the daemon has to read the past, at the least.
+const READING_S: f64 = 5.0;
 
 /// Flags of `slowburn demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// How many times as fast as the wall the simulated time runs, 1 to 600
+    /// How many times as fast as the wall the simulated time runs, 1 to 600; at 1 it is the time on the wall
     #[arg(long, default_value_t = 60.0, value_parser = speed)]
     speed: f64,
     /// Where to serve the page; if the port is taken, a free one is used
@@ -49,7 +56,7 @@ pub struct DemoArgs {
     /// Seed of the fleet: the same seed tells the same story
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// End when the page has been resolved and the rollback judged (after about 40 seconds), instead of running until
+    /// End when the page has been resolved and the rollback judged (after about a minute), instead of running until
     /// Ctrl-C
     #[arg(long)]
     once: bool,
@@ -79,7 +86,8 @@ pub async fn demo(args: DemoArgs) -> Exit {
 async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     telemetry::init_logging(telemetry::LogFormat::Text, &args.log_level).map_err(|error| error.to_string())?;
     let metrics = telemetry::install_recorder().map_err(|error| error.to_string())?;
-    let now = Clock::wall().now();
+    let changes_at = changes_at(args.speed);
+    let now = changes_at - lead_s(args.speed);
     let fleet = fleet::fleet(args.seed, now, ONSET_S).ill_from(now + WELL_S);
     let clock = Clock::scaled(now * 1000, args.speed);
     let stop = CancellationToken::new();
@@ -101,6 +109,7 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     let tokens = Tokens::new()?;
     let mut options = options(args, &clock, metrics, &prometheus_url, &receiver_url, &page)?;
     options.audit = Some(audit::Options::new(folder.path().join("audit")));
+    options.incidents = vec![january::incident()];
     options.auth = web::auth::Settings { identities: tokens.identities(), ..Default::default() };
     print_out(&format!(
         "Four simulated services, {} times as fast as the wall. Ctrl-C ends it.\n\n  \
@@ -113,8 +122,9 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
         tokens.person(),
     ));
     let (told, lines) = mpsc::unbounded_channel();
-    let cast =
-        Cast::new([&page, &prometheus_url], clock.clone(), fleet, world, folder.path().join("audit"), tokens, told)?;
+    let audit_dir = folder.path().join("audit");
+    let stage = Stage { base: page, prometheus: prometheus_url, clock: clock.clone(), changes_at, audit_dir };
+    let cast = Cast::new(stage, fleet, world, tokens, told)?;
     let (started, handle) = oneshot::channel();
     let daemon = tokio::spawn(app::run(options, listener, stop.clone(), |handle| drop(started.send(handle.snapshots))));
     let story = async {
@@ -130,6 +140,20 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     match daemon.await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(error) => Err(format!("the daemon stopped: {error}")),
+    }
+}
+
+/// Simulated seconds from the start of the clock to the change that breaks checkout.
+fn lead_s(speed: f64) -> i64 {
+    BEFORE_S + (READING_S * speed) as i64
+}
+
+/// When that change is made. A night of April, so that the same seed tells the same story; but at the wall's own pace
+/// simulated time is the wall's, so that other commands can be tried on the simulated Prometheus.
+fn changes_at(speed: f64) -> i64 {
+    match speed {
+        1.0 => Clock::wall().now() + lead_s(speed),
+        _ => CHANGED_AT.parse::<jiff::Timestamp>().expect("a constant moment").as_second(),
     }
 }
 
@@ -166,6 +190,7 @@ fn options(
         data_dir: None,
         audit: None,
         audit_again: None,
+        incidents: Vec::new(),
         lease: None,
         backfill: true,
         rules: Arc::new(|| spec::load_texts(&demo::rules(), &spec::Options::default())),

@@ -263,6 +263,7 @@ async fn start(args: &RunArgs, settings: &Settings) -> Result<(), StartFailure> 
         data_dir: settings.data_dir.clone(),
         audit: wiring::audit(settings).map_err(config)?,
         audit_again: Some(wiring::audit_again(settings)),
+        incidents: Vec::new(),
         lease: wiring::lease(settings).map_err(config)?,
         backfill: settings.backfill.enabled,
         rules: Arc::new(move || wiring::rules_of_daemon(&paths, &for_rules, &flags, objects.as_deref())),

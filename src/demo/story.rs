@@ -44,6 +44,8 @@ pub enum Beat {
     Denied,
     /// The gate asks people, or one of them answers.
     Consent,
+    /// What is known of an incident.
+    Incident,
     /// What an act came to.
     Verdict,
     /// The audit log.
@@ -323,6 +325,7 @@ impl Beat {
             Beat::Allowed => "allowed",
             Beat::Denied => "DENIED",
             Beat::Consent => "consent",
+            Beat::Incident => "incident",
             Beat::Verdict => "verdict",
             Beat::Audit => "audit",
         }
@@ -331,7 +334,7 @@ impl Beat {
     /// ANSI colour: red for what wakes people, yellow for what is coming, green for what is over.
     fn colour(self) -> &'static str {
         match self {
-            Beat::FastBurn | Beat::Exhausted | Beat::Page => "1;31",
+            Beat::FastBurn | Beat::Exhausted | Beat::Page | Beat::Incident => "1;31",
             Beat::Denied => "31",
             Beat::Onset | Beat::SlowBurn | Beat::Ticket | Beat::Data | Beat::Consent => "33",
             Beat::Recovery | Beat::Resolved | Beat::Allowed | Beat::Verdict => "32",

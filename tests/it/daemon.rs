@@ -29,6 +29,7 @@ pub fn options(url: &str, rules: &[(&str, String)], data_dir: Option<PathBuf>) -
         data_dir,
         audit: None,
         audit_again: None,
+        incidents: Vec::new(),
         lease: None,
         backfill: true,
         rules: Arc::new(move || {

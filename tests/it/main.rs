@@ -22,6 +22,7 @@ mod cross_site;
 mod daemon_faults;
 mod dashboards;
 mod decider;
+mod demo_story;
 mod doctor;
 mod exactness;
 mod explain;

@@ -24,11 +24,11 @@ use crate::gate::Identities;
 use crate::outbound::Transport;
 use crate::spec;
 
+use super::january::{CONFIG, MITIGATION, PERSON, PIPELINE};
+
 mod node;
 
 const OPERATOR: &str = "ai-operator/orca-ops";
-const PIPELINE: &str = "release-pipeline";
-const PERSON: &str = "@ada";
 const RESOURCE: &str = "deployment/checkout";
 const INCIDENT: &str = "INC-2025-042";
 
@@ -36,24 +36,35 @@ const INCIDENT: &str = "INC-2025-042";
 const CLAIM: &str = "slo_burn_rate_exceeded";
 /// Simulated seconds of quiet before anybody asks for anything.
 const QUIET_S: i64 = 60;
-/// Simulated seconds from the version that causes the incident to its first error.
+/// Simulated seconds from the configuration that causes the incident to its first error.
 const INCUBATION_S: i64 = 60;
 /// Simulated seconds that the person on call takes to look.
-const LOOKING_S: i64 = 600;
+const LOOKING_S: i64 = 300;
 /// Longest wait for a verdict, simulated seconds.
 const JUDGED_WITHIN_S: i64 = 1800;
 
 /// Those who act, and the world they act in.
 pub struct Cast {
     client: reqwest::Client,
-    base: String,
-    prometheus: String,
-    clock: Clock,
+    stage: Stage,
     fleet: Fleet,
     world: watch::Sender<Arc<Scenario>>,
-    audit_dir: PathBuf,
     tokens: Tokens,
     lines: mpsc::UnboundedSender<Line>,
+}
+
+/// Where the story is played.
+pub struct Stage {
+    /// Address of the daemon.
+    pub base: String,
+    /// Address of the Prometheus that it reads.
+    pub prometheus: String,
+    /// Simulated time.
+    pub clock: Clock,
+    /// When the configuration is changed that breaks checkout, at the earliest.
+    pub changes_at: i64,
+    /// Where the audit log stands.
+    pub audit_dir: PathBuf,
 }
 
 /// A token for each, made anew at each start.
@@ -102,22 +113,22 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Cast {
-    /// A cast that asks the daemon at `base` and looks at its `prometheus`, changes `world`, and tells `lines`.
+    /// A cast that asks the daemon of `stage`, changes `world`, and tells `lines`.
     ///
     /// # Errors
     /// No client can be made.
     pub fn new(
-        [base, prometheus]: [&str; 2],
-        clock: Clock,
+        mut stage: Stage,
         fleet: Fleet,
         world: watch::Sender<Arc<Scenario>>,
-        audit_dir: PathBuf,
         tokens: Tokens,
         lines: mpsc::UnboundedSender<Line>,
     ) -> Result<Self, String> {
-        let [base, prometheus] = [base, prometheus].map(|url| url.trim_end_matches('/').to_owned());
-        let client = Transport::new(&base, None, Default::default())?.client();
-        Ok(Cast { client, base, prometheus, clock, fleet, world, audit_dir, tokens, lines })
+        for url in [&mut stage.base, &mut stage.prometheus] {
+            url.truncate(url.trim_end_matches('/').len());
+        }
+        let client = Transport::new(&stage.base, None, Default::default())?.client();
+        Ok(Cast { client, stage, fleet, world, tokens, lines })
     }
 
     /// The whole of it: a node that is drained, then from a quiet service to a verdict. Ends when the audit log has been verified.
@@ -129,38 +140,40 @@ impl Cast {
 
     async fn acts(&self, mut snapshots: watch::Receiver<Arc<Snapshot>>) -> Result<(), String> {
         self.warm().await?;
-        let begins = self.clock.now();
-        self.change(begins - 20 * 3600, "v40", "v41").await?;
+        let begins = self.stage.clock.now();
+        self.change(RESOURCE, begins - 20 * 3600, "v40", "v41").await?;
+        self.change(CONFIG, begins - 22 * 3600, "c10", "c11").await?;
         let fleet = self.drains_a_node().await?;
 
         // Nothing is wrong, and the operator would roll back anyway.
-        self.until(self.clock.now() + QUIET_S).await;
+        self.until(self.stage.clock.now() + QUIET_S).await;
         let act = format!("{OPERATOR} asks to roll checkout back from v41 to v40: {CLAIM}, it says");
         self.tell(Beat::Act, act);
-        let answer = self.ask(OPERATOR, &rollback("v41", "v40")).await?;
+        let answer = self.ask(OPERATOR, &rollback(RESOURCE, "v41", "v40")).await?;
         self.expect("needs_approval", &answer)?;
-        self.until(self.clock.now() + 60).await;
+        self.until(self.stage.clock.now() + 60).await;
         self.vote(asked(&answer)?, "reject", "nothing burns, and v41 has run since yesterday").await?;
 
-        // The version that causes the incident.
-        self.until(self.clock.now() + 60).await;
-        let deployed = self.clock.now();
+        // The configuration that causes the incident; at the full minute, as it is told of.
+        let deployed = self.stage.changes_at.max((self.stage.clock.now() + 60).div_euclid(60) * 60);
+        self.until(deployed).await;
         let ill = fleet.ill_from(deployed + INCUBATION_S);
         self.world.send_replace(Arc::new(ill.scenario.clone()));
-        self.change(deployed, "v41", "v42").await?;
-        self.tell(Beat::Act, format!("{PIPELINE} tells of a change: checkout runs v42 now, v41 before"));
+        self.change(CONFIG, deployed, "c11", "c12").await?;
+        self.tell(Beat::Act, format!("{PIPELINE} tells of a change: the rate limiter has config c12 now, c11 before"));
 
         burning(&mut snapshots).await?;
-        self.until(self.clock.now() + 60).await;
-        self.tell(Beat::Act, format!("{PIPELINE} asks to deploy v43 into the burn"));
-        self.expect("deny", &self.ask(PIPELINE, &deploy("v42", "v43")).await?)?;
+        self.until(self.stage.clock.now() + 60).await;
+        self.tell(Beat::Act, format!("{PIPELINE} asks to deploy v42 into the burn"));
+        self.expect("deny", &self.ask(PIPELINE, &deploy("v41", "v42")).await?)?;
 
-        let cure = rollback("v42", "v41");
-        self.tell(Beat::Act, format!("{OPERATOR} asks to roll checkout back from v42 to v41"));
+        self.remembers().await?;
+        let cure = rollback(CONFIG, "c12", "c11");
+        self.tell(Beat::Act, format!("{OPERATOR} asks to revert the rate limiter's config from c12 to c11"));
         let answer = self.ask(OPERATOR, &cure).await?;
         self.expect("needs_approval", &answer)?;
-        self.until(self.clock.now() + LOOKING_S).await;
-        self.vote(asked(&answer)?, "approve", "v42 came a minute before the errors").await?;
+        self.until(self.stage.clock.now() + LOOKING_S).await;
+        self.vote(asked(&answer)?, "approve", "c12 came a minute before the errors, as c7 did in January").await?;
         let answer = self.ask(OPERATOR, &cure).await?;
         self.expect("allow", &answer)?;
         let permit = answer["permit"]["id"].as_str().ok_or("an allow without a permit")?;
@@ -169,22 +182,44 @@ impl Cast {
         self.expect("allow", &redeemed)?;
 
         // The rollback itself, and what the world makes of it.
-        let at = self.clock.now();
+        let at = self.stage.clock.now();
         self.world.send_replace(Arc::new(ill.cured(at).scenario));
-        self.change(at, "v42", "v41").await?;
+        self.change(CONFIG, at, "c12", "c11").await?;
         self.post(OPERATOR, &format!("/v1/permits/{permit}/outcome"), &json!({"applied": true})).await?;
-        self.tell(Beat::Act, format!("{OPERATOR} redeemed its permit and rolled back; it is judged in 5 minutes"));
+        self.tell(
+            Beat::Act,
+            format!("{OPERATOR} redeemed its permit and reverted the config; it is judged in 5 minutes"),
+        );
         self.judged(INCIDENT, "improved", at + JUDGED_WITHIN_S).await?;
+        self.notes().await?;
         self.audited().await
+    }
+
+    /// The incident that goes on, in the one sentence that everybody is shown.
+    async fn remembers(&self) -> Result<(), String> {
+        let found = self.get("/v1/incidents?service=checkout&open=true").await?;
+        let headline = found["incidents"][0]["headline"].as_str().ok_or("a burn that is no incident")?;
+        self.tell(Beat::Incident, headline.to_owned());
+        Ok(())
+    }
+
+    /// The person on call writes down what helped, for the next time.
+    async fn notes(&self) -> Result<(), String> {
+        let found = self.get("/v1/incidents?service=checkout").await?;
+        let id = found["incidents"][0]["id"].as_str().ok_or("a burn that is no incident")?;
+        let note = json!({"mitigation": MITIGATION, "helped": true, "cause": "config c12 of the rate limiter"});
+        self.post(PERSON, &format!("/v1/incidents/{id}"), &note).await?;
+        self.tell(Beat::Act, format!("{PERSON} notes what helped: {MITIGATION}"));
+        Ok(())
     }
 
     fn tell(&self, beat: Beat, text: String) {
         // Nobody listens any more when the demo ends.
-        drop(self.lines.send(Line { at: self.clock.now(), beat, text }));
+        drop(self.lines.send(Line { at: self.stage.clock.now(), beat, text }));
     }
 
     async fn until(&self, at: i64) {
-        self.clock.sleep_until(at * 1000).await;
+        self.stage.clock.sleep_until(at * 1000).await;
     }
 
     /// Until history is read.
@@ -200,7 +235,8 @@ impl Cast {
     }
 
     async fn post(&self, who: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(self.tokens.of(who)).json(body);
+        let request =
+            self.client.post(format!("{}{path}", self.stage.base)).bearer_auth(self.tokens.of(who)).json(body);
         let answer = request.send().await.map_err(|error| format!("{path}: {error}"))?;
         let status = answer.status();
         let answer: Value = answer.json().await.map_err(|error| format!("{path}: {error}"))?;
@@ -208,7 +244,7 @@ impl Cast {
     }
 
     async fn get(&self, path: &str) -> Result<Value, String> {
-        let answer = self.client.get(format!("{}{path}", self.base)).send().await;
+        let answer = self.client.get(format!("{}{path}", self.stage.base)).send().await;
         let answer =
             answer.and_then(reqwest::Response::error_for_status).map_err(|error| format!("{path}: {error}"))?;
         answer.json().await.map_err(|error| format!("{path}: {error}"))
@@ -248,10 +284,10 @@ impl Cast {
         if decision == wanted { Ok(()) } else { Err(format!("{wanted} was due, and the gate said {decision}")) }
     }
 
-    async fn change(&self, at: i64, from: &str, to: &str) -> Result<(), String> {
+    async fn change(&self, resource: &str, at: i64, from: &str, to: &str) -> Result<(), String> {
         let at = jiff::Timestamp::from_second(at).map_err(|error| error.to_string())?.to_string();
         let change = json!({
-            "service": "checkout", "resource": RESOURCE, "at": at, "from_version": from, "version": to,
+            "service": "checkout", "resource": resource, "at": at, "from_version": from, "version": to,
         });
         self.post(PIPELINE, "/v1/changes", &change).await.map(drop)
     }
@@ -274,7 +310,7 @@ impl Cast {
     /// # Errors
     /// Another verdict than the story needs, or none by then.
     async fn judged(&self, incident: &str, wanted: &str, until: i64) -> Result<(), String> {
-        while self.clock.now() < until {
+        while self.stage.clock.now() < until {
             let found = self.get(&format!("/v1/audit?incident={incident}&limit=5")).await?;
             let mut records = found["records"].as_array().into_iter().flatten();
             if let Some(record) = records.find(|record| record["kind"] == "verdict") {
@@ -294,7 +330,7 @@ impl Cast {
     }
 
     async fn audited(&self) -> Result<(), String> {
-        let dir = self.audit_dir.clone();
+        let dir = self.stage.audit_dir.clone();
         let verified = tokio::task::spawn_blocking(move || {
             let key = PublicKey::load(&dir.join("key.pub")).map_err(|fault| fault.to_string())?;
             verify::verify(&dir, &key, &Evidence::default(), &mut |_, _| {}).map_err(|error| error.to_string())
@@ -328,9 +364,9 @@ async fn burning(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> Result<(), S
     snapshots.wait_for(burns).await.map(drop).map_err(|_| "the daemon stopped".to_owned())
 }
 
-fn rollback(from: &str, to: &str) -> Value {
+fn rollback(resource: &str, from: &str, to: &str) -> Value {
     json!({
-        "service": "checkout", "action": "rollback", "resource": RESOURCE, "from_version": from, "to_version": to,
+        "service": "checkout", "action": "rollback", "resource": resource, "from_version": from, "to_version": to,
         "reason": CLAIM, "incident_id": INCIDENT,
     })
 }

@@ -23,8 +23,8 @@ impl Cast {
         let act = format!("{OPERATOR} asks to drain {SICK}: DCGM tells of XID {xid}, a GPU has fallen off the bus");
         self.tell(Beat::Act, act);
         let request = drain(SICK, xid);
-        let until = self.clock.now() + SEEN_WITHIN_S;
-        while self.clock.now() < until {
+        let until = self.stage.clock.now() + SEEN_WITHIN_S;
+        while self.stage.clock.now() < until {
             let answer = self.post(OPERATOR, "/v1/decisions?explain", &request).await?;
             if answer["decision"] == "allow" {
                 break;
@@ -39,7 +39,7 @@ impl Cast {
         self.expect("allow", &self.post(OPERATOR, &path, &json!({"request": request})).await?)?;
 
         // The drain itself, and what the world makes of it.
-        let at = self.clock.now();
+        let at = self.stage.clock.now();
         let fleet = self.fleet.drained(at);
         self.world.send_replace(std::sync::Arc::new(fleet.scenario.clone()));
         self.post(OPERATOR, &format!("/v1/permits/{permit}/outcome"), &json!({"applied": true})).await?;
@@ -57,7 +57,8 @@ impl Cast {
     /// The error that the cards of a node report, as anybody asks Prometheus for it.
     async fn xid_of(&self, node: &str) -> Result<u64, String> {
         let query = format!("DCGM_FI_DEV_XID_ERRORS{{Hostname=\"{node}\"}} > 0");
-        let url = reqwest::Url::parse_with_params(&format!("{}/api/v1/query", self.prometheus), [("query", &query)]);
+        let url =
+            reqwest::Url::parse_with_params(&format!("{}/api/v1/query", self.stage.prometheus), [("query", &query)]);
         let url = url.map_err(|error| error.to_string())?;
         let answer = self.client.get(url).send().await.map_err(|error| error.to_string())?;
         let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
