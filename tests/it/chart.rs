@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::parts::part;
-use crate::manifests::{calls_of, kustomized};
+use crate::manifests::{calls_of, kustomized, unfit_for_the_operator};
 use crate::newcomer::{ends_with, project};
 
 const CHART: &str = "deploy/helm/slowburn";
@@ -213,6 +213,8 @@ fn what_the_switches_make_fits_together() {
     let read = |path: &str| std::fs::read_to_string(project(path)).expect("there");
     let rules: Value = serde_saphyr::from_str(&read("rules/prometheus/slowburn.yaml")).expect("YAML");
     assert_eq!(of("PrometheusRule")[0]["spec"], rules);
+    let watched = [of("PrometheusRule"), of("ServiceMonitor")].concat();
+    assert_eq!(unfit_for_the_operator(&watched), Vec::<String>::new());
     for name in ["fleet", "slo", "safe-to-act", "slowburn"] {
         let shown = &named("ConfigMap", &format!("slowburn-dashboard-{name}"))["data"][format!("slowburn-{name}.json")];
         assert_eq!(shown.as_str(), Some(read(&format!("dashboards/{name}.json")).as_str()), "{name}");
