@@ -3,6 +3,7 @@
 //! `tests/run` fetches the real parts; without them these tests fail, they are never skipped.
 
 mod daemon;
+mod github_protection;
 mod harness;
 
 mod admission;
