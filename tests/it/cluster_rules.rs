@@ -15,6 +15,8 @@ use crate::harness::parts::{Process, eventually, free_port, http, part};
 use crate::harness::prometheus::{Past, PromOptions, Prometheus};
 use crate::manifests::kustomized;
 
+mod parts;
+
 const HOUR: i64 = 3600;
 const LIMIT: Duration = Duration::from_secs(60);
 
