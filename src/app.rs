@@ -18,6 +18,7 @@ pub mod lead;
 pub mod reach;
 pub mod rules;
 mod saved;
+mod silences;
 mod stages;
 pub mod survey_schedule;
 mod tick;
@@ -222,6 +223,12 @@ pub async fn run(
         _ => None,
     };
     let decides = gate_service.clone();
+    let peers: Vec<_> = destinations.iter().filter_map(Destination::alertmanager).cloned().collect();
+    if let Some(gate_service) = gate_service.clone().filter(|_| !peers.is_empty()) {
+        let snapshots = views.snapshot.clone();
+        let (within, clock, stop) = (settings.timeout, clock.clone(), stop.clone());
+        tokio::spawn(silences::follow(peers, gate_service, snapshots, within, clock, stop));
+    }
     let notifier = Notifier::start(&settings, destinations, &clock, &notify_stop);
     let app = web::App {
         snapshot: views.snapshot.clone(),

@@ -16,6 +16,7 @@ pub mod exclusion;
 pub mod history;
 pub mod labels;
 pub mod ledger;
+pub mod matcher;
 pub mod now;
 pub mod onset;
 pub mod page;

@@ -50,6 +50,7 @@ mod read;
 mod record;
 pub mod replay;
 mod reported;
+mod silences;
 mod unwritten;
 mod views;
 
@@ -57,6 +58,7 @@ pub use answer::Answered;
 pub use command::{HaltOrder, Posted, VoteKind, VoteOrder};
 pub use options::OptionsOrder;
 pub use reported::{Receipt, Reported};
+pub use silences::Silenced;
 pub use views::{Poll, Views};
 
 /// Why something was not done. Each is a no.

@@ -9,7 +9,7 @@
 //!                        └─────► endpoint    (one request, one verdict)
 //! ```
 //!
-//! Deliberately absent: routing, silences and grouping across SLOs, which are Alertmanager's, and any record of what
+//! Deliberately absent: routing, silences and grouping across SLOs, which are Alertmanager's (its silences are read, for people to see), and any record of what
 //! was sent: after a restart everything that fires is said again, and receivers recognise it (labels, webhook ids).
 
 mod alertmanager;
@@ -19,6 +19,7 @@ mod event;
 mod outbox;
 mod outcome;
 mod schedule;
+mod silences;
 mod webhook;
 mod wire;
 
@@ -35,6 +36,7 @@ use self::dispatcher::{Dispatcher, Integration};
 pub use self::endpoint::Endpoint;
 use self::schedule::Chance;
 pub use self::schedule::Schedule;
+pub use self::silences::Silence;
 pub use self::webhook::SigningKey;
 use self::webhook::Webhook;
 use crate::clock::Clock;
@@ -94,6 +96,16 @@ pub enum Destination {
         /// It hears of alerts at least this bad; without it of all.
         min_severity: Option<Sev>,
     },
+}
+
+impl Destination {
+    /// The Alertmanager that it is.
+    pub fn alertmanager(&self) -> Option<&Endpoint> {
+        match self {
+            Destination::Alertmanager(endpoint) => Some(endpoint),
+            Destination::Webhook { .. } => None,
+        }
+    }
 }
 
 /// The running dispatchers.

@@ -16,6 +16,10 @@ pub(super) fn beside(context: &Value) -> String {
         let (name, since, by) = (text(&alert["name"]), text(&alert["since"]), text(&alert["told_by"]));
         out += &format!("  meanwhile: alert {name} fires since {since}, told by {by}{summary}\n");
     }
+    for silence in context["silences"].as_array().into_iter().flatten() {
+        let (by, until, comment) = (text(&silence["by"]), text(&silence["until"]), text(&silence["comment"]));
+        out += &format!("  meanwhile: alerts are silenced until {until} by {by}: {comment}\n");
+    }
     match context["left_out"].as_u64() {
         None | Some(0) => {}
         Some(more) => out += &format!("  meanwhile: {more} more\n"),

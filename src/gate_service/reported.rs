@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::answer::moment;
 use super::command::unwritten;
 use super::record::principal_of;
+use super::silences::{self, Silences};
 use super::{Blocked, GateService};
 use crate::audit::record::{Kind, Record};
 use crate::engine::Seconds;
@@ -67,6 +68,7 @@ pub(super) struct Reports {
     /// Whoever tells of alerts waits here until what was told before is written down.
     turn: tokio::sync::Mutex<()>,
     known: RwLock<Remembered>,
+    silences: RwLock<Silences>,
 }
 
 impl Reports {
@@ -76,6 +78,25 @@ impl Reports {
 
     fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The silences that were seen last.
+    pub fn silences(&self) -> RwLockReadGuard<'_, Silences> {
+        self.silences.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These were seen now.
+    pub fn take_silences(&self, silences: Silences) {
+        *self.silences.write().unwrap_or_else(PoisonError::into_inner) = silences;
+    }
+
+    /// What others say of a service, as an answer shows it; `None` where they say nothing.
+    fn of(&self, service: &str, now: Seconds) -> Option<Value> {
+        let (alerts, more_alerts) = self.read().of(service, now);
+        let (silences, more_silences) = silences::shown(&self.silences(), service, now);
+        let nothing = alerts.is_empty() && silences.is_empty();
+        let left_out = more_alerts + more_silences;
+        (!nothing).then(|| json!({"alerts": alerts, "silences": silences, "left_out": left_out}))
     }
 }
 
@@ -118,8 +139,8 @@ impl Remembered {
         }
     }
 
-    /// What fires of a service, the newest first, as an answer shows it; `None` where nothing does.
-    fn of(&self, service: &str, now: Seconds) -> Option<Value> {
+    /// What fires of a service, the newest first, and how many more there are.
+    fn of(&self, service: &str, now: Seconds) -> (Vec<Value>, usize) {
         let fires = |report: &&Report| {
             report.alert.ends_at.is_none()
                 && report.alert.service.as_deref() == Some(service)
@@ -135,7 +156,7 @@ impl Remembered {
         });
         let shown: Vec<Value> = shown.collect();
         let left_out = firing.len() - shown.len();
-        (!shown.is_empty()).then(|| json!({"alerts": shown, "left_out": left_out}))
+        (shown, left_out)
     }
 }
 
@@ -183,7 +204,7 @@ impl GateService {
     /// What others say of a service just now, for people and for whoever asks: no check reads it, so it makes an answer neither
     /// stricter nor looser.
     pub(super) fn context_of(&self, service: &str) -> Option<Value> {
-        self.0.reported.read().of(service, self.now())
+        self.0.reported.of(service, self.now())
     }
 }
 
@@ -233,22 +254,21 @@ mod tests {
     #[test]
     fn what_fires_is_shown_newest_first_bounded_and_not_for_ever() {
         let mut remembered = Remembered::default();
-        assert_eq!(remembered.of("checkout", 1_000), None);
+        assert_eq!(remembered.of("checkout", 1_000), (vec![], 0));
         for n in 0..12 {
             remembered.take(&alert(&format!("a{n}"), 100 + n, None), "@ada", 1_000);
         }
         remembered.take(&alert("over", 500, Some(600)), "@ada", 1_000);
-        let shown = remembered.of("checkout", 1_000).expect("some fire");
+        let (shown, left_out) = remembered.of("checkout", 1_000);
         let first = json!({
             "name": "DiskFull", "summary": null, "since": moment(111), "told_by": "@ada", "told_at": moment(1_000),
         });
-        assert_eq!((&shown["alerts"][0], &shown["left_out"]), (&first, &json!(2)));
-        assert_eq!(shown["alerts"].as_array().map(Vec::len), Some(SHOWN_MAX));
-        assert_eq!(remembered.of("search", 1_000), None, "another service");
+        assert_eq!((&shown[0], left_out, shown.len()), (&first, 2, SHOWN_MAX));
+        assert_eq!(remembered.of("search", 1_000), (vec![], 0), "another service");
         // Nobody told of their end, and nobody repeats them.
         remembered.repeat("a3", 2_000);
-        let late = remembered.of("checkout", 1_500 + BELIEVED_S).expect("one is repeated");
-        assert_eq!((&late["alerts"][0]["since"], &late["alerts"][1]), (&json!(moment(103)), &Value::Null));
-        assert_eq!(remembered.of("checkout", 2_001 + BELIEVED_S), None);
+        let (late, _) = remembered.of("checkout", 1_500 + BELIEVED_S);
+        assert_eq!((late.len(), &late[0]["since"]), (1, &json!(moment(103))), "one is repeated");
+        assert_eq!(remembered.of("checkout", 2_001 + BELIEVED_S), (vec![], 0));
     }
 }

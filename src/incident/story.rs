@@ -22,7 +22,7 @@ pub const AROUND_S: i64 = 1800;
 pub struct Moment {
     /// When.
     pub at: Seconds,
-    /// `onset`, `alert`, `recovery`, `change`, `note`, `alert_of_others`, or the kind of a record: `decision`, `approval`,
+    /// `onset`, `alert`, `recovery`, `change`, `note`, `alert_of_others`, `silence_of_others`, or the kind of a record: `decision`, `approval`,
     /// `permit`, `presented`, `verdict`, ...
     pub kind: String,
     /// What happened.

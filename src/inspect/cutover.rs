@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::alert::AlertKind;
+use crate::engine::matcher::Matcher;
 use crate::engine::severity::severity_of;
 use crate::engine::{Labels, Slo};
 use crate::spec::tree::{self, Node, Value};
@@ -73,13 +74,8 @@ pub fn silences(slos: &[SloSpec], json: &str) -> Result<Vec<Silence>, String> {
         let matchers = one["matchers"].as_array().ok_or("a silence has no list of matchers")?;
         let matchers = matchers.iter().map(|of| {
             let text = |key: &str| of[key].as_str().ok_or_else(|| format!("a matcher has no {key}"));
-            let op = match (of["isEqual"].as_bool().unwrap_or(true), of["isRegex"].as_bool().unwrap_or(false)) {
-                (true, false) => "=",
-                (false, false) => "!=",
-                (true, true) => "=~",
-                (false, true) => "!~",
-            };
-            Matcher::new(text("name")?, op, text("value")?)
+            let (equal, regex) = (of["isEqual"].as_bool().unwrap_or(true), of["isRegex"].as_bool().unwrap_or(false));
+            Matcher::of_flags(text("name")?, text("value")?, equal, regex)
         });
         let matchers = matchers.collect::<Result<Vec<_>, String>>()?;
         let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
@@ -189,45 +185,6 @@ fn labels_after(slo: &Slo, kind: AlertKind) -> Known {
     ];
     labels.extend(own.map(|(name, value)| (name.to_string(), value)));
     labels
-}
-
-/// A matcher of Alertmanager. A label that is not there is empty.
-#[derive(Debug)]
-struct Matcher {
-    name: String,
-    equal: bool,
-    value: LabelTest,
-}
-
-#[derive(Debug)]
-enum LabelTest {
-    Text(String),
-    Pattern(regex::Regex),
-}
-
-impl Matcher {
-    fn fits(&self, labels: &Known) -> bool {
-        let value = labels.get(&self.name).map_or("", String::as_str);
-        let fits = match &self.value {
-            LabelTest::Text(text) => text == value,
-            LabelTest::Pattern(pattern) => pattern.is_match(value),
-        };
-        fits == self.equal
-    }
-
-    fn new(name: &str, op: &str, value: &str) -> Result<Self, String> {
-        let pattern = || {
-            let anchored = regex::Regex::new(&format!("^(?:{value})$"));
-            anchored.map(LabelTest::Pattern).map_err(|error| format!("{value:?} is no regular expression: {error}"))
-        };
-        let (equal, value) = match op {
-            "=" => (true, LabelTest::Text(value.into())),
-            "!=" => (false, LabelTest::Text(value.into())),
-            "=~" => (true, pattern()?),
-            _ => (false, pattern()?),
-        };
-        Ok(Matcher { name: name.into(), equal, value })
-    }
 }
 
 struct Config {

@@ -207,6 +207,9 @@ fn moment_of(record: &Value, seq: u64) -> Option<Moment> {
     if let Some(alert) = text("/resource").strip_prefix("alert/").filter(|_| text("/action").starts_with("alert_")) {
         return Some(alert_of_others(record, alert, at, seq));
     }
+    if let Some(action) = text("/action").strip_prefix("silence_") {
+        return Some(silence_of_others(record, action, at, seq));
+    }
     let event = text("/event/kind");
     let kind = text("/kind").to_owned();
     let versions = match (text("/from_version"), text("/to_version")) {
@@ -238,6 +241,22 @@ fn alert_of_others(record: &Value, name: &str, told_at: Seconds, seq: u64) -> Mo
     };
     let said = format!("alert {name} {what}, told by {}{summary}", text("/actor"));
     Moment { at, kind: "alert_of_others".to_owned(), text: plain(&said), source: format!("audit #{seq}") }
+}
+
+/// Somebody kept alerts quiet, or does so no more.
+fn silence_of_others(record: &Value, action: &str, seen_at: Seconds, seq: u64) -> Moment {
+    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let comment = match text("/reason") {
+        "" => String::new(),
+        comment => format!(" (\u{201c}{comment}\u{201d})"),
+    };
+    let until = record.pointer("/event/ends_at").and_then(Value::as_i64).unwrap_or(seen_at);
+    let until = jiff::Timestamp::from_second(until).map_or_else(|_| until.to_string(), |until| until.to_string());
+    let said = match action {
+        "began" => format!("alerts are silenced until {until} by {}{comment}", text("/event/by")),
+        _ => format!("alerts are not silenced by {} any more{comment}", text("/event/by")),
+    };
+    Moment { at: seen_at, kind: "silence_of_others".to_owned(), text: plain(&said), source: format!("audit #{seq}") }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::gate_stage::Stage;
-use crate::harness::alertmanager::Alertmanager;
-use crate::harness::parts::{Generation, http};
+use crate::harness::alertmanager::{Alertmanager, SILENT};
+use crate::harness::parts::{Generation, eventually, http};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -76,5 +76,69 @@ async fn alerts_of_others_come_through_alertmanager_once() {
         assert_eq!(recorded(&stage, name, "alert_fired").await, 1);
         assert_eq!(recorded(&stage, name, "alert_resolved").await, 1);
         assert_eq!(recorded(&stage, "Forged", "alert_fired").await, 0, "a robot tells of no alert");
+    }
+}
+
+/// What an explanation of a deploy says of others, and all else that it says.
+async fn explained(stage: &Stage) -> Option<(Value, Value)> {
+    let act = crate::gate_stage::request("deploy", 0, None);
+    let asked = http().post(format!("{}/v1/decisions?explain", stage.url())).bearer_auth("token-of-robot/0").json(&act);
+    let mut answer: Value = asked.send().await.ok()?.json().await.ok()?;
+    let context = answer["context"].take();
+    // How long something still lasts is said in words.
+    let denies = answer["reasons"].as_array()?.iter().filter(|reason| reason["effect"] == "deny");
+    let codes: Vec<&Value> = denies.map(|reason| &reason["code"]).collect();
+    let decided = json!({"decision": answer["decision"], "denies": codes});
+    Some((context, decided))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silences_of_others_are_shown_and_loosen_nothing() {
+    let mut stage = Stage::start(1, None, 30.0).await;
+    let peers =
+        [Alertmanager::of(Generation::Oldest, SILENT).await, Alertmanager::of(Generation::Newest, SILENT).await];
+    stage.process.kill();
+    let list: Vec<String> = peers.iter().map(|peer| format!("{{url: \"{}\"}}", peer.url())).collect();
+    let settings = std::fs::read_to_string(stage.path("slowburn.yaml")).expect("readable");
+    let settings = format!("{settings}alertmanagers: [{}]\n", list.join(", "));
+    std::fs::write(stage.path("slowburn.yaml"), settings).expect("writable");
+    stage.restart();
+    // A no, which no silence turns into a yes.
+    let order = json!({"scope": {"service": "s0"}, "reason": "INC-7", "for_s": 86_400});
+    assert_eq!(stage.wire().post("@ada", "/v1/halts", &order).expect("an answer").0, 200);
+    let (context, denied) = explained(&stage).await.expect("an answer");
+    assert_eq!((&context, &denied["decision"]), (&Value::Null, &json!("deny")));
+    for peer in &peers {
+        let at = |in_s: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(in_s)).to_string();
+        let silence = json!({
+            "matchers": [{"name": "service", "value": "s0|s9", "isRegex": true, "isEqual": true}],
+            "startsAt": at(0), "endsAt": at(3600), "createdBy": "bob", "comment": "the index is moved <!here>",
+        });
+        let sent = http().post(format!("{}/api/v2/silences", peer.url())).json(&silence).send().await;
+        let made: Value = sent.expect("Alertmanager answers").json().await.expect("JSON");
+        let id = made["silenceID"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+        let shown = eventually("the silence is shown", LIMIT, || async {
+            let (context, decided) = explained(&stage).await?;
+            assert_eq!(decided, denied, "a silence loosens nothing");
+            Some(context["silences"].get(0)?.clone())
+        })
+        .await;
+        assert_eq!((&shown["id"], &shown["by"]), (&json!(id), &json!("bob")));
+        let comment = shown["comment"].as_str().expect("a comment");
+        assert!(comment.starts_with("the index is moved") && !comment.contains('<'), "{comment}");
+        let ended = http().delete(format!("{}/api/v2/silence/{id}", peer.url())).send().await;
+        assert!(ended.expect("Alertmanager answers").status().is_success());
+        eventually("it is over", LIMIT, || async { explained(&stage).await?.0.is_null().then_some(()) }).await;
+        for action in ["silence_began", "silence_ended"] {
+            eventually("it is on record", LIMIT, || async {
+                let url = format!("{}/v1/audit?limit=1000&service=s0&action={action}", stage.url());
+                let found: Value = http().get(url).send().await.ok()?.json().await.ok()?;
+                let of_it = |record: &&Value| record["resource"] == format!("silence/{id}");
+                let records = found["records"].as_array()?.iter().filter(of_it).count();
+                assert!(records <= 1, "{action}: {found:#}");
+                (records == 1).then_some(())
+            })
+            .await;
+        }
     }
 }

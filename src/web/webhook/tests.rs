@@ -134,6 +134,30 @@ async fn alerts_of_others_stand_beside_a_decision_and_change_nothing() {
     let records = found["records"].as_array().expect("records");
     let decision = records.iter().find(|record| record["kind"] == "decision").expect("it is on record");
     assert_eq!(decision["inputs"]["context"]["alerts"][0]["name"], "DiskFull", "{decision:#}");
+    // A silence is shown too, and loosens nothing; each of its ends stands in the incident.
+    let silence = crate::gate_service::Silenced {
+        id: "s-1".into(),
+        by: "bob".into(),
+        comment: "maintenance".into(),
+        starts_at: 1,
+        ends_at: i64::MAX / 2_000,
+        services: ["checkout".to_owned()].into(),
+    };
+    gate.gate_service.take_silences(vec![silence.clone()]).await;
+    gate.gate_service.take_silences(vec![silence]).await;
+    let answer = explained(&acts[0]).await;
+    assert_eq!(decided(&answer), before[0], "a silence loosens nothing");
+    assert_eq!(answer["context"]["silences"][0]["by"], "bob", "{answer:#}");
+    gate.gate_service.take_silences(vec![]).await;
+    assert_eq!(explained(&acts[0]).await["context"]["silences"], json!([]));
+    let (_, listed) = gate.get("/v1/incidents?service=checkout").await;
+    let id = listed["incidents"][0]["id"].as_str().expect("an id");
+    let (_, told) = gate.get(&format!("/v1/incidents/{id}")).await;
+    let lines = told["timeline"].as_array().expect("a timeline").iter();
+    let lines: Vec<&str> =
+        lines.filter(|line| line["kind"] == "silence_of_others").filter_map(|line| line["text"].as_str()).collect();
+    assert_eq!(lines.len(), 2, "{told:#}");
+    assert!(lines.iter().all(|line| line.contains("by bob") && line.contains("maintenance")), "{lines:?}");
     // Its end is told of.
     let resolved = alert("DiskFull", &[("service", "checkout")], "resolved");
     assert_eq!(gate.post(ADA, PATH, &notification(&[resolved])).await.0, StatusCode::OK);
