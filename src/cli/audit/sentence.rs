@@ -51,11 +51,30 @@ pub fn sentence(entry: &Entry) -> String {
         ("accepted", _) => format!("{who} took the log as it is, with what spoke against it"),
         ("boot", _) => "a process began to write the log".to_owned(),
         ("shutdown", _) => "a process stopped writing the log".to_owned(),
+        ("incident", _) => said_by_others(entry, who),
         (kind, _) => format!("{who}: {}", text("action").unwrap_or(kind).replace('_', " ")),
     };
     let why = text("reason").map(|reason| format!(", because \u{201c}{reason}\u{201d}")).unwrap_or_default();
     let incident = text("incident_id").map(|incident| format!(" ({incident})")).unwrap_or_default();
     format!("{} {what}{why}{incident}.", text("time").unwrap_or("at an unknown time"))
+}
+
+/// Alerts and silences of others, and what people say of an incident.
+fn said_by_others(entry: &Entry, who: &str) -> String {
+    let service = entry.text("service").unwrap_or("an unknown service");
+    let named = entry.text("resource").and_then(|resource| resource.split_once('/')).map_or("-", |(_, name)| name);
+    let by = event_text(entry, "by").unwrap_or("somebody");
+    match entry.text("action").unwrap_or_default() {
+        "alert_fired" => format!("{who} told that the alert {named} of {service} fires"),
+        "alert_resolved" => format!("{who} told that the alert {named} of {service} is over"),
+        "silence_began" => format!("{by} silenced alerts of {service} (silence {named})"),
+        "silence_ended" => format!("the silence {named} of {by} for alerts of {service} is over"),
+        other => format!("{who}: {}", other.replace('_', " ")),
+    }
+}
+
+fn event_text<'a>(entry: &'a Entry, member: &str) -> Option<&'a str> {
+    entry.members.get("event")?.get(member)?.as_str()
 }
 
 /// `rollback of deployment/checkout-service v42 -> v41`.
@@ -162,5 +181,27 @@ mod tests {
             ..Record::new(Kind::Halt, "@ada", "halted", 1_790_000_000_000)
         };
         assert!(said(&halted).contains("@ada halted changes of service checkout"), "{}", said(&halted));
+    }
+
+    #[test]
+    fn what_others_say_is_theirs() {
+        let of = |action: &str, resource: &str, by: &str| {
+            said(&Record {
+                resource: Some(resource.into()),
+                service: Some("checkout".into()),
+                event: Some(json!({"by": by})),
+                ..Record::new(Kind::Incident, "alertmanager", action, 1_790_000_000_000)
+            })
+        };
+        for (action, resource, expected) in [
+            ("alert_fired", "alert/DiskFull", "alertmanager told that the alert DiskFull of checkout fires."),
+            ("alert_resolved", "alert/DiskFull", "alertmanager told that the alert DiskFull of checkout is over."),
+            ("silence_began", "silence/s-1", "bob silenced alerts of checkout (silence s-1)."),
+            ("silence_ended", "silence/s-1", "the silence s-1 of bob for alerts of checkout is over."),
+            ("incident_note", "x", "alertmanager: incident note."),
+        ] {
+            let sentence = of(action, resource, "bob");
+            assert!(sentence.ends_with(expected), "{sentence}");
+        }
     }
 }

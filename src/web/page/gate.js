@@ -100,11 +100,20 @@ function drawApproval(one) {
       rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
     h("div", { class: "sub" }, "an approval covers: " + one.covers.map(words).join(", ")),
     one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,
+    others(one.context).map((line) => h("div", { class: "sub" }, line)),
     one.votes.map((vote) => h("div", { class: "sub" }, "approved by " + vote.by + " at " + shortTime(vote.at))),
     one.state === "pending" ? h("div", { class: "answer" }, who, reason,
       h("button", { type: "button", class: "yes", disabled: isOld, onclick: answer("approve") }, "Approve"),
       h("button", { type: "button", class: "no", disabled: isOld, onclick: answer("reject") }, "Reject")) : h("div", { class: "sub" }, one.state + ": not used yet"),
     said ? h("div", { class: "sub told", role: "status" }, said) : null);
+}
+
+// What others say of the service: it stands beside the question, and answers nothing.
+function others(context) {
+  if (!context) return [];
+  const alerts = context.alerts.map((one) => "meanwhile: alert " + one.name + " since " + shortTime(one.since) + (one.summary ? ": " + one.summary : ""));
+  const silences = context.silences.map((one) => "meanwhile: alerts are silenced until " + shortTime(one.until) + " by " + one.by + ": " + one.comment);
+  return [...alerts, ...silences, ...(context.left_out ? [context.left_out + " more"] : [])];
 }
 
 async function vote(one, verdict, reason) {

@@ -59,6 +59,10 @@ fn says(word: &str) -> Value {
             "id": "apr_1", "state": "pending", "asked_by": word, "actor": word, "have": 0, "need": 1, "from": [word],
             "expires_at": moment(AT + 600), "observed": {"version": word}, "covers": [word],
             "votes": [{"by": word, "at": moment(AT)}], "claimed_reason": word,
+            "context": {
+                "alerts": [{"name": word, "summary": word, "since": moment(AT)}],
+                "silences": [{"by": word, "comment": word, "until": moment(AT)}], "left_out": 0,
+            },
             "action": {"type": word, "resource": word, "from_version": word, "to_version": word, "digest": "d"},
         }]},
         "/v1/audit": {"records": [{

@@ -131,6 +131,11 @@ fn gate(left_s: i64) -> Value {
             "id": "apr_1", "state": "pending", "asked_by": "orca", "have": 0, "need": 1, "from": ["team:checkout-oncall"],
             "expires_at": moment(AT + 21 + left_s), "observed": {"version": "v42"}, "covers": ["rollback"], "votes": [],
             "claimed_reason": "<img src=x onerror=alert(1)> \u{202e}live <!channel>",
+            "context": {
+                "alerts": [{"name": "DiskFull", "summary": "95 % full", "since": moment(AT), "told_by": "am", "told_at": moment(AT)}],
+                "silences": [{"id": "s", "by": "bob", "comment": "moved", "since": moment(AT), "until": moment(AT + 600)}],
+                "left_out": 3,
+            },
             "action": {"type": "rollback", "resource": "deployment/checkout", "from_version": "v42", "to_version": "v41", "digest": "d"},
         }]},
         "/v1/audit": {"records": [
@@ -276,6 +281,10 @@ async fn people_type_wait_and_work_by_keyboard_while_the_page_goes_on() {
     // Words of others are text.
     let claim = tab.texts(".approval").await.join("\n");
     assert!(claim.contains("<img src=x onerror=alert(1)>") && claim.contains("<!channel>"), "{claim}");
+    // And what they say of the service stands beside the question.
+    for part in ["meanwhile: alert DiskFull", "95 % full", "alerts are silenced until", "by bob: moved", "3 more"] {
+        assert!(claim.contains(part), "{part}: {claim}");
+    }
     assert_eq!(tab.eval("document.querySelectorAll('#gate img, #gate b b, #gate script').length").await, 0);
 
     // A token holds slashes, which are no shortcut while somebody types.
