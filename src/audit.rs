@@ -31,6 +31,7 @@ pub mod merkle;
 pub mod proof;
 pub mod record;
 mod segment;
+pub mod sentence;
 pub mod sink;
 pub mod verify;
 pub mod witness;

@@ -4,7 +4,6 @@
 
 mod find;
 mod prove;
-mod sentence;
 
 use std::path::PathBuf;
 

@@ -103,7 +103,7 @@ pub fn timeline(incident: &Incident, records: Vec<Moment>) -> Vec<Moment> {
         }
     }
     for suspect in &incident.changes {
-        let text = format!("{} (suspect {:.2})", plain(&suspect_text(suspect)), suspect.score);
+        let text = format!("{} (how suspect: {:.2} of 1)", plain(&suspect_text(suspect)), suspect.score);
         all.push(moment(
             suspect.change.at,
             "change",
@@ -119,8 +119,11 @@ pub fn timeline(incident: &Incident, records: Vec<Moment>) -> Vec<Moment> {
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
         all.push(moment(note.at, "note", text, format!("said by {}", plain(&note.by))));
     }
+    // What leads to something stands before it, also within one second; records come in the order of the log.
+    let rank = |kind: &str| ["change", "onset", "alert", "note", "recovery"].iter().position(|one| *one == kind);
+    all.sort_by(|a, b| (a.at, rank(&a.kind), &a.text).cmp(&(b.at, rank(&b.kind), &b.text)));
     all.extend(records);
-    all.sort_by(|a, b| (a.at, &a.kind, &a.text).cmp(&(b.at, &b.kind, &b.text)));
+    all.sort_by_key(|one| one.at);
     all
 }
 

@@ -137,6 +137,30 @@ fn the_story_that_a_person_on_call_wants_at_three_in_the_morning() {
     assert!(draft.contains("TODO: nobody has named a cause") && draft.contains("history?from="), "{draft}");
 }
 
+/// A permit is issued after the approval, also where both happen in one second, and a change leads to the onset.
+#[test]
+fn what_happened_within_a_second_stands_in_its_order() {
+    let (mut book, changes) = (Book::default(), Changes::default());
+    let at = moment("2025-04-03T02:07:00Z");
+    let id = lived(&mut book, &changes, vec![alert("checkout", "checkout-availability", AlertKind::FastBurn, 1, at)]);
+    let record = |kind: &str, text: &str, at| story::Moment {
+        at,
+        kind: kind.to_owned(),
+        text: text.to_owned(),
+        source: "audit".to_owned(),
+    };
+    let records = vec![
+        record("decision", "asked", at - 60),
+        record("presented", "z: approved", at),
+        record("approval", "a: used", at),
+        record("acted", "m: done", at),
+    ];
+    let told = story::timeline(book.get(&id).expect("it is there"), records);
+    let texts: Vec<&str> = told.iter().map(|moment| moment.text.as_str()).collect();
+    let fired = "checkout-availability: alert SLOFastBurn";
+    assert_eq!(texts[..5], ["asked", fired, "z: approved", "a: used", "m: done"], "{texts:?}");
+}
+
 #[test]
 fn burns_of_a_service_are_one_incident_and_a_pause_of_some_minutes_is_none() {
     let (mut book, changes) = (Book::default(), Changes::default());

@@ -19,6 +19,8 @@ use super::gate::{Gate, read};
 use super::json::Json;
 use super::{Problem, Site};
 use crate::audit::index::{self, Index};
+use crate::audit::record::Entry;
+use crate::audit::sentence;
 use crate::engine::Seconds;
 use crate::engine::severity::Sev;
 use crate::gate_service::past::IncidentOrder;
@@ -195,68 +197,66 @@ fn moments(dir: &std::path::Path, query: &index::Query) -> Result<Vec<Moment>, S
     let mut moments = Vec::with_capacity(places.len());
     for place in places {
         let line = index::line(dir, &place).map_err(|error| error.to_string())?;
-        let record: Value = serde_json::from_slice(&line).map_err(|error| error.to_string())?;
-        moments.extend(moment_of(&record, place.seq));
+        moments.extend(moment_of(&Entry::read(&line)?));
     }
-    Ok(moments)
+    // Of what happened in one second, what was written down first comes first.
+    moments.sort_by_key(|(seq, _)| *seq);
+    Ok(moments.into_iter().map(|(_, moment)| moment).collect())
 }
 
-fn moment_of(record: &Value, seq: u64) -> Option<Moment> {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let at = text("/time").parse::<jiff::Timestamp>().ok()?.as_second();
-    if let Some(alert) = text("/resource").strip_prefix("alert/").filter(|_| text("/action").starts_with("alert_")) {
-        return Some(alert_of_others(record, alert, at, seq));
-    }
-    if let Some(action) = text("/action").strip_prefix("silence_") {
-        return Some(silence_of_others(record, action, at, seq));
-    }
-    let event = text("/event/kind");
-    let kind = text("/kind").to_owned();
-    let versions = match (text("/from_version"), text("/to_version")) {
-        ("", "") => String::new(),
-        (from, to) => format!(" {from} to {to}"),
+/// A record as a moment of a timeline, and its place in the log.
+fn moment_of(entry: &Entry) -> Option<(u64, Moment)> {
+    let at = entry.time_ms()?.div_euclid(1000);
+    let text = |path: &str| entry.text(path).unwrap_or_default();
+    let alert = text("resource").strip_prefix("alert/").filter(|_| text("action").starts_with("alert_"));
+    let moment = match (alert, text("action").strip_prefix("silence_")) {
+        (Some(alert), _) => alert_of_others(entry, alert, at),
+        (None, Some(action)) => silence_of_others(entry, action, at),
+        (None, None) => {
+            let (kind, text) = (text("kind").to_owned(), plain(&sentence::deed(entry)));
+            Moment { at, kind, text, source: format!("audit #{}", entry.seq) }
+        }
     };
-    let came = ["/decision/result", "/event/verdict/outcome"].map(text).into_iter().find(|text| !text.is_empty());
-    let came = came.map(|came| format!(": {}", came.replace('_', " "))).unwrap_or_default();
-    let act = if event.is_empty() { text("/action") } else { event }.replace('_', " ");
-    let why = match text("/reason") {
-        "" => String::new(),
-        reason => format!(" (\u{201c}{reason}\u{201d})"),
-    };
-    let said = format!("{} {act} {}{versions}{came}{why}", text("/actor"), text("/resource"));
-    Some(Moment { at, kind, text: plain(said.trim()), source: format!("audit #{seq}") })
+    Some((entry.seq, moment))
 }
 
 /// An alert of somebody else began or ended: when it says so itself, if that was before it was told of.
-fn alert_of_others(record: &Value, name: &str, told_at: Seconds, seq: u64) -> Moment {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (what, moment) = match text("/action") {
-        "alert_fired" => ("fires", "/event/starts_at"),
-        _ => ("is over", "/event/ends_at"),
+fn alert_of_others(entry: &Entry, name: &str, told_at: Seconds) -> Moment {
+    let text = |path: &str| entry.text(path).unwrap_or_default();
+    let (what, moment) = match text("action") {
+        "alert_fired" => ("fires", "starts_at"),
+        _ => ("is over", "ends_at"),
     };
-    let at = record.pointer(moment).and_then(Value::as_i64).unwrap_or(told_at).min(told_at);
-    let summary = match text("/reason") {
+    let event = entry.members.get("event").unwrap_or(&Value::Null);
+    let at = event[moment].as_i64().unwrap_or(told_at).min(told_at);
+    let summary = match text("reason") {
         "" => String::new(),
         summary => format!(" (\u{201c}{summary}\u{201d})"),
     };
-    let said = format!("alert {name} {what}, told by {}{summary}", text("/actor"));
-    Moment { at, kind: "alert_of_others".to_owned(), text: plain(&said), source: format!("audit #{seq}") }
+    let said = format!("alert {name} {what}, told by {}{summary}", text("actor"));
+    Moment { at, kind: "alert_of_others".to_owned(), text: plain(&said), source: format!("audit #{}", entry.seq) }
 }
 
 /// Somebody kept alerts quiet, or does so no more.
-fn silence_of_others(record: &Value, action: &str, seen_at: Seconds, seq: u64) -> Moment {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let comment = match text("/reason") {
+fn silence_of_others(entry: &Entry, action: &str, seen_at: Seconds) -> Moment {
+    let text = |path: &str| entry.text(path).unwrap_or_default();
+    let comment = match text("reason") {
         "" => String::new(),
         comment => format!(" (\u{201c}{comment}\u{201d})"),
     };
-    let until = record.pointer("/event/ends_at").and_then(Value::as_i64).unwrap_or(seen_at);
+    let event = entry.members.get("event").unwrap_or(&Value::Null);
+    let until = event["ends_at"].as_i64().unwrap_or(seen_at);
     let until = jiff::Timestamp::from_second(until).map_or_else(|_| until.to_string(), |until| until.to_string());
     let said = match action {
-        "began" => format!("alerts are silenced until {until} by {}{comment}", text("/event/by")),
-        _ => format!("alerts are not silenced by {} any more{comment}", text("/event/by")),
+        "began" => format!("alerts are silenced until {until} by {}{comment}", text("event.by")),
+        _ => format!("alerts are not silenced by {} any more{comment}", text("event.by")),
     };
-    Moment { at: seen_at, kind: "silence_of_others".to_owned(), text: plain(&said), source: format!("audit #{seq}") }
+    Moment {
+        at: seen_at,
+        kind: "silence_of_others".to_owned(),
+        text: plain(&said),
+        source: format!("audit #{}", entry.seq),
+    }
 }
 
 #[cfg(test)]

@@ -96,6 +96,21 @@ async fn the_night_of_the_demo_says_what_broke_what_changed_and_what_helped_in_j
 
     // What helped this time is kept for the next: it stands in the draft, with who said it.
     demo.tells(&["@ada notes what helped: revert config and flush cache"], 2 * MINUTE).await;
-    let draft = demo.json(&format!("/v1/incidents/{id}")).await["draft"].to_string();
+    let told = demo.json(&format!("/v1/incidents/{id}")).await;
+    // Its timeline is that of the log, in sentences.
+    let lines: Vec<&Value> = told["timeline"].as_array().into_iter().flatten().collect();
+    let number = |line: &&Value| line["source"].as_str()?.strip_prefix("audit #")?.parse::<u64>().ok();
+    let numbers: Vec<u64> = lines.iter().filter_map(number).collect();
+    assert!(numbers.len() > 10 && numbers.is_sorted(), "{numbers:?}");
+    let act = "configmap/rate-limiter from c12 to c11 in checkout";
+    for text in
+        [format!("@ada approved a change of {act}"), format!("ai-operator/orca-ops got a permit for rollback of {act}")]
+    {
+        assert!(
+            lines.iter().any(|line| line["text"].as_str().is_some_and(|line| line.starts_with(&text))),
+            "{text}: {told:#}"
+        );
+    }
+    let draft = told["draft"].to_string();
     assert!(draft.contains("Mitigation: revert config and flush cache [said by @ada at 2025-04-03T"), "{draft}");
 }

@@ -201,7 +201,7 @@ pub fn show(args: &ShowArgs) -> Outcome {
     }
     let entries = places.iter().map(|place| read(&index, place)).collect::<Result<Vec<_>, _>>()?;
     if !args.proof && matches!(args.format, Format::Text) {
-        let sentences = entries.iter().map(|entry| format!("{}\n", super::sentence::sentence(entry)));
+        let sentences = entries.iter().map(|entry| format!("{}\n", crate::audit::sentence::sentence(entry)));
         print_out(&format!("{}\n", sentences.collect::<String>()));
     }
     for entry in &entries {

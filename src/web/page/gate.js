@@ -6,6 +6,8 @@ const told = new Map();   // what an approval's buttons answered, by its id
 const writing = new Map(); // reasons being typed, by approval
 
 const CLASSES = ["mitigate", "risk"];
+const RECORDS_SHOWN = 4;   // lines of the log that stand above the fleet; the others are asked for
+let logOpen = false;
 const shortTime = (text) => clock(Date.parse(text) / 1000);
 
 async function readGate() {
@@ -35,9 +37,12 @@ function drawGate(signals, approvals, halts, audit, operators) {
     h("h2", {}, "Safe to act"),
     halts === null ? lost("halts") : h("div", {}, halts.halts.map(drawHalt)),
     approvals === null ? lost("approvals") : h("div", {}, open.map(drawApproval)),
-    signals === null ? lost("signals") : h("div", { class: "signals" }, signals.services.map(drawSignals)),
+    signals === null ? lost("signals") : h("div", { class: "signals" }, signals.services.map(drawSignals),
+      signals.services.length ? h("div", { class: "sub" }, "mitigate: what ends a burn, such as a rollback · risk: what may begin one, such as a deploy") : null),
     operators === null ? lost("how far machines may go") : h("div", { class: "stages" }, operators.autonomy.map(drawStage)),
-    audit === null ? lost("the audit log") : h("div", { class: "records" }, records.map(drawRecord))]);
+    audit === null ? lost("the audit log") : h("div", { class: "records" }, (logOpen ? records : records.slice(0, RECORDS_SHOWN)).map(drawRecord),
+      records.length > RECORDS_SHOWN ? h("button", { type: "button", class: "expand", "aria-expanded": String(logOpen), onclick: () => { logOpen = !logOpen; drawGate(...gateSeen); } },
+        logOpen ? "show only the newest" : "show " + (records.length - RECORDS_SHOWN) + " more of the log") : null)]);
 }
 
 const lost = (what) => h("div", { class: "note" }, "unknown: " + what + " cannot be read");
@@ -143,11 +148,21 @@ function drawRecord(record) {
   return h("div", { class: "record" },
     h("span", { class: "dim" }, "#" + record.log.seq + " " + shortTime(record.time)),
     h("span", { class: "kind" }, words(record.kind)),
-    h("span", {}, h("b", {}, record.actor), " " + words(record.action) + " " + (record.resource || "") + versions),
+    h("span", {}, h("b", {}, record.actor), " " + deedOf(record) + " " + (record.resource || record.service || "") + versions),
     h("span", { class: "result " + (record.decision && record.decision.result || "") }, result || outcomeOf(record),
       reasons ? h("span", { class: "dim" }, " " + reasons) : null,
       why(record) ? h("span", { class: "dim" }, " " + why(record)) : null));
 }
+
+// What a record is about, in words: of a decision the action that was asked for.
+const DEEDS = {
+  permit_issued: "got a permit for", permit_redeemed: "used the permit for", permit_refused: "was refused with the permit for",
+  permit_revoked: "lost the permit for", permit_expired: "let the permit run out for", released: "gave back the permit for",
+  approval_asked: "needs an approval for", approval_voted: "approved", approval_rejected: "rejected",
+  approval_consumed: "used the approval of", outcome_reported: "said what was done to", change_observed: "changed",
+  judged: "judged what came of", halted: "halted changes of", resumed: "lifted a halt of", policy_load: "loaded the policies", incident_note: "said of the incident of",
+};
+const deedOf = (record) => DEEDS[record.event && record.event.kind] || DEEDS[record.action] || (record.kind === "decision" ? "asked for " : "") + words(record.action);
 
 // What became of an act: improved, no effect, worse, inconclusive, not applied.
 function outcomeOf(record) {

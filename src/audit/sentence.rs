@@ -1,14 +1,21 @@
-//! A record as a sentence: who, what, when, why, by whose leave, and what came of it.
+//! A record as a sentence: who, what, when, why, with whose approval, and what came of it.
 //!
 //! What callers said stands in quotation marks, for nobody vouches for it. Deliberately absent: judging. It says what the
 //! record says.
 
 use serde_json::Value;
 
-use crate::audit::record::Entry;
+use super::record::Entry;
 
 /// One line for people.
 pub fn sentence(entry: &Entry) -> String {
+    let incident = entry.text("incident_id").filter(|text| !text.is_empty());
+    let incident = incident.map(|incident| format!(" ({incident})")).unwrap_or_default();
+    format!("{} {}{incident}.", entry.text("time").unwrap_or("at an unknown time"), deed(entry))
+}
+
+/// The same without its time: who did what, and why.
+pub fn deed(entry: &Entry) -> String {
     let text = |path: &str| entry.text(path).filter(|text| !text.is_empty());
     let event = entry.members.get("event").unwrap_or(&Value::Null);
     let who = text("actor").unwrap_or("somebody");
@@ -18,25 +25,30 @@ pub fn sentence(entry: &Entry) -> String {
             let answer = match text("decision.result") {
                 Some("allow") => "yes".to_owned(),
                 Some("deny") => format!("no{}", codes(entry)),
-                _ => format!("ask a person{}", codes(entry)),
+                _ => format!("that a person must approve it{}", codes(entry)),
             };
             format!("{who} asked for {act}; the answer was {answer}")
         }
-        ("break_glass", _) => format!("{who} went past the checks for {act}"),
-        (_, "permit_issued") => format!("{who} got a permit for {act}{}", leave(entry)),
+        ("break_glass", _) => format!("{who} used break-glass access for {act}"),
+        (_, "permit_issued") => format!("{who} got a permit for {act}{}", approval(entry)),
         (_, "decision_repeated") => format!("{who} asked again with the same key and got the same permit for {act}"),
-        (_, "permit_redeemed") => format!("{who} used the permit for {act}{}", leave(entry)),
+        (_, "permit_redeemed") => format!("{who} used the permit for {act}{}", approval(entry)),
         (_, "permit_refused") => format!("{who} presented the permit for {act} and was refused"),
         (_, "permit_expired") => format!("the permit for {act} ran out unused"),
         (_, "permit_revoked") => {
             format!("the permit for {act} was taken back ({})", event["reason"].as_str().unwrap_or("no reason"))
         }
-        (_, "approval_asked") => format!("people were asked for their leave to {act}"),
+        (_, "approval_asked") => format!("people were asked to approve {act}"),
         (_, "approval_voted") => {
-            format!("{} gave leave for {act}", event["vote"]["by"].as_str().unwrap_or(who))
+            format!("{} approved {act}", event["vote"]["by"].as_str().unwrap_or(who))
         }
-        (_, "approval_rejected") => format!("{who} refused leave for {act}"),
-        (_, "approval_consumed") => format!("the leave for {act} was used up"),
+        (_, "approval_rejected") => format!("{who} rejected {act}"),
+        (_, "approval_consumed") => format!("the approval of {act} was used"),
+        (_, "approval_vote_lapsed") => format!("an approval of {act} does not count any more"),
+        (_, "approval_withdrawn") => format!("{who} does not ask for {act} any more"),
+        (_, "approval_expired") => format!("the question about {act}, or its approval, ran out unused"),
+        (_, "approval_superseded") => format!("a newer question took the place of the one about {act}"),
+        (_, "approval_revoked") => format!("the approval of {act} was taken back"),
         (_, "outcome_reported") => match event["applied"].as_bool() {
             Some(false) => format!("{who} said that {act} was not done"),
             _ => format!("{who} said that {act} was done"),
@@ -48,15 +60,20 @@ pub fn sentence(entry: &Entry) -> String {
         }
         (_, "halted") => format!("{who} halted changes of {}", scope(&event["halt"]["scope"])),
         (_, "resumed") => format!("{who} lifted a halt"),
-        ("accepted", _) => format!("{who} took the log as it is, with what spoke against it"),
+        ("accepted", _) => format!("{who} accepted the log as it is, with what is in doubt about it"),
+        // What people say of an incident is the record's reason.
+        ("incident", _) if text("action") == Some("incident_note") => {
+            let said = text("reason").unwrap_or("nothing");
+            return format!("{who} said of the incident of {}: \u{201c}{said}\u{201d}", target(entry));
+        }
+        ("policy_load", _) => "policies were loaded".to_owned(),
         ("boot", _) => "a process began to write the log".to_owned(),
         ("shutdown", _) => "a process stopped writing the log".to_owned(),
         ("incident", _) => said_by_others(entry, who),
         (kind, _) => format!("{who}: {}", text("action").unwrap_or(kind).replace('_', " ")),
     };
     let why = text("reason").map(|reason| format!(", because \u{201c}{reason}\u{201d}")).unwrap_or_default();
-    let incident = text("incident_id").map(|incident| format!(" ({incident})")).unwrap_or_default();
-    format!("{} {what}{why}{incident}.", text("time").unwrap_or("at an unknown time"))
+    format!("{what}{why}")
 }
 
 /// Alerts and silences of others, and what people say of an incident.
@@ -77,7 +94,7 @@ fn event_text<'a>(entry: &'a Entry, member: &str) -> Option<&'a str> {
     entry.members.get("event")?.get(member)?.as_str()
 }
 
-/// `rollback of deployment/checkout-service v42 -> v41`.
+/// `rollback of deployment/checkout-service from v42 to v41`.
 fn act(entry: &Entry) -> String {
     let request =
         [&["event", "permit", "request"][..], &["event", "approval", "request"]].into_iter().find_map(|path| {
@@ -87,8 +104,9 @@ fn act(entry: &Entry) -> String {
             }
             at.get("action")?.as_str()
         });
-    let own = entry.text("action").filter(|action| !action.contains('_'));
-    match request.or(own).or(entry.members["event"]["action"].as_str()) {
+    // Only of a decision is the record's own action what was asked for.
+    let own = entry.text("action").filter(|_| entry.text("kind") == Some("decision"));
+    match request.or(own).or(entry.text("event.verdict.action")).or(entry.text("event.action")) {
         Some(action) => format!("{action} of {}", target(entry)),
         None => format!("a change of {}", target(entry)),
     }
@@ -98,22 +116,23 @@ fn target(entry: &Entry) -> String {
     let of = entry.text("resource").or(entry.text("service")).unwrap_or("something");
     let service = entry.text("service").filter(|service| *service != of);
     let versions = match (entry.text("from_version"), entry.text("to_version")) {
-        (Some(from), Some(to)) => format!(" {from} -> {to}"),
+        (Some(from), Some(to)) => format!(" from {from} to {to}"),
         (None, Some(to)) => format!(" to {to}"),
         _ => String::new(),
     };
     format!("{of}{versions}{}", service.map(|service| format!(" in {service}")).unwrap_or_default())
 }
 
-/// By whose leave.
-fn leave(entry: &Entry) -> String {
-    let by = entry.text("approval.approved_by").map(|by| format!(" by leave of {by}"));
-    by.unwrap_or_else(|| " by leave of the policy alone".to_owned())
+/// With whose approval.
+fn approval(entry: &Entry) -> String {
+    let by = entry.text("approval.approved_by").map(|by| format!(" with the approval of {by}"));
+    by.unwrap_or_else(|| ", which the policy allows without an approval".to_owned())
 }
 
 fn codes(entry: &Entry) -> String {
     let reasons = entry.members.get("decision").and_then(|decision| decision["reasons"].as_array());
-    let codes: Vec<&str> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
+    let codes: Vec<String> =
+        reasons.into_iter().flatten().filter_map(Value::as_str).map(|code| code.replace('_', " ")).collect();
     if codes.is_empty() { String::new() } else { format!(" ({})", codes.join(", ")) }
 }
 
@@ -144,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_who_what_when_why_by_whose_leave_and_what_came_of_it() {
+    fn a_record_says_who_what_when_why_with_whose_approval_and_what_came_of_it() {
         let base = |kind, action: &str| Record {
             resource: Some("deployment/checkout-service".into()),
             service: Some("checkout".into()),
@@ -161,21 +180,29 @@ mod tests {
         };
         assert_eq!(
             said(&asked),
-            "2026-09-21T14:13:20.000Z ai-operator/orca asked for rollback of deployment/checkout-service v42 -> v41 in \
-             checkout; the answer was ask a person (approval_required), because \u{201c}errors rose\u{201d} (INC-7)."
+            "2026-09-21T14:13:20.000Z ai-operator/orca asked for rollback of deployment/checkout-service from v42 to v41 in \
+             checkout; the answer was that a person must approve it (approval required), because \u{201c}errors rose\u{201d} (INC-7)."
         );
+        // Most records have no event and no action that could be asked for.
+        let loaded = Record::new(Kind::PolicyLoad, "start", "policy_load", 1_790_000_000_000);
+        assert_eq!(said(&loaded), "2026-09-21T14:13:20.000Z policies were loaded.");
         let used = Record {
             approval: Some(json!({"approved_by": "@ada"})),
             event: Some(json!({"kind": "permit_redeemed", "id": "prm_1"})),
             reason: None,
             ..base(Kind::Presented, "permit_redeemed")
         };
-        assert!(said(&used).contains("used the permit for a change of") && said(&used).contains("by leave of @ada"));
+        assert!(
+            said(&used).contains("used the permit for a change of")
+                && said(&used).contains("with the approval of @ada")
+        );
         let judged = Record {
-            event: Some(json!({"kind": "judged", "verdict": {"outcome": "no_effect"}})),
+            event: Some(json!({"kind": "judged", "verdict": {"outcome": "no_effect", "action": "restart"}})),
             ..base(Kind::Verdict, "judged")
         };
-        assert!(said(&judged).contains(": no effect, because"), "{}", said(&judged));
+        let words = said(&judged);
+        assert!(words.contains("what came of restart of deployment/checkout-service from v42"), "{words}");
+        assert!(words.contains(": no effect, because"), "{words}");
         let halted = Record {
             event: Some(json!({"kind": "halted", "halt": {"scope": {"service": "checkout"}}})),
             ..Record::new(Kind::Halt, "@ada", "halted", 1_790_000_000_000)
@@ -198,7 +225,7 @@ mod tests {
             ("alert_resolved", "alert/DiskFull", "alertmanager told that the alert DiskFull of checkout is over."),
             ("silence_began", "silence/s-1", "bob silenced alerts of checkout (silence s-1)."),
             ("silence_ended", "silence/s-1", "the silence s-1 of bob for alerts of checkout is over."),
-            ("incident_note", "x", "alertmanager: incident note."),
+            ("incident_note", "checkout", "alertmanager said of the incident of checkout: \u{201c}nothing\u{201d}."),
         ] {
             let sentence = of(action, resource, "bob");
             assert!(sentence.ends_with(expected), "{sentence}");
