@@ -443,7 +443,7 @@ fn read_state(log: &audit::Log) -> Result<GateState, String> {
     let dir = log.dir().display();
     read.map_err(|error| format!("the audit log in {dir} cannot be read: {error}"))?;
     for doubt in log.doubts() {
-        error!(%doubt, "the audit log cannot be proved whole: machines wait until a person has looked at it and runs `slowburn audit accept --reason ...`");
+        error!(%doubt, "the audit log cannot be proved complete: machines wait until a person has looked at it and runs `slowburn audit accept --reason ...`");
     }
     Ok(gate)
 }

@@ -250,7 +250,7 @@ impl Log {
         Ok(())
     }
 
-    /// Why the log cannot be proved whole; nothing where it can.
+    /// Why the log cannot be proved complete; nothing where it can.
     pub fn doubts(&self) -> Vec<Doubt> {
         self.0.doubts.rows().clone()
     }

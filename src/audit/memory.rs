@@ -103,7 +103,7 @@ impl std::fmt::Display for Doubt {
     }
 }
 
-/// Why the log cannot be proved whole. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
+/// Why the log cannot be proved complete. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
 /// there before is what shows it.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {

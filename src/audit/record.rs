@@ -58,7 +58,7 @@ pub enum Kind {
     BreakGlass,
     /// A person said what an incident came from, or what was done about it; or an alert of others was told of.
     Incident,
-    /// A person took a log that could not be proved whole as it is.
+    /// A person took a log that could not be proved complete as it is.
     Accepted,
     /// Bytes that no answer stood on were dropped from the end.
     Gap,

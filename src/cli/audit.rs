@@ -40,7 +40,7 @@ enum AuditCommand {
     /// Print a receipt that anybody can check alone: the record is in the log that witnesses have seen
     #[command(after_help = help::AUDIT_RECEIPT)]
     Receipt(prove::ReceiptArgs),
-    /// Take a log that could not be proved whole as it is, so that machines need not wait any more
+    /// Take a log that could not be proved complete as it is, so that machines need not wait any more
     #[command(after_help = help::AUDIT_ACCEPT)]
     Accept(AcceptArgs),
     /// Print decisions for other tools

@@ -255,7 +255,7 @@ fn break_glass(request: &Request, principal: &Principal, known: bool, checks: &m
     for check in checks.iter_mut().filter(|check| check.effect > Effect::Warn) {
         check.covered_by = Some("break_glass".into());
     }
-    let what = format!("{} breaks the glass", principal.sub);
+    let what = format!("{} uses break-glass access", principal.sub);
     checks.push(Check::new("break_glass", Effect::Warn, ReasonCode::BreakGlass, what));
 }
 

@@ -49,7 +49,7 @@ pub enum Right {
     Changes,
     /// Load rules again. People and pipelines.
     Reload,
-    /// Take an audit log that cannot be proved whole as it is. People only.
+    /// Take an audit log that cannot be proved complete as it is. People only.
     AcceptLog,
 }
 

@@ -36,22 +36,22 @@ reason_codes! {
     RequestTooLarge = "request_too_large",
     /// The request is no JSON, lacks something, or holds something that does not belong to the action.
     MalformedRequest = "malformed_request",
-    /// The request has a member that nobody knows.
+    /// The request has a field that is not known.
     UnknownField = "unknown_field",
     /// There is no such action.
     UnknownAction = "unknown_action",
     /// There is no such service, or it has no SLO.
     UnknownService = "unknown_service",
-    /// The actor named in the request is nobody the principal may act as.
+    /// The request names an actor that the caller may not act as.
     ActorMismatch = "actor_mismatch",
-    /// The service has no policy: what nobody allowed is denied.
+    /// The service has no policy, and what no policy allows is denied.
     NoPolicy = "no_policy",
     /// The policy does not list the action.
     ActionNotAllowed = "action_not_allowed",
 
     /// The policy does not let this actor do it.
     ActorNotAllowed = "actor_not_allowed",
-    /// The resource is not one of the service, or not of the kind or pool that the action is for.
+    /// The resource does not belong to the service, or is not of the kind or pool that the action is for.
     ForeignResource = "foreign_resource",
     /// An argument is missing, is one that the action does not take, or is out of the policy's bounds.
     ArgumentRefused = "argument_refused",
@@ -62,22 +62,22 @@ reason_codes! {
     NotWarm = "not_warm",
     /// The audit log cannot be written.
     AuditUnwritable = "audit_unwritable",
-    /// The audit log cannot be proved whole since the start.
+    /// The audit log could not be proved complete when the process started.
     LogInDoubt = "log_in_doubt",
     /// Another process decides; this one only explains.
     NotLeader = "not_leader",
-    /// Too few witnesses have seen the audit log.
+    /// Too few witnesses have confirmed the newest state of the audit log.
     LogUnwitnessed = "log_unwitnessed",
     /// The clocks of Slowburn and Prometheus differ too much.
     ClockSkew = "clock_skew",
-    /// A halt stops it.
+    /// A halt is in force.
     Halted = "halted",
-    /// A freeze window stops it.
+    /// A freeze window is in force.
     Frozen = "frozen",
 
-    /// The caller's premise (version, replicas, target) is not what is observed.
+    /// What the caller takes to be running (version, replicas, target) is not what is observed.
     StalePremise = "stale_premise",
-    /// What runs is not observed, so the premise cannot be checked.
+    /// It is not observed what runs, so what the caller says of it cannot be checked.
     PremiseUnobserved = "premise_unobserved",
     /// Nothing would change.
     NothingToChange = "nothing_to_change",
@@ -98,7 +98,7 @@ reason_codes! {
 
     /// Another change of the service, or of its group, is under way.
     ChangeInFlight = "change_in_flight",
-    /// The last change was too short a while ago.
+    /// The last change was too recent.
     CoolingDown = "cooling_down",
     /// The rate budget is spent.
     RateExceeded = "rate_exceeded",
@@ -108,7 +108,7 @@ reason_codes! {
     Ineffective = "ineffective",
     /// The same action made things worse within four hours.
     MadeWorse = "made_worse",
-    /// Too many denials in a short time.
+    /// Too many different acts were denied in a short time.
     Probing = "probing",
 
     /// Part of the data is missing.
@@ -122,39 +122,39 @@ reason_codes! {
     /// A person acts on doubtful data and gives no reason.
     ReasonRequired = "reason_required",
 
-    /// Something burns fast: no room for a risk.
+    /// An SLO of the service burns fast, so no risk is taken.
     FastBurn = "fast_burn",
-    /// Something burns slowly.
+    /// An SLO of the service burns slowly.
     SlowBurn = "slow_burn",
     /// The error budget is spent.
     BudgetExhausted = "budget_exhausted",
     /// No burn rate is over its limit, so there is nothing to mitigate.
     NotNecessary = "not_necessary",
-    /// The reason claimed is not what the ledger shows.
+    /// The reason that the caller gives is not what the counts show.
     ClaimRefuted = "claim_refuted",
-    /// The burn does not follow the change, or something upstream burns alike.
+    /// The errors did not begin after the change, or a service that this one depends on burns at the same time.
     NotCorrelated = "not_correlated",
     /// Availability would, or could, fall below the floor.
     FloorBroken = "floor_broken",
-    /// What the act would do cannot be told: nothing of its kind was measured.
+    /// What the act would do is not known, because nothing like it was measured.
     EffectUnknown = "effect_unknown",
-    /// The rest would be loaded over the ceiling.
+    /// The remaining replicas would carry more load than the policy allows.
     OverUtilization = "over_utilization",
     /// Less budget is left than the policy asks for.
     BudgetTooLow = "budget_too_low",
-    /// It burns faster than the policy allows.
+    /// An SLO burns faster than the policy allows.
     BurnTooFast = "burn_too_fast",
 
-    /// The machine has not earned to do this without a person.
+    /// The machine has not yet earned the right to do this without a person.
     NotEarned = "not_earned",
     /// The policy asks for a person's approval.
     ApprovalRequired = "approval_required",
     /// Nobody can be asked: no channel to approvers works, or none is named.
     NobodyToAsk = "nobody_to_ask",
 
-    /// A person broke the glass.
+    /// A person used break-glass access.
     BreakGlass = "break_glass",
-    /// Breaking the glass is for people, with a reason.
+    /// Break-glass access is for people, and needs a reason.
     BreakGlassRefused = "break_glass_refused",
 
     /// There is no such permit.
@@ -169,9 +169,9 @@ reason_codes! {
     Released = "released",
     /// The permit belongs to somebody else.
     PrincipalDiffers = "principal_differs",
-    /// The action is not the one that was decided.
+    /// The action is not the one that was decided on.
     DigestDiffers = "digest_differs",
-    /// The policy changed, and the one decided under is not known any more.
+    /// The policy changed, and the one that the decision was made under is not known any more.
     PolicyChanged = "policy_changed",
     /// The resource changed since the decision.
     GenerationChanged = "generation_changed",
@@ -186,7 +186,7 @@ reason_codes! {
     ApprovalExpired = "approval_expired",
     /// Only a person approves.
     NotAPerson = "not_a_person",
-    /// Who asked, or on whose behalf, does not approve.
+    /// Whoever asked, or had somebody ask, cannot approve.
     OwnRequest = "own_request",
     /// The policy does not name this person as an approver.
     NotAnApprover = "not_an_approver",
@@ -198,11 +198,11 @@ reason_codes! {
     UnknownHalt = "unknown_halt",
     /// Only a person sets or lifts a halt.
     HaltNeedsPerson = "halt_needs_person",
-    /// The person or pipeline has not the right to do this.
+    /// The person or pipeline does not have the right to do this.
     RightMissing = "right_missing",
     /// The time given is outside its bounds.
     TimeOutOfBounds = "time_out_of_bounds",
-    /// The outcome is not that of a redeemed permit, or not of who redeemed it.
+    /// The outcome belongs to no redeemed permit, or was reported by somebody else than its holder.
     OutcomeRefused = "outcome_refused",
 }
 

@@ -164,7 +164,7 @@ pub struct Health {
     pub warm: bool,
     /// The audit log can be written.
     pub audit_writable: bool,
-    /// The audit log was proved whole: what is remembered from it is what was written.
+    /// The audit log was proved complete: what is remembered from it is what was written.
     #[serde(default = "yes")]
     pub log_proved: bool,
     /// This process is the one that decides.

@@ -141,7 +141,7 @@ impl Queued {
 /// A person in an emergency is not kept out by a full disk: what would have been written is said on stderr.
 fn speak(events: &[String], refused: &crate::audit::Refused) {
     for event in events {
-        error!(event, %refused, "the glass was broken while the audit log cannot be written: this line is all there is");
+        error!(event, %refused, "break-glass access was given while the audit log cannot be written: this line is its only record");
     }
 }
 

@@ -171,7 +171,7 @@ impl ServiceState {
             let codes = &signal.codes;
             holds(codes.len() <= CODES_MAX && codes.iter().all(|code| is_word(code)), "a code is no word")?;
             // A yes has no reasons against it.
-            holds(signal.value < 1 || codes.is_empty(), "a yes has reasons against it")?;
+            holds(signal.value < 1 || codes.is_empty(), "a signal that says yes has reasons against it")?;
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ mod tests {
             ("of a time to come", |value| value["at"] = 1_790_000_100.into()),
             ("of no time", |value| value["at"] = (-1).into()),
             ("neither yes nor no", |value| value["signals"]["signals"]["risk"]["value"] = 2.into()),
-            ("a yes has reasons against it", |value| {
+            ("a signal that says yes has reasons against it", |value| {
                 value["signals"]["signals"]["risk"]["codes"] = vec!["halted"].into()
             }),
             ("its gate and its signals differ", |value| value["signals"] = Value::Null),

@@ -122,7 +122,7 @@ table! {
     AUDIT_QUEUE_LENGTH: Gauge Count = "slowburn_audit_queue_length";
     /// Whether the audit log can be written (1) or refuses every record (0).
     AUDIT_WRITABLE: Gauge Count = "slowburn_audit_writable";
-    /// Whether the audit log was proved whole at the start (1), or machines wait until a person accepts it (0).
+    /// Whether the audit log was proved complete at the start (1), or machines wait until a person accepts it (0).
     AUDIT_PROVED: Gauge Count = "slowburn_audit_proved";
     /// Objects of the cluster that hold rules, by kind and reason (InForce, LastGoodInForce, Refused).
     CLUSTER_OBJECTS: Gauge Count = "slowburn_cluster_objects";

@@ -247,7 +247,7 @@ struct Accept {
     reason: String,
 }
 
-/// `POST /v1/audit/accept`: a person takes a log that could not be proved whole as it is.
+/// `POST /v1/audit/accept`: a person takes a log that could not be proved complete as it is.
 pub async fn accept(State(site): State<Site>, Caller(principal): Caller, body: Bytes) -> Result<Response, Response> {
     site.audit_dir().map_err(IntoResponse::into_response)?;
     let accept: Accept = super::gate::read(&body).map_err(IntoResponse::into_response)?;

@@ -455,7 +455,12 @@ async fn a_burn_that_an_upstream_shares_is_not_cured_without_a_yes() {
     let (_, answer) = gate.post("ai-operator/orca-ops", "/v1/decisions", &rollback()).await;
     assert_eq!(answer["decision"], "needs_approval", "{answer:#}");
     assert_eq!(codes(&answer), ["not_correlated"], "{answer:#}");
-    assert!(answer.to_string().contains("search burns alike: the cause may be there"), "{answer:#}");
+    assert!(
+        answer
+            .to_string()
+            .contains("search, which this service depends on, burns at the same time: the cause may be there"),
+        "{answer:#}"
+    );
     // A person who knows better says yes to exactly that.
     let approval = answer["approval"]["id"].as_str().expect("an approval is asked for").to_owned();
     assert_eq!(answer["approval"]["covers"], json!(["not_correlated"]), "{answer:#}");

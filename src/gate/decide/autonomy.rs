@@ -23,7 +23,7 @@ pub(super) fn autonomy(case: &Case<'_>) -> Option<Check> {
             check.flip("the policy's author starts it at approval, or a person does it")
         }
         Stage::Approval => {
-            let what = format!("{} has not earned to do {action} without a person's approval", case.sub);
+            let what = format!("{} has not yet earned the right to do {action} without a person's approval", case.sub);
             earned(Effect::NeedsApproval, what, format!("a person approves; {further}"))
         }
         Stage::Proven if !standing.proven => {

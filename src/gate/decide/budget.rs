@@ -38,7 +38,8 @@ fn headroom(case: &Case<'_>, slo: &SloView) -> Check {
             .flip(format!("allowed again when {} has budget left", slo.id))
     } else if let Some((clause, burn)) = begins(case, slo) {
         let (short, long) = (span(clause.short_s), span(clause.long_s));
-        let what = format!("{} burns {burn:.1} within {short}: the {long} that a page needs are not over yet", slo.id);
+        let what =
+            format!("{} burns {burn:.1} over {short}: it pages as soon as {long} is over the limit, too", slo.id);
         let flip = format!("allowed again at {short} burn < {}", trim(clause.factor));
         Check::new(id, refused, ReasonCode::FastBurn, what).clear(ClearBy::State).flip(flip)
     } else if slo.state == SloState::SlowBurn {
@@ -46,7 +47,7 @@ fn headroom(case: &Case<'_>, slo: &SloView) -> Check {
         Check::new(id, Effect::Warn, ReasonCode::SlowBurn, what).clear(ClearBy::State).flips(slower(slo, Speed::Slow))
     } else if slo.state == SloState::Unknown {
         // Whether that stops anybody is for the data check to say; it is no room either.
-        let what = format!("how {} stands is not known", slo.id);
+        let what = format!("the state of {} is not known", slo.id);
         Check::new(id, Effect::Warn, ReasonCode::DataAbsent, what).clear(ClearBy::Data)
     } else {
         Check::holds(id, format!("{} has headroom", slo.id))

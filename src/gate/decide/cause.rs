@@ -59,12 +59,12 @@ fn misnamed(case: &Case<'_>, onset: Seconds) -> Option<String> {
     let newest = of_resource().rev().find(|other| other.version.is_some() && other.at - BEFORE_S <= onset)?;
     if newest.version.as_deref() != Some(named) {
         let came = newest.version.as_deref().unwrap_or(&newest.resource);
-        return Some(format!("{named} is suspected, and {came} is what came last before the errors rose"));
+        return Some(format!("{named} is named as the cause, but {came} was the last change before the errors rose"));
     }
     // Going back from what came back already undoes nothing that the suspect brought.
     let left = request.from_version.as_deref().filter(|left| *left != named);
     let gone = request.action == ActionKind::Rollback && left.is_some_and(|left| is_return(case, left));
-    gone.then(|| format!("{named} is suspected, and does not run any more"))
+    gone.then(|| format!("{named} is named as the cause, but does not run any more"))
 }
 
 /// Whether a version came back: it had run before the version that it followed.
@@ -78,14 +78,14 @@ fn is_return(case: &Case<'_>, version: &str) -> bool {
 fn follows(case: &Case<'_>, onsets: impl Iterator<Item = Seconds> + Clone) -> Check {
     let id = "cause.change";
     let Some(change) = suspect(case) else {
-        return uncorrelated(case, id, "the change that is suspected was never observed".into());
+        return uncorrelated(case, id, "no change was observed that the act would undo".into());
     };
     let name = change.version.as_deref().unwrap_or(&change.resource);
     let within = case.policy.correlate_within_s;
     let after = |onset: &Seconds| (change.at - BEFORE_S..=change.at + within).contains(onset);
     let bound = format!("within {} after {name}", span(within));
     let Some(first) = onsets.clone().min() else {
-        return uncorrelated(case, id, format!("it burns for longer than is known; {name} came at {}", change.at));
+        return uncorrelated(case, id, format!("since when it burns is not known, so {name} may not be the cause"));
     };
     if let Some(what) = misnamed(case, first) {
         return uncorrelated(case, id, what).observed("onset", first);
@@ -116,14 +116,17 @@ fn upstream(case: &Case<'_>, onset: Option<Seconds>) -> Check {
         burns(upstream.state) && began
     });
     if let Some(upstream) = alike {
-        let what = format!("{} burns alike: the cause may be there", upstream.service);
+        let what = format!(
+            "{}, which this service depends on, burns at the same time: the cause may be there",
+            upstream.service
+        );
         return uncorrelated(case, id, what).observed("upstream", upstream.service.as_str());
     }
     match case.view.upstreams.iter().find(|upstream| upstream.state == SloState::Unknown) {
         Some(unknown) => {
-            let what = format!("how {} stands is not known", unknown.service);
+            let what = format!("the state of {} is not known", unknown.service);
             Check::new(id, Effect::Warn, ReasonCode::DataAbsent, what).clear(ClearBy::Data)
         }
-        None => Check::holds(id, "no service it depends on burns alike"),
+        None => Check::holds(id, "no service that it depends on burns at the same time"),
     }
 }

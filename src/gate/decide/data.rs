@@ -99,7 +99,7 @@ fn row(case: &Case<'_>, slo: &str, state: DataState, code: ReasonCode) -> Check 
         .clear(clear);
     match (effect, case.actor.is_human()) {
         (Effect::Deny, true) if clear == ClearBy::Data => {
-            check.flip("the data comes back; break_glass in an emergency")
+            check.flip("the data comes back; in an emergency a person can use break_glass")
         }
         (Effect::Deny, true) => check.flip("give a reason"),
         _ => check.flip("the data is fresh again"),

@@ -50,9 +50,9 @@ fn stops(case: &Case<'_>) -> Effect {
 fn pool(limits: &NodeLimits, request: &Request, name: &str) -> Check {
     let (id, pool) = ("node.pool", limits.nodes.join(", "));
     if limits.means(name) {
-        return Check::holds(id, format!("{name} is of {pool}"));
+        return Check::holds(id, format!("{name} belongs to {pool}"));
     }
-    let what = format!("{} is allowed for {pool}, and {name} is none of them", request.action.as_str());
+    let what = format!("{} is allowed on {pool} only, and {name} is not one of them", request.action.as_str());
     Check::new(id, Effect::Deny, ReasonCode::ForeignResource, what).clear(ClearBy::Request)
 }
 
@@ -80,7 +80,7 @@ fn tenants(case: &Case<'_>, limits: &NodeLimits, request: &Request, node: &Node,
         .map(|(namespace, count)| format!("{count} in {namespace}"))
         .collect();
     if empties && !strangers.is_empty() {
-        let what = format!("pods of no service that is known would go too: {}", strangers.join(", "));
+        let what = format!("pods that belong to no known service would be evicted too: {}", strangers.join(", "));
         let check = Check::new("node.strangers", asks(case), ReasonCode::EffectUnknown, what).clear(ClearBy::Approval);
         checks.push(
             check.flip("their services name their workloads, or the policy lists the namespace in ignore_namespaces"),
@@ -95,7 +95,7 @@ fn stands(case: &Case<'_>, tenant: &Tenant) -> Check {
         SloState::FastBurn => {
             Check::new(id, stops(case), ReasonCode::FastBurn, format!("{service} runs there too, and burns fast"))
                 .clear(ClearBy::State)
-                .flip(format!("{service} burns no more"))
+                .flip(format!("{service} does not burn any more"))
         }
         _ if tenant.spent || tenant.state == SloState::Exhausted => {
             let what = format!("{service} runs there too, and its error budget is spent");
@@ -103,7 +103,7 @@ fn stands(case: &Case<'_>, tenant: &Tenant) -> Check {
             check.flip(format!("{service} has budget left"))
         }
         SloState::Unknown => {
-            let what = format!("{service} runs there too, and how it stands is not known");
+            let what = format!("{service} runs there too, and its state is not known");
             Check::new(id, asks(case), ReasonCode::DataAbsent, what).clear(ClearBy::Data)
         }
         SloState::SlowBurn => {

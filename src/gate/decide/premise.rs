@@ -43,8 +43,7 @@ pub(super) fn actor(case: &Case<'_>) -> Option<Check> {
     if row.actors.iter().any(means) {
         return Some(Check::holds(id, format!("the policy lets {} do it", case.acting)));
     }
-    let what =
-        format!("the policy of {} lets others {}, not {}", case.service, row.action.kind().as_str(), case.acting);
+    let what = format!("the policy of {} does not let {} do {}", case.service, case.acting, row.action.kind().as_str());
     Some(Check::new(id, Effect::Deny, ReasonCode::ActorNotAllowed, what).clear(ClearBy::Policy))
 }
 
@@ -64,7 +63,7 @@ pub(super) fn resource(case: &Case<'_>) -> Option<Check> {
         return None;
     }
     if one_pod || own.contains(&request.resource) {
-        return Some(Check::holds(id, format!("{} is of {}", request.resource, case.service)));
+        return Some(Check::holds(id, format!("{} belongs to {}", request.resource, case.service)));
     }
     let what = format!("{} is not one of the workloads of {}", request.resource, case.service);
     let check = Check::new(id, Effect::Deny, ReasonCode::ForeignResource, what).clear(ClearBy::Request);
@@ -91,7 +90,7 @@ pub(super) fn premise(case: &Case<'_>, checks: &mut Vec<Check>) {
     if let Some(to) = &request.to_version
         && case.row.is_some_and(|row| row.is_irreversible(to))
     {
-        let what = format!("{to} cannot be left again once it runs");
+        let what = format!("{to} cannot be rolled back once it runs");
         checks.push(
             Check::new("irreversible", Effect::NeedsApproval, ReasonCode::Irreversible, what).clear(ClearBy::Approval),
         );

@@ -65,13 +65,13 @@ fn gate(case: &Case<'_>, checks: &mut Vec<Check>) {
         checks.push(Check::new("gate.audit", Effect::Deny, ReasonCode::AuditUnwritable, what).clear(ClearBy::Gate));
     }
     if !health.log_proved {
-        let what = "the audit log cannot be proved whole: halts, uses of permits and approvals may be missing";
+        let what = "the audit log cannot be proved complete: halts, uses of permits and approvals may be missing";
         let effect = case.by_actor(Effect::Deny, Effect::Warn);
         let check = Check::new("gate.memory", effect, ReasonCode::LogInDoubt, what).clear(ClearBy::Person);
         checks.push(check.flip("a person looks at it and runs slowburn audit accept"));
     }
     if health.unwitnessed.stops(case.class) {
-        let what = "too few witnesses have seen the audit log: that nobody put an older one in its place is not shown";
+        let what = "too few witnesses have confirmed the audit log, so an older copy could have been put in its place";
         let effect = case.by_actor(Effect::Deny, Effect::Warn);
         let check = Check::new("gate.witness", effect, ReasonCode::LogUnwitnessed, what).clear(ClearBy::Gate);
         checks.push(check.flip("the witnesses answer again, or the settings ask for fewer of them"));
@@ -288,7 +288,8 @@ fn effectiveness(case: &Case<'_>) -> Option<Check> {
 fn begun(case: &Case<'_>) -> Option<Check> {
     let key = case.request.filter(|_| case.permit.is_none())?.idempotency_key.as_deref()?;
     let decided = case.gate.decided(case.sub, key).filter(|decided| decided.used)?;
-    let what = format!("the permit of decision {} was used: the idempotency key {key} has had its act", decided.id);
+    let what =
+        format!("the permit of decision {} was used, so the idempotency key {key} cannot be used again", decided.id);
     let check = Check::new("idempotency", Effect::Deny, ReasonCode::PermitUsed, what).clear(ClearBy::Request);
     Some(check.flip("ask for another act with another key"))
 }
