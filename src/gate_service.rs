@@ -196,7 +196,7 @@ impl GateService {
     /// The log cannot be read; for people.
     pub fn new(options: Options) -> Result<Self, String> {
         let Options { log, dir, clock, identities, external_url, follows } = options;
-        let gate = if follows { GateState::new() } else { read_state(&log)? };
+        let (gate, reports) = if follows { Default::default() } else { read_state(&log)? };
         let bodies = audit::bodies::Bodies::open(&dir, log.bodies_bytes_max())
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let state = State {
@@ -226,6 +226,7 @@ impl GateService {
             observer: RwLock::default(),
         };
         let service = GateService(Arc::new(inner));
+        service.0.reported.restore(reports);
         // Who there is may have changed while nothing ran.
         service.lapse(&mut service.state());
         Ok(service)
@@ -374,7 +375,7 @@ impl GateService {
         let settled = log.settle().map_err(|refused| refused.to_string());
         let refusals = log.refusals();
         match settled.and_then(|()| read_state(&log)) {
-            Ok(gate) => {
+            Ok((gate, _)) => {
                 (state.gate, state.refusals_known) = (gate, refusals);
                 warn!(
                     "the audit log had refused records; what they told of is forgotten, and decisions are made again"
@@ -427,25 +428,31 @@ impl GateService {
     }
 }
 
-/// The gate state that the log makes. Whatever in it is not as it was written is a doubt of the log from then on.
-fn read_state(log: &audit::Log) -> Result<GateState, String> {
-    let mut gate = GateState::new();
+/// The gate state that the log makes, and what others said. Whatever in it is not as it was written is a doubt of the log from
+/// then on.
+fn read_state(log: &audit::Log) -> Result<(GateState, reported::ReportsRead), String> {
+    let (mut gate, mut reports) = (GateState::new(), reported::ReportsRead::default());
     if log.is_damaged() {
-        return Ok(gate);
+        return Ok((gate, reports));
     }
     let read = log.prove_whole(|glance| match record::event(glance.event) {
         Some(event) => {
             gate.apply(&event);
             true
         }
-        None => !record::is_unread(glance),
+        None => {
+            if let Some(event) = glance.event.filter(|_| glance.kind == audit::Kind::Incident.as_str()) {
+                reports.take(event);
+            }
+            !record::is_unread(glance)
+        }
     });
     let dir = log.dir().display();
     read.map_err(|error| format!("the audit log in {dir} cannot be read: {error}"))?;
     for doubt in log.doubts() {
         error!(%doubt, "the audit log cannot be proved complete: machines wait until a person has looked at it and runs `slowburn audit accept --reason ...`");
     }
-    Ok(gate)
+    Ok((gate, reports))
 }
 
 #[cfg(test)]

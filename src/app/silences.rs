@@ -41,9 +41,12 @@ pub(super) async fn follow(
             }
         }
         if known {
-            let snapshot = Arc::clone(&snapshots.borrow());
-            let silenced = silenced(all.into_values(), &gate_service.services(), &snapshot);
-            gate_service.take_silences(silenced).await;
+            let (snapshot, services) = (Arc::clone(&snapshots.borrow()), gate_service.services());
+            // Many silences times many services take a while.
+            let matching = tokio::task::spawn_blocking(move || silenced(all.into_values(), &services, &snapshot));
+            if let Ok(silenced) = matching.await {
+                gate_service.take_silences(silenced).await;
+            }
         }
         let next_ms = clock.now_ms() + EVERY.as_millis() as i64;
         tokio::select! {

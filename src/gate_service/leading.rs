@@ -48,7 +48,7 @@ impl GateService {
     /// # Errors
     /// The log cannot be read; for people. Then nothing is decided here.
     pub fn take_over(&self, log: Log) -> Result<(), String> {
-        let gate = read_state(&log)?;
+        let (gate, reports) = read_state(&log)?;
         let rules: Rules = {
             let mut state = self.state();
             if !log.is_held() {
@@ -59,6 +59,7 @@ impl GateService {
             state.digests.clear();
             *self.0.log.write().unwrap_or_else(PoisonError::into_inner) = log.clone();
             *self.0.following.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.0.reported.restore(reports);
             self.lapse(&mut state);
             state.rules.clone()
         };
@@ -82,6 +83,7 @@ impl GateService {
             Log::of_another(dir.clone(), &OpenError::InUse(dir));
         // The one that decides goes on with the alerts: they are not resolved here, they are not told of any more.
         (state.gate, state.alerts) = (GateState::new(), Default::default());
+        self.0.reported.restore(Default::default());
         info!(epoch = before.epoch(), "this process decides no more");
         self.0.changes.send_modify(|count| *count += 1);
         before

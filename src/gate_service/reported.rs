@@ -2,21 +2,20 @@
 //! service that it names, so that an incident shows what else was wrong, and an answer what fires beside it. No check of a
 //! decision reads them.
 //!
-//! Which were told of is remembered in memory, by fingerprint and bounded: after a restart an alert that still fires is
-//! written down once more.
+//! Which were told of is remembered by fingerprint, bounded. After a restart it is what the log says.
 //!
 //! Deliberately absent: how an Alertmanager speaks, and what its texts may hold. `web` sees to that.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::moment;
 use super::command::unwritten;
 use super::record::principal_of;
-use super::silences::{self, Silences};
+use super::silences::{self, SilenceTold, Silences};
 use super::{Blocked, GateService};
 use crate::audit::record::{Kind, Record};
 use crate::engine::Seconds;
@@ -33,7 +32,7 @@ const SHOWN_MAX: usize = 10;
 const BELIEVED_S: i64 = 24 * 3600;
 
 /// An alert of somebody else; its texts are short and neutral.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reported {
     /// What tells it from others.
     pub fingerprint: String,
@@ -100,9 +99,44 @@ impl Reports {
     }
 }
 
+/// What the log tells of others, read from its beginning.
+#[derive(Debug, Default)]
+pub(super) struct ReportsRead {
+    known: Remembered,
+    silences: Silences,
+}
+
+/// What is of others in a record; the shapes have no members in common that both need.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Alert(Report),
+    Silence(SilenceTold),
+}
+
+impl ReportsRead {
+    /// Takes the event of a record; one that tells of nothing of others is passed over.
+    pub fn take(&mut self, event: &[u8]) {
+        match serde_json::from_slice(event) {
+            Ok(Told::Alert(report)) => self.known.put(report),
+            Ok(Told::Silence(told)) => told.put(&mut self.silences),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Reports {
+    /// What the log says is what is known.
+    pub fn restore(&self, read: ReportsRead) {
+        *self.write() = read.known;
+        self.take_silences(read.silences);
+    }
+}
+
 /// An alert as it was told of last.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Report {
+    #[serde(flatten)]
     alert: Reported,
     by: String,
     told_at: Seconds,
@@ -122,14 +156,14 @@ impl Remembered {
         }
     }
 
-    fn take(&mut self, alert: &Reported, by: &str, told_at: Seconds) {
-        if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&alert.fingerprint) {
+    fn put(&mut self, report: Report) {
+        if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&report.alert.fingerprint) {
             self.0.retain(|_, known| known.alert.ends_at.is_none());
             if self.0.len() >= REMEMBERED_MAX {
                 self.0.pop_first();
             }
         }
-        self.0.insert(alert.fingerprint.clone(), Report { alert: alert.clone(), by: by.to_owned(), told_at });
+        self.0.insert(report.alert.fingerprint.clone(), report);
     }
 
     /// It was told of once more.
@@ -193,9 +227,10 @@ impl GateService {
             record.resource = Some(format!("alert/{}", alert.name));
             record.reason = alert.summary.clone();
             record.principal = Some(principal_of(principal));
-            record.event = Some(json!({"starts_at": alert.starts_at, "ends_at": alert.ends_at}));
+            let report = Report { alert: alert.clone(), by: principal.sub.clone(), told_at: self.now() };
+            record.event = Some(serde_json::to_value(&report).expect("a report is plain data"));
             self.log().append(record).await.map_err(unwritten)?;
-            reports.write().take(alert, &principal.sub, self.now());
+            reports.write().put(report);
             receipt.recorded += 1;
         }
         Ok(receipt)
@@ -215,6 +250,40 @@ mod tests {
     fn alert(fingerprint: &str, starts_at: Seconds, ends_at: Option<Seconds>) -> Reported {
         let (name, service) = ("DiskFull".to_owned(), Some("checkout".to_owned()));
         Reported { fingerprint: fingerprint.to_owned(), name, service, summary: None, starts_at, ends_at }
+    }
+
+    impl Remembered {
+        fn take(&mut self, alert: &Reported, by: &str, told_at: Seconds) {
+            self.put(Report { alert: alert.clone(), by: by.to_owned(), told_at });
+        }
+    }
+
+    #[test]
+    fn what_the_log_says_is_known_again() {
+        let mut read = ReportsRead::default();
+        let mut take = |event: Value| read.take(event.to_string().as_bytes());
+        let told = |fingerprint: &str, ends_at| {
+            let report = Report { alert: alert(fingerprint, 100, ends_at), by: "@ada".into(), told_at: 200 };
+            serde_json::to_value(report).expect("plain data")
+        };
+        take(told("a", None));
+        take(told("b", None));
+        take(told("b", Some(150)));
+        // Of others, of before, and of nobody.
+        for event in [
+            json!({"starts_at": 1, "ends_at": null}),
+            json!({"incident_note": {}}),
+            json!(7),
+            json!({"at": 1, "kind": "x"}),
+        ] {
+            take(event);
+        }
+        let reports = Reports::default();
+        reports.restore(read);
+        let shown = reports.of("checkout", 300).expect("one fires");
+        assert_eq!(shown["alerts"].as_array().map(Vec::len), Some(1));
+        assert!(!reports.read().is_news(&alert("a", 100, None)), "it was told of");
+        assert!(reports.read().is_news(&alert("a", 100, Some(250))));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -18,9 +19,11 @@ use crate::engine::Seconds;
 const RECORDED_MAX: usize = 100;
 /// Silences that an answer shows at most.
 const SHOWN_MAX: usize = 10;
+/// Pairs of a silence and a service that are known at a time: one silence of everything is about every service.
+const KNOWN_MAX: usize = 50_000;
 
 /// A silence and the services that it is about; its texts are short and neutral.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Silenced {
     /// Its id there.
     pub id: String,
@@ -36,7 +39,7 @@ pub struct Silenced {
     pub services: BTreeSet<String>,
 }
 
-/// Those that were seen last, by service and id.
+/// Those that were seen last, by service and id; the services stand there alone.
 pub(super) type Silences = BTreeMap<(String, String), Silenced>;
 
 /// What holds of a service, the newest first, and how many more there are.
@@ -55,12 +58,35 @@ pub(super) fn shown(all: &Silences, service: &str, now: Seconds) -> (Vec<Value>,
     (shown, left_out)
 }
 
-fn record(service: &str, silence: &Silenced, action: &str, time_ms: i64) -> Record {
+/// That it began, or ended, for the services that it has here.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SilenceTold {
+    #[serde(flatten)]
+    silence: Silenced,
+    holds: bool,
+}
+
+impl SilenceTold {
+    /// As the log told it.
+    pub fn put(mut self, all: &mut Silences) {
+        for service in std::mem::take(&mut self.silence.services) {
+            let key = (service, self.silence.id.clone());
+            match self.holds && all.len() < KNOWN_MAX {
+                true => drop(all.insert(key, self.silence.clone())),
+                false => drop(all.remove(&key)),
+            }
+        }
+    }
+}
+
+fn record(service: &str, silence: &Silenced, holds: bool, time_ms: i64) -> Record {
+    let action = if holds { "silence_began" } else { "silence_ended" };
     let mut record = Record::new(Kind::Incident, SELF, action, time_ms);
     record.service = Some(service.to_owned());
     record.resource = Some(format!("silence/{}", silence.id));
     record.reason = Some(silence.comment.clone()).filter(|comment| !comment.is_empty());
-    record.event = Some(json!({"by": silence.by, "starts_at": silence.starts_at, "ends_at": silence.ends_at}));
+    let told = SilenceTold { silence: Silenced { services: [service.to_owned()].into(), ..silence.clone() }, holds };
+    record.event = Some(serde_json::to_value(told).expect("a silence is plain data"));
     record
 }
 
@@ -73,20 +99,27 @@ impl GateService {
     /// These silences hold now, and no others. Of what began and ended so much is written down as fits.
     pub async fn take_silences(&self, all: Vec<Silenced>) {
         let mut new: Silences = BTreeMap::new();
-        for silence in all {
-            for service in &silence.services {
-                new.insert((service.clone(), silence.id.clone()), silence.clone());
+        let mut unknown = 0;
+        for mut silence in all {
+            for service in std::mem::take(&mut silence.services) {
+                match new.len() < KNOWN_MAX {
+                    true => drop(new.insert((service, silence.id.clone()), silence.clone())),
+                    false => unknown += 1,
+                }
             }
+        }
+        if unknown > 0 {
+            warn!(unknown, "silences are about more services than are looked at");
         }
         let now_ms = self.0.clock.now_ms();
         let (mut records, mut left_out) = (Vec::new(), 0);
         {
             let known = self.0.reported.silences();
-            let began = new.iter().filter(|(key, _)| !known.contains_key(*key)).map(|one| (one, "silence_began"));
-            let ended = known.iter().filter(|(key, _)| !new.contains_key(*key)).map(|one| (one, "silence_ended"));
-            for (((service, _), silence), action) in began.chain(ended) {
+            let began = new.iter().filter(|(key, _)| !known.contains_key(*key)).map(|one| (one, true));
+            let ended = known.iter().filter(|(key, _)| !new.contains_key(*key)).map(|one| (one, false));
+            for (((service, _), silence), holds) in began.chain(ended) {
                 match records.len() < RECORDED_MAX {
-                    true => records.push(record(service, silence, action, now_ms)),
+                    true => records.push(record(service, silence, holds, now_ms)),
                     false => left_out += 1,
                 }
             }

@@ -60,7 +60,7 @@ async fn beside_a_decision(stage: &Stage) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_others_come_through_alertmanager_once() {
-    let stage = Stage::start(1, None, 1.0).await;
+    let mut stage = Stage::start(1, None, 1.0).await;
     for (generation, name) in [(Generation::Oldest, "DiskFullOld"), (Generation::Newest, "DiskFullNew")] {
         let told = Alertmanager::of(generation, &config(&stage.url(), "token-of-deployer")).await;
         let refused = Alertmanager::of(generation, &config(&stage.url(), "token-of-robot/0")).await;
@@ -68,6 +68,10 @@ async fn alerts_of_others_come_through_alertmanager_once() {
         tell(&told, name, 300).await;
         until_recorded(&stage, name, "alert_fired").await;
         assert_eq!(beside_a_decision(&stage).await, [name], "what fires stands beside a decision");
+        // A restart knows what the log says, before anybody tells of it again.
+        stage.process.kill();
+        stage.restart();
+        assert_eq!(beside_a_decision(&stage).await, [name]);
         // It is told of each second; the end is one more thing to tell.
         tokio::time::sleep(Duration::from_secs(4)).await;
         tell(&told, name, -1).await;
@@ -124,6 +128,9 @@ async fn silences_of_others_are_shown_and_loosen_nothing() {
         })
         .await;
         assert_eq!((&shown["id"], &shown["by"]), (&json!(id), &json!("bob")));
+        stage.process.kill();
+        stage.restart();
+        assert_eq!(explained(&stage).await.expect("an answer").0["silences"][0]["id"], json!(id), "known at once");
         let comment = shown["comment"].as_str().expect("a comment");
         assert!(comment.starts_with("the index is moved") && !comment.contains('<'), "{comment}");
         let ended = http().delete(format!("{}/api/v2/silence/{id}", peer.url())).send().await;
