@@ -250,7 +250,10 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
         .route("/v1/halts", get(gate::halts).post(gate::halt))
         .route("/v1/halts/{id}/resume", post(gate::resume))
         .route("/v1/changes", post(gate::change))
-        .route("/v1/webhooks/alertmanager", post(webhook::alertmanager))
+        .route(
+            "/v1/webhooks/alertmanager",
+            post(webhook::alertmanager).layer(DefaultBodyLimit::max(guard::NOTIFICATION_BYTES_MAX)),
+        )
         .route("/v1/signals", get(gate::signals))
         .route("/v1/signals/{service}", get(gate::signals_of))
         .route("/v1/operators", get(gate::operators))

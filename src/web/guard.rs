@@ -20,10 +20,18 @@ use super::{Problem, Site, private_name};
 /// Paths that probes and scrapes ask for, which bring no credentials.
 pub(super) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Longest body of a request to this path, bytes: reviews of the API server hold whole objects.
+/// Longest body of a request to this path, bytes: reviews of the API server hold whole objects, and notifications many alerts.
 pub(super) fn body_bytes_max(path: &str, max: usize) -> usize {
-    if path.starts_with("/admission") { max.max(REVIEW_BYTES_MAX) } else { max }
+    match path {
+        path if path.starts_with("/admission") => max.max(REVIEW_BYTES_MAX),
+        "/v1/webhooks/alertmanager" => max.max(NOTIFICATION_BYTES_MAX),
+        _ => max,
+    }
 }
+
+/// Longest notification of an Alertmanager, bytes: some hundred alerts with long annotations. One that is refused for its length is
+/// not sent again.
+pub(super) const NOTIFICATION_BYTES_MAX: usize = 1 << 20;
 
 /// Longest review of the API server, bytes: an object before and after, each as large as etcd takes it, and what is added.
 pub(super) const REVIEW_BYTES_MAX: usize = 8 << 20;

@@ -185,6 +185,27 @@ async fn robots_strangers_and_other_words_are_refused() {
     gate.log.close();
 }
 
+/// A storm of alerts with long words is when it matters what else is wrong, and Alertmanager does not send again what is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_of_many_long_alerts_is_read_and_one_without_end_is_not() {
+    let gate = gate();
+    let long = |count: usize, chars: usize| {
+        let alerts: Vec<Value> = (0..count)
+            .map(|n| {
+                let mut alert = alert(&format!("A{n}"), &[("service", "checkout")], "firing");
+                alert["annotations"]["description"] = json!("d".repeat(chars));
+                alert
+            })
+            .collect();
+        notification(&alerts)
+    };
+    let (status, answer) = gate.post(ADA, PATH, &long(90, 5_000)).await;
+    assert_eq!((status, &answer["recorded"]), (StatusCode::OK, &json!(90)), "{answer}");
+    assert_eq!(gate.post(ADA, PATH, &long(90, 20_000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let other = gate.post(ADA, "/v1/decisions", &long(90, 5_000)).await.0;
+    assert_eq!(other, StatusCode::PAYLOAD_TOO_LARGE, "only where alerts are told of");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_notification_writes_down_so_many_and_says_what_it_left_out() {
     let gate = gate();
