@@ -114,10 +114,15 @@ async fn tell_story(args: &DemoArgs) -> Result<(), String> {
     print_out(&format!(
         "Four simulated services, {} times as fast as the wall. Ctrl-C ends it.\n\n  \
          page        {page}\n  \
-         Prometheus  {prometheus_url}  (simulated; the daemon that reads it is the real one)\n  \
+         Prometheus  {prometheus_url}  (simulated; {})\n  \
          audit log   {}  (gone when the demo ends)\n  \
          token       {}  (of @ada, who is on call: with it you can answer on the page)\n\n",
         args.speed,
+        if args.speed == 1.0 {
+            "other commands can be tried on it"
+        } else {
+            "a night of April 2025; with --speed 1 it is now, and other commands can be tried on it"
+        },
         folder.path().display(),
         tokens.person(),
     ));

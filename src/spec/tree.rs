@@ -154,10 +154,22 @@ fn explained(reason: String) -> (String, Option<&'static str>) {
         let instead = "quotes around PromQL inside { } and [ ]: {total: 'http_requests_total{job=\"checkout\"}'}";
         (format!("not YAML: {reason}"), Some(instead))
     } else if has("mapping values are not allowed") {
-        let instead = "keys of one map in the same column, and quotes around a text that has a colon and a blank";
+        let instead =
+            "keys of one map in the same column, a blank after each colon, and quotes around a text that has both";
         (format!("not YAML: {reason}"), Some(instead))
     } else if has("simple key expected") {
         ("not YAML: this line is no key and value".into(), Some("a blank after the colon, as in objective: 99.9"))
+    } else if has("did not find expected '-'") {
+        let instead = "the keys of an item of a list under its first key, two columns to the right of the `-`";
+        ("not YAML: this is neither an item of the list above nor a key of one".into(), Some(instead))
+    } else if has("unclosed quote") {
+        (format!("not YAML: {reason}"), Some("the same quote at the end of the text"))
+    } else if has("unclosed bracket '{'") {
+        (format!("not YAML: {reason}"), Some("a } where the map ends"))
+    } else if has("unclosed bracket '['") {
+        (format!("not YAML: {reason}"), Some("a ] where the list ends"))
+    } else if has("unexpected character") {
+        (format!("not YAML: {reason}"), Some("quotes around the text: \"@ada\""))
     } else if has("did not find expected key") || has("indent") {
         ("not YAML: the indentation does not fit the lines above".into(), Some("keys of one map in the same column"))
     } else if has("reference to unknown value") {

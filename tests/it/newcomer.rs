@@ -236,7 +236,8 @@ async fn check_and_eval_say_what_a_prometheus_holds() {
 /// What the README does first, on what a newcomer has first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn init_on_the_demo_writes_files_that_check_passes() {
-    let demo = Demo::start(&[]).await;
+    // Its time is the wall's, as that of the commands is.
+    let demo = Demo::start(&["--speed", "1"]).await;
     demo.tells(&["baseline", "4 services"], MINUTE).await;
     let (url, folder) = (demo.prometheus.clone(), demo.dir.path().join("slo"));
     let run = move || {
