@@ -298,6 +298,7 @@ impl Tracker {
         if let Some(tracing) = &mut self.tracing {
             tracing.meet(&pairs, &self.raws, |series| self.series[series as usize].sli);
         }
+        self.end_gone(&pairs, read.until_ms);
         for until_ms in self.parts(&pairs, read.until_ms) {
             self.read_part(plan, &pairs, &Read { until_ms, ..*read }, &mut accumulators, &mut found);
         }
@@ -317,6 +318,7 @@ impl Tracker {
         accumulators: &mut BTreeMap<u32, Accumulator>,
         found: &mut ReadDeltas,
     ) {
+        self.end_gone(pairs, read.until_ms);
         let evidence = self.evidence(plan, pairs, read.witnesses, read.until_ms);
         let waits = self.pair_limits(plan, pairs, read.until_ms);
         let (mut births, mut walked) = (Vec::new(), Vec::new());

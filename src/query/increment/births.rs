@@ -4,22 +4,22 @@
 //! counted it before: its process, or the counter itself, began since the scrape before; or the scrape before was made
 //! by the same scraper (one scrape writes one timestamp), did not show it, and what it holds can have been gained since.
 //! A first sample beside a series that has just ended, with the same labels but for some, is that series under another
-//! name; where it reads a little lower the next sample will be as high again, so it sets the start. Everything else sets
-//! the start too, and is said.
+//! name; where it reads a little lower the next sample will be as high again, so it sets the start. Whatever has taken the
+//! place of an older series, that one goes on from it should it come back. Everything else sets the start too, and is said.
 //!
-//! Some of that shows only with the next scrape: whether the older series really ended, and how busy a target is that
-//! had counted nothing yet. Such a birth waits for it.
+//! Some of that shows only with the next scrape: which of the older series really ended, and how busy a target is that
+//! had counted nothing yet. Such a birth waits for it, and remembers what its own moment said.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Accumulator, book};
-use super::cursors::Raw;
+use super::cursors::{Asleep, Last, Raw};
 use super::delta::{CounterDelta, follow};
 use super::ended::Ended;
 use super::evidence::TargetEvidence;
-use super::pace::{PACE_MULTIPLE, SLIP};
+use super::pace::{PACE_MULTIPLE, SLIP, SMALL_SHARE};
 use super::pair::Count;
 use super::reason::Reason;
 use super::{ReadDeltas, Tracker};
@@ -37,6 +37,10 @@ const ENDED_INTERVALS: f64 = 2.5;
 const HIDDEN_MS: i64 = 3_600_000;
 /// ... and one that was not seen for so many has ended.
 const MISSED_INTERVALS: f64 = 1.75;
+/// Within so many after a scrape every other scraper of the target has scraped it, too.
+const TURN_INTERVALS: f64 = 0.9;
+/// So many of them are looked at, the nearest first.
+const ELDERS_MAX: usize = 4;
 /// The scrape interval where it is not known yet, milliseconds.
 const INTERVAL_MS: i64 = 60_000;
 /// A birth waits for the next scrape of its target no longer than this, milliseconds.
@@ -62,19 +66,59 @@ pub(super) struct Birth {
     pub raws: Vec<u128>,
 }
 
-/// What a birth waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What a birth waits for. Stored by place: new ones come last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Waits {
     Nothing,
-    /// Whether this older cursor has ended.
+    /// Whether this older cursor has ended; nobody waits like that any more, but in state files.
     End(u128),
     /// What its target gains next; it was scraped before at this moment.
     Pace(i64),
+    /// Which of these older cursors has ended, the nearest first; and what it is worth where none has.
+    Ends(Vec<Elder>, Alone),
+}
+
+/// A cursor that a birth goes on from, if it has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Elder {
+    key: u128,
+    /// Its newest sample, milliseconds.
+    last_ms: i64,
+    /// When it was scraped last, with it or without, milliseconds.
+    scraped_ms: i64,
+    /// Older series of the target were scraped along with the birth.
+    along: bool,
+    /// Why it only sets a start all the same, as its own moment says.
+    refused: Option<Reason>,
+}
+
+/// What a birth is worth that goes on from no other series.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) enum Alone {
+    /// All it holds: gained since the scrape before.
+    Born,
+    /// All it holds: its process began since the scrape before.
+    BornWithProcess,
+    /// Nothing: it sets the start.
+    Start(Reason),
+    /// What its target gains next says so; it was scraped before at this moment.
+    Pace(i64),
+    /// What it gained since it was seen last itself.
+    Returns(Asleep),
 }
 
 enum BirthDecision {
-    Book { events: Count, from_ms: Option<i64>, why: Reason, ends: Option<u32> },
-    Start { why: Reason, ends: Option<u32> },
+    /// `ends`: the cursor that it goes on from.
+    Book {
+        events: Count,
+        from_ms: Option<i64>,
+        why: Reason,
+        ends: Option<u32>,
+    },
+    Start {
+        why: Reason,
+        ends: Option<u32>,
+    },
     Wait(Waits),
 }
 
@@ -119,7 +163,7 @@ impl Tracker {
             };
             let (delta, ends) = match decision {
                 BirthDecision::Book { events, from_ms, why, ends } => {
-                    let delta = CounterDelta { events, from_ms, why, ..none };
+                    let delta = CounterDelta { events, from_ms, why, hole: why == Reason::Bridged, ..none };
                     book(
                         &mut self.fanout,
                         &self.series,
@@ -144,12 +188,35 @@ impl Tracker {
                     continue;
                 }
             };
+            self.raws[id as usize].gone = None;
             *found.reasons.entry(delta.why).or_default() += 1;
             if let Some(tracing) = &mut self.tracing {
                 tracing.place(birth.key, birth.count, &delta);
             }
-            if let Some(ended) = ends {
-                self.raws[ended as usize].end();
+            match ends {
+                Some(older) => self.raws[older as usize].end(),
+                None => self.may_have_replaced(evidence, &birth, id, delta.why, &mut ended),
+            }
+        }
+    }
+
+    /// Whatever else had its labels but for some is gone, if it is not seen at its next scrape: should it come back later, what
+    /// it says was counted under this name meanwhile.
+    fn may_have_replaced(&mut self, evidence: &TargetEvidence, birth: &Birth, id: u32, why: Reason, ended: &mut Ended) {
+        let target = self.raws[id as usize].target;
+        let process_ms = evidence.newest_start(&self.targets[target as usize], target, birth.at_ms + 1);
+        let anew = matches!(why, Reason::Born | Reason::BornWithProcess);
+        let missed_ms = (MISSED_INTERVALS * birth.beat_ms as f64) as i64;
+        // After a hole each scraper has its turn first.
+        let turn_ms = birth.at_ms + (TURN_INTERVALS * birth.beat_ms as f64) as i64;
+        for (_, older) in self.like(id, ended) {
+            let raw = &mut self.raws[older as usize];
+            // A counter of the same size: what is far higher is somebody else's.
+            let (now, size) = (birth.count.whole, SMALL_SHARE * birth.count.whole);
+            let of_old_process = |last: &Last| process_ms.is_some_and(|began_ms| began_ms > last.at_ms);
+            let as_high = |last: &Last| anew || of_old_process(last) || (size..=now + SLIP).contains(&last.count.whole);
+            if let Some(last) = raw.last.filter(|last| last.at_ms < birth.at_ms && as_high(last)) {
+                raw.gone_after_ms = Some(turn_ms.max(last.at_ms + missed_ms));
             }
         }
     }
@@ -181,16 +248,17 @@ impl Tracker {
         ended: &mut Ended,
         until_ms: i64,
     ) -> BirthDecision {
-        match birth.waits {
+        match &birth.waits {
             Waits::Nothing => {}
-            Waits::Pace(was_ms) => return self.by_next_scrape(evidence, birth, id, was_ms, until_ms),
-            Waits::End(older) => {
-                let older = self.raw_ids.get(&older).copied();
-                return match older.filter(|&older| self.raws[older as usize].last.is_some()) {
-                    Some(older) => self.goes_on_if_ended(evidence, birth, id, older, until_ms),
-                    None => self.not_placed(birth, &self.raws[id as usize], Reason::NotPlaced),
-                };
+            &Waits::Pace(was_ms) => return self.alone(evidence, birth, id, Alone::Pace(was_ms), until_ms),
+            &Waits::End(key) => {
+                let alone = self.not_placed(birth, &self.raws[id as usize], Reason::NotPlaced);
+                let last = self.raw_ids.get(&key).and_then(|&id| self.raws[id as usize].last);
+                let last_ms = last.map_or(i64::MIN, |last| last.at_ms);
+                let elder = Elder { key, last_ms, scraped_ms: last_ms, along: false, refused: None };
+                return self.goes_on(evidence, birth, id, &[elder], alone, until_ms);
             }
+            Waits::Ends(elders, alone) => return self.goes_on(evidence, birth, id, elders, *alone, until_ms),
         }
         let raw = &self.raws[id as usize];
         let (target, of) = (raw.target, &self.targets[raw.target as usize]);
@@ -206,86 +274,135 @@ impl Tracker {
                 None if young => return all(Reason::YoungTarget),
                 None => {}
                 Some(before_ms) => {
-                    let anew = began_ms > before_ms
-                        || birth.start_ms.is_none() && evidence.began_anew(of, target, before_ms, at_ms) == Some(true);
+                    // Another process of the same address that began anew says nothing of this one.
+                    let of_target = || {
+                        !evidence.is_older_process(of, target, at_ms)
+                            && evidence.began_anew(of, target, before_ms, at_ms) == Some(true)
+                    };
+                    let anew = began_ms > before_ms || birth.start_ms.is_none() && of_target();
                     // Counters that went on are not those of the process that began.
                     let gone_on = evidence.rose(target, at_ms) > 0 && evidence.fell(target, at_ms) == 0;
                     if anew && (birth.start_ms.is_some() || !gone_on) {
-                        return all(Reason::BornWithProcess);
+                        // What was seen under another name since it began is no news.
+                        let mut elders = self.elders(evidence, birth, id, ended);
+                        elders.retain(|elder| elder.last_ms >= began_ms);
+                        return self.goes_on(evidence, birth, id, &elders, Alone::BornWithProcess, until_ms);
                     }
                 }
             }
         }
-        if let Some(older) = self.continued(evidence, birth, id, ended) {
-            return self.goes_on(evidence, birth, id, older, until_ms);
-        }
-        if birth.start_ms.zip(previous).is_some_and(|(began_ms, before_ms)| began_ms <= before_ms) {
-            return BirthDecision::start(Reason::Older);
-        }
-        let Some(was_ms) = together else {
-            let old = previous.is_none() && process_ms.is_some();
-            return self.not_placed(birth, raw, if old { Reason::Older } else { Reason::NotPlaced });
-        };
+        let began_before = birth.start_ms.zip(previous).is_some_and(|(began_ms, before_ms)| began_ms <= before_ms);
         let value = birth.count.whole;
-        let by_pace = || evidence.limit(self, raw, was_ms, at_ms).is_some_and(|limit| value <= limit);
-        if value <= FEW_BORN || value <= evidence.gained(raw, at_ms) || by_pace() {
-            return all(Reason::Born);
-        }
-        self.by_next_scrape(evidence, birth, id, was_ms, until_ms)
-    }
-
-    /// It can have been gained since `was_ms` if the target goes on like that.
-    fn by_next_scrape(
-        &self,
-        evidence: &TargetEvidence,
-        birth: &Birth,
-        id: u32,
-        was_ms: i64,
-        until_ms: i64,
-    ) -> BirthDecision {
-        let raw = &self.raws[id as usize];
-        let Some(next_ms) = evidence.next(raw.target, birth.at_ms) else {
-            return match until_ms - birth.at_ms > WAITS_MS {
-                true => BirthDecision::start(Reason::TooMuch),
-                false => BirthDecision::Wait(Waits::Pace(was_ms)),
-            };
+        let by_pace = |was_ms| evidence.limit(self, raw, was_ms, at_ms).is_some_and(|limit| value <= limit);
+        let alone = match together {
+            _ if let Some(own) = &raw.gone => Alone::Returns(**own),
+            _ if began_before => Alone::Start(Reason::Older),
+            None if previous.is_none() && process_ms.is_some() => self.not_placed(birth, raw, Reason::Older),
+            None => self.not_placed(birth, raw, Reason::NotPlaced),
+            Some(_) if value <= FEW_BORN || value <= evidence.gained(raw, at_ms) => Alone::Born,
+            Some(was_ms) if by_pace(was_ms) => Alone::Born,
+            Some(was_ms) => Alone::Pace(was_ms),
         };
-        let pace = evidence.gained(raw, next_ms) / (next_ms - birth.at_ms).max(1) as f64;
-        match birth.count.whole <= PACE_MULTIPLE * pace * (birth.at_ms - was_ms) as f64 {
-            true => BirthDecision::Book { events: birth.count, from_ms: None, why: Reason::Born, ends: None },
-            false => BirthDecision::start(Reason::TooMuch),
+        let elders = self.elders(evidence, birth, id, ended);
+        self.goes_on(evidence, birth, id, &elders, alone, until_ms)
+    }
+
+    /// It goes on from no other series.
+    fn alone(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, alone: Alone, until_ms: i64) -> BirthDecision {
+        let all = |why| BirthDecision::Book { events: birth.count, from_ms: None, why, ends: None };
+        match self.by_next_scrape(evidence, birth, id, alone) {
+            Alone::Born => all(Reason::Born),
+            Alone::BornWithProcess => all(Reason::BornWithProcess),
+            Alone::Start(why) => BirthDecision::start(why),
+            Alone::Returns(own) if birth.count.whole >= own.last().count.whole => {
+                let (events, _) = follow(own.last().count, birth.count);
+                let from_ms = Some(own.at_ms);
+                BirthDecision::Book { events, from_ms, why: Reason::Bridged, ends: None }
+            }
+            Alone::Returns(_) => BirthDecision::start(Reason::NotPlaced),
+            Alone::Pace(_) if until_ms - birth.at_ms > WAITS_MS => BirthDecision::start(Reason::TooMuch),
+            Alone::Pace(was_ms) => BirthDecision::Wait(Waits::Pace(was_ms)),
         }
     }
 
-    /// The series that ended shortly before, has the same labels but for some, and stood no higher than by a slip: one
-    /// sample that reads a little too low makes an heir no counter of its own.
-    fn continued(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, ended: &mut Ended) -> Option<u32> {
+    /// Older series of its target that have the same labels but for some: how many, and which.
+    fn like(&self, id: u32, ended: &mut Ended) -> Vec<(usize, u32)> {
         let raw = &self.raws[id as usize];
         let labels_of = |id: u32| self.raws[id as usize].labels.as_deref();
-        let like = ended.like(labels_of, raw.target, raw.labels.as_deref()?);
+        raw.labels.as_deref().map(|labels| ended.like(labels_of, raw.target, labels)).unwrap_or_default()
+    }
+
+    /// It can have been gained since the scrape before if the target goes on like that.
+    fn by_next_scrape(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, alone: Alone) -> Alone {
+        let Alone::Pace(was_ms) = alone else { return alone };
+        let raw = &self.raws[id as usize];
+        let Some(next_ms) = evidence.next(raw.target, birth.at_ms) else { return alone };
+        let pace = evidence.gained(raw, next_ms) / (next_ms - birth.at_ms).max(1) as f64;
+        match birth.count.whole <= PACE_MULTIPLE * pace * (birth.at_ms - was_ms) as f64 {
+            true => Alone::Born,
+            false => Alone::Start(Reason::TooMuch),
+        }
+    }
+
+    /// The series that may have ended shortly before, have the same labels but for some, and stood no higher than by a slip,
+    /// the nearest first: one sample that reads a little too low makes an heir no counter of its own. What its own moment says
+    /// is asked at once, for later reads do not show that moment any more: the same process must have answered, and the
+    /// difference must be possible.
+    fn elders(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, ended: &mut Ended) -> Vec<Elder> {
+        let raw = &self.raws[id as usize];
+        let like = self.like(id, ended);
         if like.is_empty() {
-            return None;
+            return Vec::new();
         }
         let recent_ms = ENDED_INTERVALS * birth.beat_ms as f64;
         let along = evidence.scraped_with(raw.target, birth.at_ms).is_some();
-        let candidates = like.into_iter().filter_map(|(labels, older)| {
-            let other = &self.raws[older as usize];
-            let last = other.last?;
-            let (since_ms, gained) = (birth.at_ms - last.at_ms, birth.count.whole - last.count.whole);
-            let near = since_ms > 0 && (since_ms as f64 <= recent_ms || along && since_ms <= HIDDEN_MS);
-            let steps = (gained < 0.0, since_ms, labels);
-            (near && gained >= -SLIP && other.kind == raw.kind).then_some((steps, gained.abs(), older))
-        });
-        type Candidate = ((bool, i64, usize), f64, u32);
-        let nearer = |a: &Candidate, b: &Candidate| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2));
-        candidates.min_by(nearer).map(|(.., older)| older)
+        // What one process said before and after a hole, however long, is said by the same counters.
+        let of = &self.targets[raw.target as usize];
+        let runs_since_ms = evidence.runs_since(of, raw.target, birth.at_ms);
+        let previous_ms = evidence.previous(of, raw.target, birth.at_ms);
+        let mut elders: Vec<_> = like
+            .into_iter()
+            .filter_map(|(labels, older)| {
+                let other = &self.raws[older as usize];
+                let last = other.last?;
+                let (since_ms, gained) = (birth.at_ms - last.at_ms, birth.count.whole - last.count.whole);
+                let of_same_process = runs_since_ms.is_some_and(|began_ms| began_ms <= last.at_ms);
+                let hidden = of_same_process || along && since_ms <= HIDDEN_MS;
+                let near = since_ms > 0 && (since_ms as f64 <= recent_ms || hidden);
+                let steps = (gained < 0.0, since_ms, labels);
+                (near && gained >= -SLIP && other.kind == raw.kind).then_some((steps, gained.abs(), older, last))
+            })
+            .collect();
+        elders.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        elders.truncate(ELDERS_MAX);
+        let refused = |last: Last| {
+            let (events, _) = follow(last.count, birth.count);
+            if evidence.other_process(of, raw.target, last.at_ms, birth.at_ms) {
+                return Some(Reason::NotPlaced);
+            }
+            // A counter that was hidden has no part in the pace before: its own is known since its process began.
+            let by_own_pace = runs_since_ms.filter(|began_ms| *began_ms < last.at_ms).is_some_and(|began_ms| {
+                let pace = last.count.whole / (last.at_ms - began_ms) as f64;
+                events.whole <= PACE_MULTIPLE * pace * (birth.at_ms - last.at_ms) as f64
+            });
+            let possible =
+                by_own_pace || evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms);
+            (!possible).then_some(Reason::TooMuch)
+        };
+        let elder = |(.., older, last): (_, _, u32, Last)| {
+            let recent = (birth.at_ms - last.at_ms) as f64 <= recent_ms;
+            let scraped_ms = previous_ms.filter(|_| !recent).unwrap_or(last.at_ms).max(last.at_ms);
+            let key = self.raws[older as usize].key;
+            Elder { key, last_ms: last.at_ms, scraped_ms, along, refused: refused(last) }
+        };
+        elders.into_iter().map(elder).collect()
     }
 
     /// It only sets the start. That is no doubt where reading began with it: nobody looked before.
-    fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> BirthDecision {
+    fn not_placed(&self, birth: &Birth, raw: &Raw, why: Reason) -> Alone {
         let began_ms = self.first_of(raw).unwrap_or(birth.at_ms).max(birth.since_ms);
         let first = birth.at_ms.saturating_sub(began_ms) <= FIRST_MS.max(2 * birth.beat_ms);
-        BirthDecision::start(if first { Reason::First } else { why })
+        Alone::Start(if first { Reason::First } else { why })
     }
 
     /// The first sample, of any target, that what a raw series counts for ever had, milliseconds.
@@ -298,54 +415,58 @@ impl Tracker {
     fn interval_before(&self, evidence: &TargetEvidence, target: u32, at_ms: i64) -> i64 {
         let together_ms = evidence.scraped_with(target, at_ms).map(|before_ms| at_ms - before_ms);
         let every_ms = evidence.beat_ms(&self.targets[target as usize], target, at_ms - 1);
-        every_ms.max(together_ms).unwrap_or(INTERVAL_MS)
+        every_ms.or(together_ms).unwrap_or(INTERVAL_MS)
     }
 
-    /// Whether a birth goes on from an older series. What its own moment says is asked at once, for later reads do not show
-    /// that moment any more: the same process must have answered, and the difference must be possible.
-    fn goes_on(&self, evidence: &TargetEvidence, birth: &Birth, id: u32, older: u32, until_ms: i64) -> BirthDecision {
-        let raw = &self.raws[id as usize];
-        let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
-            return self.not_placed(birth, raw, Reason::NotPlaced);
-        };
-        if evidence.other_process(&self.targets[raw.target as usize], raw.target, last.at_ms, birth.at_ms) {
-            return self.not_placed(birth, raw, Reason::NotPlaced);
-        }
-        let (events, _) = follow(last.count, birth.count);
-        if !evidence.can_go_on(self, raw, events.whole, last.count.whole, last.at_ms, birth.at_ms) {
-            return BirthDecision::start(Reason::TooMuch);
-        }
-        self.goes_on_if_ended(evidence, birth, id, older, until_ms)
-    }
-
-    /// The same of an older series that it can go on from: that one must have ended.
-    fn goes_on_if_ended(
+    /// A birth goes on from the nearest of these that has ended; of one that may yet be seen again it waits for that.
+    fn goes_on(
         &self,
         evidence: &TargetEvidence,
         birth: &Birth,
         id: u32,
-        older: u32,
+        elders: &[Elder],
+        alone: Alone,
         until_ms: i64,
     ) -> BirthDecision {
         let raw = &self.raws[id as usize];
-        let Some(last) = self.raws[older as usize].last.filter(|last| last.at_ms < birth.at_ms) else {
-            return self.not_placed(birth, raw, Reason::NotPlaced);
-        };
         let missed_ms = (MISSED_INTERVALS * birth.beat_ms as f64) as i64;
         let together = evidence.scraped_with(raw.target, birth.at_ms);
-        if until_ms - last.at_ms < missed_ms && together != Some(last.at_ms) {
-            return BirthDecision::Wait(Waits::End(self.raws[older as usize].key));
+        for (nth, elder) in elders.iter().enumerate() {
+            let older = self.raw_ids.get(&elder.key).copied();
+            let last = older.and_then(|older| self.raws[older as usize].last);
+            // One that was seen again, or that another one goes on from, has no other heir.
+            let Some((older, last)) = older.zip(last.filter(|last| last.at_ms < birth.at_ms)) else { continue };
+            // After a hole every scraper must have had its turn.
+            let hole = birth.at_ms - elder.scraped_ms > missed_ms && until_ms - birth.at_ms < birth.beat_ms;
+            let may_go_on = until_ms - elder.scraped_ms < missed_ms || hole;
+            if may_go_on && together != Some(elder.scraped_ms) {
+                let alone = self.by_next_scrape(evidence, birth, id, alone);
+                return BirthDecision::Wait(Waits::Ends(elders[nth..].to_vec(), alone));
+            }
+            // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
+            let until_ms = elder.scraped_ms + missed_ms;
+            if !elder.along && evidence.went_on(raw.target, elder.scraped_ms, until_ms) {
+                continue;
+            }
+            let (events, _) = follow(last.count, birth.count);
+            return match elder.refused {
+                // It cannot go on from there, and has taken its place all the same.
+                Some(why) => {
+                    let first = matches!(self.not_placed(birth, raw, why), Alone::Start(Reason::First));
+                    let why = if first && why == Reason::NotPlaced { Reason::First } else { why };
+                    BirthDecision::start(why)
+                }
+                // It is that series, and has less. What it gains until it is as high again happened before.
+                None if birth.count.whole < last.count.whole => {
+                    BirthDecision::Start { why: Reason::NotPlaced, ends: Some(older) }
+                }
+                None => {
+                    let (why, from_ms) = (Reason::Continued, Some(last.at_ms));
+                    BirthDecision::Book { events, from_ms, why, ends: Some(older) }
+                }
+            };
         }
-        // Another scraper, while the older one goes on without this series: it is hidden, and the birth is no heir of it.
-        if together.is_none() && evidence.went_on(raw.target, last.at_ms, last.at_ms + missed_ms) {
-            return self.not_placed(birth, raw, Reason::NotPlaced);
-        }
-        // It is that series, and has less. What it gains until it is as high again happened before.
-        if birth.count.whole < last.count.whole {
-            return BirthDecision::Start { why: Reason::NotPlaced, ends: Some(older) };
-        }
-        let (events, _) = follow(last.count, birth.count);
-        BirthDecision::Book { events, from_ms: Some(last.at_ms), why: Reason::Continued, ends: Some(older) }
+        self.alone(evidence, birth, id, alone, until_ms)
     }
 }
 

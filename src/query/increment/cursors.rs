@@ -27,6 +27,11 @@ pub(super) struct Raw {
     pub last: Option<Last>,
     /// Another series goes on from it: what it said up to then is that one's past.
     pub ended_ms: Option<i64>,
+    /// Another series may have taken its place: it has ended if its next sample is later than this. A daemon that begins anew
+    /// just then does not know.
+    pub gone_after_ms: Option<i64>,
+    /// It has, and this is what it said last.
+    pub gone: Option<Box<Asleep>>,
     /// Time of the newest sample in any answer, whatever it said.
     pub seen_ms: Option<i64>,
     /// What is walked.
@@ -61,6 +66,7 @@ impl Raw {
     /// Ends it: should it come back, it begins anew.
     pub fn end(&mut self) {
         self.ended_ms = self.ended_ms.max(self.last.take().map(|last| last.at_ms));
+        self.gone_after_ms = None;
     }
 
     pub fn series(&self) -> impl Iterator<Item = u32> + '_ {
@@ -290,6 +296,8 @@ impl Tracker {
                 feeds: None,
                 last: Some(Last { at_ms, count: Count { whole, part, lower, good } }),
                 ended_ms: None,
+                gone_after_ms: None,
+                gone: None,
                 seen_ms: Some(at_ms),
                 kind: Kind::Own,
                 labels: None,

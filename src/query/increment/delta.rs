@@ -9,7 +9,7 @@ use super::reason::Reason;
 use super::{ReadDeltas, Tracker};
 
 /// A series that is not seen for so many scrapes of its target was gone.
-const GONE_INTERVALS: f64 = 1.75;
+pub(super) const GONE_INTERVALS: f64 = 1.75;
 
 /// What a counter pair gained between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -367,6 +367,26 @@ impl TargetEvidence {
         processes[..processes.partition_point(|process| process.at_ms <= at_ms)].last().map(|process| process.start_ms)
     }
 
+    /// Since when the process runs that answered at this very moment, milliseconds, if it is the newest that answered before.
+    pub fn runs_since(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
+        let newest = self.newest_start(of, target, at_ms)?;
+        self.process_at(target, at_ms).filter(|began_ms| (began_ms - newest).abs() <= SAME_START_MS)
+    }
+
+    /// Whether the process that answered at this very moment is an older one than another that answered before: two answer by
+    /// turns.
+    pub fn is_older_process(&self, of: &Target, target: u32, at_ms: i64) -> bool {
+        let newest = self.newest_start(of, target, at_ms);
+        newest.zip(self.process_at(target, at_ms)).is_some_and(|(newest, own)| own < newest - SAME_START_MS)
+    }
+
+    /// When the newest process began that answered before `at_ms`, milliseconds.
+    pub fn newest_start(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
+        let known = of.process.filter(|known| known.seen_ms < at_ms).map(|known| known.start_ms);
+        let processes = self.processes.get(&target)?.iter().take_while(|process| process.at_ms < at_ms);
+        known.max(processes.map(|process| process.start_ms).max())
+    }
+
     /// Whether another process answered at `at_ms` than at `was_ms`, or than is known of the target; `false` where nobody says
     /// so.
     pub fn other_process(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {

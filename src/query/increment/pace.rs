@@ -6,6 +6,8 @@ pub(super) const PACE_MULTIPLE: f64 = 5.0;
 pub(super) const FEW: f64 = 10.0;
 /// Exporters that read a counter apart from others slip by so many events.
 pub(super) const SLIP: f64 = 5.0;
+/// Where nothing is known of the pace a new process has at most this share of what the old one had.
+pub(super) const SMALL_SHARE: f64 = 0.125;
 /// How many rates are remembered.
 const REMEMBERED: usize = 8;
 

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 
 use super::Tracker;
-use super::cursors::Raw;
+use super::births::Waits;
+use super::cursors::{Asleep, Raw};
+use super::delta::GONE_INTERVALS;
 use super::ended::is_like;
 use super::pair::CounterPair;
 
@@ -36,6 +38,14 @@ impl Tracker {
                 begins.entry(raw.target).or_default().push(Begins { at_ms: first.at_ms, raw });
             }
         }
+        // One that began in a read before, and waits to be placed.
+        for birth in self.births.iter().filter(|birth| matches!(birth.waits, Waits::End(_) | Waits::Ends(..))) {
+            if let Some(&id) = self.raw_ids.get(&birth.key) {
+                let raw = &self.raws[id as usize];
+                begins.entry(raw.target).or_default().push(Begins { at_ms: birth.at_ms, raw });
+            }
+        }
+        self.add_returns(pairs, until_ms, &mut begins);
         let mut ends = Vec::new();
         if !begins.is_empty() {
             begins.values_mut().for_each(|begins| begins.sort_by_key(|begins| begins.at_ms));
@@ -51,6 +61,41 @@ impl Tracker {
         ends.truncate(PARTS_MAX - 1);
         ends.push(until_ms);
         ends
+    }
+
+    /// Ends those whose place another series took, and that were not there at their next scrape.
+    pub(super) fn end_gone(&mut self, pairs: &[CounterPair<'_>], until_ms: i64) {
+        for pair in pairs {
+            let raw = &mut self.raws[pair.id as usize];
+            let Some(gone_after_ms) = raw.gone_after_ms else { continue };
+            if let Some((_, at_ms)) = gaps(pair, raw, until_ms).next() {
+                raw.gone_after_ms = None;
+                if at_ms > gone_after_ms {
+                    raw.gone = raw.last.map(|last| Box::new(Asleep::of(last)));
+                    raw.end();
+                }
+            }
+        }
+    }
+
+    /// Adds the series that are there again after they were gone for a while: another one may have gone on from them, and now
+    /// they begin anew.
+    fn add_returns<'a>(&'a self, pairs: &[CounterPair<'_>], until_ms: i64, begins: &mut HashMap<u32, Vec<Begins<'a>>>) {
+        let of = |pair: &CounterPair<'_>| &self.raws[pair.id as usize];
+        let mut usual: HashMap<u32, i64> = HashMap::new();
+        for pair in pairs.iter().filter(|pair| begins.contains_key(&of(pair).target)) {
+            let mut apart: Vec<i64> = gaps(pair, of(pair), until_ms).map(|(was_ms, at_ms)| at_ms - was_ms).collect();
+            // Of two replicas that are merged every other gap is short; and one hole says nothing.
+            let Some(most) = apart.len().checked_sub(1).map(|last| 3 * last / 4) else { continue };
+            let own_ms = *apart.select_nth_unstable(most).1;
+            usual.entry(of(pair).target).and_modify(|known| *known = own_ms.min(*known)).or_insert(own_ms);
+        }
+        for pair in pairs {
+            let raw = of(pair);
+            let Some((begins, usual_ms)) = begins.get_mut(&raw.target).zip(usual.get(&raw.target)) else { continue };
+            let gone = |(was_ms, at_ms): &(i64, i64)| (at_ms - was_ms) as f64 > GONE_INTERVALS * *usual_ms as f64;
+            begins.extend(gaps(pair, raw, until_ms).filter(gone).map(|(_, at_ms)| Begins { at_ms, raw }));
+        }
     }
 
     /// Just before a series is back that another one may have gone on from.
@@ -72,4 +117,13 @@ impl Tracker {
             last_ms = last_ms.max(Some(point.at_ms));
         }
     }
+}
+
+/// The times of two samples of a series between which it has none, from where it was read to.
+fn gaps<'a>(pair: &CounterPair<'a>, raw: &Raw, until_ms: i64) -> impl Iterator<Item = (i64, i64)> + use<'a> {
+    let mut last_ms = raw.last.map(|last| last.at_ms);
+    let after_ms = last_ms.max(raw.ended_ms);
+    let times = pair.points(until_ms).filter(|point| point.count.is_some()).map(|point| point.at_ms);
+    let new = times.filter(move |&at_ms| after_ms.is_none_or(|after_ms| at_ms > after_ms));
+    new.filter_map(move |at_ms| last_ms.replace(at_ms).map(|was_ms| (was_ms, at_ms)))
 }

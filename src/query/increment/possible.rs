@@ -3,10 +3,8 @@
 use super::Tracker;
 use super::cursors::Raw;
 use super::evidence::TargetEvidence;
-use super::pace::{FEW, PACE_MULTIPLE, Rates, SLIP};
+use super::pace::{FEW, PACE_MULTIPLE, Rates, SLIP, SMALL_SHARE};
 
-/// Where nothing is known of the pace a new process has at most this share of what the old one had.
-const SMALL_SHARE: f64 = 0.125;
 /// A replica's older view of a counter is so many scrapes old at most, of so many milliseconds where that is not known.
 const OLDER_VIEW_INTERVALS: i64 = 2;
 const OLDER_VIEW_MS: i64 = 60_000;

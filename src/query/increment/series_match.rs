@@ -209,7 +209,18 @@ impl Tracker {
         let id = self.raws.len() as u32;
         let last = self.asleep.remove(&key).map(Asleep::last);
         let seen_ms = last.map(|last| last.at_ms);
-        self.raws.push(Raw { key, target, feeds, last, ended_ms: None, seen_ms, kind, labels });
+        self.raws.push(Raw {
+            key,
+            target,
+            feeds,
+            last,
+            ended_ms: None,
+            gone_after_ms: None,
+            gone: None,
+            seen_ms,
+            kind,
+            labels,
+        });
         self.raw_ids.insert(key, id);
         id
     }

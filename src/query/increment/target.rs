@@ -50,11 +50,11 @@ impl Target {
         median(&self.intervals)
     }
 
-    /// Three of four intervals are no longer than this, including scrapes not noted yet.
+    /// Three of four intervals are no longer than this, including scrapes not noted yet; a single hole says nothing of it.
     pub fn beat_with(&self, scrapes: &[i64]) -> Option<i64> {
         let mut sorted = self.newest_intervals(scrapes);
         sorted.sort_unstable();
-        sorted.get((3 * sorted.len()).div_euclid(4).min(sorted.len().saturating_sub(1))).copied()
+        sorted.get(3 * sorted.len().saturating_sub(1) / 4).copied()
     }
 
     /// The median interval including scrapes not noted yet.

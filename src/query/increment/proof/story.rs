@@ -23,6 +23,10 @@ pub enum Mishap {
     Relabel,
     /// The same of a label of one series: of the good, or of the bad ones.
     RelabelOne { bad: bool },
+    /// The last change of the target's labels is taken back.
+    TakeBack,
+    /// The same of the labels of one series.
+    TakeOneBack { bad: bool },
     /// One series reads too low, once.
     Glitch { bad: bool, less: u8 },
     /// A merged replica adds, a second later, what the scrape before saw.
@@ -67,6 +71,8 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         (1u8..20).prop_map(|scrapes| Mishap::Hole { scrapes }),
         Just(Mishap::Relabel),
         any::<bool>().prop_map(|bad| Mishap::RelabelOne { bad }),
+        Just(Mishap::TakeBack),
+        any::<bool>().prop_map(|bad| Mishap::TakeOneBack { bad }),
         (any::<bool>(), 1..=GLITCH_MAX as u8).prop_map(|(bad, less)| Mishap::Glitch { bad, less }),
         Just(Mishap::Older),
         (1u8..60).prop_map(|scrapes| Mishap::Hide { scrapes }),
@@ -104,6 +110,7 @@ pub fn plain_story() -> impl Strategy<Value = Story> {
         (0u8..2).prop_map(|away| Mishap::Restart { away }),
         (1u8..6).prop_map(|scrapes| Mishap::Hole { scrapes }),
         Just(Mishap::Relabel),
+        Just(Mishap::TakeBack),
         (1u8..8).prop_map(|scrapes| Mishap::Hide { scrapes }),
     ];
     let mishaps = proptest::collection::vec(kinds, 0..6).prop_map(|kinds| {
@@ -194,6 +201,10 @@ impl Story {
                 Some(&Mishap::Hole { scrapes }) => unseen = unseen.max(scrapes),
                 Some(Mishap::Relabel) => team += 1,
                 Some(&Mishap::RelabelOne { bad }) => own[usize::from(bad)] += 1,
+                Some(Mishap::TakeBack) => team = team.saturating_sub(1),
+                Some(&Mishap::TakeOneBack { bad }) => {
+                    own[usize::from(bad)] = own[usize::from(bad)].saturating_sub(1);
+                }
                 Some(&Mishap::Glitch { bad, less }) => glitch[usize::from(bad)] = u64::from(less),
                 Some(Mishap::Older) => older = true,
                 Some(&Mishap::Hide { scrapes }) => hidden = hidden.max(scrapes),
