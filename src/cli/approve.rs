@@ -158,7 +158,11 @@ fn card(approval: &Value) -> String {
         out += &format!("  claimed by the requester: {}\n", text(&approval["claimed_reason"]));
     }
     for reason in approval["covers"].as_array().into_iter().flatten() {
-        out += &format!("  an approval covers: {}\n", text(reason));
+        let settled = match reason.as_str() {
+            Some("approval_required") => "the policy asks for a person".to_owned(),
+            _ => text(reason),
+        };
+        out += &format!("  an approval settles: {settled}\n");
     }
     out += &super::context::beside(&approval["context"]);
     for vote in approval["votes"].as_array().into_iter().flatten() {

@@ -32,7 +32,7 @@ reason_codes! {
     /// The check holds.
     Holds = "holds",
 
-    /// The body is over 64 KiB.
+    /// The body is over 64 KiB (a review 8 MiB, a notification of Alertmanager 1 MiB).
     RequestTooLarge = "request_too_large",
     /// The request is no JSON, lacks something, or holds something that does not belong to the action.
     MalformedRequest = "malformed_request",

@@ -217,7 +217,7 @@ async fn where_nobody_has_the_lease_a_person_breaks_the_glass_and_machines_wait(
         let (status, answer) = asked(&robot(0), true);
         assert!(status == 503 || answer["decision"] == "deny", "no machine breaks the glass: {status} {answer:#}");
         let said = || {
-            let of = |twin: &Twin| twin.process.log().matches("this line is all there is").count();
+            let of = |twin: &Twin| twin.process.log().matches("this line is its only record").count();
             pair.twins.iter().map(of).sum::<usize>()
         };
         let before = said();

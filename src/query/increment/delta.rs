@@ -231,8 +231,9 @@ impl Deltas<'_> {
         else {
             return false;
         };
-        // Just what the old one said last, or more than the new one can have counted.
-        let possible = || self.possible(now.whole - before.count.whole, before.count.whole, before.at_ms, at_ms);
+        // Just what the old one said last, or more than the new one can have counted, be it by what its siblings say.
+        let gained = (now.whole - before.count.whole).max(self.evidence.gained(self.raw, at_ms));
+        let possible = || self.possible(gained, before.count.whole, before.at_ms, at_ms);
         self.evidence.comes_soon(self.tracker, self.raw, before.at_ms, at_ms) && (now.whole == old || !possible())
     }
 

@@ -263,7 +263,22 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![1],
         ..holed.clone()
     };
-    let once_wrong = [holed.clone(), quiet, hidden, low_heir, old_view, renamed_view];
+    // The same, and the old process had counted hardly more errors than the new one.
+    let hardly_more = Story {
+        seed: 4_257_281_962_164_821_739,
+        pace: 101,
+        bad: 11,
+        scrapes: 49,
+        mishaps: BTreeMap::from([
+            (30, Mishap::Hole { scrapes: 18 }),
+            (31, Mishap::Relabel),
+            (34, Mishap::Restart { away: 0 }),
+            (48, Mishap::Older),
+        ]),
+        reads: vec![1],
+        ..holed.clone()
+    };
+    let once_wrong = [holed.clone(), quiet, hidden, low_heir, old_view, renamed_view, hardly_more];
     for story in once_wrong.into_iter().chain(taken_back(&holed)) {
         let (told, once) = (story.told(), [usize::MAX >> 20]);
         let (lived, read) = (book(&told, &story.reads), book(&told, &once));

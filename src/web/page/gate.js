@@ -103,7 +103,7 @@ function drawApproval(one) {
     rows.length ? h("table", { class: "claims" },
       h("tr", {}, ["what", "asked for", "observed now"].map((head) => h("th", {}, head))),
       rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))))) : null,
-    h("div", { class: "sub" }, "an approval covers: " + one.covers.map(words).join(", ")),
+    h("div", { class: "sub" }, "an approval settles: " + one.covers.map((code) => code === "approval_required" ? "the policy asks for a person" : words(code)).join("; ")),
     one.claimed_reason ? h("div", { class: "sub" }, "claimed by the requester: “" + one.claimed_reason + "”") : null,
     others(one.context).map((line) => h("div", { class: "sub" }, line)),
     one.votes.map((vote) => h("div", { class: "sub" }, "approved by " + vote.by + " at " + shortTime(vote.at))),

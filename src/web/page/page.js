@@ -191,11 +191,19 @@ function drawSlo(slo) {
     shown ? row(slo, who, shown) : h("div", { class: "row" }, h("div", { class: "status" }, pill("unknown")), who),
     slo.exclusions.filter((one) => one.active).map((one) =>
       h("div", { class: "note" }, "not counted now: " + one.name + ", by " + one.author + ": " + one.reason)),
-    slo.notes.map((note) => h("div", { class: "note" }, note)),
+    slo.notes.map(noteOf),
     isOpen && shown ? curve(slo, shown) : null,
     many && isOpen && whole ? h("div", { class: "series" }, whole.series.map((series) =>
       row(slo, h("div", { class: "who" }, seriesText(slo, series.labels)), series))) : null,
     many && isOpen && !whole ? h("div", { class: "note" }, wholes.has(slo.id) ? "unknown: its series cannot be read" : "reading its series") : null);
+}
+
+// How old counts were made is no news at night: two words of it, and the rest for those who ask.
+function noteOf(note) {
+  const [words, rest] = note.split(/: (.*)/s);
+  return words === "approximate history" && rest
+    ? h("details", { class: "note aside" }, h("summary", {}, words), rest)
+    : h("div", { class: "note" }, note);
 }
 
 // Error rate and burn over a range that ends at the last slice, drawn by the server; the chosen range holds for all.
