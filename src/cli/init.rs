@@ -342,6 +342,7 @@ mod tests {
             matches: vec![("model_name".into(), value.into())],
             slos: vec![slo("availability", "99.9"), slo("latency_p95_s", "5")],
             left_out: vec![("ttfb_p95_ms".into(), "no events".into())],
+            ..Workload::default()
         }
     }
 
@@ -379,8 +380,7 @@ mod tests {
             let workloads = order.map(|index: usize| Workload {
                 preset: all[index].preset.clone(),
                 matches: all[index].matches.clone(),
-                slos: Vec::new(),
-                left_out: Vec::new(),
+                ..Workload::default()
             });
             let found = Discovered { workloads: workloads.into(), ..Discovered::default() };
             let names: std::collections::BTreeSet<String> = named(&found).map(|(name, _)| name).collect();

@@ -33,7 +33,7 @@ const WORKLOADS_MAX: usize = 50;
 pub struct Discovered {
     /// Workloads with metrics of a preset, each of which could become a service.
     pub workloads: Vec<Workload>,
-    /// How many presets have metrics there.
+    /// How many presets they are of.
     pub presets: usize,
     /// What was not looked at, and why.
     pub remarks: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Discovered {
 }
 
 /// One workload: a service to be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Workload {
     /// The preset whose metrics it has.
     pub preset: String,
@@ -53,6 +53,8 @@ pub struct Workload {
     pub slos: Vec<ProposedSlo>,
     /// Keys that were left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// The metrics that it was found by.
+    pub metrics: BTreeSet<String>,
 }
 
 /// Looks for these presets at `at_s`.
@@ -76,8 +78,24 @@ pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, a
     for preset in presets {
         looker.preset(preset, &mut known_jobs, &mut found).await?;
     }
+    keep_the_best(&mut found.workloads);
+    found.presets = found.workloads.iter().map(|workload| &workload.preset).collect::<BTreeSet<_>>().len();
     found.strangers = looker.strangers(&known_jobs).await?;
     Ok(found)
+}
+
+/// Of one workload whose metrics several presets read the one with most SLOs is kept, the first of equals: their selectors
+/// differ by a label alone.
+fn keep_the_best(workloads: &mut Vec<Workload>) {
+    let beaten = |(place, one): (usize, &Workload)| {
+        workloads.iter().enumerate().any(|(nth, other)| {
+            let same = nth != place && one.matches == other.matches && !one.metrics.is_disjoint(&other.metrics);
+            same && (other.slos.len(), place) > (one.slos.len(), nth)
+        })
+    };
+    let mut beaten: Vec<bool> = workloads.iter().enumerate().map(beaten).collect();
+    beaten.reverse();
+    workloads.retain(|_| !beaten.pop().expect("one for each"));
 }
 
 /// Labels of an environment, the widest first.
@@ -167,7 +185,6 @@ impl Looker<'_> {
         if there.is_empty() {
             return Ok(());
         }
-        found.presets += 1;
         for probe in &there {
             let jobs = self.by(&By::one("job"), &By::one("job").count(&probe.metric)).await?;
             known_jobs.extend(jobs.into_keys());
@@ -207,9 +224,9 @@ impl Looker<'_> {
                 let workload = workloads.entry(value.clone()).or_insert_with(|| Workload {
                     preset: preset.name.clone(),
                     matches: matches_of(&label, &env, &value, &places),
-                    slos: Vec::new(),
-                    left_out: Vec::new(),
+                    ..Workload::default()
                 });
+                workload.metrics.insert(probe.metric.clone());
                 workload.take(slo);
             }
         }
@@ -445,10 +462,15 @@ impl Workload {
     /// Of several generations the first that is there is read.
     fn take(&mut self, slo: Proposal) {
         let family = |key: &str| key.split("_p95_").next().unwrap_or_default().to_owned();
+        let has = |key: &str| self.slos.iter().any(|own| family(&own.key) == family(key));
         match slo {
-            Ok(slo) if !self.slos.iter().any(|own| family(&own.key) == family(&slo.key)) => self.slos.push(slo),
-            Err((key, why)) if !self.left_out.iter().any(|(own, _)| *own == key) => self.left_out.push((key, why)),
-            _ => {}
+            Ok(slo) if has(&slo.key) => {}
+            Ok(slo) => {
+                self.left_out.retain(|(key, _)| family(key) != family(&slo.key));
+                self.slos.push(slo);
+            }
+            Err((key, _)) if has(&key) || self.left_out.iter().any(|(own, _)| *own == key) => {}
+            Err(reason) => self.left_out.push(reason),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) const NATIVE: &str = "a native histogram";
 const COUNTERS: [&str; 4] = ["total", "bad", "good", "count"];
 /// A counter falls when its process restarts; one that falls in more than this share of its samples is none.
 const FALLS_MAX: f64 = 0.4;
+/// Scrapes are looked at over this time.
+const SCRAPES_OF: &str = "10m";
 
 /// What one selector of an SLO finds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -249,14 +251,24 @@ impl Wanted {
     }
 }
 
-/// Seconds between scrapes of what a selector finds, as the last ten minutes show them.
+/// Seconds between scrapes of what a selector finds, as the last ten minutes of its fullest series show them: the median, so
+/// that neither a target that was found a minute ago nor a scrape that failed makes it longer.
 async fn scrape(client: &Client, selector: &str, at_s: i64) -> Result<Option<i64>, Fault> {
-    if Selector::parse(selector).is_err() {
-        return Ok(None);
-    }
-    let answer = client.query(&expr::call("max", &expr::over("count_over_time", selector, "10m")), at_s).await?;
-    let samples = answer.series.first().and_then(|row| row.samples.iter().last()).map_or(0.0, |(_, samples)| samples);
-    Ok((samples >= 2.0).then(|| (600.0 / samples).round().max(1.0) as i64))
+    let Ok(selector) = Selector::parse(selector) else { return Ok(None) };
+    let counted = expr::over("count_over_time", &selector.to_string(), SCRAPES_OF);
+    let fullest = client.query(&expr::topk(1, &counted), at_s).await?;
+    let Some(fullest) = fullest.series.first() else { return Ok(None) };
+    let label = |of: Selector, (name, value): &(String, String)| of.with_values(name, std::slice::from_ref(value));
+    let Ok(alone) = fullest.labels.iter().try_fold(selector, label) else { return Ok(None) };
+    let samples = client.query(&expr::range(&alone.to_string(), SCRAPES_OF), at_s).await?;
+    Ok(samples.series.first().and_then(|row| median_gap_s(row.samples.iter().map(|(at_ms, _)| at_ms))))
+}
+
+fn median_gap_s(times_ms: impl Iterator<Item = i64>) -> Option<i64> {
+    let times_ms: Vec<i64> = times_ms.collect();
+    let mut gaps: Vec<i64> = times_ms.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).map(|ms| ((ms + 500) / 1000).max(1))
 }
 
 /// Says so when a metric falls as often as only a gauge does.
@@ -329,6 +341,14 @@ mod tests {
         );
         assert_eq!(missing(5.0, &["+Inf"]), problem("no bucket at 5; there is le=\"+Inf\" alone"));
         assert_eq!(missing(5.0, &[]), problem("no series"));
+    }
+
+    #[test]
+    fn the_scrape_interval_of_a_young_target_is_told_from_what_is_there() {
+        let of = |times: &[i64]| median_gap_s(times.iter().map(|second| second * 1000));
+        assert_eq!(of(&[540, 555, 570, 585, 600]), Some(15), "five scrapes in ten minutes");
+        assert_eq!(of(&[0, 30, 60, 240, 270, 300]), Some(30), "with a hole");
+        assert_eq!((of(&[600]), of(&[])), (None, None));
     }
 
     #[test]

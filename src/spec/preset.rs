@@ -217,6 +217,7 @@ built_in!(
     "gen-ai",
     "grpc",
     "haproxy",
+    "http",
     "ingress-nginx",
     "istio",
     "kafka-lag",

@@ -249,7 +249,9 @@ async fn init_on_the_demo_writes_files_that_check_passes() {
             *all.entry(service["preset"].as_str().expect("a name")).or_default() += 1;
             all
         });
-        assert!(presets.contains_key("feast") && presets.contains_key("vllm"), "{presets:?}: {made:#}");
+        for preset in ["feast", "http", "vllm"] {
+            assert!(presets.contains_key(preset), "{presets:?}: {made:#}");
+        }
         for service in &services {
             let text = std::fs::read_to_string(service["file"].as_str().expect("a path")).expect("it was written");
             assert!(text.ends_with(service["yaml"].as_str().expect("a text")) && service["written"] == true, "{text}");
@@ -263,6 +265,8 @@ async fn init_on_the_demo_writes_files_that_check_passes() {
         assert!(again["services"].as_array().expect("services").iter().all(|service| service["written"] == false));
     };
     tokio::task::spawn_blocking(run).await.expect("the commands end as they should");
+    let log = demo.process.log();
+    assert!(!log.contains("the story ends here"), "as slow as the wall it waits longer for its history:\n{log}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn wrong_requests_get_their_class_and_a_reason() {
         ("/api/v1/query?query=up%20up", 400, "bad_data", "parse error"),
         ("/api/v1/query?query=up&time=soon", 400, "bad_data", "cannot parse \"soon\" to a valid timestamp"),
         ("/api/v1/query?query=up&timeout=soon", 400, "bad_data", "cannot parse \"soon\" to a valid duration"),
-        ("/api/v1/query?query=topk(1,up)", 422, "execution", "does not support"),
+        ("/api/v1/query?query=bottomk(1,up)", 422, "execution", "does not support"),
         ("/api/v1/query_range?query=up&start=0&end=12000&step=1", 400, "bad_data", "11,000 points"),
         ("/api/v1/query_range?query=up&start=0&end=60", 400, "bad_data", "\"step\""),
         ("/api/v1/query_range?query=up&end=60&step=1", 400, "bad_data", "\"start\""),

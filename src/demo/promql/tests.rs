@@ -170,7 +170,7 @@ fn a_range_query_leaves_out_moments_without_samples() {
 #[test]
 fn what_it_does_not_know_it_refuses_by_name() {
     for (query, named) in [
-        ("topk(3, requests_total)", "topk"),
+        ("bottomk(3, requests_total)", "bottomk"),
         ("quantile_over_time(0.5, age_seconds[5m])", "quantile_over_time"),
         ("requests_total[5m:30s]", "a subquery outside a function"),
         ("label_replace(requests_total, \"a\", \"b\", \"c\", \"d\")", "label_replace"),

@@ -93,6 +93,10 @@ const AT: &[&str] = &[
     "last_over_time(up[1h])",
     "present_over_time(up[1h])",
     "increase(feast_feature_freshness_seconds[10m])",
+    "topk(1, http_requests_total)",
+    "topk(2, count_over_time(http_request_duration_seconds_count[10m]))",
+    "topk by (service) (1, http_request_duration_seconds_sum)",
+    "topk(0, up)",
     // Histograms.
     "count by (le) (vllm:time_to_first_token_seconds_bucket{tier=\"batch\"})",
     "histogram_quantile(0.95, sum by (le, service) (rate(http_request_duration_seconds_bucket[5m])))",
