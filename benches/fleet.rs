@@ -5,6 +5,7 @@
 //! cargo bench --bench fleet                    1,000, 5,000 and 10,000 SLOs, and the memory of 40: half an hour
 //! cargo bench --bench fleet -- 40 1000         these sizes
 //! cargo bench --bench fleet -- mixed 5000      so many, beside one that is refused and one that is too long to be asked
+//! cargo bench --bench fleet -- serve 5000      rules and the Prometheus alone, for a daemon that is to be profiled
 //! SLOWBURN=path cargo bench --bench fleet      another binary, such as that of the profile `dist`
 //! ```
 //!
@@ -40,11 +41,13 @@ fn main() -> ExitCode {
     let sizes: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![40, 1_000, 5_000, 10_000] } else { sizes };
     let is_mixed = std::env::args().any(|arg| arg == "mixed");
+    let is_served = std::env::args().any(|arg| arg == "serve");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let missed = runtime.expect("a runtime can be built").block_on(async {
         let mut table = Table::begin("Fleet");
         for slos in sizes {
             match is_mixed {
+                _ if is_served => serve(slos).await,
                 true => mixed::mixed(slos, &mut table).await,
                 false => fleet(slos, &mut table).await,
             }
@@ -123,15 +126,28 @@ fn binary() -> PathBuf {
     std::env::var_os("SLOWBURN").map_or_else(|| env!("CARGO_BIN_EXE_slowburn").into(), PathBuf::from)
 }
 
-/// Cold start, four polls, a restart.
-async fn fleet(slos: usize, table: &mut Table) {
-    table.part(&format!("{slos} SLOs, {} raw series", 2 * slos));
+/// A folder with the rules of so many services.
+fn folder(slos: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(dir.path().join("rules")).expect("a new folder");
     for n in 0..slos {
         let (file, text) = many::rules(&many::name(n));
         std::fs::write(dir.path().join("rules").join(file), text).expect("writable");
     }
+    dir
+}
+
+/// Says where rules and Prometheus are, and answers until it is killed.
+async fn serve(slos: usize) {
+    let (dir, prometheus) = (folder(slos).keep(), Many::start(slos).await);
+    println!("--prometheus-url {} --rules {}", prometheus.url(), dir.join("rules").display());
+    std::future::pending::<()>().await;
+}
+
+/// Cold start, four polls, a restart.
+async fn fleet(slos: usize, table: &mut Table) {
+    table.part(&format!("{slos} SLOs, {} raw series", 2 * slos));
+    let dir = folder(slos);
     let prometheus = Many::start(slos).await;
     let mut daemon = Daemon::start(&prometheus.url(), dir.path(), &[]);
     let began = Instant::now();
