@@ -36,6 +36,10 @@ fn source(of: &SliSource, labels: &[(String, String)]) -> SliSource {
 
 /// A selector of a metric whose name has colons, with `_` in their place.
 fn underscored(text: &str) -> Option<String> {
+    // Each poll asks this of each SLO, and a text without a colon has no such name.
+    if !text.contains(':') {
+        return None;
+    }
     let mut found = selector::selector(text).ok()?;
     let metric = selector::metric_of(&found).to_owned();
     if !metric.contains(':') {
