@@ -149,7 +149,7 @@ impl History {
             client: ground.client.clone(),
             fanout: ground.source.fanout().moved(&ground.rules.plan, &plan),
             plan: Arc::new(plan),
-            slos: model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect(),
+            slos: model.slos.iter().map(|spec| Arc::clone(&spec.slo)).collect(),
             options: ground.options.clone(),
             starts: ground.source.starts(),
             jobs: ground.source.jobs().clone(),

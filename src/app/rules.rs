@@ -49,7 +49,7 @@ impl Rules {
         let plan = planned(&loaded.model, survey);
         let (gate, workloads) = of_gate(&loaded);
         Rules {
-            slos: loaded.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect(),
+            slos: loaded.model.slos.iter().map(|spec| Arc::clone(&spec.slo)).collect(),
             plan,
             digest: loaded.digest,
             gate,

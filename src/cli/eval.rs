@@ -143,7 +143,7 @@ pub(super) async fn read_to(
     let url = settings.prometheus.url.clone().unwrap_or_default();
     let unanswered = |fault: &dyn std::fmt::Display| (Exit::NoData, format!("{url}: {fault}"));
     let mut known = Survey::default();
-    let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
+    let slos: Vec<Arc<Slo>> = model.slos.iter().map(|spec| Arc::clone(&spec.slo)).collect();
     let options = wiring::source(settings, None);
     let surveyed = survey(&client, &model, true, seen_s.unwrap_or(at_s), &options, far_off()).await;
     if let (true, Some((_, fault))) = (surveyed.known.is_empty(), surveyed.faults.first()) {
@@ -168,7 +168,7 @@ pub(super) async fn read_to(
     let mut notes: Vec<(String, String)> = Vec::new();
     for part in parts(&model, &source.extents(at_s), way, span_s, Queried::new(options.queried_samples_max)) {
         let (plan, slos) = (Arc::new(Plan::surveyed(&part.model, &known).0), part.model.slos.iter());
-        let slos: Vec<Arc<Slo>> = slos.map(|spec| Arc::new(spec.slo.clone())).collect();
+        let slos: Vec<Arc<Slo>> = slos.map(|spec| Arc::clone(&spec.slo)).collect();
         let show = progress();
         let history = Backfill {
             client: client.clone(),

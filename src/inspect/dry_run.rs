@@ -168,7 +168,7 @@ mod tests {
 
     fn slo() -> Slo {
         let text = "name: a\nowner: x\nslo: {availability: {objective: 99.9, sli: {total: m, bad: 'm{a=\"b\"}'}}}\n";
-        spec::load_text("a.yaml", text).model.slos[0].slo.clone()
+        spec::load_text("a.yaml", text).model.slos[0].slo.as_ref().clone()
     }
 
     /// Ten requests a second, and what `bad` says of each five minutes.

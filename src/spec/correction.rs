@@ -330,7 +330,7 @@ impl PlacedCorrection {
                 continue;
             }
             fits = true;
-            let terms = &mut spec.slo.terms;
+            let terms = &mut Arc::make_mut(&mut spec.slo).terms;
             let count = match &self.decided {
                 Decided::Exclusion(exclusion) => {
                     terms.exclusions.push(Arc::clone(exclusion));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SloSpec {
     /// What it promises.
-    pub slo: Slo,
+    pub slo: Arc<Slo>,
     /// Where its events come from; `Err` says why there is no source (shown to the user, never treated as "fine").
     pub source: Result<SliSource, String>,
     /// Labels that name one scraped target; default `job, instance`.
@@ -182,7 +183,7 @@ impl SloSpec {
             Err(_) => false,
         };
         if ratios {
-            self.slo.unit = Unit::RatioSlices;
+            Arc::make_mut(&mut self.slo).unit = Unit::RatioSlices;
         }
     }
 

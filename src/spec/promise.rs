@@ -4,6 +4,7 @@ pub(crate) mod custom;
 pub(crate) mod keyed;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::engine::alert::AlertKind;
 use crate::engine::ledger::RESOLUTIONS_S;
@@ -388,7 +389,7 @@ impl Parts<'_> {
             .or_else(|| service.target_labels.clone())
             .or_else(|| service.telemetry.as_ref().and_then(|telemetry| telemetry.target_labels.clone()))
             .unwrap_or_else(|| service.defaults.target_labels.clone());
-        let spec = SloSpec { slo, source: self.source, target_labels, origin: self.said.origin };
+        let spec = SloSpec { slo: Arc::new(slo), source: self.source, target_labels, origin: self.said.origin };
         Some(PlacedSlo { spec, place })
     }
 }

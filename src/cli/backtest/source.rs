@@ -78,7 +78,7 @@ impl Source {
             None => {
                 let opened = eval::open(&source, args.to.as_deref())?;
                 settings = opened.settings;
-                let slos = opened.model.slos.iter().map(|spec| Arc::new(spec.slo.clone())).collect();
+                let slos = opened.model.slos.iter().map(|spec| Arc::clone(&spec.slo)).collect();
                 (slos, Past::Prometheus { client: opened.client, model: Box::new(opened.model), reader: None })
             }
         };
@@ -336,7 +336,7 @@ fn slos_of_events(args: &BacktestArgs, source: &SourceArgs, settings: &Settings)
         if loaded.is_fatal() {
             return Err((Exit::Usage, loaded.render(false)));
         }
-        return Ok(loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect());
+        return Ok(loaded.model.slos.into_iter().map(|spec| spec.slo).collect());
     }
     let mut slos = rules(&source.rules, settings, &source.import)?.slos;
     slos.retain(|slo| args.slo.as_ref().is_none_or(|id| *id == slo.id));
@@ -354,7 +354,7 @@ fn rules(paths: &[PathBuf], settings: &Settings, import: &ImportFlags) -> Result
         return Err((Exit::BadConfig, loaded.render(crate::cli::colour_on(&std::io::stderr()))));
     }
     Ok(Rules {
-        slos: loaded.model.slos.into_iter().map(|spec| Arc::new(spec.slo)).collect(),
+        slos: loaded.model.slos.into_iter().map(|spec| spec.slo).collect(),
         gate: loaded.policies.into_iter().map(|policy| (policy.service.clone(), policy)).collect(),
     })
 }

@@ -1,6 +1,7 @@
 //! `slowburn eval --history SLO`: one series over a range of time, printed; the JSON is that of the API.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::table::Table;
 use super::{Begun, EvalArgs, Exit, Format, Word, complain, open, print_out, read_to};
@@ -31,7 +32,7 @@ pub(super) async fn show(args: &EvalArgs, slo_id: &str) -> Exit {
 }
 
 struct Told {
-    slo: Slo,
+    slo: Arc<Slo>,
     labels: Labels,
     history: History,
 }
@@ -40,7 +41,7 @@ async fn read(args: &EvalArgs, slo_id: &str) -> Result<Told, (Exit, String)> {
     let usage = |text: String| (Exit::Usage, text);
     let mut opened = open(&args.source, args.at.as_deref())?;
     let at_s = opened.at_s;
-    let Some(slo) = opened.model.slo(slo_id).map(|spec| spec.slo.clone()) else {
+    let Some(slo) = opened.model.slo(slo_id).map(|spec| Arc::clone(&spec.slo)) else {
         let ids: Vec<&str> = opened.model.slos.iter().map(|spec| spec.slo.id.as_str()).take(20).collect();
         return Err(usage(format!("there is no SLO {slo_id:?} in these rules\n  = there are: {}", ids.join(", "))));
     };

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +13,7 @@ const RES: i64 = 30;
 
 fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
     SloSpec {
-        slo: Slo {
+        slo: Arc::new(Slo {
             id: format!("a-{name}"),
             service: "a".into(),
             name: name.into(),
@@ -31,7 +33,7 @@ fn slo(name: &str, source: SliSource, by: &[&str]) -> SloSpec {
             alerts: BTreeMap::new(),
             mute: Vec::new(),
             resolution_s: None,
-        },
+        }),
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],
         origin: None,
@@ -475,10 +477,10 @@ mod chopped {
 fn interpolated(unit: Unit, bounds: &[f64], threshold: f64) -> (Plan, Slo) {
     let source = SliSource::Histogram { selector: r#"lat_seconds{service="a"}"#.into(), threshold };
     let mut spec = slo("latency", source, &[]);
-    spec.slo.unit = unit;
+    Arc::make_mut(&mut spec.slo).unit = unit;
     let (mut survey, known) = (Survey::default(), Known { bounds: bounds.to_vec(), ..Known::default() });
     survey.learn([(spec.slo.id.clone(), known)].into());
-    let own = spec.slo.clone();
+    let own = spec.slo.as_ref().clone();
     (Plan::surveyed(&Model { slos: vec![spec], services: vec![] }, &survey).0, own)
 }
 

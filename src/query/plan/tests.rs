@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::engine::Unit;
 use crate::query::{RawSeries, Selector};
@@ -5,7 +7,7 @@ use crate::spec::model::{Bound, Generation, Part, Trust};
 
 fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
     SloSpec {
-        slo: Slo {
+        slo: Arc::new(Slo {
             id: format!("{service}-{name}"),
             service: service.into(),
             name: name.into(),
@@ -25,7 +27,7 @@ fn spec(service: &str, name: &str, source: SliSource) -> SloSpec {
             alerts: BTreeMap::new(),
             mute: Vec::new(),
             resolution_s: None,
-        },
+        }),
         source: Ok(source),
         target_labels: vec!["job".into(), "instance".into()],
         origin: None,
