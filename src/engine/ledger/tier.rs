@@ -143,7 +143,7 @@ impl Block for FineBlock {
 
     fn set(&mut self, slot: usize, value: Slot) -> (u32, u32) {
         let cut = value.total.max(value.bad) > EVENTS_MAX;
-        let ((total, total_upper), (bad, bad_upper)) = (u32::halves(value.total), u32::halves(value.bad));
+        let ((total, total_upper), (bad, bad_upper)) = (halves(value.total), halves(value.bad));
         self.events[slot] = (total, bad);
         let put = |bits: &mut u32, on: bool| *bits = *bits & !(1 << slot) | u32::from(on) << slot;
         put(&mut self.known, value.known > 0);
@@ -173,23 +173,10 @@ impl Block for FineBlock {
     }
 }
 
-/// An unsigned integer counts are kept in.
-pub(super) trait Cell: Copy + Default + Into<u64> {
-    /// What it holds of a count of at most [`EVENTS_MAX`], and what is left over.
-    fn halves(value: u64) -> (Self, u32);
-}
-
-impl Cell for u32 {
-    fn halves(value: u64) -> (u32, u32) {
-        let value = value.min(EVENTS_MAX);
-        (value as u32, (value >> 32) as u32)
-    }
-}
-
-impl Cell for u64 {
-    fn halves(value: u64) -> (u64, u32) {
-        (value.min(EVENTS_MAX), 0)
-    }
+/// The halves of a count of at most [`EVENTS_MAX`], the lower one first.
+fn halves(value: u64) -> (u32, u32) {
+    let value = value.min(EVENTS_MAX);
+    (value as u32, (value >> 32) as u32)
 }
 
 /// Five counts of slices side by side in one integer.
@@ -212,25 +199,25 @@ macro_rules! counts {
 }
 counts!(u32: 5, u64: 9);
 
-/// Slots of many slices: events in `E`, slices in `N`.
+/// Slots of many slices, the numbers of which are in `N`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CoarseBlock<E, N>([Coarse<E, N>; LEN]);
+pub(super) struct CoarseBlock<N>([Coarse<N>; LEN]);
 
-/// One slot, 12 or 24 bytes.
+/// One slot, 12 or 16 bytes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Coarse<E, N> {
-    total: E,
-    bad: E,
+struct Coarse<N> {
+    total: u32,
+    bad: u32,
     /// Known, partial, judged, judged bad, undecided.
     slices: N,
 }
 
 /// 5-minute slots hold at most 30 slices (resolution 10 s).
-pub(super) type MidBlock = CoarseBlock<u32, u32>;
+pub(super) type MidBlock = CoarseBlock<u32>;
 /// Hour slots hold at most 360 slices.
-pub(super) type HourBlock = CoarseBlock<u64, u64>;
+pub(super) type HourBlock = CoarseBlock<u64>;
 
-impl<E: Cell, N: Counts> Block for CoarseBlock<E, N> {
+impl<N: Counts> Block for CoarseBlock<N> {
     fn get(&self, slot: usize) -> Slot {
         let slot = self.0[slot];
         let [known, partial, judged, judged_bad, undecided] = slot.slices.unpack();
@@ -240,7 +227,7 @@ impl<E: Cell, N: Counts> Block for CoarseBlock<E, N> {
     fn set(&mut self, slot: usize, value: Slot) -> (u32, u32) {
         let cut = value.total.max(value.bad) > EVENTS_MAX;
         let partial = if cut { value.known } else { value.partial };
-        let ((total, total_upper), (bad, bad_upper)) = (E::halves(value.total), E::halves(value.bad));
+        let ((total, total_upper), (bad, bad_upper)) = (halves(value.total), halves(value.bad));
         let slices = N::pack([value.known, partial, value.judged, value.judged_bad, value.undecided]);
         self.0[slot] = Coarse { total, bad, slices };
         (total_upper, bad_upper)
