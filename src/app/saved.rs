@@ -63,14 +63,14 @@ pub struct Tick<'a> {
 
 /// What of a status a restart needs: its state, since when, which clauses fire, and whether it was said of data that were
 /// there. The rest is computed again. What was said of less than there is has to be looked for anew, slice by slice.
-fn says_the_same(a: &SeriesStatus, b: &SeriesStatus) -> bool {
-    let firing = |status: &SeriesStatus| status.clauses.iter().map(|clause| clause.firing).collect::<Vec<_>>();
+fn says_the_same<'a>(a: &'a SeriesStatus, b: &'a SeriesStatus) -> bool {
     let said = |status: &SeriesStatus| (status.state, status.since, status.page);
     let known = |status: &SeriesStatus| {
         let blind = matches!(status.data.state, DataState::Stale | DataState::Absent);
         (blind.then_some(status.data.newest), status.data.reason == DataReason::Filling)
     };
-    a.labels == b.labels && said(a) == said(b) && known(a) == known(b) && firing(a) == firing(b)
+    let firing = |status: &'a SeriesStatus| status.clauses.iter().map(|clause| clause.firing);
+    a.labels == b.labels && said(a) == said(b) && known(a) == known(b) && firing(a).eq(firing(b))
 }
 
 impl Saved {

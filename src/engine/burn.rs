@@ -366,15 +366,18 @@ fn since(
         return previous.and_then(|previous| previous.since).filter(|since| *since > oldest);
     }
     let (step_s, slice_s) = (reading.series.slice_s(), reading.series.resolution_s());
-    let known_from = reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * slice_s);
     let seen_until = previous.map_or(Seconds::MIN, seen_until);
     let mut onset = at;
+    // Who was watched all the time needs no look into the slices.
+    let mut known_from = None;
     loop {
         let before = onset - step_s;
         if let Some(previous) = previous.filter(|_| before <= seen_until) {
             let since = if previous.state == state { previous.since } else { Some(onset) };
             return since.filter(|since| *since > oldest);
         }
+        let known_from = *known_from
+            .get_or_insert_with(|| reading.series.fine().next().map_or(at, |slice| (slice.slice + 1) * slice_s));
         if before < oldest.max(known_from) {
             return (onset > oldest && burns(state)).then_some(onset);
         }

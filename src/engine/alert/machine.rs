@@ -76,6 +76,9 @@ impl AlertMachine {
     /// Of a fan-out a person is told once: the whole waits while a child says the same or worse, and children that have
     /// no data are silent while the whole has none either.
     pub fn step_all(&mut self, slo: &Slo, statuses: &[SeriesStatus], at: Seconds) -> Vec<Transition> {
+        if slo.by.is_empty() {
+            return statuses.iter().flat_map(|status| self.step(slo, status, at)).collect();
+        }
         let (wholes, children): (Vec<_>, Vec<_>) = statuses.iter().partition(|status| slo.is_whole(&status.labels));
         let whole_blind = wholes.iter().any(|status| has_no_data(status));
         let mut transitions = Vec::new();

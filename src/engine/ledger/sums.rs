@@ -87,6 +87,19 @@ impl SeriesLedger {
         tiled(&self.mid, MID_S, resolution_s, begins, start, end, slices)
     }
 
+    /// Reads a little of all that windows of these lengths up to `end` are made of. Of a large fleet nothing is in a cache,
+    /// and what a window costs is waiting for memory, one line after the other. What is read here waits for all lines at
+    /// once, for no read depends on another. What it answers means nothing.
+    pub fn skim(&self, end: Seconds, lengths_s: impl Iterator<Item = i64>) -> u64 {
+        let left = lengths_s.map(|length_s| end - length_s).map(|start| match start {
+            _ if start >= self.slices_from() => self.fine.skim(start / self.resolution_s),
+            _ if start >= self.mids_from() => self.mid.skim(start / MID_S),
+            _ => self.hour.skim(start / HOUR_S),
+        });
+        let right = [self.fine.skim(end / self.resolution_s), self.mid.skim(end / MID_S), self.hour.skim(end / HOUR_S)];
+        left.chain(right).fold(0, |all, one| all ^ one)
+    }
+
     /// Events and bad ones in steps of `step_s` seconds, on their grid, from the one that `from` is in to the last that
     /// ends by `to`. Those of which nothing is known have none.
     pub fn steps(&self, from: Seconds, to: Seconds, step_s: i64) -> impl Iterator<Item = (u64, u64)> {

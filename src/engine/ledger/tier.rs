@@ -118,7 +118,12 @@ pub(super) trait Block: Default {
     fn get(&self, slot: usize) -> Slot;
     fn set(&mut self, slot: usize, value: Slot) -> (u32, u32);
     fn sum(&self, from: usize, to: usize) -> Slot;
+    /// Reads a little of each line of memory that holds slots before `to`.
+    fn skim(&self, to: usize) -> u64;
 }
+
+/// Bytes of memory that come at once.
+const LINE: usize = 64;
 
 /// By the index of a block, the upper halves of its counts: there where one of them is over 4.3e9, such as bytes counted as
 /// events. Few series have any.
@@ -170,6 +175,10 @@ impl Block for FineBlock {
             judged_bad: (self.judged_bad & mask).count_ones(),
             undecided: (self.undecided & mask).count_ones(),
         }
+    }
+
+    fn skim(&self, to: usize) -> u64 {
+        self.events[..to].iter().step_by(LINE / size_of::<(u32, u32)>()).map(|slot| u64::from(slot.0)).sum()
     }
 }
 
@@ -235,6 +244,10 @@ impl<N: Counts> Block for CoarseBlock<N> {
 
     fn sum(&self, from: usize, to: usize) -> Slot {
         (from..to).fold(Slot::default(), |sum, slot| sum + self.get(slot))
+    }
+
+    fn skim(&self, to: usize) -> u64 {
+        self.0[..to].iter().step_by(LINE / size_of::<Coarse<N>>()).map(|slot| u64::from(slot.total)).sum()
     }
 }
 
@@ -414,6 +427,12 @@ impl<B: Block> Tier<B> {
             Some(summed) => summed.before.wrapping_add(self.with_upper(block, 0..at, summed.block.sum(0, at))),
             None => self.ever,
         }
+    }
+
+    /// Reads a little of all that [`Tier::range`] reads at this edge.
+    pub(super) fn skim(&self, slot: i64) -> u64 {
+        let (block, at) = self.place(slot);
+        self.blocks.get(block).map_or(0, |summed| summed.before.total ^ summed.block.skim(at))
     }
 
     /// Slots that hold anything known, ascending.
