@@ -216,11 +216,10 @@ pub struct Sli {
     pub refused: Option<String>,
     /// ... because the buckets of its histogram are not cumulative.
     pub crooked: bool,
-    /// What it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called. Saved with its
-    /// cursors, so it must not change from version to version.
-    pub counts: String,
-    /// How versions before 0.1.0 wrote that: their cursors are read on.
-    pub counts_before: String,
+    /// The key of what it counts, as text: an SLI whose text is another one is a new SLI, whatever it is called. Saved with
+    /// its cursors, so it must not change from version to version. And as versions before 0.1.0 wrote it: their cursors are
+    /// read on.
+    pub counts: [u128; 2],
 }
 
 impl Sli {

@@ -10,6 +10,7 @@ use crate::engine::Slo;
 use crate::spec::{Model, SliSource, SloSpec};
 
 use super::promql::request;
+use super::samples::key_of_pairs;
 use merge::context_of;
 use uses::{Sourced, uses_of_source};
 
@@ -72,10 +73,10 @@ impl PlanDraft {
             told: told(&spec.slo),
             target_labels: spec.target_labels.clone(),
             longest_s: spec.slo.longest_s(),
-            counts: spec.digest_of(source),
-            counts_before: format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels),
             ..Sli::default()
         };
+        let mut counts = spec.digest_of(source);
+        let mut counts_before = format!("{source:?} by {:?} on {:?}", spec.slo.by, spec.target_labels);
         let known = survey.of(&spec.slo.id);
         sli.crooked = known.is_some_and(|known| known.crooked.is_some());
         let sourced =
@@ -92,13 +93,14 @@ impl PlanDraft {
         }
         if let Some(between) = &sli.between {
             let [lower, upper, share] = between.key();
-            sli.counts += &format!(" between {lower:x} {upper:x} {share:x}");
-            sli.counts_before += &format!(" between {between:?}");
+            counts += &format!(" between {lower:x} {upper:x} {share:x}");
+            counts_before += &format!(" between {between:?}");
         }
         if sli.native {
-            sli.counts += " natively";
-            sli.counts_before += " natively";
+            counts += " natively";
+            counts_before += " natively";
         }
+        sli.counts = [counts, counts_before].map(|text| key_of_pairs([("", text.as_str())].into_iter()));
         self.slis.push(sli);
     }
 

@@ -15,7 +15,6 @@ use super::unplaced::Unplaced;
 use crate::engine::Labels;
 use crate::query::fanout::{Fanout, SavedFanout};
 use crate::query::fetch::{Plan, Role};
-use crate::query::samples::key_of;
 
 /// Where one pair was read to.
 #[derive(Debug, Clone)]
@@ -194,14 +193,9 @@ fn sorted<V: Copy>(map: &HashMap<u128, V>) -> Vec<(u128, V)> {
     entries
 }
 
-fn counts_of(plan: &Plan, sli: usize) -> u128 {
-    key_of(&[(String::new(), plan.slis[sli].counts.clone())])
-}
-
 /// Whether an SLI counts what cursors were saved for, as this version writes it or an earlier one did.
 fn still_counts(plan: &Plan, sli: usize, saved: u128) -> bool {
-    let before = || key_of(&[(String::new(), plan.slis[sli].counts_before.clone())]);
-    counts_of(plan, sli) == saved || before() == saved
+    plan.slis[sli].counts.contains(&saved)
 }
 
 impl Cursors {
@@ -219,7 +213,6 @@ impl Cursors {
 impl Tracker {
     /// What a restart needs to continue exactly here.
     pub fn cursors(&self, plan: &Plan) -> Cursors {
-        let counts: Vec<u128> = (0..plan.slis.len()).map(|sli| counts_of(plan, sli)).collect();
         let raws = self.raws.iter().filter_map(|raw| {
             let Last { at_ms, count } = raw.last?;
             Some((raw.key, raw.target, at_ms, [count.whole, count.part, count.lower, count.good]))
@@ -232,7 +225,7 @@ impl Tracker {
                 .iter()
                 .map(|series| SeriesCursor {
                     slo_id: plan.slis[series.sli].id.clone(),
-                    counts: counts[series.sli],
+                    counts: plan.slis[series.sli].counts[0],
                     labels: series.labels.clone(),
                     residual: series.residual,
                     newest_bad: series.newest_bad.clone(),

@@ -48,14 +48,13 @@ impl Tracker {
         if self.matches.len() > 4 * self.raws.len() + MATCHES_SPARE {
             self.matches.clear();
         }
-        let counters: Vec<&RawSeries> = counters.into_iter().collect();
+        let counters: Vec<(u128, &RawSeries)> = counters.into_iter().map(|raw| (key_of(&raw.labels), raw)).collect();
         self.meet(plan, &counters);
         let mut pairs = Vec::new();
         let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();
         let (mut buckets, mut above) = (Vec::new(), Vec::new());
         let mut below: HashMap<(u128, BetweenKey), &RawSeries> = HashMap::new();
-        for raw in counters {
-            let key = key_of(&raw.labels);
+        for (key, raw) in counters {
             if !self.matches.contains_key(&key) {
                 let found = self.find_match(plan, raw, key);
                 self.matches.insert(key, found);
@@ -156,12 +155,12 @@ impl Tracker {
 
     /// Lets the fan-out know which children there are, before any of their series is placed: of many new ones those with
     /// the most traffic get rows.
-    fn meet(&mut self, plan: &Plan, counters: &[&RawSeries]) {
+    fn meet(&mut self, plan: &Plan, counters: &[(u128, &RawSeries)]) {
         if !plan.fans_out() {
             return;
         }
         let mut met = Vec::new();
-        for raw in counters.iter().filter(|raw| !self.matches.contains_key(&key_of(&raw.labels))) {
+        for (_, raw) in counters.iter().filter(|(key, _)| !self.matches.contains_key(key)) {
             let uses = plan.uses_of(&raw.labels).into_iter();
             for (sli, _) in uses.filter(|&(sli, role)| role == Role::Total && !plan.slis[sli].by.is_empty()) {
                 let child = plan.series_labels(sli, &raw.labels);
