@@ -7,6 +7,8 @@
 //! cargo bench --bench alert_quality -- --write       the table, into docs/alert-quality.md
 //!     --seed N     other seeds; runs of one seed are the same for every policy (paired)
 //! ```
+//!
+//! Built with `SLOWBURN_BENCH_STEP_S=15` or `60` it evaluates each so many seconds instead of each 30, over slices as long.
 
 #[path = "alert_quality/cores.rs"]
 mod cores;

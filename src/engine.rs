@@ -26,6 +26,7 @@ pub mod slo;
 pub mod snapshot;
 pub mod status;
 pub mod text;
+pub mod ticket;
 pub mod whole;
 mod window;
 

@@ -8,9 +8,9 @@ use slowburn::engine::{BurnClause, Confidence, Labels, SeriesStatus, Slo, Speed,
 
 use crate::random::Random;
 use crate::scenario::{DAY, FAULTS, RES, Service, sample};
-use crate::twin::{self, Judging, LEVELS, Policy};
+use crate::twin::{self, Judging, LEVELS, Policy, Signals};
 
-/// In how many slices of some stories the page of the engine is not that of the twin.
+/// In how many slices of some stories the page or the ticket of the engine is not that of the twin.
 pub fn differences(seed: u64, runs: usize) -> usize {
     let mut differ = 0;
     for run in 0..runs {
@@ -20,7 +20,7 @@ pub fn differences(seed: u64, runs: usize) -> usize {
                 let truth = scenario.truth(&service, DAY, 0.0005);
                 let slices = sample(&truth, &service, &mut Random::of(&[seed, run as u64, nth as u64, rpm as u64]));
                 let twin = &twin::events(&[Policy::Ours], &slices, &service, LEVELS)[0];
-                differ += pages(Unit::Events, 99.9, &slices).iter().zip(&twin.page).filter(|(a, b)| a != b).count();
+                differ += differing(&lived(Unit::Events, 99.9, &slices), twin);
             }
         }
         for (rpm, slow) in [(1.0, 0.2), (10.0, 0.06), (100.0, 0.1)] {
@@ -30,8 +30,7 @@ pub fn differences(seed: u64, runs: usize) -> usize {
             truth.bad[truth.fault.clone()].fill(slow);
             let slices = sample(&truth, &service, &mut Random::of(&[seed, run as u64, rpm as u64, 7]));
             let (twin, _) = twin::judged(Judging::Evidence, &slices, &service);
-            let own = pages(Unit::QuantileSlices { quantile: 0.95 }, 99.0, &slices);
-            differ += own.iter().zip(&twin.page).filter(|(a, b)| a != b).count();
+            differ += differing(&lived(Unit::QuantileSlices { quantile: 0.95 }, 99.0, &slices), &twin);
         }
     }
     differ
@@ -49,7 +48,12 @@ fn slo(unit: Unit, objective: f64) -> Slo {
         terms: Default::default(),
         unit,
         resolution_s: None,
-        burn: vec![clause(Speed::Fast, 3600, 300, 14.4), clause(Speed::Fast, 6 * 3600, 1800, 6.0)],
+        burn: vec![
+            clause(Speed::Fast, 3600, 300, 14.4),
+            clause(Speed::Fast, 6 * 3600, 1800, 6.0),
+            clause(Speed::Slow, 86_400, 7200, 3.0),
+            clause(Speed::Slow, 3 * 86_400, 6 * 3600, 1.0),
+        ],
         confidence: Some(Confidence { page: LEVELS.0, ticket: LEVELS.1 }),
         weigh: Weigh::Rate,
         severity: Vec::new(),
@@ -62,19 +66,25 @@ fn slo(unit: Unit, objective: f64) -> Slo {
     }
 }
 
-fn pages(unit: Unit, objective: f64, slices: &[(u64, u64)]) -> Vec<bool> {
+fn differing(a: &Signals, b: &Signals) -> usize {
+    let of = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+    of(&a.page, &b.page) + of(&a.ticket, &b.ticket)
+}
+
+fn lived(unit: Unit, objective: f64, slices: &[(u64, u64)]) -> Signals {
     let slo = slo(unit, objective);
     let mut ledger = SeriesLedger::new(RES, unit, slo.window_s);
     let labels = Labels::new();
     let mut status: Option<SeriesStatus> = None;
-    let each = |(slice, &(total, bad)): (usize, &(u64, u64))| {
+    let mut signals = Signals::default();
+    for (slice, &(total, bad)) in slices.iter().enumerate() {
         ledger.apply(&[SliceDelta { slice: slice as i64, total, bad, coverage: Coverage::Known }]);
         let at = (slice as i64 + 1) * RES;
         let data = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(at) };
         let next = burn::evaluate(&slo, &ledger, &labels, data, at, status.as_ref());
-        let fires = next.pages();
+        signals.page.push(next.pages());
+        signals.ticket.push(next.tickets());
         status = Some(next);
-        fires
-    };
-    slices.iter().enumerate().map(each).collect()
+    }
+    signals
 }

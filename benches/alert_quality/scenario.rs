@@ -2,9 +2,22 @@
 
 use crate::random::Random;
 
-pub const RES: i64 = 30;
-pub const HOUR: usize = 120;
-pub const DAY: usize = 2880;
+/// Length of a slice and from one evaluation to the next, seconds. Another one is a matter of the build.
+pub const RES: i64 = match option_env!("SLOWBURN_BENCH_STEP_S") {
+    Some(step) => match step.as_bytes() {
+        b"15" => 15,
+        b"60" => 60,
+        _ => 30,
+    },
+    None => 30,
+};
+/// In slices.
+pub const HOUR: usize = (3600 / RES) as usize;
+pub const DAY: usize = 24 * HOUR;
+/// Slices in so many half minutes.
+pub const fn slices(halves: usize) -> usize {
+    halves * HOUR / 120
+}
 /// The slow share that a p95 promises.
 pub const PROMISED: f64 = 0.05;
 
@@ -22,13 +35,13 @@ pub struct Truth {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Shape {
     Calm,
-    /// Share of bad events, slices.
+    /// Share of bad events, half minutes.
     Fault(f64, usize),
-    /// So many times the budget, slices.
+    /// So many times the budget, half minutes.
     Times(f64, usize),
-    /// Share, slices on, slices in a period, slices in all.
+    /// Share, half minutes on, in a period, in all.
     Flap(f64, usize, usize, usize),
-    /// Share, slices, traffic of the mean at that time of day.
+    /// Share, half minutes, traffic of the mean at that time of day.
     AtTraffic(f64, usize, f64),
 }
 
@@ -63,10 +76,10 @@ pub const FAULTS: [Scenario; 15] = [
     Scenario { name: "50x for 1 h", shape: Shape::Times(50.0, 120) },
     Scenario { name: "20x for 2 h", shape: Shape::Times(20.0, 240) },
     Scenario { name: "10x for 8 h", shape: Shape::Times(10.0, 960) },
-    Scenario { name: "2x for 3 d (ticket)", shape: Shape::Times(2.0, 3 * DAY) },
+    Scenario { name: "2x for 3 d (ticket)", shape: Shape::Times(2.0, 3 * 2880) },
     Scenario { name: "blip 100 % for 2 min", shape: Shape::Fault(1.0, 4) },
     Scenario { name: "blip 20 % for 2 min", shape: Shape::Fault(0.2, 4) },
-    Scenario { name: "hourly blips 20 % for 2 min, 24 h", shape: Shape::Flap(0.2, 4, HOUR, DAY) },
+    Scenario { name: "hourly blips 20 % for 2 min, 24 h", shape: Shape::Flap(0.2, 4, 120, 2880) },
     Scenario { name: "flap 100 % 5 of 10 min, 2 h", shape: Shape::Flap(1.0, 10, 20, 240) },
     Scenario { name: "flap 100 % 5 of 20 min, 2 h", shape: Shape::Flap(1.0, 10, 40, 240) },
     Scenario { name: "deploy spike 30 % for 3 min", shape: Shape::Fault(0.3, 6) },
@@ -81,24 +94,26 @@ impl Scenario {
         let budget = service.budget();
         let (length, after) = match self.shape {
             Shape::Calm => (0, 0),
-            Shape::Fault(_, length) | Shape::Times(_, length) | Shape::AtTraffic(_, length, _) => (length, 7 * HOUR),
-            Shape::Flap(_, _, _, length) => (length, 7 * HOUR),
+            Shape::Fault(_, length) | Shape::Times(_, length) | Shape::AtTraffic(_, length, _) => {
+                (slices(length), 7 * HOUR)
+            }
+            Shape::Flap(_, _, _, length) => (slices(length), 7 * HOUR),
         };
-        let slices = calm + length + after;
-        let mut truth = Truth { bad: vec![background; slices], traffic: vec![1.0; slices], fault: calm..calm + length };
+        let all = calm + length + after;
+        let mut truth = Truth { bad: vec![background; all], traffic: vec![1.0; all], fault: calm..calm + length };
         for nth in 0..length {
             let share = match self.shape {
                 Shape::Calm => continue,
                 Shape::Fault(share, _) | Shape::AtTraffic(share, _, _) => share,
                 Shape::Times(times, _) => times * budget,
-                Shape::Flap(share, on, period, _) if nth % period < on => share,
+                Shape::Flap(share, on, period, _) if nth % slices(period) < slices(on) => share,
                 Shape::Flap(..) => background,
             };
             truth.bad[calm + nth] = share.min(1.0);
         }
         if let Shape::AtTraffic(.., at) = self.shape {
             // Four hours around the fault are as quiet or busy as it is.
-            let around = calm.saturating_sub(2 * HOUR)..(calm + length + 2 * HOUR).min(slices);
+            let around = calm.saturating_sub(2 * HOUR)..(calm + length + 2 * HOUR).min(all);
             truth.traffic[around].fill(at);
         }
         truth

@@ -1,7 +1,7 @@
 //! Pages held against the truth.
 
 use crate::random::Random;
-use crate::scenario::Truth;
+use crate::scenario::{HOUR, RES, Truth};
 
 /// One run of one policy.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,7 +18,8 @@ pub struct Outcome {
     pub false_pages: f64,
 }
 
-const MIN: f64 = 0.5;
+/// Minutes in a slice.
+const MIN: f64 = RES as f64 / 60.0;
 
 pub fn outcome(fires: &[bool], truth: &Truth, worthy: &[bool], counted_from: usize) -> Outcome {
     let begins = |slice: &usize| fires[*slice] && (*slice == 0 || !fires[*slice - 1]);
@@ -28,7 +29,7 @@ pub fn outcome(fires: &[bool], truth: &Truth, worthy: &[bool], counted_from: usi
     }
     let fault = truth.fault.clone();
     // Half an hour after it the shortest windows of every policy are empty of it.
-    let of_fault = |slice: &&usize| (fault.start..fault.end + 60).contains(*slice);
+    let of_fault = |slice: &&usize| (fault.start..fault.end + HOUR / 2).contains(*slice);
     let first = (fault.start..fault.end + 2).find(|slice| fires.get(*slice) == Some(&true));
     let last = (fault.end..fires.len()).rev().find(|slice| fires[*slice]);
     let safe = first.map_or(0, |first| (first..fault.end).filter(|slice| worthy[*slice] && !fires[*slice]).count());

@@ -5,8 +5,9 @@ use slowburn::engine::chance;
 use slowburn::engine::clustering;
 use slowburn::engine::ledger::Evidence;
 use slowburn::engine::page::{Moment, Page};
+use slowburn::engine::ticket;
 
-use crate::scenario::{DAY, HOUR, RES, Service};
+use crate::scenario::{DAY, HOUR, RES, Service, slices};
 
 /// The levels of the guard that are in force where nothing is said: pages, tickets.
 pub const LEVELS: (f64, f64) = (0.002, 0.1);
@@ -48,8 +49,12 @@ struct Clause {
 }
 
 fn clauses(policy: Policy) -> Vec<Clause> {
+    // In half minutes.
     let of = |rows: [(usize, usize, f64, usize); 4]| {
-        let clause = |(nth, (long, short, factor, held))| Clause { long, short, factor, held, page: nth < 2 };
+        let clause = |(nth, (long, short, factor, held))| {
+            let [long, short, held] = [long, short, held].map(slices);
+            Clause { long, short, factor, held, page: nth < 2 }
+        };
         rows.into_iter().enumerate().map(clause).collect()
     };
     match policy {
@@ -105,6 +110,7 @@ pub struct Twin {
     confidence: (f64, f64),
     held: Vec<usize>,
     page: Option<Page>,
+    ticket: Option<ticket::Held>,
     pub signals: Signals,
 }
 
@@ -115,7 +121,7 @@ impl Twin {
         let held = vec![0; clauses.len()];
         let mean = if events { service.rpm * RES as f64 / 60.0 } else { 1.0 };
         let (budget, signals) = (service.budget(), Signals::default());
-        Twin { policy, clauses, budget, mean, events, confidence, held, page: None, signals }
+        Twin { policy, clauses, budget, mean, events, confidence, held, page: None, ticket: None, signals }
     }
 
     /// The slice that ends at `end`, the count of slices so far.
@@ -130,9 +136,47 @@ impl Twin {
         if self.policy == Policy::Ours {
             self.page = self.stepped(sums, end, page);
             page = self.page.is_some_and(|page| page.fires());
+            let over = std::mem::take(&mut fires[1]);
+            (self.ticket, fires[1]) = self.ticketed(sums, end, over);
         }
         self.signals.page.push(page);
         self.signals.ticket.push(fires[1]);
+    }
+
+    /// What is held of a ticket, and whether it is out.
+    fn ticketed(&self, sums: &Sums, end: usize, over: bool) -> (Option<ticket::Held>, bool) {
+        let at = end as i64 * RES;
+        let tickets = || self.clauses.iter().filter(|clause| !clause.page);
+        let counts = |to: i64, span_s: i64| sums.range((to - span_s) / RES, to / RES);
+        let (length_s, allowed) = (|slices: usize| slices as i64 * RES, 1.0 + 1e-9);
+        let hour = at / ticket::STEP_S * ticket::STEP_S;
+        let newest = |span_s: i64| counts(at, ticket::span_from_hour(at, span_s));
+        let lasts = || {
+            tickets().any(|clause| {
+                let (long_s, short_s) = (length_s(clause.long), length_s(clause.short));
+                sums.burn((hour / RES) as usize, clause.long, self.budget) > clause.factor * allowed
+                    && ticket::lasts(counts(hour, long_s), clause.factor * self.budget, long_s, short_s, &newest)
+            })
+        };
+        let of_hour = (ticket::of_hour(at) / RES) as usize;
+        let in_hour = || tickets().any(|clause| self.over_for(sums, clause, end, of_hour));
+        let over_since = |since: i64| {
+            tickets().any(|clause| {
+                let alone = clause.long.min(((at - since) / RES) as usize);
+                let (total, bad) = counts(at, length_s(alone));
+                (self.over(sums, clause, end) || self.over_for(sums, clause, end, of_hour))
+                    && sums.burn(end, alone, self.budget) > clause.factor * allowed
+                    && chance::tail(bad, total, self.budget) <= self.confidence.1
+            })
+        };
+        let longest_s = tickets().map(|clause| length_s(clause.long)).max().unwrap_or(0);
+        let over = over || in_hour();
+        let now = ticket::Moment { at, longest_s, over, lasts: &lasts, over_since: &over_since };
+        let held = match at % ticket::STEP_S {
+            0 => ticket::Held::step(self.ticket, &ticket::Moment { over: in_hour(), ..now }),
+            _ => self.ticket,
+        };
+        (held, now.fires(held))
     }
 
     fn stepped(&self, sums: &Sums, end: usize, over: bool) -> Option<Page> {
@@ -163,6 +207,11 @@ impl Twin {
     }
 
     fn over(&self, sums: &Sums, clause: &Clause, end: usize) -> bool {
+        self.over_for(sums, clause, end, 0)
+    }
+
+    /// By a long window that is so many slices longer.
+    fn over_for(&self, sums: &Sums, clause: &Clause, end: usize, more: usize) -> bool {
         let allowed = clause.factor * (1.0 + 1e-9);
         let burns = |slices| match self.policy {
             Policy::Stark => {
@@ -171,18 +220,25 @@ impl Twin {
             }
             _ => sums.burn(end, slices, self.budget) > allowed,
         };
-        if !burns(clause.short) || !burns(clause.long) {
+        if !burns(clause.short) || !burns(clause.long + more) {
             return false;
         }
-        let (total, bad) = sums.range(end as i64 - clause.long as i64, end as i64);
         match self.policy {
-            Policy::Ours => self.is_no_chance(sums, end, clause, (total, bad)),
-            Policy::ThreeFailures => bad >= 3,
+            Policy::Ours => {
+                let part = ticket::part_of(clause.long as i64 * RES, RES) / RES;
+                self.is_no_chance(sums, end, clause, clause.long, more)
+                    || !clause.page && self.is_no_chance(sums, end, clause, part as usize, more)
+            }
+            Policy::ThreeFailures => sums.range(end as i64 - clause.long as i64, end as i64).1 >= 3,
             _ => true,
         }
     }
 
-    fn is_no_chance(&self, sums: &Sums, end: usize, clause: &Clause, counts: (u64, u64)) -> bool {
+    /// Whether the bad ones of the newest slices of the long window of a clause, and `more` before them, are no chance.
+    fn is_no_chance(&self, sums: &Sums, end: usize, clause: &Clause, slices: usize, more: usize) -> bool {
+        let (from, to) = (end as i64 - (slices + more) as i64, end as i64);
+        let bad = sums.range(from, to).1;
+        let counts = (sums.range(from, to - more as i64).0.max(bad), bad);
         let confidence = if clause.page { self.confidence.0 } else { self.confidence.1 };
         if !self.events {
             return chance::tail(counts.1, counts.0, self.budget) <= confidence;
@@ -193,7 +249,7 @@ impl Twin {
             steps.map(sum).collect()
         };
         let at = end as i64 * RES;
-        clustering::chance(&steps, at, clause.long as i64 * RES, counts, self.budget, confidence) <= confidence
+        clustering::chance(&steps, at, (slices + more) as i64 * RES, counts, self.budget, confidence) <= confidence
     }
 }
 
@@ -253,8 +309,9 @@ pub fn judged(judging: Judging, slices: &[(u64, u64)], service: &Service) -> (Si
 
 fn broken_from(test: &Evidence, slices: &[(u64, u64)], counts: &Sums, end: i64) -> Option<i64> {
     let over = |slice: i64| test.is_over(slices[slice as usize].0, slices[slice as usize].1);
-    let in_mid = end.div_euclid(10) * 10;
-    let mids = (1..12).map(|nth| in_mid - nth * 10).filter(|from| end - from < HOUR as i64);
+    let mid = 300 / RES;
+    let in_mid = end.div_euclid(mid) * mid;
+    let mids = (1..12).map(|nth| in_mid - nth * mid).filter(|from| end - from < HOUR as i64);
     let mut spans = (in_mid..=end).rev().chain(mids);
     let evident = |from: &i64| {
         let (total, slow) = counts.range(*from, end + 1);

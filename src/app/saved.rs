@@ -64,7 +64,7 @@ pub struct Tick<'a> {
 /// What of a status a restart needs: its state, since when, which clauses fire, and whether it was said of data that were
 /// there. The rest is computed again. What was said of less than there is has to be looked for anew, slice by slice.
 fn says_the_same<'a>(a: &'a SeriesStatus, b: &'a SeriesStatus) -> bool {
-    let said = |status: &SeriesStatus| (status.state, status.since, status.page);
+    let said = |status: &SeriesStatus| (status.state, status.since, status.page, status.ticket);
     let known = |status: &SeriesStatus| {
         let blind = matches!(status.data.state, DataState::Stale | DataState::Absent);
         (blind.then_some(status.data.newest), status.data.reason == DataReason::Filling)

@@ -13,7 +13,8 @@
 //!
 //! No data decides nothing: without fresh samples a clause stays as it was, and a state that burned is held.
 //!
-//! A state is `FastBurn` while the page fires (`page`), which is longer than its clauses do.
+//! A state is `FastBurn` while the page fires (`page`), and `SlowBurn` while the ticket is out (`ticket`), which are longer
+//! than their clauses fire.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,6 +28,7 @@ use super::onset::{self, Onset};
 use super::page::{MEMORY_S, Moment, Page};
 use super::slo::{BurnClause, Slo, Speed, Unit, Weigh};
 use super::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
+use super::ticket::{self, Held, Ticket};
 use super::window::{Reading, Window};
 use super::{Labels, Seconds};
 
@@ -63,6 +65,7 @@ pub fn evaluate(
     let clauses: Vec<ClauseStatus> =
         slo.burn.iter().map(|clause| clause_status(&reading, clause, at, &windows, blind, previous)).collect();
     let page = page_of(&reading, at, blind, &clauses, previous);
+    let ticket = ticket_of(&reading, at, blind, &clauses, previous);
     // A period of the calendar may just have begun: then the windows of the clauses are longer.
     let every = || windows.0.iter().chain([&budgets.main.so_far]);
     let nothing_known = budgets.main.so_far.sum.known == 0
@@ -72,7 +75,7 @@ pub fn evaluate(
         Some(held) if burns(held) && (blind || nothing_known) => held,
         _ if blind || nothing_known => SloState::Unknown,
         _ => {
-            let slow = clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
+            let slow = ticket.is_some_and(|ticket| ticket.fires);
             state_of(page.is_some_and(|page| page.fires()), slow, budgets.least())
         }
     };
@@ -83,7 +86,11 @@ pub fn evaluate(
         state,
         since: match page.filter(|page| page.fires() && state == SloState::FastBurn) {
             Some(page) => Some(page.since).filter(|since| *since > at - SINCE_REACH_S),
-            None => since(&reading, at, state, blind, previous, page.and_then(|page| page.ended_at)),
+            None => {
+                let before =
+                    Before { page_ended: page.and_then(|page| page.ended_at), held: ticket.and_then(|t| t.held) };
+                since(&reading, at, state, blind, previous, before)
+            }
         },
         data,
         budget_remaining: budgets.main.remaining,
@@ -93,6 +100,7 @@ pub fn evaluate(
         windows: windows.of_clauses(),
         clauses,
         page,
+        ticket,
         onset: onset_of(&reading, at, state),
         budgets: budgets.statuses(&reading, burn, at),
     }
@@ -198,11 +206,29 @@ fn verdict(
     match confidence(slo, clause.speed) {
         None => (true, None),
         Some(confidence) => {
-            let counts = (long.total, long.bad);
-            let chance = match slo.unit {
-                Unit::Events => clustered(reading.series, at, long.length_s, counts, slo.budget(), confidence),
-                _ => chance::tail(long.bad, long.total, slo.budget()),
+            // Events as at the beginning of the hour and what was bad since: what is no chance stays so for the hour.
+            let more_s = long.length_s - clause.long_s;
+            let chance_of = |window: &Window| {
+                let total = match more_s {
+                    0 => window.total,
+                    _ => reading.window(at - more_s, window.length_s - more_s).total.max(window.bad),
+                };
+                match slo.unit {
+                    Unit::Events => {
+                        let counts = (total, window.bad);
+                        clustered(reading.series, at, window.length_s, counts, slo.budget(), confidence)
+                    }
+                    _ => chance::tail(window.bad, total, slo.budget()),
+                }
             };
+            let chance = chance_of(long);
+            if clause.speed == Speed::Slow && chance > confidence {
+                let part_s = ticket::part_of(clause.long_s, reading.series.slice_s()) + more_s;
+                let of_part = chance_of(&reading.window(at, part_s));
+                if of_part <= confidence {
+                    return (true, Some(of_part));
+                }
+            }
             (chance <= confidence, Some(chance))
         }
     }
@@ -279,6 +305,83 @@ fn page_of(
     })
 }
 
+/// The ticket, stepped through the full hours since `previous`, or through twice the longest window.
+fn ticket_of(
+    reading: &Reading<'_>,
+    at: Seconds,
+    blind: bool,
+    clauses: &[ClauseStatus],
+    previous: Option<&SeriesStatus>,
+) -> Option<Ticket> {
+    let slow = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Slow);
+    let longest_s = slow().map(|clause| clause.long_s.max(clause.short_s)).max()?;
+    let oldest = at - ticket::MEMORY_WINDOWS * longest_s;
+    let filling = reading.read_from > Seconds::MIN;
+    let judged = |previous: &&SeriesStatus| {
+        previous.at <= at && previous.at > oldest && (filling || previous.data.reason != DataReason::Filling)
+    };
+    let before = previous.filter(judged);
+    let ticket = before.and_then(|previous| previous.ticket);
+    if blind {
+        return ticket;
+    }
+    let over_now = clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
+    let mut held = ticket.and_then(|ticket| ticket.held);
+    // While history is read, windows are not yet what they were: then nothing is looked for in the past.
+    let unseen = || if filling { at - reading.series.slice_s() } else { oldest };
+    let from = before.map_or_else(unseen, seen_until).max(oldest);
+    let nothing_was = || held.is_none() && !over_now && reading.window(at, at - from + longest_s).bad == 0;
+    let hours = from.div_euclid(ticket::STEP_S) + 1..=at.div_euclid(ticket::STEP_S);
+    if hours.clone().nth(1).is_none() || !nothing_was() {
+        for now in hours.map(|hour| hour * ticket::STEP_S) {
+            let over = slow().any(|clause| fired_in_hour(reading, clause, now));
+            held = ticket_moment(reading, now, over, |now| Held::step(held, now));
+        }
+    }
+    let over = over_now || slow().any(|clause| fired_in_hour(reading, clause, at));
+    let fires = ticket_moment(reading, at, over, |now| now.fires(held));
+    (fires || held.is_some()).then_some(Ticket { fires, held })
+}
+
+/// Whether a slow clause fires at `at` by a long window that is longer by what has passed of the hour: what made it fire in
+/// this hour is all in it, also where the oldest of it has left the window that ends now.
+fn fired_in_hour(reading: &Reading<'_>, clause: &BurnClause, at: Seconds) -> bool {
+    let short = reading.window(at, clause.short_s);
+    let long = || reading.window(at, clause.long_s + ticket::of_hour(at));
+    is_over(reading, clause, &short) && verdict(reading, clause, at, &long(), &short).0
+}
+
+/// What a ticket asks of `at`, where a slow clause is over, or none is.
+fn ticket_moment<T>(reading: &Reading<'_>, at: Seconds, over: bool, ask: impl FnOnce(&ticket::Moment<'_>) -> T) -> T {
+    let slow = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Slow);
+    let longest_s = slow().map(|clause| clause.long_s.max(clause.short_s)).max().unwrap_or(0);
+    // Everything begins at a full hour: that is known exactly of the past, too.
+    let hour = at.div_euclid(ticket::STEP_S) * ticket::STEP_S;
+    let newest = |span_s: i64| {
+        let window = reading.window(at, ticket::span_from_hour(at, span_s));
+        (window.total, window.bad)
+    };
+    let lasts = || {
+        slow().any(|clause| {
+            let long = reading.window(hour, clause.long_s);
+            let allowed = clause.factor * reading.slo.budget();
+            is_over(reading, clause, &long)
+                && ticket::lasts((long.total, long.bad), allowed, clause.long_s, clause.short_s, &newest)
+        })
+    };
+    let over_since = |since: Seconds| slow().any(|clause| ticketed_since(reading, clause, at, since));
+    ask(&ticket::Moment { at, longest_s, over, lasts: &lasts, over_since: &over_since })
+}
+
+/// Whether a slow clause fires at `at`, and would by chance as little on what came after `since`.
+fn ticketed_since(reading: &Reading<'_>, clause: &BurnClause, at: Seconds, since: Seconds) -> bool {
+    let new = reading.window(at, clause.long_s.min(at - since));
+    let chance = || chance::tail(new.bad, new.total, reading.slo.budget());
+    is_over(reading, clause, &new)
+        && confidence(reading.slo, Speed::Slow).is_none_or(|confidence| chance() <= confidence)
+        && (fires_at(reading, clause, at, None) || fired_in_hour(reading, clause, at))
+}
+
 /// Up to where `previous` saw what there was: what was said without data was not seen.
 fn seen_until(previous: &SeriesStatus) -> Seconds {
     match previous.data.state {
@@ -346,7 +449,7 @@ fn since(
     state: SloState,
     blind: bool,
     previous: Option<&SeriesStatus>,
-    page_ended: Option<Seconds>,
+    past: Before,
 ) -> Option<Seconds> {
     if state == SloState::Unknown {
         return None;
@@ -382,8 +485,8 @@ fn since(
             return (onset > oldest && burns(state)).then_some(onset);
         }
         // Up to its end there was the page; after it a clause that still holds the incident does not page.
-        let ended = page_ended.is_some_and(|end| before < end);
-        if ended || state_at(reading, before, page_ended.is_none()) != state {
+        let ended = past.page_ended.is_some_and(|end| before < end);
+        if ended || state_at(reading, before, past) != state {
             return Some(onset);
         }
         onset = before;
@@ -408,9 +511,26 @@ fn burns(state: SloState) -> bool {
     matches!(state, SloState::FastBurn | SloState::SlowBurn | SloState::Exhausted)
 }
 
-/// The state the counts alone gave at `at`.
-fn state_at(reading: &Reading<'_>, at: Seconds, may_page: bool) -> SloState {
-    let fires =
-        |speed| reading.slo.burn.iter().any(|clause| clause.speed == speed && fires_at(reading, clause, at, None));
-    state_of(may_page && fires(Speed::Fast), fires(Speed::Slow), Budgets::read(reading, at).least())
+/// What the newest evaluation knows of moments before it.
+#[derive(Clone, Copy)]
+struct Before {
+    /// When the last page ended, of none that fires.
+    page_ended: Option<Seconds>,
+    /// The ticket that is held, or ended last.
+    held: Option<Held>,
+}
+
+/// The state the counts gave at `at`, after the end of what has ended.
+fn state_at(reading: &Reading<'_>, at: Seconds, past: Before) -> SloState {
+    let of = |speed: Speed| reading.slo.burn.iter().filter(move |clause| clause.speed == speed);
+    let fires = |speed| of(speed).any(|clause| fires_at(reading, clause, at, None));
+    // Before it ended it was held, since when is forgotten.
+    let held = match past.held {
+        Some(held) if held.ended_at.is_some_and(|end| at < end) => Some(Held { ended_at: None, ..held }),
+        Some(held) if held.ended_at.is_none() && at < held.since => None,
+        held => held,
+    };
+    let over = || fires(Speed::Slow) || of(Speed::Slow).any(|clause| fired_in_hour(reading, clause, at));
+    let tickets = || ticket_moment(reading, at, over(), |now| now.fires(held));
+    state_of(past.page_ended.is_none() && fires(Speed::Fast), tickets(), Budgets::read(reading, at).least())
 }

@@ -13,6 +13,7 @@ use super::onset::Onset;
 use super::page::Page;
 use super::period::BudgetReset;
 use super::slo::Speed;
+use super::ticket::Ticket;
 
 /// How an SLO stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -220,6 +221,9 @@ pub struct SeriesStatus {
     /// The page: firing, or ended within the last six hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Page>,
+    /// The ticket: out, or over within the longest window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
     /// When the error ratio rose and by how much, while it burns; `None` where the slices do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onset: Option<Onset>,
@@ -233,6 +237,11 @@ impl SeriesStatus {
     /// Whether it pages: a fast clause fires, or one did and the incident has not ended.
     pub fn pages(&self) -> bool {
         self.page.is_some_and(|page| page.fires())
+    }
+
+    /// Whether a ticket is out: a slow clause fires, or one did and the leak is not known to have ended.
+    pub fn tickets(&self) -> bool {
+        self.ticket.is_some_and(|ticket| ticket.fires)
     }
 
     /// What is left of the budget of which least is. An SLO over several windows

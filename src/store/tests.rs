@@ -216,6 +216,7 @@ fn status(state: SloState, since: i64) -> SeriesStatus {
         windows: Vec::new(),
         clauses: Vec::new(),
         page: None,
+        ticket: None,
         onset: None,
         budgets: Vec::new(),
     }

@@ -42,6 +42,7 @@ impl<'a> Brief<'a> {
             // The windows of clauses are in the clauses.
             fields.remove("windows");
             fields.remove("page");
+            fields.remove("ticket");
             if let Some(window) = fields.get_mut("window").and_then(Value::as_object_mut) {
                 window.remove("error_ratio");
                 window.remove("burn_rate");

@@ -151,6 +151,7 @@ fn series(slo: &Slo, labels: &[(&str, &str)], state: SloState, burn: (f64, f64),
         windows: lengths.iter().map(|&length| window(length, burn_of(length))).collect(),
         clauses: slo.burn.iter().map(clause).collect(),
         page: None,
+        ticket: None,
         onset: None,
         budgets: Vec::new(),
     }

@@ -1,9 +1,15 @@
 //! A backtest is the daemon that lives through the range: on a real Prometheus, alert by alert, polled as it polls and read
-//! by the hour. And its limits, its files of events, its forms.
+//! by the hour; and on a simulated one through what the month of the demo has of incidents. With `SLOWBURN_TEST_FULL=1`
+//! through all of that month, in some hours. And its limits, its files of events, its forms.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
+use slowburn::clock::Clock;
+use slowburn::demo::prometheus;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{Driven, options};
 use crate::fleet;
@@ -11,17 +17,17 @@ use crate::presets::slowburn;
 
 /// On the slice grid, and on no grid of minutes or hours.
 const END: i64 = 1_790_000_010;
-const FROM: i64 = END - 3 * 3600;
+const DAY: i64 = 86_400;
 
 /// (SLO, series, kind) and when it was out.
 type Out = BTreeMap<(String, String, String), Vec<(i64, Option<i64>)>>;
 
-async fn lived(url: &str, rules: &[(&'static str, String)]) -> Out {
+async fn lived(url: &str, rules: &[(&'static str, String)], (from, to): (i64, i64)) -> Out {
     let mut daemon = Driven::new(options(url, rules, None));
-    daemon.tick(FROM).await;
+    daemon.tick(from).await;
     let mut out = Out::new();
     let mut now: BTreeSet<(String, String, String)> = BTreeSet::new();
-    for at in (FROM + 30..=END).step_by(30) {
+    for at in (from + 30..=to).step_by(30) {
         let snapshot = daemon.live(at - 30, at).await;
         let sent = snapshot.alerts.iter().filter(|alert| alert.resolved_at.is_none() && alert.is_sendable());
         let next: BTreeSet<_> = sent
@@ -38,8 +44,8 @@ async fn lived(url: &str, rules: &[(&'static str, String)]) -> Out {
     out
 }
 
-fn backtested(url: &str, rules: &str, stretch: &str) -> Out {
-    let (from, to) = (FROM.to_string(), END.to_string());
+fn backtested(url: &str, rules: &str, (from, to): (i64, i64), stretch: &str) -> Out {
+    let (from, to) = (from.to_string(), to.to_string());
     let (code, text, err) = slowburn(&[
         "backtest",
         "--prometheus-url",
@@ -72,27 +78,76 @@ fn backtested(url: &str, rules: &str, stretch: &str) -> Out {
     out
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backtest_is_the_daemon_that_lives_through_the_range() {
-    let demo = slowburn::demo::fleet::fleet(1, END - 2 * 3600, 1800);
-    let prometheus = fleet::prometheus(&demo.scenario, END - 86_400, END).await;
+/// The rules of the demo, as files and as texts.
+fn rules_of_the_demo() -> (tempfile::TempDir, Vec<(&'static str, String)>) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let texts = slowburn::demo::rules();
     for (name, text) in &texts {
         std::fs::write(dir.path().join(name), text).expect("writable");
     }
-    let texts: Vec<(&'static str, String)> = texts.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
-    let lived = lived(&prometheus.url(), &texts).await;
+    let texts = texts.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    (dir, texts)
+}
+
+/// Pages and tickets. By the hour it is slices that tell that data are missing, and not samples.
+fn of_burns(out: &Out) -> Out {
+    out.iter().filter(|of| of.0.2 != "data_missing").map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backtest_is_the_daemon_that_lives_through_the_range() {
+    let demo = slowburn::demo::fleet::fleet(1, END - 2 * 3600, 1800);
+    let prometheus = fleet::prometheus(&demo.scenario, END - DAY, END).await;
+    let (dir, texts) = rules_of_the_demo();
+    let range = (END - 3 * 3600, END);
+    let lived = lived(&prometheus.url(), &texts, range).await;
     let rules = dir.path().display().to_string();
-    let polled = backtested(&prometheus.url(), &rules, "30s");
+    let polled = backtested(&prometheus.url(), &rules, range, "30s");
     println!("{} alerts, {} kinds", lived.values().map(Vec::len).sum::<usize>(), lived.len());
     assert!(lived.keys().any(|key| key.2 == "fast_burn"), "the incident of the demo pages: {lived:?}");
     assert_eq!(polled, lived, "polled as the daemon polls");
-    // By the hour: pages and tickets alike. That data are missing is told by slices and not by samples.
-    let of_burns = |out: &Out| {
-        out.iter().filter(|of| of.0.2 != "data_missing").map(|(k, v)| (k.clone(), v.clone())).collect::<Out>()
+    let hourly = backtested(&prometheus.url(), &rules, range, "1h");
+    assert_eq!(of_burns(&hourly), of_burns(&lived), "read by the hour");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backtest_is_the_daemon_that_lives_through_the_month_of_the_demo() {
+    let full = std::env::var_os("SLOWBURN_TEST_FULL").is_some_and(|value| value == "1");
+    // As the demo shows it: thirty days of past, and its incident eight minutes later.
+    let now = END - 2 * 3600;
+    let demo = slowburn::demo::fleet::fleet(42, now, 480);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let clock = Clock::scaled((END + 600) * 1000, 0.0);
+    tokio::spawn(prometheus::serve(listener, Arc::new(demo.scenario), clock, stop));
+    let (dir, texts) = rules_of_the_demo();
+    let rules = dir.path().display().to_string();
+    let ranges = match full {
+        true => vec![(now - 29 * DAY, END)],
+        // The night of the feature store, the hours after the wait of the GPU queue, and the incident with the leak before it.
+        false => vec![
+            (now - 9 * DAY - 300, now - 9 * DAY + 2100),
+            (now - 3 * DAY + 4500, now - 3 * DAY + 6300),
+            (now - 300, now + 4800),
+        ],
     };
-    assert_eq!(of_burns(&backtested(&prometheus.url(), &rules, "1h")), of_burns(&lived), "read by the hour");
+    let mut kinds = BTreeSet::new();
+    for range in ranges {
+        let began = std::time::Instant::now();
+        let lived = lived(&url, &texts, range).await;
+        let took = began.elapsed();
+        let hourly = backtested(&url, &rules, range, "1h");
+        let alerts = lived.values().map(Vec::len).sum::<usize>();
+        println!("{:?}: {alerts} alerts; lived in {took:.0?}, tested in {:.0?}", range, began.elapsed() - took);
+        assert_eq!(of_burns(&hourly), of_burns(&lived), "{range:?}, read by the hour");
+        kinds.extend(lived.into_keys().map(|(slo, _, kind)| (slo, kind)));
+    }
+    println!("{kinds:?}");
+    let is = |slo: &str, kind: &str| kinds.contains(&(slo.to_owned(), kind.to_owned()));
+    assert!(is("checkout-availability", "fast_burn"), "the incident: {kinds:?}");
+    assert!(kinds.iter().any(|(_, kind)| kind == "slow_burn"), "a ticket: {kinds:?}");
 }
 
 /// Ten requests a minute for half a day, and an outage of half an hour.

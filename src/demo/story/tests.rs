@@ -68,6 +68,7 @@ fn series(at: Seconds, state: SloState, short: f64, long: f64) -> SeriesStatus {
             firing: short > 2.14 && long > 2.14,
         }],
         page: None,
+        ticket: None,
         onset: None,
         budgets: vec![],
     }

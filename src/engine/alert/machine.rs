@@ -9,7 +9,7 @@ use super::{Alert, AlertKind, text};
 use crate::engine::page::MEMORY_S;
 use crate::engine::severity::{Condition, severity_of};
 use crate::engine::status::{DataReason, DataState};
-use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState, Speed};
+use crate::engine::{Labels, Seconds, SeriesStatus, Slo, SloState};
 
 /// How long a series may be without data before that is an alert of its own, seconds; with breaks, all in all.
 pub const DATA_MISSING_AFTER_S: i64 = 120;
@@ -226,10 +226,9 @@ impl<'a> Step<'a> {
         if self.slo.mute.contains(&kind) {
             return None;
         }
-        let burns_slowly = || self.status.clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
         match kind {
             AlertKind::FastBurn => self.status.pages().then_some(FireReason::Burning),
-            AlertKind::SlowBurn => burns_slowly().then_some(FireReason::Burning),
+            AlertKind::SlowBurn => self.status.tickets().then_some(FireReason::Burning),
             AlertKind::Budget => {
                 let left = self.status.least_budget()?;
                 let low = self.slo.severity.iter().any(|rule| {

@@ -6,6 +6,7 @@ use crate::engine::Page;
 use crate::engine::burn::tests::slo as plain_slo;
 use crate::engine::severity::{Condition, SeverityRule};
 use crate::engine::status::{ClauseStatus, DataHealth, DataReason, DataState, SeriesStatus, SloState, WindowStatus};
+use crate::engine::ticket::Ticket;
 use crate::engine::{Slo, Speed};
 
 const T0: Seconds = 1_743_645_600;
@@ -87,6 +88,7 @@ fn status(says: RowSays, at: Seconds) -> SeriesStatus {
             clause(Speed::Slow, 86_400, 3.0, if says.slow { 5.0 } else { 0.5 }, says.slow),
         ],
         page: says.fast.then_some(Page { since: T0, ended_at: None, from: at, hot_at: at, over_at: at, lull_s: 0 }),
+        ticket: says.slow.then_some(Ticket { fires: true, held: None }),
         onset: None,
         budgets: Vec::new(),
     }

@@ -71,7 +71,8 @@ fn worst(status: &SeriesStatus, kind: AlertKind) -> Option<&ClauseStatus> {
 
 /// It fires on although no clause does: the incident is not known to be over.
 fn lives_on(status: &SeriesStatus, kind: AlertKind) -> bool {
-    kind == AlertKind::FastBurn && status.pages() && worst(status, kind).is_none()
+    let is_out = kind == AlertKind::FastBurn && status.pages() || kind == AlertKind::SlowBurn && status.tickets();
+    is_out && worst(status, kind).is_none()
 }
 
 /// `checkout-availability`, with its series labels where it has any.
