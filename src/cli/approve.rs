@@ -71,7 +71,7 @@ fn asked(shown: &Value) -> Result<(), Failure> {
     let refused = |text: String| Failure { exit: Exit::Usage, text };
     if !std::io::stdin().is_terminal() {
         let what = format!(
-            "nobody is asked here: give --digest {} to approve what is shown",
+            "there is no terminal to ask on: add --digest {} to approve what is shown",
             text(&shown["action"]["digest"])
         );
         return Err(refused(what));

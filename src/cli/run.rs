@@ -327,11 +327,21 @@ async fn reload_on_hangup(handle: Handle) {
     }
 }
 
-/// A bar on a terminal, a line in the log elsewhere.
+/// Lines in the log on how far history is read are at least this far apart.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// A bar on a terminal, a line in the log now and then elsewhere.
 pub fn progress() -> Arc<dyn Fn(Progress) + Send + Sync> {
     use std::io::IsTerminal;
     if !std::io::stderr().is_terminal() {
-        return Arc::new(|done| info!(days = done.done_s / 86_400, of = done.total_s / 86_400, "reading history"));
+        let told = std::sync::Mutex::new(std::time::Instant::now());
+        return Arc::new(move |done| {
+            let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if told.elapsed() >= PROGRESS_EVERY {
+                *told = std::time::Instant::now();
+                info!(days = done.done_s / 86_400, of = done.total_s / 86_400, "reading history");
+            }
+        });
     }
     let style = indicatif::ProgressStyle::with_template("reading history {bar:40} {pos}/{len} days")
         .expect("the template is a constant that indicatif reads");

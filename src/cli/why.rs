@@ -107,7 +107,9 @@ fn text_of(record: &Value, records: &[Value]) -> String {
             continue;
         };
         line(format!("{}: {}", plain(code), plain(&check["message"])));
-        if check["flip"].is_string() {
+        if let Some(approval) = check["covered_by"].as_str() {
+            line(format!("  settled by the approval {approval}{}", of_voters(approval, records)));
+        } else if check["flip"].is_string() {
             line(format!("  {}", plain(&check["flip"])));
         }
     }
@@ -128,6 +130,13 @@ fn text_of(record: &Value, records: &[Value]) -> String {
     }
     let seq = record["log"]["seq"].as_u64().map_or("-".to_owned(), |seq| seq.to_string());
     out + &format!("  audit record {seq}, decision {}\n", plain(&decision["id"]))
+}
+
+/// ` of @ada, @bob`: who gave an approval, as far as the records show it.
+fn of_voters(approval: &str, records: &[Value]) -> String {
+    let vote = |record: &&Value| record["event"]["kind"] == "approval_voted" && record["event"]["id"] == approval;
+    let voters: Vec<String> = records.iter().rev().filter(vote).map(|vote| plain(&vote["actor"])).collect();
+    if voters.is_empty() { String::new() } else { format!(" of {}", voters.join(", ")) }
 }
 
 #[cfg(test)]
@@ -167,5 +176,10 @@ mod tests {
              not_burning: nothing burns\n    wait\n  unheard\n  then: -, orca at 2026-01-01T00:00:00Z\n  \
              audit record 7, decision dec_2\n"
         );
+        let mut covered = records[2].clone();
+        covered["decision"]["checks"][0]["covered_by"] = "apr_1".into();
+        let vote = |id: &str, by: &str| json!({"actor": by, "event": {"kind": "approval_voted", "id": id}});
+        let text = text_of(&covered, &[vote("apr_2", "@eve"), vote("apr_1", "@bob"), vote("apr_1", "@ada")]);
+        assert!(text.contains("nothing burns\n    settled by the approval apr_1 of @ada, @bob\n"), "{text}");
     }
 }

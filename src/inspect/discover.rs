@@ -79,6 +79,11 @@ pub async fn discover(client: &Client, presets: impl Iterator<Item = &Preset>, a
         looker.preset(preset, &mut known_jobs, &mut found).await?;
     }
     keep_the_best(&mut found.workloads);
+    let without = found.workloads.extract_if(.., |workload| workload.slos.is_empty());
+    found.remarks.extend(without.map(|workload| {
+        let why: Vec<String> = workload.left_out.iter().map(|(key, why)| format!("{key}: {why}")).collect();
+        format!("{}: nothing to write for {} ({})", workload.preset, workload.told_by(), why.join("; "))
+    }));
     found.presets = found.workloads.iter().map(|workload| &workload.preset).collect::<BTreeSet<_>>().len();
     found.strangers = looker.strangers(&known_jobs).await?;
     Ok(found)
@@ -242,17 +247,7 @@ impl Looker<'_> {
                 preset.name
             ));
         }
-        let (some, none): (Vec<_>, Vec<_>) = workloads.into_values().partition(|workload| !workload.slos.is_empty());
-        found.workloads.extend(some);
-        for workload in none {
-            let why: Vec<String> = workload.left_out.iter().map(|(key, why)| format!("{key}: {why}")).collect();
-            found.remarks.push(format!(
-                "{}: nothing to write for {} ({})",
-                preset.name,
-                workload.told_by(),
-                why.join("; ")
-            ));
-        }
+        found.workloads.extend(workloads.into_values());
         Ok(())
     }
 

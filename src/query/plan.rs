@@ -178,8 +178,10 @@ fn generation(spec: &SloSpec, survey: &Survey) -> Option<String> {
     let known = survey.of(&spec.slo.id).and_then(|known| all.get(known.generation?));
     let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
     Some(match known {
-        Some(one) => format!("reads the metrics of {} (known are {}); never two of them", one.name, names.join(", ")),
-        None => format!("none of its generations of metrics has been found yet ({})", names.join(", ")),
+        Some(one) => {
+            format!("of the names that the preset knows ({}) it reads those of {}", names.join(", "), one.name)
+        }
+        None => format!("no metric was found yet under any of the names that the preset knows ({})", names.join(", ")),
     })
 }
 

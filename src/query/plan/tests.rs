@@ -199,7 +199,7 @@ fn of_several_generations_the_first_that_is_there_is_read_and_never_two() {
     for expected in [r#"old_total{model="a"}"#, r#"new_total{model="b"}"#] {
         assert!(exprs.contains(&expected), "{exprs:?}");
     }
-    assert_eq!(plan.notes["a-availability"], ["reads the metrics of old (known are new, old); never two of them"]);
+    assert_eq!(plan.notes["a-availability"], ["of the names that the preset knows (new, old) it reads those of old"]);
 }
 
 #[test]
