@@ -46,6 +46,7 @@ use pace::Pace;
 use pair::{Count, CounterPair};
 use series_match::{Matched, SeriesMatch};
 use target::Target;
+use turnover::Turnover;
 use unplaced::Unplaced;
 
 pub use super::samples::{PROCESS_START, UP};
@@ -74,6 +75,7 @@ mod series_match;
 mod settling;
 mod target;
 mod trace;
+mod turnover;
 mod unplaced;
 mod walk;
 
@@ -177,6 +179,8 @@ pub struct Tracker {
     pace_ids: HashMap<(usize, u32), u32>,
     /// First samples that wait to be placed.
     births: Vec<Birth>,
+    /// Which labels of a target had another value lately, by its key.
+    turnovers: HashMap<u128, Vec<Turnover>>,
     /// What is doubtful about counters, by cursor.
     doubts: HashMap<u32, CounterDoubt>,
     /// Series that flicker, until when; by series.

@@ -81,7 +81,7 @@ pub(super) enum Waits {
 /// A cursor that a birth goes on from, if it has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Elder {
-    key: u128,
+    pub key: u128,
     /// Its newest sample, milliseconds.
     last_ms: i64,
     /// When it was scraped last, with it or without, milliseconds.
@@ -146,6 +146,7 @@ impl Tracker {
         }
         births.sort_by_key(|birth| (birth.at_ms, birth.key));
         let mut ended = self.ended_before(&births);
+        self.note_turnovers(evidence, &births, &ended);
         for mut birth in births {
             let Some(&id) = self.raw_ids.get(&birth.key) else { continue };
             if birth.waits == Waits::Nothing {
@@ -325,11 +326,15 @@ impl Tracker {
         }
     }
 
-    /// Older series of its target that have the same labels but for some: how many, and which.
+    /// Older series of its target that have the same labels but for some, or for the values that all of the target had:
+    /// how many, and which.
     fn like(&self, id: u32, ended: &mut Ended) -> Vec<(usize, u32)> {
         let raw = &self.raws[id as usize];
         let labels_of = |id: u32| self.raws[id as usize].labels.as_deref();
-        raw.labels.as_deref().map(|labels| ended.like(labels_of, raw.target, labels)).unwrap_or_default()
+        let like = |labels| ended.like(labels_of, raw.target, labels);
+        let mut like = raw.labels.as_deref().map(like).unwrap_or_default();
+        like.extend(self.before_turnover(raw, ended));
+        like
     }
 
     /// It can have been gained since the scrape before if the target goes on like that.

@@ -134,7 +134,11 @@ impl Deltas<'_> {
             };
         }
         if process_began == Some(true) && (fell || self.evidence.fell(target, at_ms) > 0) {
-            return self.began(Reason::ProcessBegan, step);
+            return match (self.evidence.restored(target, at_ms), fell) {
+                (false, _) => self.began(Reason::ProcessBegan, step),
+                (true, true) => self.set_anew(now),
+                (true, false) => self.rose(step),
+            };
         }
         if self.shown_after_restart(step) {
             return self.began(Reason::ShownAfterRestart, step);
@@ -161,8 +165,7 @@ impl Deltas<'_> {
             }
             // A process that went on, and a slip of a few, are no counter that was set.
             false if (away || most_fell) && process_began != Some(false) && self.is_deep(fall, at_ms) => {
-                self.doubt.low = None;
-                (Reason::SetAnew, Count::default(), now)
+                self.set_anew(now)
             }
             _ => {
                 self.found.glitches += 1;
@@ -207,6 +210,12 @@ impl Deltas<'_> {
         let anew = possible && self.evidence.most_may_have_fallen(self.raw.target, at_ms);
         self.doubt.low = Some(Low { landed: now, newest: now, samples: 1, anew });
         (Reason::MostFell, low.landed, low.landed)
+    }
+
+    /// It stands where nobody saw it count to.
+    fn set_anew(&mut self, now: Count) -> (Reason, Count, Count) {
+        self.doubt.low = None;
+        (Reason::SetAnew, Count::default(), now)
     }
 
     /// A new process: its value is what it counted since it began.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 /// Labels that may be added, dropped or renamed at once.
-const LABELS_CHANGED: usize = 3;
+pub(super) const LABELS_CHANGED: usize = 3;
 /// Where labels were renamed and others added or dropped at once, so many series are compared one by one at most.
 const COMPARED_MAX: usize = 64;
 
@@ -27,6 +27,11 @@ pub(super) fn label_hashes(labels: &[(String, String)], bound: u128) -> Box<[Lab
 /// Names and values are compared by their hashes.
 fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Whether a label says what is counted, and not of whom.
+pub(super) fn is_fixed(name: u32) -> bool {
+    [hash("__name__"), hash("le")].contains(&name)
 }
 
 /// What two sets of names do not have in common.
@@ -51,6 +56,26 @@ pub(super) struct Ended {
     by_target: HashMap<u32, Vec<SameNames>>,
 }
 
+impl SameNames {
+    /// Its series by the values that stay.
+    fn table<'a>(
+        &mut self,
+        change: NameChange,
+        labels_of: impl Fn(u32) -> Option<&'a [LabelHash]>,
+    ) -> &HashMap<Vec<u32>, Vec<u32>> {
+        let ids = &self.ids;
+        self.tables.entry(change).or_insert_with_key(|change| {
+            let mut table: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
+            for &id in ids {
+                if let Some(labels) = labels_of(id) {
+                    table.entry(common(labels, &change.dropped, change.is_renamed())).or_default().push(id);
+                }
+            }
+            table
+        })
+    }
+}
+
 impl Ended {
     /// Takes a series that may have ended.
     pub fn insert(&mut self, target: u32, id: u32, labels: &[LabelHash]) {
@@ -64,6 +89,27 @@ impl Ended {
                 tables: HashMap::new(),
             }),
         }
+    }
+
+    /// The series of a target.
+    pub fn ids(&self, target: u32) -> impl Iterator<Item = u32> + '_ {
+        self.by_target.get(&target).into_iter().flatten().flat_map(|known| known.ids.iter().copied())
+    }
+
+    /// The series of a target that have just these labels.
+    pub fn same<'a>(
+        &mut self,
+        labels_of: impl Fn(u32) -> Option<&'a [LabelHash]>,
+        target: u32,
+        labels: &[LabelHash],
+    ) -> Vec<u32> {
+        let names = || labels.iter().map(|(name, _)| name);
+        let of_names = |known: &&mut SameNames| known.names.iter().eq(names());
+        let Some(known) = self.by_target.get_mut(&target).and_then(|known| known.iter_mut().find(of_names)) else {
+            return Vec::new();
+        };
+        let unchanged = NameChange { dropped: Vec::new(), added: Vec::new() };
+        known.table(unchanged, labels_of).get(&common(labels, &[], false)).cloned().unwrap_or_default()
     }
 
     /// The series of a target whose labels are those of `labels` but for some that were added, dropped or renamed: how
@@ -80,16 +126,7 @@ impl Ended {
             let count = change.dropped.len().max(change.added.len());
             let wanted = common(labels, &change.added, change.is_renamed());
             let uneven = change.clone();
-            let ids = &known.ids;
-            let table = known.tables.entry(change).or_insert_with_key(|change| {
-                let mut table: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
-                for &id in ids {
-                    if let Some(labels) = labels_of(id) {
-                        table.entry(common(labels, &change.dropped, change.is_renamed())).or_default().push(id);
-                    }
-                }
-                table
-            });
+            let table = known.table(change, &labels_of);
             let same = table.get(&wanted).map_or(&[][..], Vec::as_slice);
             if !uneven.is_uneven() {
                 found.extend(same.iter().map(|&id| (count, id)));
@@ -131,8 +168,7 @@ impl NameChange {
         let added: Vec<u32> =
             labels.iter().map(|label| label.0).filter(|name| names.binary_search(name).is_err()).collect();
         let count = dropped.len().max(added.len());
-        let fixed = [hash("__name__"), hash("le")];
-        let other = dropped.iter().chain(&added).any(|name| fixed.contains(name));
+        let other = dropped.iter().chain(&added).any(|&name| is_fixed(name));
         ((1..=LABELS_CHANGED).contains(&count) && !other).then_some(NameChange { dropped, added })
     }
 }

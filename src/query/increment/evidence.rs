@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::Tracker;
 use super::cursors::Raw;
-use super::pace::{Pace, Rates};
+use super::pace::{FEW, Pace, Rates};
 use super::pair::CounterPair;
 use super::target::{Known, Target};
 use crate::query::RawSeries;
@@ -22,6 +22,8 @@ use crate::query::samples::{UP, key_of};
 pub(super) const AWAY_INTERVALS: f64 = 2.5;
 /// Two statements of when a process began mean the same within this, milliseconds: some derive it from an uptime.
 const SAME_START_MS: i64 = 1000;
+/// What a process takes over from the one before is at least this share of what that one had.
+const RESTORED_SHARE: f64 = 0.5;
 /// However a past is read, witnesses are read from so much before, milliseconds: who reads it in pieces knows no more.
 const WITNESSED_MS: i64 = 150_000;
 /// So many counters must fall together where the process is known to have gone on: then they are not its own.
@@ -52,15 +54,28 @@ struct ProcessMoment {
 struct Moment {
     /// The scrape before, of the older series that has the newest; `i64::MIN` where no older series is here.
     before_ms: i64,
+    /// An older counter is here, and not `up` alone.
+    counts_on: bool,
     rose: u32,
     fell: u32,
     /// Most of its counters fell to what a new process can have.
     most_fell: bool,
     /// ... and one of them too far for an older view of it: its process began anew.
     restarted: bool,
+    /// Nothing fell far, and something to what no new process can have: it took over what an older one had counted, from a
+    /// file that was some minutes old.
+    restored: bool,
 }
 
-const NOTHING: Moment = Moment { before_ms: i64::MIN, rose: 0, fell: 0, most_fell: false, restarted: false };
+const NOTHING: Moment = Moment {
+    before_ms: i64::MIN,
+    counts_on: false,
+    rose: 0,
+    fell: 0,
+    most_fell: false,
+    restarted: false,
+    restored: false,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct TargetEvidence {
@@ -220,6 +235,7 @@ impl TargetEvidence {
                     }
                     let here = &mut self.moments[self.base[raw.target as usize] + moment];
                     here.before_ms = here.before_ms.max(was_ms);
+                    here.counts_on = true;
                     let rise = count.whole - before;
                     if rise > 0.0 {
                         here.rose += 1;
@@ -257,13 +273,17 @@ impl TargetEvidence {
                 let alone = together.len() == 1 && 2.0 * fall.now > fall.before;
                 !alone && !self.may_be_older(tracker, raw, fall.before - fall.now, fall.was_ms, at_ms)
             };
+            let taken_over = |fall: &&LowerReading| fall.now >= RESTORED_SHARE * fall.before;
+            let restored = together.iter().all(|fall| taken_over(&fall) || fall.before <= FEW)
+                && together.iter().any(|fall| taken_over(&fall) && !possible(&fall));
             let clear = together.iter().copied().filter(|fall| possible(&fall)).any(|fall| clear(&fall));
             let possible = together.iter().filter(possible).count() as u32;
             let others = together.len() as u32 - possible + self.moments[place].rose;
             let goes_on =
                 self.began_anew(&tracker.targets[target as usize], target, together[0].was_ms, at_ms) == Some(false);
             let most_fell = possible > others && (!goes_on || possible >= MANY);
-            (self.moments[place].most_fell, self.moments[place].restarted) = (most_fell, most_fell && clear);
+            let here = &mut self.moments[place];
+            (here.most_fell, here.restarted, here.restored) = (most_fell, most_fell && clear, restored);
         }
     }
 
@@ -326,6 +346,16 @@ impl TargetEvidence {
     /// scraped together.
     pub fn scraped_with(&self, target: u32, at_ms: i64) -> Option<i64> {
         Some(self.at(target, at_ms).before_ms).filter(|&before| before > i64::MIN)
+    }
+
+    /// Whether a process that began just then took over the counters of an older one.
+    pub fn restored(&self, target: u32, at_ms: i64) -> bool {
+        self.at(target, at_ms).restored
+    }
+
+    /// Whether an older counter of the target has a sample at this very moment; true where the moment is not of this read.
+    pub fn counts_on(&self, target: u32, at_ms: i64) -> bool {
+        self.place(target, at_ms).is_none_or(|place| self.moments[place].counts_on)
     }
 
     /// Whether an older series that was scraped at `was_ms` was scraped again, up to `until_ms`: whoever scraped the target

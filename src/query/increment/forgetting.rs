@@ -75,6 +75,7 @@ impl Tracker {
         let uncountable = std::mem::take(&mut self.uncountable).into_iter();
         self.uncountable = uncountable.filter_map(|(id, of)| Some((*moved_series.get(&id)?, of))).collect();
         self.births.retain(|birth| self.raw_ids.contains_key(&birth.key));
+        self.turnovers.retain(|target, _| self.target_ids.contains_key(target));
     }
 
     /// Once an hour: lets the busiest children have rows. Who is in `kept` keeps its own.

@@ -25,6 +25,8 @@ pub enum Mishap {
     RelabelOne { bad: bool },
     /// The last change of the target's labels is taken back.
     TakeBack,
+    /// A label of the target has its other value, as where another replica is read from now on.
+    Turn,
     /// The same of the labels of one series.
     TakeOneBack { bad: bool },
     /// One series reads too low, once.
@@ -72,6 +74,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         Just(Mishap::Relabel),
         any::<bool>().prop_map(|bad| Mishap::RelabelOne { bad }),
         Just(Mishap::TakeBack),
+        Just(Mishap::Turn),
         any::<bool>().prop_map(|bad| Mishap::TakeOneBack { bad }),
         (any::<bool>(), 1..=GLITCH_MAX as u8).prop_map(|(bad, less)| Mishap::Glitch { bad, less }),
         Just(Mishap::Older),
@@ -111,6 +114,7 @@ pub fn plain_story() -> impl Strategy<Value = Story> {
         (1u8..6).prop_map(|scrapes| Mishap::Hole { scrapes }),
         Just(Mishap::Relabel),
         Just(Mishap::TakeBack),
+        Just(Mishap::Turn),
         (1u8..8).prop_map(|scrapes| Mishap::Hide { scrapes }),
     ];
     let mishaps = proptest::collection::vec(kinds, 0..6).prop_map(|kinds| {
@@ -188,6 +192,7 @@ impl Story {
         let mut other: Option<Process> = None;
         let (mut team, mut own) = (0u32, [0u32; 2]);
         let (mut unseen, mut hidden) = (0u8, 0u8);
+        let mut replica = "a";
         let mut before: Option<(u64, u64)> = None;
         let mut at_ms = FROM_MS;
         for scrape in 0..self.scrapes {
@@ -202,6 +207,7 @@ impl Story {
                 Some(Mishap::Relabel) => team += 1,
                 Some(&Mishap::RelabelOne { bad }) => own[usize::from(bad)] += 1,
                 Some(Mishap::TakeBack) => team = team.saturating_sub(1),
+                Some(Mishap::Turn) => replica = if replica == "a" { "b" } else { "a" },
                 Some(&Mishap::TakeOneBack { bad }) => {
                     own[usize::from(bad)] = own[usize::from(bad)].saturating_sub(1);
                 }
@@ -230,14 +236,14 @@ impl Story {
             let mut show = |at_ms: i64, good: u64, bad: u64| {
                 out.push(
                     "req_total",
-                    &[("code", "200"), (own[0].as_str(), "x"), (team.as_str(), "x")],
+                    &[("code", "200"), (own[0].as_str(), "x"), (team.as_str(), "x"), ("replica", replica)],
                     at_ms,
                     good as f64,
                 );
                 if shows_bad && bad > 0 {
                     out.push(
                         "req_total",
-                        &[("code", "500"), (own[1].as_str(), "x"), (team.as_str(), "x")],
+                        &[("code", "500"), (own[1].as_str(), "x"), (team.as_str(), "x"), ("replica", replica)],
                         at_ms,
                         bad as f64,
                     );
@@ -248,7 +254,7 @@ impl Story {
                 show(at_ms + 1_040, good, bad);
             }
             before = Some((process.good, process.bad));
-            let target = [(team.as_str(), "x")];
+            let target = [(team.as_str(), "x"), ("replica", replica)];
             out.push("up", &target, at_ms, 1.0);
             if self.says_start {
                 out.push("process_start_time_seconds", &target, at_ms, process.started_ms as f64 / 1000.0);

@@ -383,3 +383,71 @@ fn counters_beyond_single_counts_make_their_slices_unknown() {
         assert_eq!((sum, all.series[0].fault), ((0, 0), Some(DataReason::NotANumber)), "{step}");
     }
 }
+
+#[test]
+fn two_names_that_take_turns_count_once() {
+    let plan = availability(&[]);
+    for (turns, old, new) in [
+        (vec![20, 40, 61, 100, 140], vec![("replica", "a")], vec![("replica", "b")]),
+        (vec![20, 260], vec![("version", "v1")], vec![("version", "v2")]),
+        (vec![20, 400, 410, 700], vec![], vec![("version", "v2")]),
+    ] {
+        let n = turns.last().expect("turns") + 60;
+        let process: Vec<_> = (0..n).map(|i| (7 + i * 30, -86_400.0)).collect();
+        for witnesses in [vec![], vec![up(&[], 0, n)], vec![up(&[], 0, n), raw(PROCESS_START, &[], &process)]] {
+            let of = |code: &str, start: f64, each: f64| {
+                let mut parts = [Vec::new(), Vec::new()];
+                let edges: Vec<i64> = [0].into_iter().chain(turns.iter().copied()).chain([n]).collect();
+                for (nth, edge) in edges.windows(2).enumerate() {
+                    parts[nth % 2].extend(grows(edge[0], edge[1], start + each * edge[0] as f64, each));
+                }
+                let [first, second] = parts;
+                [labelled(code, &old, &first), labelled(code, &new, &second)]
+            };
+            let series = [of("200", 1e5, 30.0), of("500", 100.0, 1.0)].concat();
+            let n = n as u64 - 1;
+            assert_eq!(same_however_read(&plan, &series, &witnesses), (n * 31, n), "{turns:?} {}", witnesses.len());
+        }
+    }
+}
+
+#[test]
+fn errors_that_were_hidden_while_labels_changed_go_on() {
+    let plan = availability(&[]);
+    let turn = |code: &str, seen: [(i64, i64); 2], start: f64, each: f64| {
+        let part = |(from, to): (i64, i64)| grows(from, to, start + each * from as f64, each);
+        [labelled(code, &[("v", "1")], &part(seen[0])), labelled(code, &[("v", "2")], &part(seen[1]))]
+    };
+    // The errors are not shown for ten scrapes around the change, and their lifetime is as much as the total gains meanwhile.
+    let series = [turn("200", [(0, 40), (40, 80)], 1e6, 60.0), turn("500", [(0, 35), (45, 80)], 50.0, 1.0)].concat();
+    assert_eq!(
+        same_however_read(&plan, &series, &[up(&[("v", "1")], 0, 40), up(&[("v", "2")], 40, 80)]),
+        (79 * 61, 79)
+    );
+    // A second code beside the first is a counter of its own.
+    let own = [labelled("200", &[], &grows(0, 80, 1e6, 60.0)), labelled("503", &[], &grows(40, 80, 7.0, 1.0))];
+    let one = labelled("500", &[], &grows(0, 40, 3.0, 0.0));
+    assert_eq!(same_however_read(&plan, &[&own[..], &[one]].concat(), &[up(&[], 0, 80)]), (79 * 60 + 46, 46));
+}
+
+#[test]
+fn a_process_that_takes_over_old_counters_counts_no_lifetime() {
+    let plan = availability(&[]);
+    let process = |began_at: i64| {
+        let began = |i: i64| if i < 40 { -86_400.0 } else { (began_at * 30) as f64 };
+        raw(PROCESS_START, &[], &(0..80).map(|i| (7 + i * 30, began(i))).collect::<Vec<_>>())
+    };
+    let fell = |code: &str, start: f64, each: f64, to: f64| {
+        let (before, after) = (grows(0, 40, start, each), grows(40, 80, to, each));
+        labelled(code, &[], &[before, after].concat())
+    };
+    // From a file that is some minutes old: the first interval is not known, and said.
+    let series = [fell("200", 1e5, 60.0, 1e5 + 20.0 * 60.0), fell("500", 200.0, 1.0, 220.0)];
+    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 61, 78));
+    // The errors stand where they stood.
+    let series = [fell("200", 1e5, 60.0, 1e5 + 20.0 * 60.0), fell("500", 200.0, 0.0, 200.0)];
+    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 60, 0));
+    // One that begins from nothing counts what it has.
+    let series = [fell("200", 1e5, 60.0, 50.0), fell("500", 200.0, 1.0, 2.0)];
+    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 61 + 52, 78 + 2));
+}
