@@ -274,8 +274,8 @@ impl TargetEvidence {
                 !alone && !self.may_be_older(tracker, raw, fall.before - fall.now, fall.was_ms, at_ms)
             };
             let taken_over = |fall: &&LowerReading| fall.now >= RESTORED_SHARE * fall.before;
-            let restored = together.iter().all(|fall| taken_over(&fall) || fall.before <= FEW)
-                && together.iter().any(|fall| taken_over(&fall) && !possible(&fall));
+            let restored = together.iter().all(|fall| taken_over(fall) || fall.before <= FEW)
+                && together.iter().any(|fall| taken_over(fall) && !possible(&fall));
             let clear = together.iter().copied().filter(|fall| possible(&fall)).any(|fall| clear(&fall));
             let possible = together.iter().filter(possible).count() as u32;
             let others = together.len() as u32 - possible + self.moments[place].rose;
