@@ -24,6 +24,8 @@ pub(super) const AWAY_INTERVALS: f64 = 2.5;
 const SAME_START_MS: i64 = 1000;
 /// What a process takes over from the one before is at least this share of what that one had.
 const RESTORED_SHARE: f64 = 0.5;
+/// ... and that one had so many times as long to count it.
+const OUTLIVED: i64 = 10;
 /// However a past is read, witnesses are read from so much before, milliseconds: who reads it in pieces knows no more.
 const WITNESSED_MS: i64 = 150_000;
 /// So many counters must fall together where the process is known to have gone on: then they are not its own.
@@ -274,7 +276,9 @@ impl TargetEvidence {
                 !alone && !self.may_be_older(tracker, raw, fall.before - fall.now, fall.was_ms, at_ms)
             };
             let taken_over = |fall: &&LowerReading| fall.now >= RESTORED_SHARE * fall.before;
-            let restored = together.iter().all(|fall| taken_over(fall) || fall.before <= FEW)
+            let of = &tracker.targets[target as usize];
+            let restored = self.outlived(of, target, together[0].was_ms, at_ms)
+                && together.iter().all(|fall| taken_over(fall) || fall.before <= FEW)
                 && together.iter().any(|fall| taken_over(fall) && !possible(&fall));
             let clear = together.iter().copied().filter(|fall| possible(&fall)).any(|fall| clear(&fall));
             let possible = together.iter().filter(possible).count() as u32;
@@ -427,6 +431,13 @@ impl TargetEvidence {
         let known = of.process.filter(|known| known.seen_ms <= was_ms).map(|known| known.start_ms);
         let before = self.process_at(target, was_ms).or_else(|| self.process_before(target, was_ms)).or(known);
         before.zip(self.process_at(target, at_ms)).is_some_and(|(was, now)| (now - was).abs() > SAME_START_MS)
+    }
+
+    /// Whether the process before the one that answered at this very moment had far longer to count than this one. In a crash
+    /// loop neither had.
+    fn outlived(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
+        let lives = self.newest_start(of, target, at_ms).zip(self.process_at(target, at_ms));
+        lives.is_some_and(|(before, now)| at_ms - before >= OUTLIVED * (at_ms - now).max(at_ms - was_ms))
     }
 
     /// Whether the process of a target began anew after `was_ms` and up to `at_ms`; `None` where nobody says so.

@@ -434,20 +434,32 @@ fn errors_that_were_hidden_while_labels_changed_go_on() {
 fn a_process_that_takes_over_old_counters_counts_no_lifetime() {
     let plan = availability(&[]);
     let process = |began_at: i64| {
-        let began = |i: i64| if i < 40 { -86_400.0 } else { (began_at * 30) as f64 };
-        raw(PROCESS_START, &[], &(0..80).map(|i| (7 + i * 30, began(i))).collect::<Vec<_>>())
+        let began = |i: i64| if i < 60 { 1.0 } else { (began_at * 30) as f64 };
+        raw(PROCESS_START, &[], &(20..100).map(|i| (7 + i * 30, began(i))).collect::<Vec<_>>())
     };
     let fell = |code: &str, start: f64, each: f64, to: f64| {
-        let (before, after) = (grows(0, 40, start, each), grows(40, 80, to, each));
+        let (before, after) = (grows(20, 60, start, each), grows(60, 100, to, each));
         labelled(code, &[], &[before, after].concat())
     };
     // From a file that is some minutes old: the first interval is not known, and said.
     let series = [fell("200", 1e5, 60.0, 1e5 + 20.0 * 60.0), fell("500", 200.0, 1.0, 220.0)];
-    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 61, 78));
+    assert_eq!(same_however_read(&plan, &series, &[process(60)]), (78 * 61, 78));
     // The errors stand where they stood.
     let series = [fell("200", 1e5, 60.0, 1e5 + 20.0 * 60.0), fell("500", 200.0, 0.0, 200.0)];
-    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 60, 0));
+    assert_eq!(same_however_read(&plan, &series, &[process(60)]), (78 * 60, 0));
+    // In a crash loop, each life of a scrape, the new value is as much as the old one, and news.
+    let began: Vec<_> = (20..100).map(|i| (7 + i * 30, if i < 60 { 1.0 } else { (i * 30 - 3) as f64 })).collect();
+    let lives = |code: &str, start: f64, each: f64, life: f64| {
+        let lives = (60..100).map(|i| (7 + i * 30, life - (i - 60) as f64));
+        labelled(code, &[], &grows(20, 60, start, each).into_iter().chain(lives).collect::<Vec<_>>())
+    };
+    let series = [lives("200", 1e5, 10.0, 400.0), lives("500", 200.0, 1.0, 300.0)];
+    let each = |life: u64| (60..100).map(|i| life - (i - 60)).sum::<u64>();
+    assert_eq!(
+        same_however_read(&plan, &series, &[raw(PROCESS_START, &[], &began)]),
+        (39 * 11 + each(400) + each(300), 39 + each(300))
+    );
     // One that begins from nothing counts what it has.
     let series = [fell("200", 1e5, 60.0, 50.0), fell("500", 200.0, 1.0, 2.0)];
-    assert_eq!(same_however_read(&plan, &series, &[process(40)]), (78 * 61 + 52, 78 + 2));
+    assert_eq!(same_however_read(&plan, &series, &[process(60)]), (78 * 61 + 52, 78 + 2));
 }
