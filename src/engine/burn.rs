@@ -256,6 +256,20 @@ fn fired(clause: &BurnClause, previous: Option<&SeriesStatus>) -> bool {
     })
 }
 
+/// What was said before, later than `oldest`, and can be gone on from: what was said while history was being read was said of
+/// less than there was.
+fn believed<'a>(
+    reading: &Reading<'_>,
+    at: Seconds,
+    oldest: Seconds,
+    previous: Option<&'a SeriesStatus>,
+) -> Option<&'a SeriesStatus> {
+    let filling = reading.read_from > Seconds::MIN;
+    previous.filter(|previous| {
+        previous.at <= at && previous.at > oldest && (filling || previous.data.reason != DataReason::Filling)
+    })
+}
+
 /// The page, stepped through the slices since `previous`, or through the last six hours.
 fn page_of(
     reading: &Reading<'_>,
@@ -264,13 +278,7 @@ fn page_of(
     clauses: &[ClauseStatus],
     previous: Option<&SeriesStatus>,
 ) -> Option<Page> {
-    // What was said while history was being read was said of less than there was.
-    let judged = |previous: &&SeriesStatus| {
-        previous.at <= at
-            && previous.at > at - MEMORY_S
-            && (previous.data.reason != DataReason::Filling || reading.read_from > Seconds::MIN)
-    };
-    let before = previous.filter(judged);
+    let before = believed(reading, at, at - MEMORY_S, previous);
     let page = before.and_then(|previous| previous.page);
     if blind {
         return page;
@@ -316,11 +324,7 @@ fn ticket_of(
     let slow = || reading.slo.burn.iter().filter(|clause| clause.speed == Speed::Slow);
     let longest_s = slow().map(|clause| clause.long_s.max(clause.short_s)).max()?;
     let oldest = at - ticket::MEMORY_WINDOWS * longest_s;
-    let filling = reading.read_from > Seconds::MIN;
-    let judged = |previous: &&SeriesStatus| {
-        previous.at <= at && previous.at > oldest && (filling || previous.data.reason != DataReason::Filling)
-    };
-    let before = previous.filter(judged);
+    let before = believed(reading, at, oldest, previous);
     let ticket = before.and_then(|previous| previous.ticket);
     if blind {
         return ticket;
@@ -328,6 +332,7 @@ fn ticket_of(
     let over_now = clauses.iter().any(|clause| clause.speed == Speed::Slow && clause.firing);
     let mut held = ticket.and_then(|ticket| ticket.held);
     // While history is read, windows are not yet what they were: then nothing is looked for in the past.
+    let filling = reading.read_from > Seconds::MIN;
     let unseen = || if filling { at - reading.series.slice_s() } else { oldest };
     let from = before.map_or_else(unseen, seen_until).max(oldest);
     let nothing_was = || held.is_none() && !over_now && reading.window(at, at - from + longest_s).bad == 0;
