@@ -267,6 +267,14 @@ pub async fn checkpoint(State(site): State<Site>) -> Result<Response, Problem> {
 mod tests {
     use super::*;
 
+    /// As it is promised: two searches, 32 answers on their way, one verification.
+    #[test]
+    fn few_read_at_a_time() {
+        let readers = Readers::default();
+        let most = [&readers.searches, &readers.answers, &readers.verify].map(|turns| turns.available_permits());
+        assert_eq!(most, [2, 32, 1]);
+    }
+
     /// Whoever asks and hangs up leaves the work behind: it counts as long as it lasts.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reader_whose_client_has_gone_keeps_its_turn_until_it_is_done() {

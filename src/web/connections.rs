@@ -1,5 +1,6 @@
-//! Who is connected, how many from where, and who makes room: a connection that waits for a request is worth less than
-//! one that comes, so that probes and people are never kept out by those who only hold the door.
+//! Who is connected, how many from where, and who makes room: a connection that waits for its client (for a request, for the
+//! rest of one, or for what was sent to be taken) is worth less than one that comes, so that probes and people are never kept
+//! out by those who only hold the door.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,19 +18,42 @@ use crate::telemetry::names;
 pub struct Phase {
     /// 0 while a request is being answered, else one more than the milliseconds after `begun` since which it waits.
     waits_since: AtomicU64,
+    /// The same while a request is being answered and its client holds that up; 0 while it does not.
+    stalled_since: AtomicU64,
     begun: Instant,
 }
 
 impl Phase {
     fn new(begun: Instant) -> Arc<Self> {
-        let phase = Phase { waits_since: AtomicU64::new(0), begun };
+        let phase = Phase { waits_since: AtomicU64::new(0), stalled_since: AtomicU64::new(0), begun };
         phase.wait();
         Arc::new(phase)
     }
 
+    /// Now, as it is kept.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
     fn wait(&self) {
-        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.waits_since.store(since + 1, Ordering::Release);
+        self.waits_since.store(self.now(), Ordering::Release);
+        self.goes_on();
+    }
+
+    /// Its client neither sends the rest of its request nor takes what is sent to it. Told again, it is so since the first time.
+    pub fn stalls(&self) {
+        self.stalled_since.compare_exchange(0, self.now(), Ordering::AcqRel, Ordering::Relaxed).ok();
+    }
+
+    /// Its client does.
+    pub fn goes_on(&self) {
+        self.stalled_since.store(0, Ordering::Release);
+    }
+
+    /// Since when its client is what is waited for; `None` while a request is being answered.
+    fn idle_since(&self) -> Option<u64> {
+        let of = |since: &AtomicU64| Some(since.load(Ordering::Acquire)).filter(|since| *since != 0);
+        of(&self.waits_since).or_else(|| of(&self.stalled_since))
     }
 
     /// It has a request; until what is returned is dropped it is being answered.
@@ -90,7 +114,7 @@ impl Connections {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `peer`; the one that waits longest for a request makes room, its own first. `None`:
+    /// A place for a connection from `peer`; the one that waits longest for its client makes room, its own first. `None`:
     /// this address has too many that are all being answered. Waits while that is so of all there are.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSeat> {
         loop {
@@ -108,11 +132,9 @@ impl Connections {
         let own = rows.1.values().filter(|row| row.peer == peer).count();
         let crowded = own >= self.most_of_peer;
         if crowded || rows.1.len() >= self.most {
-            let since = |row: &Row| row.phase.waits_since.load(Ordering::Acquire);
-            let idle = rows.1.iter().filter(|(_, row)| (!crowded || row.peer == peer) && row.phase.waits());
-            let Some(oldest) = idle.min_by_key(|(_, row)| since(row)).map(|(id, _)| *id) else {
-                return crowded.then_some(None);
-            };
+            let own = rows.1.iter().filter(|(_, row)| !crowded || row.peer == peer);
+            let idle = own.filter_map(|(id, row)| Some((row.phase.idle_since()?, *id)));
+            let Some((_, oldest)) = idle.min() else { return crowded.then_some(None) };
             if let Some(row) = rows.1.remove(&oldest) {
                 row.cut.cancel();
             }

@@ -53,9 +53,12 @@ impl Impatient {
     /// Passes `outcome` on; one that is pending starts the clock, one that is not stops it.
     fn judge<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<Result<T>>) -> Poll<Result<T>> {
         if outcome.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.phase.goes_on();
+            }
             return outcome;
         }
+        self.phase.stalls();
         let limit = self.limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         match stalled.as_mut().poll(cx) {

@@ -7,14 +7,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -49,7 +52,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Time a client may leave what was sent to it unread; longer closes its connection.
     pub write_timeout: Duration,
-    /// Connections at a time; for further ones the one that waits longest for a request makes room.
+    /// Connections at a time; for further ones the one that waits longest for its client makes room.
     pub max_connections: usize,
     /// The same from one address.
     pub max_connections_of_peer: usize,
@@ -157,7 +160,7 @@ pub(super) async fn serve_router(
             };
             tokio::select! {
                 () = served => {}
-                () = cut.cancelled() => debug!(%peer, "a connection without a request makes room"),
+                () = cut.cancelled() => debug!(%peer, "a connection that waits for its client makes room"),
             }
             drop(seat);
         });
@@ -190,7 +193,9 @@ fn service(
         if let Some(names) = &names {
             request.extensions_mut().insert(names.clone());
         }
-        let (serving, answer) = (phase.serve(), router.clone().oneshot(request.map(Body::new)));
+        let serving = phase.serve();
+        let request = request.map(|body| Body::new(Upload { body, phase: Arc::clone(&phase) }));
+        let answer = router.clone().oneshot(request);
         async move {
             // Until the last of its body is sent it is being answered.
             let answer = answer.await?;
@@ -202,6 +207,45 @@ fn service(
             }))
         }
     })
+}
+
+/// The body of a request. While more of it is waited for, its client holds the answer up, and may have to make room.
+struct Upload {
+    body: Incoming,
+    phase: Arc<Phase>,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match frame.is_pending() {
+            true => self.phase.stalls(),
+            false if self.body.is_end_stream() => self.phase.goes_on(),
+            false => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    /// Whoever reads no more of it does not wait for it.
+    fn drop(&mut self) {
+        self.phase.goes_on();
+    }
 }
 
 fn ended(peer: SocketAddr, outcome: Result<(), hyper::Error>) {

@@ -46,6 +46,16 @@ async fn a_token_that_is_revoked_is_revoked_although_the_policies_need_its_owner
     })
     .await;
     assert!(stage.process.log().contains("rules were not reloaded"), "{}", stage.process.log());
+    // Nor does a mistake somewhere else in the file keep anybody in it who was taken out.
+    let deployer = |wire: &mut Wire| wire.post("deployer", "/v1/decisions?explain", &request("deploy", 0, None));
+    assert_eq!(deployer(&mut stage.wire()).expect("an answer").0, 200);
+    let gone: String = text.lines().filter(|line| !line.contains("deployer")).flat_map(|l| [l, "\n"]).collect();
+    std::fs::write(&file, gone + "  - {name: \"@eve\", class: alien}\n").expect("written");
+    stage.process.signal("HUP");
+    eventually("the pipeline's token is nobody's", Duration::from_secs(10), || async {
+        (deployer(&mut stage.wire()).expect("an answer").0 == 401).then_some(())
+    })
+    .await;
     // What she had said counts no more: neither the approval nor a permit on it.
     let (_, again) = wire.post(&robot(0), "/v1/decisions", &request("rollback", 0, None)).expect("an answer");
     assert_ne!(again["decision"], "allow", "{again:#}");
@@ -187,7 +197,7 @@ async fn nothing_is_approved_that_was_not_shown() {
     assert_eq!(seen.status.code(), Some(0), "{}", String::from_utf8_lossy(&seen.stderr));
 }
 
-/// 64 readers of the whole log and 600 connections that never finish a request: memory stays bounded, and probes and decisions are
+/// 64 readers of the whole log and 600 connections that never finish a request, header or body: memory stays bounded, and probes and decisions are
 /// answered. 1,500 records; with `SLOWBURN_TEST_FULL=1` 6,000.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_waiting() {
@@ -213,9 +223,14 @@ async fn many_readers_and_half_open_connections_cost_little_and_keep_nobody_wait
     let alone = p99((0..DECISIONS).filter_map(|_| decide(&mut wire)).collect());
     let mut own = stage.process.own_bytes();
     let half: Vec<TcpStream> = (0..600)
-        .filter_map(|_| {
+        .filter_map(|n| {
             let mut stream = TcpStream::connect(&address).ok()?;
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: 127").ok()?;
+            // Half a header, or half a body for what reads it before it asks who sends it.
+            let half = match n % 2 {
+                0 => "GET / HTTP/1.1\r\nhost: 127".to_owned(),
+                _ => format!("POST /-/reload HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{{"),
+            };
+            stream.write_all(half.as_bytes()).ok()?;
             Some(stream)
         })
         .collect();

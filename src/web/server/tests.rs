@@ -249,11 +249,76 @@ async fn half_sent_headers_keep_nobody_out() {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Half: ").await.ok();
         held.push(stream);
     }
+    is_answered(&served).await;
+    drop(held);
+}
+
+/// Asks for the page again and again; each answer is there at once.
+async fn is_answered(served: &Served) {
     for _ in 0..20 {
         let answer = timeout(Duration::from_secs(5), served.ask(GET)).await.expect("an answer at once");
         assert!(answer.ends_with("here\n"), "{answer}");
     }
-    drop(held);
+}
+
+/// The same with bodies: whoever has not sent its request yet holds a place that others need.
+#[tokio::test]
+async fn half_sent_bodies_keep_nobody_out() {
+    let served = serve_with(Limits::default()).await;
+    let mut held = Vec::new();
+    for n in 0..600 {
+        let mut stream = served.connect().await;
+        let length = if n % 2 == 0 { "content-length: 9" } else { "transfer-encoding: chunked" };
+        let half = format!("POST /body HTTP/1.1\r\nhost: a\r\n{length}\r\n\r\n4");
+        stream.write_all(half.as_bytes()).await.ok();
+        held.push(stream);
+    }
+    is_answered(&served).await;
+}
+
+#[tokio::test]
+async fn bodies_that_dribble_keep_nobody_out() {
+    let served = serve_with(Limits { max_connections_of_peer: 8, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 60000\r\n\r\n").await.ok();
+        held.push(tokio::spawn(async move {
+            while stream.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }));
+    }
+    sleep(SHORT).await;
+    is_answered(&served).await;
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_keep_nobody_out() {
+    let served = serve_with(Limits { max_connections_of_peer: 4, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("open");
+        held.push(stream);
+    }
+    sleep(SHORT).await;
+    is_answered(&served).await;
+}
+
+/// Where there is room a slow client is waited for, with a body that comes in pieces and an answer that it takes in pieces.
+#[tokio::test]
+async fn a_body_that_comes_in_pieces_is_taken_while_there_is_room() {
+    let served = serve_with(Limits { max_connections_of_peer: 2, ..Limits::default() }).await;
+    let mut stream = served.connect().await;
+    stream.write_all(b"POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n").await.expect("open");
+    for _ in 0..5 {
+        assert!(served.ask(GET).await.ends_with("here\n"));
+        sleep(SHORT / 4).await;
+        stream.write_all(b"x").await.expect("open");
+    }
+    assert!(read_until(&mut stream, "\r\n\r\n5").await.starts_with("HTTP/1.1 200 "));
 }
 
 /// The time for a header runs from its first byte; a connection that idles after an answer is not held to it.
