@@ -1,17 +1,19 @@
 //! Who may come in, read again with the rules: identities and the server's certificate.
 //!
 //! Identities that can be read come into force whatever becomes of the rules: a credential that is revoked is revoked,
-//! and a policy that asks for people who are gone lets nothing through.
+//! and a policy that asks for people who are gone lets nothing through. So is one that was taken out of a file which has a
+//! mistake somewhere else.
 
 use std::sync::Arc;
 
 use crate::gate::Identities;
 use crate::gate_service::GateService;
+use crate::spec::identity::UnusableIdentities;
 use crate::web::Tls;
 use crate::web::auth::Authenticator;
 
 /// Reads the identities again; an error is for people.
-pub type ReadIdentities = Box<dyn Fn() -> Result<Identities, String> + Send + Sync>;
+pub type ReadIdentities = Box<dyn Fn() -> Result<Identities, UnusableIdentities> + Send + Sync>;
 
 /// What lets people, robots and pipelines in.
 pub struct Access {
@@ -25,14 +27,15 @@ pub struct Access {
 
 impl Access {
     /// Reads identities and certificate again. A new certificate is in force at once: it does not depend on rules.
-    /// The identities, where they could be read, and what cannot be used, for people.
+    /// The identities, or what is left of those of before where they cannot be used, and what cannot, for people.
     pub fn read_again(&self) -> (Option<Identities>, Vec<String>) {
         let mut faults = Vec::new();
         let identities = match self.read.as_ref().map(|read| read()) {
             Some(Ok(identities)) => Some(identities),
-            Some(Err(fault)) => {
-                faults.push(fault);
-                None
+            Some(Err(unusable)) => {
+                let left = unusable.left_of(self.authenticator.identities());
+                faults.push(unusable.why);
+                Some(left)
             }
             None => None,
         };

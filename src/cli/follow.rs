@@ -103,7 +103,13 @@ async fn read_again_on_hangup(settings: Settings, auth: Arc<web::auth::Authentic
     while hangup.recv().await.is_some() {
         match wiring::identities(&settings, false) {
             Ok(identities) => auth.replace(identities),
-            Err(why) => warn!("{}; those of before stay", why.trim_end()),
+            Err(unusable) => {
+                auth.replace(unusable.left_of(auth.identities()));
+                warn!(
+                    "{}; those of before stay, but for what the file does not have any more",
+                    unusable.why.trim_end()
+                );
+            }
         }
         if let Some(Err(why)) = tls.as_ref().map(|tls| tls.reload()) {
             warn!("{why}; the certificate of before stays in use");

@@ -22,6 +22,7 @@ use crate::gate::identity::Identities;
 use crate::notify::{self, Destination, Endpoint, SigningKey};
 use crate::outbound::{ApiServer, Authorization, SecretSource, Transport};
 use crate::prometheus::{ClientOptions, SourceOptions};
+use crate::spec::identity::UnusableIdentities;
 use crate::spec::{self, Loaded, RuleKind, Severity};
 use crate::web::auth::issuer::Issuer;
 use crate::web::auth::oidc::{SignIn, SignInSettings};
@@ -138,7 +139,7 @@ pub fn auth(settings: &Settings) -> Result<web::auth::Settings, String> {
         }
     };
     Ok(web::auth::Settings {
-        identities: identities(settings, super::colour_on(&std::io::stderr()))?,
+        identities: identities(settings, super::colour_on(&std::io::stderr())).map_err(|unusable| unusable.why)?,
         review,
         machine_tokens: machine_tokens(&auth.jwt)?,
         sign_in: sign_in(settings)?,
@@ -197,10 +198,13 @@ fn api_server(url: &str, ca_file: Option<&Path>, token: &SecretFile) -> Result<A
 }
 
 /// Reads the identities file; nobody is known without one. Its problems are told in `colour` or without.
-pub fn identities(settings: &Settings, colour: bool) -> Result<Identities, String> {
+pub fn identities(settings: &Settings, colour: bool) -> Result<Identities, UnusableIdentities> {
     let Some(path) = &settings.auth.identities else { return Ok(Identities::default()) };
     let loaded = spec::identity::load(path);
-    if loaded.is_fatal() { Err(loaded.render(colour)) } else { Ok(loaded.identities) }
+    match loaded.is_fatal() {
+        true => Err(UnusableIdentities { why: loaded.render(colour), texts: loaded.texts }),
+        false => Ok(loaded.identities),
+    }
 }
 
 /// The server's TLS.

@@ -62,6 +62,23 @@ impl Identities {
         principal
     }
 
+    /// What is left of them where only some names and credentials still are somebody's.
+    pub fn only_with(mut self, is: &dyn Fn(&str) -> bool) -> Identities {
+        self.all.retain(|one| is(&one.name));
+        for one in &mut self.all {
+            for list in [
+                &mut one.token_sha256,
+                &mut one.k8s_subjects,
+                &mut one.mtls_names,
+                &mut one.jwt_subjects,
+                &mut one.oidc_subjects,
+            ] {
+                list.retain(|credential| is(credential));
+            }
+        }
+        self
+    }
+
     /// Who has this name, with or without its `@`.
     pub fn like(&self, name: &str) -> Option<&Identity> {
         self.all.iter().find(|one| same_person(&one.name, name))

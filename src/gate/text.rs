@@ -31,11 +31,23 @@ pub fn is_plain(name: &str) -> bool {
     name.is_ascii() || plain(name) == name
 }
 
+/// Whether each word of a name is in one script: Latin letters beside such of other scripts that may look like them are not read
+/// as what they are. Scripts that are like no other, as those of East Asia, may stand beside any.
+pub fn is_of_one_script(name: &str) -> bool {
+    name.split(|c: char| !c.is_alphanumeric()).all(|word| {
+        let letters = || word.chars().filter(|c| c.is_alphabetic());
+        let latin = |c: &char| c.is_ascii() || matches!(c, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}');
+        let apart = |c: &char| matches!(c, '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{20000}'..);
+        !letters().any(|c| latin(&c)) || letters().all(|c| latin(&c) || apart(&c))
+    })
+}
+
 /// What a name looks like: names with the same skeleton are mistaken for each other. Case, a leading `@`, and letters of
 /// other scripts that look like Latin ones make no difference.
 pub fn skeleton(name: &str) -> String {
     let lower = plain(name).to_lowercase();
-    lower.strip_prefix('@').unwrap_or(&lower).chars().map(latin).collect()
+    let looks: String = lower.strip_prefix('@').unwrap_or(&lower).chars().map(latin).collect();
+    looks.replace("rn", "m").replace("vv", "w")
 }
 
 /// The Latin letter or digit that a letter looks like.

@@ -10,10 +10,10 @@ use std::path::Path;
 use super::files::FILE_BYTES_MAX;
 use super::problem::{Code, Place, Problem, Severity};
 use super::reader::{At, Fields, Report, nearest};
-use super::tree;
+use super::tree::{self, Node, Value};
 use crate::gate::identity::{Identities, Identity};
 use crate::gate::principal::{ActorClass, Right, person_of, same_person};
-use crate::gate::text::{is_plain, skeleton};
+use crate::gate::text::{is_of_one_script, is_plain, skeleton};
 
 /// What somebody may do besides asking and answering.
 pub type Rights = BTreeSet<Right>;
@@ -37,6 +37,28 @@ pub struct LoadedIdentities {
     pub identities: Identities,
     /// All problems, in the order of the file.
     pub problems: Vec<Problem>,
+    /// Every text that stands in it, where it is YAML and lists somebody.
+    pub texts: Option<BTreeSet<String>>,
+}
+
+/// Identities that must not be used. Those of before stay, but for what the file does not have any more.
+#[derive(Debug, Clone)]
+pub struct UnusableIdentities {
+    /// Why; for people.
+    pub why: String,
+    /// See [`LoadedIdentities::texts`].
+    pub texts: Option<BTreeSet<String>>,
+}
+
+impl UnusableIdentities {
+    /// What is left of those of before: a name or a credential that was taken out of the file is nobody's, although somewhere else in
+    /// it there is a mistake. A file that cannot be read at all takes nothing from anybody.
+    pub fn left_of(&self, before: Identities) -> Identities {
+        match &self.texts {
+            None => before,
+            Some(texts) => before.only_with(&|text| texts.contains(text)),
+        }
+    }
 }
 
 impl LoadedIdentities {
@@ -63,16 +85,22 @@ pub fn load(path: &Path) -> LoadedIdentities {
     };
     let mut report = Report::new(&name, "");
     report.error_at(Place::default(), "", Code::Unreadable, format!("cannot be read: {reason}"));
-    LoadedIdentities { identities: Identities::default(), problems: report.problems }
+    LoadedIdentities { identities: Identities::default(), problems: report.problems, texts: None }
 }
 
 /// Reads identities from a text, as if it were a file of this name.
 pub fn load_text(name: &str, text: &str) -> LoadedIdentities {
     let mut report = Report::new(name, text);
-    let mut identities = Identities::default();
+    let (mut identities, mut texts) = (Identities::default(), None);
     match tree::parse(text) {
         Ok(documents) => match documents.as_slice() {
-            [document] => identities.all = read(&At::root(document), &mut report),
+            [document] => {
+                let listed = document
+                    .get("identities")
+                    .filter(|list| matches!(&list.value, Value::List(all) if !all.is_empty()));
+                texts = listed.map(texts_of);
+                identities.all = read(&At::root(document), &mut report);
+            }
             [] => drop(report.error_at(Place::default(), "", Code::UnknownShape, "the file is empty")),
             [_, second, ..] => {
                 let what = "identities are one document, and here a second one begins";
@@ -84,7 +112,21 @@ pub fn load_text(name: &str, text: &str) -> LoadedIdentities {
     identities.all.sort_by(|a, b| a.name.cmp(&b.name));
     let mut problems = report.problems;
     problems.sort_by(|a, b| (a.line, a.column, &a.what).cmp(&(b.line, b.column, &b.what)));
-    LoadedIdentities { identities, problems }
+    LoadedIdentities { identities, problems, texts }
+}
+
+/// Every text in a list, however deep.
+fn texts_of(list: &Node) -> BTreeSet<String> {
+    let (mut found, mut left) = (BTreeSet::new(), vec![list]);
+    while let Some(node) = left.pop() {
+        match &node.value {
+            Value::Text(text) => drop(found.insert(text.clone())),
+            Value::List(items) => left.extend(items),
+            Value::Map(entries) => left.extend(entries.iter().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    found
 }
 
 fn read(root: &At<'_>, report: &mut Report<'_>) -> Vec<Identity> {
@@ -215,6 +257,15 @@ fn check_together(all: &[Identity], places: &[At<'_>], report: &mut Report<'_>) 
                     nearest(name, &known).map(|word| format!("on_behalf_of: [{word:?}]"));
             }
         }
+        // Whoever is counted by the person behind them must not be two by a name that only looks like it.
+        if let Some(person) = &one.person {
+            let like = |name: &str| person_of(name) != person && skeleton(name) == skeleton(person);
+            let names = all.iter().flat_map(|other| [Some(&other.name), other.person.as_ref()]);
+            if let Some(name) = names.flatten().find(|name| like(name)) {
+                let what = format!("the person {person:?} behind {} looks like {name:?}, and is another", one.name);
+                report.error(at, Code::DuplicateId, what).write("the same spelling for the same person");
+            }
+        }
         // The person behind a name is told by that name too.
         for other in
             all.iter().filter(|other| other.name != one.name && one.person.is_some() && !other.class.is_human())
@@ -251,6 +302,11 @@ fn name_of(at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
                 ),
             )
             .write("\"@ada\", or ai-operator/orca-ops");
+        return None;
+    }
+    if !is_of_one_script(text) {
+        let what = format!("{text:?} has letters of several scripts in one word: some would be taken for others");
+        report.error(at, Code::InvalidName, what).write("letters of one script");
         return None;
     }
     Some(text.to_string())
@@ -419,6 +475,7 @@ mod tests {
     fn mistakes_are_named_with_their_place() {
         let row = |rest: &str| format!("identities: [{{name: a, class: human, {rest}}}]\n");
         let two = |a: &str, b: &str| format!("identities:\n  - {{class: robot, {a}}}\n  - {{class: robot, {b}}}\n");
+        let people = |a: &str, b: &str| two(&format!("name: {a}"), &format!("name: {b}")).replace("robot", "human");
         for (text, expected) in [
             ("identities: [{name: a, class: alien}]\n".to_string(), "identities.yaml:1:31: error"),
             ("identities: [{class: human}]\n".into(), "name"),
@@ -430,7 +487,8 @@ mod tests {
                 two(&format!("name: a, token_sha256: [{HASH}]"), &format!("name: b, token_sha256: [{HASH}]")),
                 "share a credential",
             ),
-            (two("name: '@ada'", "name: '@аda'"), "looks like"),
+            (two("name: '@ada'", "name: '@аda'"), "several scripts"),
+            (two("name: '@aop'", "name: '@аор'"), "looks like"),
             (two("name: '@ada'", "name: '@Ada'"), "looks like"),
             (two("name: ops", "name: 0ps"), "looks like"),
             ("identities: [{name: \"@ada\\u200b\", class: human}]\n".into(), "hide or turn"),
@@ -438,6 +496,12 @@ mod tests {
             (two("name: '@ada'", "name: orca, may_act_as: ['@ada']"), "who is somebody else"),
             (two("name: '@ada'", "name: orca, may_act_as: [ada]"), "who is somebody else"),
             (two("name: '@ada'", "name: orca, on_behalf_of: ['@adda']"), "who is nobody here"),
+            (two("name: '@am'", "name: '@arn'"), "looks like"),
+            (two("name: ops", "name: 'o\u{1d18}s'"), "several scripts"),
+            (two("name: ops", "name: 'team/o\u{440}s'"), "several scripts"),
+            (people("'@bob'", "'@bob-admin', person: b\u{43e}b"), "several scripts"),
+            (people("'@bob'", "'@bob-admin', person: Bob"), "looks like"),
+            (people("'@a1', person: robert", "'@a2', person: r0bert"), "looks like"),
             (row("rights: [everything]"), "everything"),
             ("identities: [{name: a, class: robot, rights: [halt]}]\n".into(), "cannot have the right"),
             ("identities: [{name: a, class: pipeline, rights: [break_glass]}]\n".into(), "cannot have the right"),
@@ -448,6 +512,59 @@ mod tests {
         ] {
             let said = refused(&text);
             assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_script_are_names_whichever_it_is() {
+        for name in ["@борис", "@josé", "@田中taro", "team/θεο", "ai-operator/orca-2", "@bob.o'hara"] {
+            let text = format!("identities: [{{name: \"{name}\", class: human, person: \"{name}\"}}]\n");
+            assert!(
+                !load_text("identities.yaml", &text).is_fatal(),
+                "{}",
+                load_text("identities.yaml", &text).render(false)
+            );
+        }
+    }
+
+    /// Whatever is wrong elsewhere in the file: who was taken out of it is out, and so is a credential.
+    #[test]
+    fn what_was_taken_out_of_a_file_with_a_mistake_is_out() {
+        let hash = |n: u8| format!("{n:064x}");
+        let row = |name: &str, class: &str, hashes: &[u8]| {
+            let hashes: Vec<String> = hashes.iter().map(|n| format!("'{}'", hash(*n))).collect();
+            format!("  - {{name: '{name}', class: {class}, token_sha256: [{}]}}\n", hashes.join(", "))
+        };
+        let before = format!(
+            "identities:\n{}{}{}",
+            row("@ada", "human", &[1, 2]),
+            row("@bob", "human", &[3]),
+            row("orca", "robot", &[4])
+        );
+        let loaded = load_text("identities.yaml", &before);
+        assert!(!loaded.is_fatal(), "{}", loaded.render(false));
+        let left = |text: &str| {
+            let now = load_text("identities.yaml", text);
+            assert!(now.is_fatal(), "{text}");
+            UnusableIdentities { why: now.render(false), texts: now.texts }.left_of(loaded.identities.clone())
+        };
+        let has = |left: &Identities, name: &str, n: u8| {
+            left.named(name).is_some_and(|one| one.token_sha256.contains(&hash(n)))
+        };
+        let wrong = row("@eve", "alien", &[5]);
+        let one = left(&format!("identities:\n{}{}{wrong}", row("@ada", "human", &[1]), row("orca", "robot", &[4])));
+        assert_eq!((has(&one, "@ada", 1), has(&one, "@ada", 2), has(&one, "orca", 4)), (true, false, true));
+        assert!(one.named("@bob").is_none() && one.named("@eve").is_none(), "{one:?}");
+        // What is only a comment is not there.
+        let commented =
+            left(&format!("identities:\n{}#{}{wrong}", row("@ada", "human", &[1, 2]), row("@bob", "human", &[3])));
+        assert!(commented.named("@bob").is_none() && has(&commented, "@ada", 2));
+        // Half a file, none at all, or another one says nothing of anybody.
+        for text in ["", "identities: [{name: '@ada', class", "identities: []\n", "people: []\n"] {
+            let loaded_again = load_text("identities.yaml", text);
+            let left =
+                UnusableIdentities { why: String::new(), texts: loaded_again.texts }.left_of(loaded.identities.clone());
+            assert_eq!(left, loaded.identities, "{text}");
         }
     }
 
