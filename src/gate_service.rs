@@ -401,6 +401,8 @@ impl GateService {
         }
         let mut state = self.state();
         self.resync(&mut state);
+        // What the log did not take of it when the identities came is noted now.
+        self.lapse(&mut state);
         let now = self.now();
         let changes = state.changes_seen(&state.views.seen, &poll.seen);
         let changes: Vec<Event> =

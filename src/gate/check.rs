@@ -299,11 +299,15 @@ impl Decision {
         reasons
     }
 
-    /// Whether it was denied for what was asked, and not only for when: waiting would clear none of it.
+    /// Whether it was denied for what was asked, and not only for when: waiting would clear none of it, or would leave what only
+    /// another request or policy clears. Else whoever sees to it that something is under way could search beside it.
     pub fn probes(&self) -> bool {
-        let mut denying = self.checks.iter().filter(|check| check.effect == Effect::Deny && check.covered_by.is_none());
+        let denying = || self.checks.iter().filter(|check| check.effect == Effect::Deny && check.covered_by.is_none());
         let waits = |check: &Check| matches!(check.clear_by, Some(ClearBy::Time | ClearBy::Gate | ClearBy::Person));
-        self.answer == Answer::Deny && denying.all(|check| !waits(check))
+        let asks = |check: &Check| {
+            matches!(check.clear_by, Some(ClearBy::Request | ClearBy::Policy | ClearBy::Nothing) | None)
+        };
+        self.answer == Answer::Deny && (denying().any(asks) || denying().all(|check| !waits(check)))
     }
 
     /// Codes of the reasons, without doubles, strictest first.

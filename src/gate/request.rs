@@ -4,9 +4,10 @@
 //! An unknown member, a member that does not belong to the action, an empty text, a wildcard: each is refused. An
 //! empty selector once meant "everything" elsewhere; here it means nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::action::ActionKind;
 use super::canonical::Digest;
@@ -129,6 +130,7 @@ impl Request {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(fault(ReasonCode::MalformedRequest, "the request is no object of JSON".into()));
         }
+        unambiguous(body).map_err(|what| fault(ReasonCode::MalformedRequest, what))?;
         // What is asked for comes first: who misspells an action is told so, whatever else is wrong.
         #[derive(Deserialize)]
         struct Asked {
@@ -257,8 +259,76 @@ impl Request {
     }
 }
 
+/// Whether no object in this JSON has a member twice, however deep: of two readers one would take the first and one the last.
+///
+/// # Errors
+/// One has, or it is no JSON.
+pub fn unambiguous(body: &[u8]) -> Result<(), String> {
+    serde_json::from_slice::<OnceEach>(body)
+        .map(|OnceEach| ())
+        .map_err(|error| format!("the request is not as it should be: {error}"))
+}
+
+/// Any JSON whose objects have each member once.
+struct OnceEach;
+
+impl<'de> Deserialize<'de> for OnceEach {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(OnceEach)
+    }
+}
+
+impl<'de> Visitor<'de> for OnceEach {
+    type Value = OnceEach;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if seen.contains(&key) {
+                return Err(serde::de::Error::custom(format_args!("duplicate field `{key}`")));
+            }
+            seen.insert(key);
+            map.next_value::<OnceEach>()?;
+        }
+        Ok(OnceEach)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<OnceEach>()?.is_some() {}
+        Ok(OnceEach)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(OnceEach)
+    }
+}
+
 /// A name that means one thing: not empty, not a pattern, printable, without blanks.
-fn name(member: &str, value: &str) -> Result<(), String> {
+pub(crate) fn name(member: &str, value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err(format!("{member} is empty: nothing is not everything"));
     }

@@ -171,11 +171,24 @@ pub fn judge<'c>(
     if now < settled || view.at < settled {
         return None;
     }
+    let mut changes = changes.peekable();
+    // Somebody else told of a change since: what runs may be theirs.
+    let others = changes.peek().is_some_and(|change| change.by.as_ref().is_some_and(|by| *by != permit.sub));
     let seen = if *denied { done_after_all(permit, baseline, view, changes) } else { None };
     if seen.is_none()
         && let Some(what) = not_applied(permit, baseline, view, acted)
     {
-        return Some(Verdict::without(permit, Outcome::NotApplied, what, now));
+        // A permit for one act covers no other one: what was done in its place and made things worse is not called nothing.
+        let another = !denied && !others && runs_another(permit, baseline, view);
+        let mut came = baseline.slos.iter().filter_map(|before| compare(permit, before, baseline, view, now));
+        let harm = came.find(|verdict| another && verdict.outcome == Outcome::Worse);
+        return Some(match harm {
+            Some(verdict) => {
+                let message = format!("{}; {what}, nor what ran before", verdict.message);
+                Verdict { message, contradicted: true, ..verdict }
+            }
+            None => Verdict::without(permit, Outcome::NotApplied, what, now),
+        });
     }
     let mut rows: Vec<Verdict> =
         baseline.slos.iter().filter_map(|before| compare(permit, before, baseline, view, now)).collect();
@@ -255,6 +268,15 @@ fn not_applied(permit: &Permit, baseline: &Baseline, view: &View, acted: Seconds
             let (runs, to) = (workload.version.as_deref()?, request.to_version.as_deref()?);
             (runs != to).then(|| format!("{} runs {runs}, not {to}", request.resource))
         }
+    }
+}
+
+/// What runs is neither what was permitted nor what ran before.
+fn runs_another(permit: &Permit, baseline: &Baseline, view: &View) -> bool {
+    let Some(runs) = view.observed.workload(&permit.request.resource) else { return false };
+    match permit.request.action {
+        ActionKind::Scale => baseline.replicas.zip(runs.replicas).is_some_and(|(was, is)| was != is),
+        _ => baseline.version.as_ref().zip(runs.version.as_ref()).is_some_and(|(was, is)| was != is),
     }
 }
 

@@ -12,12 +12,13 @@ use super::record::{self, Context};
 use super::{Blocked, GateService, State};
 use crate::audit::{Receipt, Waiting};
 use crate::engine::Seconds;
+use crate::gate::action::ActionKind;
 use crate::gate::answer::Answer;
 use crate::gate::event::{Event, EventKind};
 use crate::gate::observed::Change;
 use crate::gate::principal::{ActorClass, Principal};
 use crate::gate::reason::{ReasonCode, Refusal};
-use crate::gate::request::Request;
+use crate::gate::request::{self, Request};
 use crate::gate::{Digest, HaltScope, Policy, Right};
 use crate::telemetry::names;
 
@@ -87,8 +88,6 @@ pub struct Posted {
 
 /// A change cannot be told of longer after it happened than this, seconds.
 const TOLD_LATE_MAX_S: i64 = 24 * 3600;
-/// Longest text of a change, bytes.
-const TEXT_MAX: usize = 253;
 
 impl From<Refusal> for Blocked {
     fn from(refusal: Refusal) -> Self {
@@ -349,10 +348,13 @@ impl GateService {
             return Err(Refusal::new(ReasonCode::RightMissing, what).into());
         }
         let texts = [Some(&posted.resource), posted.from_version.as_ref(), posted.version.as_ref()];
-        let unfit = |text: &&String| text.is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control);
-        if texts.into_iter().flatten().any(|text| unfit(&text)) || !posted.resource.contains('/') {
-            let what = "resource is kind/name, and no text of a change is empty, long or holds control characters";
-            return Err(Blocked::Malformed(what.into()));
+        // What no request can name, and what does not look like what it is, would be shown to people beside a request.
+        if let Some(what) = texts.into_iter().flatten().find_map(|text| request::name("a text of a change", text).err())
+        {
+            return Err(Blocked::Malformed(what));
+        }
+        if !posted.resource.contains('/') {
+            return Err(Blocked::Malformed("resource is kind/name".into()));
         }
         if posted.version.is_none() && posted.generation.is_none() && posted.replicas.is_none() {
             return Err(Blocked::Malformed("a change has a version, a generation or replicas".into()));
@@ -473,9 +475,10 @@ impl State {
     /// A halt of what nobody knows would stop nothing, and be answered as if it did.
     fn exists(&self, scope: &HaltScope) -> Result<(), Blocked> {
         let (noun, name, known) = match scope {
-            HaltScope::Global | HaltScope::Action(_) => return Ok(()),
-            HaltScope::Service(service) => ("service", service, self.rules.services.contains(service)),
-            HaltScope::Actor(actor) => ("actor", actor, self.identities.acts(actor)),
+            HaltScope::Global => return Ok(()),
+            HaltScope::Action(action) => ("action", action.as_str(), self.defines(*action)),
+            HaltScope::Service(service) => ("service", service.as_str(), self.rules.services.contains(service)),
+            HaltScope::Actor(actor) => ("actor", actor.as_str(), self.identities.acts(actor)),
         };
         match known {
             true => Ok(()),
@@ -483,6 +486,12 @@ impl State {
                 "there is no {noun} {name:?}, so nothing would be halted; with future (--future) it holds for one to come"
             ))),
         }
+    }
+
+    /// Whether there is such an action: one that is known here, or that some policy defines.
+    pub(super) fn defines(&self, action: ActionKind) -> bool {
+        let by_policy = || self.rules.policies.values().any(|policy| policy.allowed(action).is_some());
+        !matches!(action, ActionKind::Custom(_)) || by_policy()
     }
 
     pub(super) fn policy(&self, service: &str) -> Option<Arc<Policy>> {

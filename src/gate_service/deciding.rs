@@ -209,7 +209,7 @@ impl GateService {
     /// # Errors
     /// It cannot be read.
     pub fn parse(&self, body: &[u8]) -> Result<Request, Blocked> {
-        let defined = |kind| self.read().rules.policies.values().any(|policy| policy.allowed(kind).is_some());
+        let defined = |kind| self.read().defines(kind);
         Request::parse_among(body, defined).map_err(|fault| {
             metrics::counter!(names::DECISION_REASONS_TOTAL, "code" => fault.code.as_str()).increment(1);
             Blocked::Malformed(format!("{fault} ({})", fault.code))

@@ -69,6 +69,143 @@ async fn what_the_log_refused_is_forgotten_at_the_next_poll_and_nothing_is_allow
     assert!(!writable());
 }
 
+/// Votes of people who are gone lapse, also where the log did not take that when they went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate_service = gate_service(folder.path());
+    let who = |name: &str| crate::gate::identity::Identity {
+        name: name.into(),
+        person: None,
+        rights: None,
+        class: crate::gate::ActorClass::Human,
+        teams: vec!["oncall".into()],
+        token_sha256: Vec::new(),
+        k8s_subjects: Vec::new(),
+        mtls_names: Vec::new(),
+        jwt_subjects: Vec::new(),
+        oidc_subjects: Vec::new(),
+        may_act_as: Vec::new(),
+        on_behalf_of: Vec::new(),
+    };
+    gate_service.take_identities(Identities { all: vec![who("@ada"), who("@bob")] }, "test");
+    let request = crate::gate::Request::parse(
+        br#"{"service":"checkout","action":"restart","resource":"deployment/checkout","reason":"INC-7"}"#,
+    );
+    let request = request.expect("a request");
+    let now = gate_service.now();
+    let approval = crate::gate::approval::Approval {
+        id: "apr_1".into(),
+        decision_id: "dec_1".into(),
+        sub: "orca".into(),
+        actor: "orca".into(),
+        person: String::new(),
+        delegation: Vec::new(),
+        action_digest: request.digest(),
+        policy_digest: Policy::new("checkout").digest(),
+        request,
+        rule_digest: None,
+        generation: None,
+        covers: Vec::new(),
+        from: vec![crate::gate::principal::Approver::Team("oncall".into())],
+        need: 1,
+        votes: vec![crate::gate::approval::Vote { by: "@bob".into(), person: "bob".into(), at: now, reason: None }],
+        asked_at: now,
+        expires_at: now + 900,
+        state: crate::gate::approval::ApprovalState::Granted,
+    };
+    let asked = Event { at: now, kind: EventKind::ApprovalAsked { approval: Box::new(approval) } };
+    gate_service.note(&mut gate_service.state(), &[asked]);
+    let have = || gate_service.read().gate.approval("apr_1").map(crate::gate::approval::Approval::have);
+    poll(&gate_service);
+    assert_eq!(have(), Some(1), "nobody is gone");
+    // He goes, and at that moment the log refuses: what is in the gate state then is built from the log again.
+    let refused = Record { event: Some(json!(u64::MAX)), ..Record::new(Kind::Acted, "a", "b", 0) };
+    assert!(gate_service.log().append(refused).await.is_err());
+    gate_service.state().identities = Identities { all: vec![who("@ada")] };
+    poll(&gate_service);
+    assert_eq!(have(), Some(0), "he is nobody any more");
+    drop(gate_service.log().settle());
+    let text = std::fs::read_to_string(folder.path().join("00000000000000000000.jsonl")).expect("there");
+    assert!(text.contains("approval_vote_lapsed"), "{text}");
+}
+
+/// What was only told of a workload is told: it makes no cure of a risk, and where metrics are named for it and show nothing, it is
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_only_told_of_a_workload_is_marked_and_does_not_stand_in_for_what_is_watched() {
+    use crate::prometheus::workloads::Seen;
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate_service = gate_service(folder.path());
+    let mut told = change("v41");
+    if let EventKind::ChangeObserved { change } = &mut told.kind {
+        (change.replicas, change.by) = (Some(2), Some("deployer".into()));
+    }
+    gate_service.note(&mut gate_service.state(), &[told]);
+    let runs = |seen: Option<&BTreeMap<String, Seen>>| {
+        let observed = gate_service.read().observed("checkout", seen, 1_790_000_100);
+        let one = observed.workload("deployment/checkout").cloned();
+        one.map(|one| (one.told, one.version, one.replicas, one.good_for_s.is_some()))
+    };
+    assert_eq!(runs(None), Some((true, Some("v41".into()), Some(2), false)), "nobody watches it: as it was told");
+    let workload = "deployment/checkout".to_owned();
+    gate_service.state().rules.workloads = [("checkout".to_owned(), BTreeSet::from([workload.clone()]))].into();
+    assert_eq!(runs(None), None, "it is watched, and is not there");
+    let seen = Seen {
+        at_s: 1_790_000_090,
+        replicas: Some(6),
+        generation: Some(3),
+        version: None,
+        utilization: None,
+        every_s: 15,
+    };
+    let seen = BTreeMap::from([(workload, seen)]);
+    assert_eq!(
+        runs(Some(&seen)),
+        Some((false, Some("v41".into()), Some(6), true)),
+        "what is seen goes before what is told"
+    );
+}
+
+/// A log is accepted with its end in doubt: what it shows as unused may have been used, and is not used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_still_to_be_used_ends_where_a_person_accepts_a_log_in_doubt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || {
+        let options = LogOptions {
+            memory_file: Some(folder.path().join("audit.head")),
+            expected: true,
+            ..LogOptions::new(folder.path().join("audit"))
+        };
+        let (log, dir, clock) =
+            (Log::open(options, Clock::wall()).expect("it opens"), folder.path().join("audit"), Clock::wall());
+        let identities = Identities::default();
+        let gate_service =
+            GateService::new(Options { log, dir, clock, identities, external_url: None, follows: false });
+        let gate_service = gate_service.expect("it opens");
+        gate_service.take_rules(idle(), "test");
+        gate_service
+    };
+    let first = start();
+    drop(first.accept_log(&person(), "a new place").await);
+    let body = json!({"service": "idle", "action": "restart", "resource": "deployment/idle", "reason": "INC-7", "break_glass": true});
+    let given = first.decide(&person(), body.to_string().as_bytes()).await.expect("an answer");
+    let given = serde_json::to_value(given).expect("JSON");
+    let id = given["permit"]["id"].as_str().expect("a permit").to_owned();
+    first.log().close();
+    let second = start();
+    assert_eq!(second.permit(&id).expect("it is remembered")["state"], "live");
+    second.log().close();
+    std::fs::remove_file(folder.path().join("audit.head")).expect("it is there");
+    let third = start();
+    assert_eq!(third.permit(&id).expect("it is remembered")["state"], "live");
+    third.accept_log(&person(), "the volume was restored").await.expect("she may");
+    let ended = third.permit(&id).expect("it is remembered");
+    assert_eq!((&ended["state"], &ended["code"]), (&json!("revoked"), &json!("log_in_doubt")));
+    let redeemed = third.redeem(&person(), &id, None).await.expect("an answer");
+    assert_eq!(redeemed["decision"], "deny", "{redeemed:#}");
+}
+
 fn person() -> crate::gate::Principal {
     crate::gate::Principal {
         sub: "@ada".into(),

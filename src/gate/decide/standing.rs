@@ -17,6 +17,8 @@ const SKEW_WARN_S: f64 = 5.0;
 const SKEW_DENY_S: f64 = 30.0;
 /// How long acts and changes are remembered against doing the same again, seconds.
 pub(super) const LOOK_BACK_S: i64 = 4 * 3600;
+/// A change that was seen while the clock was ahead holds machines up until then, where it is no longer than this, seconds.
+const AHEAD_S: i64 = 4 * 3600;
 /// Acts without effect after which a person is asked.
 const NO_EFFECT_MAX: usize = 2;
 /// Different acts denied within [`PROBING_S`] after which a machine is denied everything.
@@ -191,12 +193,13 @@ fn cooling_down(case: &Case<'_>) -> Check {
         undone.is_some_and(|request| change.version.is_some() && change.version == request.from_version)
             && newest.is_some_and(|(last, back)| last == change && !back)
     };
-    let last = case.gate.changes_of(case.service).rev().find(|change| !undoes(change) && change.at <= case.now);
+    let last =
+        case.gate.changes_of(case.service).rev().find(|change| !undoes(change) && change.at <= case.now + AHEAD_S);
     let until = last.map(|change| (change, change.at + case.policy.cool_down_s));
     match until.filter(|(_, until)| case.now < *until) {
         None => Check::holds(id, "the last change is long enough ago"),
         Some((change, until)) => {
-            let ago = span(case.now - change.at);
+            let ago = span((case.now - change.at).max(0));
             let what = format!("{} changed {ago} ago", change.resource);
             Check::new(id, case.by_actor(Effect::Deny, Effect::Warn), ReasonCode::CoolingDown, what)
                 .observed("changed_s_ago", case.now - change.at)

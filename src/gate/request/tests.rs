@@ -56,6 +56,22 @@ fn each_mistake_has_its_reason() {
     ] {
         assert_eq!(with(member, value.clone()), Some(ReasonCode::MalformedRequest), "{member}: {value}");
     }
+    // Twice the same member, wherever it stands.
+    let body =
+        r#"{"service":"checkout","action":"flush-cache","resource":"cache/a","arguments":{"percent":50,"percent":5}}"#;
+    let fault = Request::parse_among(body.as_bytes(), |_| true).expect_err("which of them");
+    assert_eq!(fault.code, ReasonCode::MalformedRequest);
+    assert!(fault.what.contains("duplicate field `percent`"), "{fault}");
+    assert!(Request::parse_among(body.replacen("\"percent\":50,", "", 1).as_bytes(), |_| true).is_ok());
+    for (json, fits) in [
+        (r#"{"a":1,"b":{"a":[{"a":null},{"a":1.5}]}}"#, true),
+        (r#"{"a":1,"b":{"a":[{"c":0,"c":1}]}}"#, false),
+        (r#"{"a":1,"\u0061":2}"#, false),
+        (r#"[{"a":-1},{"a":true}]"#, true),
+        (r#"{"a":1"#, false),
+    ] {
+        assert_eq!(unambiguous(json.as_bytes()).is_ok(), fits, "{json}");
+    }
     // Members in a row, without their names, would be one too for whoever reads it carelessly.
     let row = r#"["checkout","deploy","deployment/checkout",null,"v13",null,null,{},"x",null,null,null,true,null]"#;
     for body in [row, "[]", "null", "\"checkout\"", "7", "", " [ {} ] "] {

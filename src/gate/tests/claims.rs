@@ -66,6 +66,30 @@ fn a_key_gives_no_allow_back_that_would_not_be_redeemed_now() {
     }
 }
 
+/// What fences a permit off fences off its repetition: another generation, and a policy that is not known any more.
+#[test]
+fn a_key_gives_no_allow_back_for_what_was_fenced_off() {
+    let (ruling, request) = (policy(), keyed(ActionKind::Deploy, "build-77"));
+    let mut moved = calm();
+    moved.observed.workloads[0].generation = Some(8);
+    let wider = Policy { settle_s: ruling.settle_s + 1, ..ruling.clone() };
+    let mut stricter = ruling.clone();
+    stricter.freeze.push(freeze(&MACHINES));
+    for (view, current, pinned, expected) in [
+        (moved, ruling.clone(), Some(ruling.clone()), ReasonCode::GenerationChanged),
+        (calm(), wider.clone(), None, ReasonCode::PolicyChanged),
+        // As known as it was, but for what it says: that is another policy.
+        (calm(), wider, Some(stricter), ReasonCode::PolicyChanged),
+    ] {
+        let mut state = gate();
+        assert_eq!(ask_keyed(&mut state, 1, &request, &ruling, &calm(), NOW).answer, Answer::Allow);
+        let pinned = |_: &crate::gate::Permit| pinned.clone().map(Arc::new);
+        let repeat = state.repeat(&orca(), &request, pinned, Some(&current), Some(&view), NOW + 5);
+        let Ok(Repeat::Anew(Some(revoked))) = repeat else { panic!("{repeat:?}") };
+        assert_eq!(revoked.kind, EventKind::PermitRevoked { id: "prm_1".into(), reason: expected });
+    }
+}
+
 #[test]
 fn a_key_remembers_no_denial_and_no_question_whose_cause_is_gone() {
     // A halt that is lifted.
@@ -227,6 +251,49 @@ fn that_nothing_was_done_is_a_claim_and_frees_nothing() {
     assert_eq!(events.len(), 2, "{events:?}");
 }
 
+/// A permit for one act covers no other one: whoever did something else with it, and made things worse, did so.
+#[test]
+fn another_act_than_was_permitted_is_judged_by_what_it_came_to() {
+    use crate::engine::SloState::FastBurn;
+    let acted = |request: &Request| {
+        let mut state = gate();
+        ask_at(&mut state, 1, request, &orca(), &policy(), &burning(), NOW);
+        let baseline = Baseline::of(&burning(), RESOURCE);
+        state.apply(&at(NOW, EventKind::PermitRedeemed { id: "prm_1".into(), baseline }));
+        let events = state.outcome("prm_1", &orca(), true, None, NOW + 5).expect("its own");
+        events.iter().for_each(|event| state.apply(event));
+        state
+    };
+    let outcome = |state: &GateState, view: &View| {
+        let events = state.verdicts(view, NOW + 405);
+        let EventKind::Judged { verdict } = &events[0].kind else { panic!("{events:?}") };
+        assert_eq!(events.len() == 2, verdict.outcome == Outcome::Worse, "who made it worse is halted: {events:?}");
+        (verdict.outcome, verdict.contradicted)
+    };
+    let back = acted(&request(ActionKind::Rollback));
+    assert_eq!(outcome(&back, &later(FastBurn, Some("v13"), 9)), (Outcome::Worse, true));
+    // As it was before: somebody put it back, or it was never done.
+    assert_eq!(outcome(&back, &later(FastBurn, Some("v42"), 9)), (Outcome::NotApplied, false));
+    // Another version, and no harm.
+    let mut calm = later(FastBurn, Some("v13"), 9);
+    calm.slos.iter_mut().flat_map(|slo| &mut slo.windows).for_each(|window| window.burn = Some(0.1));
+    assert_eq!(outcome(&back, &calm), (Outcome::NotApplied, false));
+    // Somebody else told of it.
+    let mut told = back.clone();
+    let mut event = change(NOW + 60, "v42", "v13");
+    let EventKind::ChangeObserved { change } = &mut event.kind else { panic!("a change") };
+    change.by = Some("deployer".into());
+    told.apply(&event);
+    assert_eq!(outcome(&told, &later(FastBurn, Some("v13"), 9)), (Outcome::NotApplied, false));
+    // More replicas were permitted, and there are fewer than before.
+    let more = acted(&scale(12));
+    let mut fewer = later(FastBurn, Some("v42"), 9);
+    fewer.observed.workloads[0].replicas = Some(3);
+    assert_eq!(outcome(&more, &fewer), (Outcome::Worse, true));
+    fewer.observed.workloads[0].replicas = burning().observed.workloads[0].replicas;
+    assert_eq!(outcome(&more, &fewer), (Outcome::NotApplied, false));
+}
+
 /// Nothing shows what runs: that it became worse is not talked away.
 #[test]
 fn what_nobody_observes_is_not_excused_by_a_word() {
@@ -311,6 +378,14 @@ fn the_suspect_is_what_came_last_before_the_errors_rose() {
         assert_eq!(decision.answer, Answer::NeedsApproval, "{named}");
         assert!(decision.codes().contains(&ReasonCode::NotCorrelated), "{named}");
     }
+    // Another one that came before them and is not what was last: whoever names it means something else.
+    let mut state = GateState::fold(&[change(DEPLOYED - 600, "v40", "v41"), change(DEPLOYED, "v41", "v42")]);
+    assert_eq!(decide("v42", &state).answer, Answer::Allow);
+    let decision = decide("v41", &state);
+    assert_eq!((decision.answer, decision.codes()), (Answer::NeedsApproval, vec![ReasonCode::NotCorrelated]));
+    // What came since is not what rose them, and does not run any more, or does: the one that is left did.
+    state.apply(&change(NOW - 300, "v42", "v43"));
+    assert!(decide("v43", &state).codes().contains(&ReasonCode::NotCorrelated));
     // v43 came after the errors rose; blaming it does not make them its doing.
     let mut state = gate();
     let mut late = change(NOW - 700, "v42", "v43");
@@ -332,6 +407,18 @@ fn a_clock_that_went_ahead_and_came_back_ends_no_halt() {
     let stops = decide(&request(ActionKind::Deploy), &orca(), Some(&policy()), Some(&calm()), &state, NOW);
     assert!(stops.codes().contains(&ReasonCode::Halted));
     assert!(state.halts(NOW).any(|halt| halt.id == "long"), "it was set until {}", NOW + 3600);
+}
+
+/// What was seen while the clock was ahead was seen not long ago: machines wait after it as after any change.
+#[test]
+fn a_change_of_a_clock_that_was_ahead_is_waited_for() {
+    let policy = Policy { cool_down_s: 600, ..policy() };
+    for (at_s, waits) in [(NOW - 601, false), (NOW - 30, true), (NOW + 3600, true), (NOW + 30 * 86_400, false)] {
+        let mut state = gate();
+        state.apply(&change(at_s, "v41", "v42"));
+        let decision = decide(&scale(11), &orca(), Some(&policy), Some(&calm()), &state, NOW);
+        assert_eq!(decision.codes().contains(&ReasonCode::CoolingDown), waits, "{at_s}: {:?}", decision.codes());
+    }
 }
 
 /// A pipeline that posts few replicas makes no cure of a step down: what runs is what counts, and where nothing shows it, nothing

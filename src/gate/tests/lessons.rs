@@ -242,6 +242,27 @@ fn what_is_not_observed_is_a_question() {
     assert!(machine(&down, &policy(), &unseen, &gate()).answer >= Answer::NeedsApproval);
 }
 
+/// What runs is known for two scrapes, and not for as long as Prometheus goes on telling the last sample.
+#[test]
+fn what_was_not_seen_for_two_scrapes_is_not_known() {
+    for (good_for_s, ago, known) in [
+        (Some(60), 59, true),
+        (Some(60), 61, false),
+        (Some(3600), 299, true),
+        (Some(3600), 301, false),
+        (None, 299, true),
+    ] {
+        let mut view = calm();
+        let workload = &mut view.observed.workloads[0];
+        (workload.good_for_s, workload.seen_at) = (good_for_s, NOW - ago);
+        for request in [deploy(), scale(12)] {
+            let decision = machine(&request, &policy(), &view, &gate());
+            let unobserved = decision.codes().contains(&ReasonCode::PremiseUnobserved);
+            assert_eq!(unobserved, !known, "{good_for_s:?} {ago}: {:?}", decision.codes());
+        }
+    }
+}
+
 #[test]
 fn a_person_says_why_on_old_data_and_breaks_the_glass_on_none() {
     let ask = |request: &Request, data| {

@@ -207,6 +207,18 @@ fn whoever_asks_in_other_words_finds_what_was_granted() {
             "{reason}"
         );
     }
+    // A question about the same resource that is granted is not taken away by the next one, which is asked.
+    let mut further = policy.clone();
+    row(&mut further, ActionKind::Rollback).action = crate::gate::policy::Action::Rollback { max_versions_back: 2 };
+    let mut both = asked(&further);
+    approve_all(&mut both, &[ada()], NOW + 1);
+    let mut view = burning();
+    view.history.push(crate::gate::view::VersionRecord { version: "v40".into(), ..view.history[0].clone() });
+    let older = Request { to_version: Some("v40".into()), ..rollback() };
+    let second = ask_at(&mut both, 3, &older, &orca(), &further, &view, NOW + 2);
+    assert_eq!(second.answer, Answer::NeedsApproval, "{:?}", second.codes());
+    assert_eq!(both.open_approvals_of(SERVICE).count(), 2);
+    assert_eq!(answer(&both, &further), Answer::Allow);
     // Another act is another question, and takes nothing away that was granted.
     let other = Request { to_version: Some("v40".into()), ..rollback() };
     ask_at(&mut state, 3, &other, &orca(), &policy, &burning(), NOW + 2);

@@ -140,6 +140,24 @@ fn waiting_is_no_search() {
     }
 }
 
+/// Whoever sees to it that something is under way, and asks beside it for what nothing but another request would clear, searches.
+#[test]
+fn a_search_beside_something_that_passes_is_a_search() {
+    let mut state = gate();
+    state.apply(&issued(&permit("prm_own", &orca(), &scale(11), NOW - 60)));
+    for n in 0..20 {
+        let beyond = scale(1000 + n);
+        let decision = ask(&mut state, u64::from(n), &beyond, &orca(), &policy(), &calm());
+        let codes = decision.codes();
+        assert!(
+            codes.contains(&ReasonCode::ChangeInFlight) && codes.contains(&ReasonCode::AboveMaxReplicas),
+            "{codes:?}"
+        );
+    }
+    let deploy = decide(&request(ActionKind::Deploy), &orca(), Some(&policy()), Some(&calm()), &state, NOW);
+    assert!(deploy.codes().contains(&ReasonCode::Probing), "{:?}", deploy.codes());
+}
+
 #[test]
 fn a_claim_is_held_against_the_ledger() {
     for claim in ["slo_burn_rate_exceeded", "slo_fast_burn", "error_budget_exhausted", "slo_breach"] {
