@@ -19,6 +19,7 @@ use super::auth::Caller;
 use super::json::Json;
 use super::{Problem, Site};
 use crate::gate::ActionClass;
+use crate::gate::request::unambiguous;
 use crate::gate_service::{Blocked, GateService, HaltOrder, OptionsOrder, Posted, VoteOrder};
 
 /// Extractor: the gate, or a 503 where this process decides nothing. Comes after [`Caller`]: strangers learn nothing.
@@ -96,6 +97,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Blocked> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Blocked::Malformed("the request is no object of JSON".into()));
     }
+    unambiguous(body).map_err(Blocked::Malformed)?;
     serde_json::from_slice(body)
         .map_err(|error| Blocked::Malformed(format!("the request is not as it should be: {error}")))
 }

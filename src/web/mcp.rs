@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::json::Json;
 use super::{Site, doors};
 use crate::gate::Principal;
+use crate::gate::request::unambiguous;
 use crate::gate_service::GateService;
 
 #[cfg(test)]
@@ -145,6 +146,7 @@ fn unauthorized(site: &Site, headers: &HeaderMap, fault: Fault) -> Response {
 /// Reads a request; `None` is a notification. A fault comes with the id, as far as there is one.
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Option<Call>, (Value, Fault32)> {
     let nobody = |code, what: &str| (Value::Null, Fault32::bad(code, what));
+    unambiguous(body).map_err(|what| nobody(PARSE, &what))?;
     let message: Value = serde_json::from_slice(body).map_err(|error| nobody(PARSE, &format!("no JSON: {error}")))?;
     let Value::Object(mut message) = message else {
         return Err(nobody(INVALID_REQUEST, "one request is one object of JSON: there are no batches"));

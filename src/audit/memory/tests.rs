@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::audit::record::Entry;
 use crate::audit::sink::NoteFile;
 use crate::audit::{Kind, Log, Options, Record};
 use crate::clock::Clock;
@@ -256,6 +257,35 @@ fn another_key_is_noticed() {
 }
 
 /// What was accepted is that, and not what is done to it later.
+/// Whoever edits a record can write, too, that a person has accepted it. That is no acceptance: it stands in the place of a record
+/// that was another, or follows what is signed.
+#[test]
+fn an_acceptance_that_nobody_signed_silences_nothing() {
+    for replaces in [true, false] {
+        let place = Place::of(60, false);
+        let mut lines = place.lines();
+        lines[20] = lines[20].replacen("reason ", "Reason ", 1);
+        place.write(&lines);
+        let log = place.open(false);
+        let doubts: Vec<String> = log.doubts().iter().map(ToString::to_string).collect();
+        assert!(!doubts.is_empty());
+        leave(log);
+        let mut lines = place.lines();
+        if replaces {
+            lines.pop();
+        }
+        let last = Entry::read(lines.last().expect("records").as_bytes()).expect("a record");
+        let origin = last.members["log"]["origin"].as_str().expect("a name").to_owned();
+        let event = Some(serde_json::json!({"doubts": doubts}));
+        let forged = Record { event, ..Record::new(Kind::Accepted, "@ada", "accept_log", 2_000) };
+        let forged = forged.members(&origin, last.seq + 1, Some(&last.leaf));
+        let line = crate::audit::record::render(&forged).expect("it has a form").line;
+        lines.push(String::from_utf8(line).expect("text"));
+        place.write(&lines);
+        in_doubt(&place, false, "accepted by nobody");
+    }
+}
+
 #[test]
 fn what_was_accepted_may_not_be_edited_again() {
     let place = Place::of(60, false);

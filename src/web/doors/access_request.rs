@@ -61,6 +61,10 @@ pub async fn submit(
     body: Bytes,
 ) -> Response {
     let here = Here::of(&site, &headers);
+    // It is explained what would be decided, and that costs as much as anywhere.
+    if let Err(fault) = site.app.auth.explain(&principal) {
+        return fault.into_response();
+    }
     match submitted(&gate, &principal, &here, &body) {
         Ok(task) => answer(&task, StatusCode::ACCEPTED),
         Err(refused) => refused.into_response(),

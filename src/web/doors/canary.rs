@@ -131,7 +131,11 @@ pub async fn flagger(
     let step = match (hook.as_str(), request) {
         // Without its versions a rollback is no request, and without a yes it is no order.
         (_, Err(blocked)) => Err(blocked),
-        ("rollback", Ok(request)) => rolled_back(&gate, &principal, &request).await,
+        ("rollback", Ok(request)) => {
+            // What it is told each time is an explanation, and costs as much.
+            site.app.auth.explain(&principal).map_err(IntoResponse::into_response)?;
+            rolled_back(&gate, &principal, &request).await
+        }
         ("confirm-rollout" | "pre-rollout", Ok(request)) => step(&gate, &principal, &request).await,
         (_, Ok(request)) => {
             let own = gate.acting(&principal, &request).map(|(id, _)| id);

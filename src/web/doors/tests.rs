@@ -393,6 +393,36 @@ async fn flagger_waits_unless_it_is_told_yes_and_never_rolls_back_unasked() {
     assert_eq!(gate.post("", &hook("pre-rollout"), &other).await.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
+/// Whoever looks for a hole with explanations is held at whichever door it does so.
+#[tokio::test(flavor = "multi_thread")]
+async fn explanations_cost_the_same_at_every_door() {
+    let canary = json!({
+        "name": "checkout", "namespace": "shop",
+        "metadata": {"token": "orca-token", "from_version": "v42", "to_version": "v41"},
+    });
+    let mut task = evaluation();
+    task["denial"] = json!({"evaluation_id": "dec_1"});
+    for (path, body) in [
+        ("/integrations/flagger/rollback", &canary),
+        ("/access/v1/requests", &task),
+        ("/v1/decisions?explain", &rollback()),
+    ] {
+        let gate = gate();
+        let mut asked = 0;
+        while gate.post(ORCA, path, body).await.0 != StatusCode::TOO_MANY_REQUESTS {
+            asked += 1;
+            assert!(asked < 100, "{path} is not paced");
+        }
+        assert_eq!(
+            gate.post(ORCA, "/v1/decisions?explain", &rollback()).await.0,
+            StatusCode::TOO_MANY_REQUESTS,
+            "{path}"
+        );
+        assert_eq!(gate.post(ORCA, "/v1/decisions", &rollback()).await.0, StatusCode::OK, "{path}: it may ask");
+        assert_eq!(gate.post(ADA, "/v1/decisions?explain", &rollback()).await.0, StatusCode::OK, "{path}: people may");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strict_status_is_a_200_for_a_yes_alone() {
     let gate = gate();

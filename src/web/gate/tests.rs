@@ -229,9 +229,35 @@ async fn a_halt_of_what_nobody_knows_is_refused() {
         (json!({"service": "checkout"}), false, StatusCode::OK),
         (json!({"actor": "ai-operator/orca"}), false, StatusCode::NOT_FOUND),
         (json!({"actor": "ai-operator/orca-ops"}), false, StatusCode::OK),
+        // An action that no policy defines is a slip of the pen, too.
+        (json!({"action": "flush-cach"}), false, StatusCode::NOT_FOUND),
+        (json!({"action": "redeploy"}), false, StatusCode::NOT_FOUND),
+        (json!({"action": "flush-cach"}), true, StatusCode::OK),
+        (json!({"action": "drain"}), false, StatusCode::OK),
     ] {
         let (status, answer) = gate.post(ADA, "/v1/halts", &order(scope.clone(), future)).await;
         assert_eq!(status, expected, "{scope} {future}: {answer}");
+    }
+}
+
+/// What a robot says of changes could make its own cure look needed; a person and a pipeline tell of them where they may.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_told_by_those_who_may() {
+    let gate = gate();
+    let told = json!({"service": "checkout", "resource": "deployment/checkout", "version": "v42"});
+    let (status, answer) = gate.post(ORCA, "/v1/changes", &told).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    assert_eq!(gate.post("apiserver-token", "/v1/changes", &told).await.0, StatusCode::OK, "a pipeline may");
+    assert_eq!(gate.post(ADA, "/v1/changes", &told).await.0, StatusCode::OK, "she may");
+    let mut known = everybody();
+    for one in known.all.iter_mut().filter(|one| ["@ada", "kube-apiserver"].contains(&one.name.as_str())) {
+        one.rights = Some(BTreeSet::new());
+    }
+    gate.access.take(known, Some(&gate.gate_service), "test");
+    for token in [ADA, "apiserver-token"] {
+        let (status, answer) = gate.post(token, "/v1/changes", &told).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+        assert!(answer["error"].as_str().is_some_and(|text| text.contains("right_missing")), "{answer}");
     }
 }
 
@@ -247,6 +273,11 @@ async fn a_key_is_no_way_to_an_allow_without_a_permit() {
     assert_eq!((&first["argo"], &again["argo"], &again["repeated"]), (&json!("allow"), &json!("allow"), &json!(true)));
     assert_eq!(first["permit"]["id"], again["permit"]["id"]);
     assert_ne!(first["audit"]["seq"], again["audit"]["seq"], "that it was given again is on record");
+    let (_, record) = gate.get(&format!("/v1/audit/{}", again["audit"]["seq"])).await;
+    let told = record.to_string();
+    for word in ["decision_repeated", first["permit"]["id"].as_str().expect("a permit"), "@ada"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
     let path = format!("/v1/permits/{}/redeem", first["permit"]["id"].as_str().expect("a permit"));
     assert_eq!(gate.post(ADA, &path, &json!({})).await.1["decision"], "allow");
     let (_, third) = gate.post(ADA, "/v1/decisions", &deploy).await;
@@ -280,6 +311,9 @@ async fn what_cannot_be_read_is_a_400_that_says_what() {
     let gate = gate();
     let mut odd = rollback();
     odd["urgent"] = true.into();
+    let told = |resource: &str, version: &str| {
+        json!({"service": "checkout", "resource": resource, "version": version}).to_string()
+    };
     let cases = [
         ("/v1/decisions", json!([]).to_string(), "malformed_request"),
         ("/v1/decisions", odd.to_string(), "urgent"),
@@ -291,6 +325,24 @@ async fn what_cannot_be_read_is_a_400_that_says_what() {
         ("/v1/halts", json!({"scope": "galaxy", "reason": "x", "for_s": 60}).to_string(), "galaxy"),
         ("/v1/changes", json!({"service": "checkout", "resource": "deployment/checkout"}).to_string(), "version"),
         ("/v1/changes", json!({"service": "checkout", "resource": "x", "version": "v1"}).to_string(), "kind/name"),
+        ("/v1/changes", told("deployment/check\u{200b}out", "v41"), "hide or turn"),
+        ("/v1/changes", told("deployment/checkout", "v41\u{202e}04v"), "hide or turn"),
+        ("/v1/changes", told("deployment/checkout", "\u{ff56}41"), "second form"),
+        ("/v1/changes", told("deployment/*", "v41"), "pattern"),
+        ("/v1/changes", told("deployment/checkout", "v 41"), "blanks"),
+        // Of two readers one would take the first and one the last.
+        ("/v1/halts", "{\"scope\":\"global\",\"reason\":\"x\",\"for_s\":60,\"for_s\":1}".to_owned(), "for_s"),
+        ("/v1/decisions", rollback().to_string().replacen('{', "{\"to_version\":\"v40\",", 1), "to_version"),
+        (
+            "/integrations/argo-rollouts",
+            rollback().to_string().replacen('{', "{\"to_version\":\"v40\",", 1),
+            "to_version",
+        ),
+        (
+            "/v1/options",
+            json!({"options": [rollback()]}).to_string().replacen("[{", "[{\"service\":\"x\",", 1),
+            "service",
+        ),
         ("/v1/approvals/a", json!({"verdict": "approve"}).to_string(), "action_digest"),
         ("/v1/approvals/a", "{\"verdict\":".to_owned(), "EOF"),
     ];
