@@ -42,7 +42,7 @@ use crate::prometheus::backfill::Progress;
 use crate::prometheus::{ClientOptions, SourceOptions};
 use crate::telemetry::compat::Compat;
 use crate::telemetry::detail::Detail;
-use crate::web;
+use crate::{store, web};
 
 use access::Access;
 pub use daemon::Daemon;
@@ -174,7 +174,9 @@ pub async fn run(
             Some(Log::of_another(dir.clone(), &audit::OpenError::InUse(dir)))
         }
         (Some(audit), None) => {
-            let audit = audit::Options { expected: had_state, ..audit };
+            // Where replicas take turns each has state of its own, which knows nothing of what was accepted elsewhere.
+            let recalled = options.data_dir.as_deref().filter(|_| audit.turns.is_none()).and_then(store::anchor);
+            let audit = audit::Options { expected: had_state, recalled, ..audit };
             let turn = lead::Turn::new(audit.dir.clone(), audit.turns.clone());
             match turn.take() {
                 // Others take turns at it, and one of them has it.

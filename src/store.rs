@@ -22,6 +22,7 @@
 //! An SLO whose definition changed does not inherit the history of its old one. What is no longer asked for ages away
 //! like everything else, so rules that come back find their history again.
 
+mod anchor;
 mod fold;
 mod incidents;
 mod load;
@@ -39,6 +40,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::alert::AlertMachine;
 use crate::engine::ledger::HourRecord;
 use crate::engine::{Labels, Ledger, Now, SeriesStatus, SliceDelta};
+
+pub use anchor::anchor;
 
 /// Name of the state file in its directory.
 pub const FILE: &str = "state.db";
@@ -199,6 +202,7 @@ const ADDED: &str = "
     CREATE TABLE IF NOT EXISTS incident (id TEXT PRIMARY KEY, incident BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS said (slo_id TEXT NOT NULL, definition TEXT NOT NULL, until_s INTEGER NOT NULL,
                                      note TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS anchor (id INTEGER PRIMARY KEY CHECK (id = 1), note TEXT NOT NULL);
 ";
 
 /// Version 2 had no past.

@@ -33,6 +33,8 @@ pub struct Saved {
     written: Vec<Arc<[SeriesStatus]>>,
     /// What was written last of what must be said of history.
     said: Vec<Said>,
+    /// What was remembered last of the audit log.
+    anchor: String,
     /// Nothing is left to be done between ticks.
     idle: bool,
 }
@@ -76,7 +78,15 @@ fn says_the_same<'a>(a: &'a SeriesStatus, b: &'a SeriesStatus) -> bool {
 impl Saved {
     /// Keeps to this file; without one nothing survives.
     pub fn new(store: Option<Store>) -> Self {
-        Saved { store, lost: false, joined: BTreeSet::new(), written: Vec::new(), said: Vec::new(), idle: true }
+        Saved {
+            store,
+            lost: false,
+            joined: BTreeSet::new(),
+            written: Vec::new(),
+            said: Vec::new(),
+            anchor: String::new(),
+            idle: true,
+        }
     }
 
     /// Keeps nothing where something should be kept: each tick counts as one that was not written.
@@ -150,6 +160,19 @@ impl Saved {
             Err(error) => {
                 metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
                 error!(%error, "notes of history were not written; the next poll tries again");
+            }
+        }
+    }
+
+    /// Remembers the last checkpoint of the audit log, where there is a newer one. While the log is in doubt none is signed, and what
+    /// was remembered before stays.
+    pub fn put_anchor(&mut self, note: String) {
+        let Some(store) = self.store.as_mut().filter(|_| !note.is_empty() && note != self.anchor) else { return };
+        match super::apart(|| store.put_anchor(&note)) {
+            Ok(()) => self.anchor = note,
+            Err(error) => {
+                metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
+                error!(%error, "what the audit log is was not remembered; the next poll tries again");
             }
         }
     }

@@ -243,6 +243,9 @@ impl Daemon {
             return;
         }
         self.saved.put_said(self.history.said());
+        if let Some(gate_service) = &self.gate_service {
+            self.saved.put_anchor(gate_service.log().note());
+        }
         let position = self.source.position();
         self.saved.commit(Tick {
             now,

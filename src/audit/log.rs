@@ -58,6 +58,8 @@ pub struct Options {
     pub checkpoint_every: Duration,
     /// What remembers the log outside of its directory; `None`: nothing does.
     pub memory_file: Option<PathBuf>,
+    /// What is remembered of the log with the state of an earlier process.
+    pub recalled: Option<String>,
     /// There is state of an earlier process: its log has to be here.
     pub expected: bool,
     /// Where checkpoints go besides the log's directory.
@@ -85,6 +87,7 @@ impl Options {
             checkpoint_records: 64,
             checkpoint_every: Duration::from_secs(60),
             memory_file: None,
+            recalled: None,
             expected: false,
             sinks: Vec::new(),
             bodies_bytes_max: 1 << 30,

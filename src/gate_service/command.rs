@@ -168,8 +168,12 @@ impl GateService {
                 state.put_in(view, looked, now);
             }
             let pinned = permit.policy_digest.and_then(|digest| state.policies_known.get(&digest).cloned());
-            let redemption =
-                state.gate.redeem(id, principal, &presented, pinned.as_deref(), current.as_deref(), view.as_ref(), now);
+            let (pinned, current_policy) = (pinned.as_deref(), current.as_deref());
+            let log = self.log();
+            let redemption = match log.is_proved() || permit.epoch == log.epoch() {
+                true => state.gate.redeem(id, principal, &presented, pinned, current_policy, view.as_ref(), now),
+                false => state.gate.doubted(&permit, principal, now),
+            };
             let context = Context {
                 principal: Some(principal),
                 incident_tag: current.as_deref().and_then(|policy| policy.logging.incident_tag.as_deref()),

@@ -69,12 +69,9 @@ async fn what_the_log_refused_is_forgotten_at_the_next_poll_and_nothing_is_allow
     assert!(!writable());
 }
 
-/// Votes of people who are gone lapse, also where the log did not take that when they went.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let gate_service = gate_service(folder.path());
-    let who = |name: &str| crate::gate::identity::Identity {
+/// One of those who are on call.
+fn someone(name: &str) -> crate::gate::identity::Identity {
+    crate::gate::identity::Identity {
         name: name.into(),
         person: None,
         rights: None,
@@ -87,13 +84,15 @@ async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it(
         oidc_subjects: Vec::new(),
         may_act_as: Vec::new(),
         on_behalf_of: Vec::new(),
-    };
-    gate_service.take_identities(Identities { all: vec![who("@ada"), who("@bob")] }, "test");
+    }
+}
+
+/// A question that Bob has answered.
+fn voted(now: Seconds) -> Event {
     let request = crate::gate::Request::parse(
         br#"{"service":"checkout","action":"restart","resource":"deployment/checkout","reason":"INC-7"}"#,
     );
     let request = request.expect("a request");
-    let now = gate_service.now();
     let approval = crate::gate::approval::Approval {
         id: "apr_1".into(),
         decision_id: "dec_1".into(),
@@ -114,7 +113,16 @@ async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it(
         expires_at: now + 900,
         state: crate::gate::approval::ApprovalState::Granted,
     };
-    let asked = Event { at: now, kind: EventKind::ApprovalAsked { approval: Box::new(approval) } };
+    Event { at: now, kind: EventKind::ApprovalAsked { approval: Box::new(approval) } }
+}
+
+/// Votes of people who are gone lapse, also where the log did not take that when they went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gate_service = gate_service(folder.path());
+    gate_service.take_identities(Identities { all: vec![someone("@ada"), someone("@bob")] }, "test");
+    let asked = voted(gate_service.now());
     gate_service.note(&mut gate_service.state(), &[asked]);
     let have = || gate_service.read().gate.approval("apr_1").map(crate::gate::approval::Approval::have);
     poll(&gate_service);
@@ -122,7 +130,7 @@ async fn what_the_log_did_not_take_of_people_who_went_is_noted_when_it_takes_it(
     // He goes, and at that moment the log refuses: what is in the gate state then is built from the log again.
     let refused = Record { event: Some(json!(u64::MAX)), ..Record::new(Kind::Acted, "a", "b", 0) };
     assert!(gate_service.log().append(refused).await.is_err());
-    gate_service.state().identities = Identities { all: vec![who("@ada")] };
+    gate_service.state().identities = Identities { all: vec![someone("@ada")] };
     poll(&gate_service);
     assert_eq!(have(), Some(0), "he is nobody any more");
     drop(gate_service.log().settle());
@@ -199,6 +207,13 @@ async fn what_is_still_to_be_used_ends_where_a_person_accepts_a_log_in_doubt() {
     std::fs::remove_file(folder.path().join("audit.head")).expect("it is there");
     let third = start();
     assert_eq!(third.permit(&id).expect("it is remembered")["state"], "live");
+    // Nobody uses it while that is in doubt, and a person in an emergency asks for another one.
+    let redeemed = third.redeem(&person(), &id, None).await.expect("an answer");
+    assert!(redeemed["decision"] == "deny" && redeemed.to_string().contains("log_in_doubt"), "{redeemed:#}");
+    let another = third.decide(&person(), body.to_string().as_bytes()).await.expect("an answer");
+    let another = serde_json::to_value(another).expect("JSON")["permit"]["id"].as_str().expect("a permit").to_owned();
+    let redeemed = third.redeem(&person(), &another, None).await.expect("an answer");
+    assert_eq!(redeemed["decision"], "allow", "{redeemed:#}");
     third.accept_log(&person(), "the volume was restored").await.expect("she may");
     let ended = third.permit(&id).expect("it is remembered");
     assert_eq!((&ended["state"], &ended["code"]), (&json!("revoked"), &json!("log_in_doubt")));
@@ -252,6 +267,49 @@ async fn a_damaged_log_keeps_machines_out_and_no_person_in_an_emergency() {
     let emergency = told(&gate_service.decide(&person(), body(true).as_bytes()).await.expect("an answer"));
     assert_eq!((&emergency["decision"], &emergency["audit"]), (&json!("allow"), &serde_json::Value::Null));
     assert!(gate_service.accept_log(&person(), "let us go on").await.is_err(), "what cannot be opened is not accepted");
+}
+
+/// Whoever votes and is gone at the next start, or when another process takes over, has not voted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn votes_of_people_who_are_gone_count_at_no_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = gate_service(folder.path());
+    first.take_identities(Identities { all: vec![someone("@ada"), someone("@bob")] }, "test");
+    first.note(&mut first.state(), &[voted(first.now())]);
+    let have = |of: &GateService| of.read().gate.approval("apr_1").map(crate::gate::approval::Approval::have);
+    assert_eq!(have(&first), Some(1));
+    first.log().close();
+    let start = |all: &[&str], follows: bool| {
+        let log = Log::open(LogOptions::new(folder.path()), Clock::wall()).expect("it opens");
+        let identities = Identities { all: all.iter().copied().map(someone).collect() };
+        let (dir, clock) = (folder.path().to_owned(), Clock::wall());
+        let of = GateService::new(Options { log: log.clone(), dir, clock, identities, external_url: None, follows });
+        (of.expect("it opens"), log)
+    };
+    let (second, log) = start(&["@ada", "@bob"], false);
+    assert_eq!(have(&second), Some(1), "nobody is gone");
+    log.close();
+    let (third, log) = start(&["@ada"], true);
+    assert_eq!(have(&third), None, "it follows");
+    third.take_over(log.clone()).expect("it takes over");
+    assert_eq!(have(&third), Some(0), "he is nobody any more");
+    log.close();
+    let (fourth, _) = start(&["@ada", "@bob"], false);
+    assert_eq!(have(&fourth), Some(0), "that is on record");
+}
+
+/// A record in its place whose event is none that is known, as a newer version may have written it, is a doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_record_tells_that_nobody_knows_is_a_doubt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = gate_service(folder.path());
+    let event = json!({"at": 1_790_000_000, "kind": "permit_admired", "id": "prm_1"});
+    let record = Record { event: Some(event), ..Record::new(Kind::Presented, "orca", "redeem", 0) };
+    first.log().append(record).await.expect("it is a record");
+    first.log().close();
+    let second = gate_service(folder.path());
+    let doubts: Vec<String> = second.log().doubts().iter().map(ToString::to_string).collect();
+    assert!(doubts.len() == 1 && doubts[0].starts_with("unread@"), "{doubts:?}");
 }
 
 /// A start in doubt lets machines wait; a named person with a reason ends that, on record.

@@ -76,6 +76,32 @@ fn all_is_as_it_was(stage: &Stage, used: &str) {
     assert!(halted["decision"] == "deny" && has(&halted, "halted"), "{halted:#}");
 }
 
+/// An older copy of the log with what remembers it beside it: the state of the process is newer, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_log_with_its_memory_does_not_fit_the_state() {
+    // An evaluation each three seconds.
+    let mut stage = Stage::start(2, None, 10.0).await;
+    let (data, audit) = (stage.path("data"), stage.audit_dir());
+    let older = stage.path("older");
+    copy(&data, &older);
+    let halt = json!({"scope": {"service": "s1"}, "reason": "INC-7", "for_s": 86_400});
+    post(&stage, "@ada", "/v1/halts", &halt);
+    let at = |stage: &Stage| stage.wire().got("@ada", "/v1/signals/s0").expect("an answer").1["at"].as_i64();
+    let before = at(&stage);
+    let begun = std::time::Instant::now();
+    while at(&stage) < before.map(|at| at + 60) {
+        assert!(begun.elapsed().as_secs() < 60, "nothing is evaluated: {}", stage.process.log());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    stage.process.kill();
+    put(&older.join("audit"), &audit);
+    std::fs::copy(older.join("audit.head"), data.join("audit.head")).expect("copied");
+    stage.restart();
+    let explained = post(&stage, &robot(0), "/v1/decisions?explain", &request("deploy", 0, None));
+    assert!(explained["decision"] == "deny" && has(&explained, "log_in_doubt"), "{explained:#}");
+    assert!(stage.process.log().contains("truncated(state.db"), "{}", stage.process.log());
+}
+
 /// Changes the directory of the log, or what is beside it.
 type Change<'a> = &'a dyn Fn(&Path);
 

@@ -11,6 +11,7 @@ pub(super) fn doubted(options: &mut Options, log: &memory::Found<'_>, remembered
         None if log.records == 0 && options.expected => doubts.push(Doubt::Gone),
         None => {}
     }
+    doubts.extend(options.recalled.as_deref().and_then(|note| log.against("state.db", note)));
     for sink in &mut options.sinks {
         match sink.recall() {
             Ok(Some(text)) => doubts.extend(log.against_sink(sink.name(), &text)),

@@ -1,5 +1,7 @@
 //! Tests of the log itself: what is answered is on disk, what is not was never answered, and a start finds it again.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::super::record::{Entry, Kind};
@@ -249,6 +251,41 @@ fn checkpoints_are_signed_after_records_and_at_the_end() {
         .collect();
     assert_eq!(sizes, [1, 5, 9, 11]);
     assert_eq!(log.checkpoint().size, 11);
+}
+
+/// What an older copy of the log would undo is signed, and sent elsewhere, as soon as it is written; the rest with the others.
+#[test]
+fn what_must_not_be_undone_is_signed_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let every = Duration::from_secs(3600);
+    let anchors = folder.path().join("anchors");
+    let mut options =
+        Options { checkpoint_records: 1000, checkpoint_every: every, ..Options::new(folder.path().join("audit")) };
+    options.sinks.push(Box::new(crate::audit::sink::NoteFile(anchors.clone())));
+    let log = open(options);
+    log.append_blocking(decision(0)).expect("written");
+    log.settle().expect("all of it");
+    assert_eq!(log.checkpoint().size, 1, "a decision waits for others");
+    let sent = || {
+        let text = std::fs::read_to_string(&anchors).unwrap_or_default();
+        let last = super::super::checkpoint::notes(&text).pop();
+        last.and_then(|note| super::super::checkpoint::Anchor::parse(&note).ok())
+            .map_or(0, |anchor| anchor.checkpoint.size)
+    };
+    for kind in [Kind::Presented, Kind::Halt, Kind::Approval, Kind::BreakGlass, Kind::Accepted] {
+        let receipt = log.append_blocking(Record::new(kind, "@ada", "x", 0)).expect("written");
+        let until = Instant::now() + Duration::from_secs(10);
+        while log.checkpoint().size <= receipt.seq || sent() <= receipt.seq {
+            assert!(
+                Instant::now() < until,
+                "{kind:?} is not signed, or not sent: {} {}",
+                log.checkpoint().size,
+                sent()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    log.close();
 }
 
 fn claimed(dir: &std::path::Path, holder: &str, hold: &Hold) -> Result<Seat, OpenError> {

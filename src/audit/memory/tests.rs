@@ -257,6 +257,38 @@ fn another_key_is_noticed() {
 }
 
 /// What was accepted is that, and not what is done to it later.
+/// An older copy of the log with what remembers it beside it, put back without the state of the process.
+#[test]
+fn an_older_copy_of_the_log_and_its_memory_is_noticed_by_the_state() {
+    let place = Place::of(20, false);
+    let older = place.copy();
+    let lines = place.lines();
+    let log = place.open(false);
+    place.fill(&log, 10);
+    leave(log);
+    let all = std::fs::read_to_string(place.path("audit/checkpoints")).expect("there");
+    let note = notes(&all).pop().expect("it was signed at the end");
+    let open = |note: &str| {
+        let options = Options { recalled: Some(note.to_owned()), ..place.options(false, true) };
+        let log = Log::open(options, Clock::wall()).expect("it opens");
+        log.prove_whole(|_| true).expect("it can be read");
+        log
+    };
+    let log = open(&note);
+    assert_eq!(log.doubts(), [], "it is what it was");
+    leave(log);
+    for (path, bytes) in &older {
+        std::fs::write(path, bytes).expect("written");
+    }
+    place.write(&lines);
+    let log = open(&note);
+    assert!(matches!(&log.doubts()[..], [Doubt::Shorter { by, .. }] if by == "state.db"), "{:?}", log.doubts());
+    leave(log);
+    // Half a note is no note, and tells that there was one.
+    let log = open(&note[..20]);
+    assert!(matches!(&log.doubts()[..], [Doubt::Forgotten(_)]), "{:?}", log.doubts());
+}
+
 /// Whoever edits a record can write, too, that a person has accepted it. That is no acceptance: it stands in the place of a record
 /// that was another, or follows what is signed.
 #[test]

@@ -72,6 +72,20 @@ impl GateState {
         }
     }
 
+    /// A permit that an earlier process gave is not redeemed while the log is in doubt, by nobody: that it was used may be what is
+    /// missing.
+    pub fn doubted(&self, permit: &Permit, principal: &Principal, now: Seconds) -> Redemption {
+        let id = permit.id.clone();
+        let what = format!("permit {id} is of before this start, and the audit log may lack its use: ask again");
+        let reason = ReasonCode::LogInDoubt;
+        Redemption {
+            answer: Answer::Deny,
+            refusal: Some(Refusal::new(reason, what)),
+            decisions: Vec::new(),
+            events: vec![at(now, EventKind::PermitRefused { id, sub: principal.sub.clone(), reason })],
+        }
+    }
+
     /// Live permits of the view's service whose premises no longer hold: take them back now, before anybody acts.
     /// `pinned` gives the policy of a digest, where it is still known.
     pub fn revocations<'p>(
