@@ -279,13 +279,23 @@ async fn votes_of_people_who_are_gone_count_at_no_start() {
     let have = |of: &GateService| of.read().gate.approval("apr_1").map(crate::gate::approval::Approval::have);
     assert_eq!(have(&first), Some(1));
     first.log().close();
-    let start = |all: &[&str], follows: bool| {
-        let log = Log::open(LogOptions::new(folder.path()), Clock::wall()).expect("it opens");
+    let other = tempfile::tempdir().expect("a folder");
+    for file in std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("a file").path()) {
+        if let (true, Some(name)) = (file.is_file(), file.file_name()) {
+            std::fs::copy(&file, other.path().join(name)).expect("copied");
+        }
+    }
+    let start_at = |dir: &Path, all: &[&str], follows: bool| {
+        let log = Log::open(LogOptions::new(dir), Clock::wall()).expect("it opens");
         let identities = Identities { all: all.iter().copied().map(someone).collect() };
-        let (dir, clock) = (folder.path().to_owned(), Clock::wall());
+        let (dir, clock) = (dir.to_owned(), Clock::wall());
         let of = GateService::new(Options { log: log.clone(), dir, clock, identities, external_url: None, follows });
         (of.expect("it opens"), log)
     };
+    let start = |all: &[&str], follows| start_at(folder.path(), all, follows);
+    let (alone, log) = start_at(other.path(), &["@ada"], false);
+    assert_eq!(have(&alone), Some(0), "he is nobody any more");
+    log.close();
     let (second, log) = start(&["@ada", "@bob"], false);
     assert_eq!(have(&second), Some(1), "nobody is gone");
     log.close();

@@ -32,6 +32,7 @@ async fn serve_with(limits: Limits) -> Served {
             }),
         )
         .route("/large", get(|| async { "x".repeat(64 << 20) }))
+        .route("/endless", get(|| async { Body::from_stream(futures_util::stream::repeat_with(piece)) }))
         .route("/hang", get(std::future::pending::<()>))
         .route(
             "/panic",
@@ -294,13 +295,18 @@ async fn bodies_that_dribble_keep_nobody_out() {
     held.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
+/// A piece of an answer that is made as it is sent.
+fn piece() -> std::io::Result<bytes::Bytes> {
+    Ok(bytes::Bytes::from_static(&[b'x'; 65_536]))
+}
+
 #[tokio::test]
 async fn answers_that_nobody_reads_keep_nobody_out() {
     let served = serve_with(Limits { max_connections_of_peer: 4, ..Limits::default() }).await;
     let mut held = Vec::new();
     for _ in 0..4 {
         let mut stream = served.connect().await;
-        stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("open");
+        stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("open");
         held.push(stream);
     }
     sleep(SHORT).await;
