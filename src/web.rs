@@ -21,6 +21,7 @@
 //! | `/access/v1`, `/integrations`, `/gate/check` | the gate in the words of other protocols: `doors` |
 //! | `/admission` | reviews of a Kubernetes API server: `admission` |
 //! | `POST /mcp` | the gate as tools of an agent: `mcp` |
+//! | gRPC over HTTP/2 | two of the doors in frames: `grpc` |
 //! | the rest of `/v1` | the gate and its audit log: `src/web/openapi.json` has them all |
 //!
 //! Everything but `/metrics`, the stream, history and explanations is a pure function of the last snapshot: two replicas at the same slice
@@ -66,6 +67,7 @@ mod explain;
 pub mod exposition;
 mod forward;
 mod gate;
+mod grpc;
 mod guard;
 pub mod history;
 mod impatient;
@@ -277,7 +279,7 @@ pub fn router(app: App, stop: CancellationToken) -> Router {
 
 /// The gate in the words of other protocols.
 fn doors() -> Router<Site> {
-    use doors::{access_request, authzen, canary, ext_authz};
+    use doors::{access_request, authzen, canary, ext_authz, ext_mcp};
     Router::new()
         .route("/.well-known/authzen-configuration", get(authzen::metadata))
         .route("/access/v1/evaluation", post(authzen::evaluation))
@@ -287,6 +289,7 @@ fn doors() -> Router<Site> {
         .route("/access/v1/tasks/{id}/cancel", post(access_request::cancel))
         .route("/integrations/ext-authz/", any(ext_authz::check))
         .route("/integrations/ext-authz/{*path}", any(ext_authz::check))
+        .route("/integrations/ext-mcp", post(ext_mcp::check))
         .route("/integrations/argo-rollouts", post(canary::argo))
         .route("/integrations/flagger/{hook}", post(canary::flagger))
         .route("/gate/check", post(canary::flagger_gate))

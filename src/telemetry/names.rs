@@ -110,6 +110,8 @@ table! {
     NOTIFICATION_QUEUE_LENGTH: Gauge Count = "slowburn_notification_queue_length";
     /// HTTP requests answered, by route and status code.
     HTTP_REQUESTS_TOTAL: Counter Count = "slowburn_http_requests_total";
+    /// Calls of gRPC answered, by method and status code.
+    GRPC_CALLS_TOTAL: Counter Count = "slowburn_grpc_calls_total";
     /// HTTP connections open now.
     HTTP_CONNECTIONS: Gauge Count = "slowburn_http_connections";
     /// Audit records that are on disk, by kind.

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,56 +14,64 @@ use crate::telemetry::names;
 
 /// What a connection is doing.
 #[derive(Debug)]
-pub struct Phase {
-    /// 0 while a request is being answered, else one more than the milliseconds after `begun` since which it waits.
-    waits_since: AtomicU64,
-    /// The same while a request is being answered and its client holds that up; 0 while it does not.
-    stalled_since: AtomicU64,
-    begun: Instant,
+pub struct Phase(Mutex<Doing>);
+
+#[derive(Debug)]
+struct Doing {
+    /// Requests that are being answered: more than one where a connection carries several at a time.
+    answering: usize,
+    /// Since when none is.
+    since: Instant,
+    /// Since when its client holds up a request that is being answered.
+    stalled: Option<Instant>,
+    /// It speaks HTTP/2.
+    many: bool,
 }
 
 impl Phase {
-    fn new(begun: Instant) -> Arc<Self> {
-        let phase = Phase { waits_since: AtomicU64::new(0), stalled_since: AtomicU64::new(0), begun };
-        phase.wait();
-        Arc::new(phase)
+    fn new() -> Arc<Self> {
+        Arc::new(Phase(Mutex::new(Doing { answering: 0, since: Instant::now(), stalled: None, many: false })))
     }
 
-    /// Now, as it is kept.
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
-    }
-
-    fn wait(&self) {
-        self.waits_since.store(self.now(), Ordering::Release);
-        self.goes_on();
+    fn lock(&self) -> MutexGuard<'_, Doing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its client neither sends the rest of its request nor takes what is sent to it. Told again, it is so since the first time.
     pub fn stalls(&self) {
-        self.stalled_since.compare_exchange(0, self.now(), Ordering::AcqRel, Ordering::Relaxed).ok();
+        self.lock().stalled.get_or_insert_with(Instant::now);
     }
 
     /// Its client does.
     pub fn goes_on(&self) {
-        self.stalled_since.store(0, Ordering::Release);
+        self.lock().stalled = None;
     }
 
     /// Since when its client is what is waited for; `None` while a request is being answered.
-    fn idle_since(&self) -> Option<u64> {
-        let of = |since: &AtomicU64| Some(since.load(Ordering::Acquire)).filter(|since| *since != 0);
-        of(&self.waits_since).or_else(|| of(&self.stalled_since))
+    fn idle_since(&self) -> Option<Instant> {
+        let doing = self.lock();
+        if doing.answering == 0 { Some(doing.since) } else { doing.stalled }
     }
 
     /// It has a request; until what is returned is dropped it is being answered.
     pub fn serve(self: &Arc<Self>) -> Serving {
-        self.waits_since.store(0, Ordering::Release);
+        self.lock().answering += 1;
         Serving(Arc::clone(self))
     }
 
     /// Whether no request is being answered.
     pub fn waits(&self) -> bool {
-        self.waits_since.load(Ordering::Acquire) != 0
+        self.lock().answering == 0
+    }
+
+    /// It turned out to speak HTTP/2, whose frames are not all of a request.
+    pub fn carries_many(&self) {
+        self.lock().many = true;
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_of_many(&self) -> bool {
+        self.lock().many
     }
 }
 
@@ -74,7 +81,11 @@ pub struct Serving(Arc<Phase>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.wait();
+        let mut doing = self.0.lock();
+        doing.answering -= 1;
+        if doing.answering == 0 {
+            (doing.since, doing.stalled) = (Instant::now(), None);
+        }
     }
 }
 
@@ -90,7 +101,6 @@ pub struct Connections {
     left: Notify,
     most: usize,
     most_of_peer: usize,
-    begun: Instant,
 }
 
 /// The place of one connection, free again when it is dropped.
@@ -107,7 +117,7 @@ impl Connections {
     /// At most `most`, and `most_of_peer` from one address.
     pub fn new(most: usize, most_of_peer: usize) -> Arc<Self> {
         let rows = Mutex::default();
-        Arc::new(Connections { rows, left: Notify::new(), most, most_of_peer, begun: Instant::now() })
+        Arc::new(Connections { rows, left: Notify::new(), most, most_of_peer })
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Row>)> {
@@ -140,7 +150,7 @@ impl Connections {
             }
         }
         rows.0 += 1;
-        let (id, phase, cut) = (rows.0, Phase::new(self.begun), CancellationToken::new());
+        let (id, phase, cut) = (rows.0, Phase::new(), CancellationToken::new());
         rows.1.insert(id, Row { peer, phase: Arc::clone(&phase), cut: cut.clone() });
         metrics::gauge!(names::HTTP_CONNECTIONS).increment(1.0);
         Some(Some(ConnectionSeat { all: Arc::clone(self), id, phase, cut }))
@@ -188,5 +198,15 @@ mod tests {
         drop((busy, first));
         assert!(waiting.await.expect("no panic"));
         drop((also_busy, busy_too));
+    }
+
+    #[test]
+    fn a_connection_waits_when_the_last_of_its_requests_is_answered() {
+        let phase = Phase::new();
+        let (first, second) = (phase.serve(), phase.serve());
+        drop(first);
+        assert!(!phase.waits() && phase.idle_since().is_none(), "the other one is still being answered");
+        drop(second);
+        assert!(phase.waits() && phase.idle_since().is_some());
     }
 }

@@ -5,17 +5,20 @@
 //! | door | file |
 //! |---|---|
 //! | OpenID AuthZEN, with access requests | `authzen`, `access_request` |
-//! | Envoy's external authorization over HTTP | `ext_authz` |
+//! | Envoy's external authorization | `ext_authz` |
+//! | agentgateway's ExtMcp | `ext_mcp` |
 //! | Argo Rollouts' web metric, Flagger's webhooks | `canary` |
+//!
+//! Those that are asked over gRPC are reached through `src/web/grpc`.
 //!
 //! Deliberately absent: deciding. A door that cannot read what it is asked says so, and that is no yes.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::tls::PeerNames;
-use super::{Info, Site};
+use super::{Info, Problem, Site};
 use crate::gate::Principal;
 use crate::gate::request::Request;
 use crate::gate_service::{Blocked, GateService};
@@ -25,6 +28,7 @@ pub mod access_request;
 pub mod authzen;
 pub mod canary;
 pub mod ext_authz;
+pub mod ext_mcp;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +97,14 @@ pub(super) async fn begun(gate: &GateService, principal: &Principal, request: &R
     match told.body["permit"]["id"].as_str() {
         Some(permit) if told.allows() => gate.redeem(principal, permit, None).await.map(Told::of),
         _ => Ok(told),
+    }
+}
+
+/// What cannot be read is a 403 and not a 400: it is the client of a proxy who sees it, and it was not let through.
+pub(super) fn refused(blocked: Blocked, hint: &str) -> Response {
+    match blocked {
+        Blocked::Unavailable(_) => blocked.into_response(),
+        other => Problem::new(StatusCode::FORBIDDEN, other.to_string(), hint).into_response(),
     }
 }
 

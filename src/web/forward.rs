@@ -49,6 +49,8 @@ fn is_mirror(path: &str) -> bool {
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is handed on, bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// What an answer says besides, and is handed on with it; and all of ours.
+const TOLD: [HeaderName; 4] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::LOCATION];
 /// Says that a request was sent on already: none is sent on twice.
 const FORWARDED: HeaderName = HeaderName::from_static("x-slowburn-forwarded");
 
@@ -161,7 +163,14 @@ async fn sent(site: &Site, leader: &str, head: &Parts, body: bytes::Bytes) -> Re
         return handed_on(site, request).await;
     }
     let mut answer = request.timeout(TIMEOUT).send().await.map_err(said)?;
-    let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
+    let status = answer.status();
+    let told = |name: &HeaderName| TOLD.contains(name) || name.as_str().starts_with("x-slowburn-");
+    let headers: HeaderMap = answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| told(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(said)? {
         if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -170,9 +179,7 @@ async fn sent(site: &Site, leader: &str, head: &Parts, body: bytes::Bytes) -> Re
         bytes.extend_from_slice(&chunk);
     }
     let mut back = (status, bytes).into_response();
-    if let Some(kind) = kind {
-        back.headers_mut().insert(header::CONTENT_TYPE, kind);
-    }
+    back.headers_mut().extend(headers);
     if let Ok(leader) = HeaderValue::from_str(leader) {
         back.headers_mut().insert(HeaderName::from_static("x-slowburn-leader"), leader);
     }

@@ -1,5 +1,8 @@
 //! A connection that gives up on a client who does not read what it asked for, or begins a request and does not go on.
 //! Hyper bounds how long a client takes to receive not at all, and gives half a request as long as a connection may idle.
+//!
+//! Its first bytes say which HTTP is spoken. Of HTTP/2 a byte that comes begins no request: pings and windows come at any time,
+//! and who holds such a connection for nothing makes room for others like everybody who waits.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -8,16 +11,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::connections::Phase;
 
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A stream whose writes fail when none makes progress for `limit`, and whose reads fail when a request that has begun
 /// is not there `begun_limit` later; the first one begins with the connection.
 pub struct Impatient {
     stream: TcpStream,
+    /// What was read to learn which HTTP it is, and was not passed on yet.
+    first: Vec<u8>,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     begun_limit: Duration,
@@ -29,12 +37,35 @@ impl Impatient {
     /// Wraps `stream`.
     pub fn new(stream: TcpStream, limit: Duration, begun_limit: Duration, phase: Arc<Phase>) -> Self {
         let begun = Some(Box::pin(sleep(begun_limit)));
-        Impatient { stream, limit, stalled: None, begun_limit, begun, phase }
+        Impatient { stream, first: Vec::new(), limit, stalled: None, begun_limit, begun, phase }
+    }
+
+    /// Whether what comes is HTTP/2, by prior knowledge. Reads no further than it has to, and passes all of it on afterwards.
+    ///
+    /// # Errors
+    /// It cannot be read, or nothing comes in time.
+    pub async fn begins_http2(&mut self) -> Result<bool> {
+        let mut first = Vec::with_capacity(PREFACE.len());
+        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+            let mut rest = [0; PREFACE.len()];
+            let read = self.read(&mut rest[first.len()..]).await?;
+            if read == 0 {
+                break;
+            }
+            let from = first.len();
+            first.extend_from_slice(&rest[from..from + read]);
+        }
+        let is_http2 = first == PREFACE;
+        if is_http2 {
+            self.phase.carries_many();
+        }
+        self.first = first;
+        Ok(is_http2)
     }
 
     /// Passes what was read on. Bytes while no request is being answered begin one; while one is, nothing is waited for.
     fn judge_read(&mut self, cx: &mut Context<'_>, read: Poll<Result<()>>, bytes: usize) -> Poll<Result<()>> {
-        if !self.phase.waits() {
+        if !self.phase.waits() || self.phase.is_of_many() {
             self.begun = None;
             return read;
         }
@@ -70,6 +101,12 @@ impl Impatient {
 
 impl AsyncRead for Impatient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        if !self.first.is_empty() {
+            let n = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first[..n]);
+            self.first.drain(..n);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;

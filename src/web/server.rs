@@ -4,6 +4,8 @@
 //! limits work below HTTP routing (time to send a header, its count and size, time to read an answer, connections);
 //! body size and request time are layers of the router. When `shutdown` is cancelled the port closes at once, requests in flight get the grace
 //! period to finish, and what is left is cut off.
+//!
+//! HTTP/1.1 is what is spoken. HTTP/2 carries gRPC alone (`grpc`), to the same router and under the same limits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +20,10 @@ use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +32,9 @@ use tracing::{debug, info, warn};
 
 use super::App;
 use super::connections::{Connections, Phase};
+use super::grpc::Grpc;
 use super::impatient::Impatient;
-use super::tls::{PeerNames, Tls};
+use super::tls::{HTTP2, PeerNames, Tls};
 
 /// What a client may take. Every field is a bound on something a stranger could otherwise grow without end.
 #[derive(Debug, Clone)]
@@ -103,12 +107,7 @@ pub(super) async fn serve_router(
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_timeout)
-        .max_headers(limits.max_headers)
-        .max_buf_size(limits.max_header_bytes.max(8192));
+    let builders = Builders::of(limits);
     let seats = Connections::new(limits.max_connections, limits.max_connections_of_peer);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -132,27 +131,36 @@ pub(super) async fn serve_router(
             seat = seats.admit(peer.ip().to_canonical()) => seat,
         };
         let Some(seat) = seat else { continue };
-        let (router, builder, watcher) = (router.clone(), builder.clone(), graceful.watcher());
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         let handshake_timeout = limits.handshake_timeout;
-        let stream = Impatient::new(stream, limits.write_timeout, limits.header_timeout, Arc::clone(&seat.phase));
+        let mut stream = Impatient::new(stream, limits.write_timeout, limits.header_timeout, Arc::clone(&seat.phase));
+        let connection = Connection {
+            builders: builders.clone(),
+            watcher: graceful.watcher(),
+            router: router.clone(),
+            wait: limits.header_timeout,
+            peer,
+            phase: Arc::clone(&seat.phase),
+        };
+        let stop = shutdown.clone();
         connections.spawn(async move {
             let cut = seat.cut.clone();
             let served = async {
                 let Some(acceptor) = acceptor else {
-                    let service = service(router, peer, None, Arc::clone(&seat.phase));
-                    let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    ended(peer, watcher.watch(connection).await);
+                    // Who has sent nothing yet when the server stops is not waited for.
+                    match stop.run_until_cancelled(stream.begins_http2()).await {
+                        Some(Ok(is_http2)) => connection.run(stream, None, is_http2).await,
+                        Some(Err(fault)) => debug!(%peer, %fault, "nothing came"),
+                        None => {}
+                    }
                     return;
                 };
                 match tokio::time::timeout(handshake_timeout, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
-                        let names = PeerNames::of(stream.get_ref().1.peer_certificates());
-                        let connection = builder.serve_connection(
-                            TokioIo::new(stream),
-                            service(router, peer, Some(names), Arc::clone(&seat.phase)),
-                        );
-                        ended(peer, watcher.watch(connection).await);
+                        let of = stream.get_ref().1;
+                        let (names, is_http2) =
+                            (PeerNames::of(of.peer_certificates()), of.alpn_protocol() == Some(HTTP2));
+                        connection.run(stream, Some(names), is_http2).await;
                     }
                     Ok(Err(fault)) => debug!(%peer, %fault, "no TLS"),
                     Err(_) => debug!(%peer, "the TLS handshake took too long"),
@@ -174,6 +182,77 @@ pub(super) async fn serve_router(
         }
     }
     connections.shutdown().await;
+}
+
+/// How connections of either HTTP are made.
+#[derive(Clone)]
+struct Builders {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Builders {
+    fn of(limits: &Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_read_timeout)
+            .max_headers(limits.max_headers)
+            .max_buf_size(limits.max_header_bytes.max(8192));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(CALLS_OF_CONNECTION)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_send_buf_size(WINDOW_BYTES as usize)
+            .keep_alive_interval(limits.header_read_timeout)
+            .keep_alive_timeout(limits.write_timeout);
+        Builders { http1, http2 }
+    }
+}
+
+/// Calls of gRPC that one connection may have open.
+const CALLS_OF_CONNECTION: u32 = 64;
+/// What a client may send of one call before it is read, bytes.
+const WINDOW_BYTES: u32 = 64 * 1024;
+
+/// What one connection is served with.
+struct Connection {
+    builders: Builders,
+    watcher: Watcher,
+    router: Router,
+    /// Longest wait for a message of gRPC.
+    wait: Duration,
+    peer: SocketAddr,
+    phase: Arc<Phase>,
+}
+
+impl Connection {
+    async fn run<S>(self, stream: S, names: Option<PeerNames>, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Connection { builders, watcher, router, wait, peer, phase } = self;
+        let stream = TokioIo::new(stream);
+        let outcome = match is_http2 {
+            false => {
+                let service = service(router, peer, names, phase);
+                watcher.watch(builders.http1.serve_connection(stream, service)).await
+            }
+            true => {
+                phase.carries_many();
+                let grpc = Grpc::new(router, peer, names, wait, phase);
+                let service = hyper::service::service_fn(move |request| {
+                    let grpc = grpc.clone();
+                    async move { Ok::<_, std::convert::Infallible>(grpc.answer(request).await) }
+                });
+                watcher.watch(builders.http2.serve_connection(stream, service)).await
+            }
+        };
+        ended(peer, outcome);
+    }
 }
 
 /// The router for one connection; handlers learn who is at its other end.

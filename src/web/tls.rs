@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most names of one certificate that are looked at.
 const NAMES_MAX: usize = 32;
 
+/// HTTP/2, as it is named in a handshake.
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// Where the server's certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -159,7 +162,8 @@ fn config_of(files: &TlsFiles) -> Result<ServerConfig, String> {
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         format!("{} and {} do not belong together: {error}", files.cert_file.display(), files.key_file.display())
     })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The first of ours that a client speaks as well is taken: HTTP/2 is for those that speak nothing else, as gRPC does.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), HTTP2.to_vec()];
     Ok(config)
 }
 

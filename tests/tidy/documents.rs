@@ -10,7 +10,7 @@ use regex::Regex;
 const README_MAX: (usize, usize) = (1_100, 120);
 
 /// What begins other files than rules and settings, and parts of them.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "identities",
     "preset",
     "receivers",
@@ -18,6 +18,7 @@ const OTHERS: [&str; 12] = [
     "workloads",
     "apiVersion",
     "http_filters",
+    "mcpGuardrails",
     "metrics",
     "jobs",
     "deploy",

@@ -13,18 +13,21 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+use super::super::Site;
 use super::super::auth::Caller;
 use super::super::gate::Gate;
 use super::super::json::Json;
-use super::super::{Problem, Site};
-use super::{Told, begun, request};
+use super::{Told, begun, refused, request};
 use crate::gate::Principal;
 use crate::gate_service::{Blocked, GateService};
 
 /// What every header of an act begins with.
-const PREFIX: &str = "x-slowburn-";
+pub(in super::super) const PREFIX: &str = "x-slowburn-";
 /// Headers of ours that are no part of the act.
-const OTHERS: [&str; 2] = ["forwarded", "leader"];
+pub(in super::super) const OTHERS: [&str; 2] = ["forwarded", "leader"];
+
+/// Says that Envoy cut the body of the request.
+pub(in super::super) const PARTIAL: &str = "x-envoy-auth-partial-body";
 
 /// Any method, `/integrations/ext-authz/*`.
 pub async fn check(
@@ -33,7 +36,8 @@ pub async fn check(
     Gate(gate): Gate,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    let told = asked(&gate, &principal, &headers).await.map_err(refused)?;
+    let hint = "Name the act in the headers x-slowburn-service, -action, -resource and its arguments, or in -permit.";
+    let told = asked(&gate, &principal, &headers).await.map_err(|blocked| refused(blocked, hint))?;
     let mut answer = Json(&told.body).into_response();
     if !told.allows() {
         *answer.status_mut() = StatusCode::FORBIDDEN;
@@ -54,20 +58,8 @@ pub async fn check(
     Ok(answer)
 }
 
-/// What cannot be read is a 403 and not a 400: it is the client of the proxy who sees it, and it was not let through.
-fn refused(blocked: Blocked) -> Response {
-    match blocked {
-        Blocked::Unavailable(_) => blocked.into_response(),
-        other => {
-            let hint =
-                "Name the act in the headers x-slowburn-service, -action, -resource and its arguments, or in -permit.";
-            Problem::new(StatusCode::FORBIDDEN, other.to_string(), hint).into_response()
-        }
-    }
-}
-
 async fn asked(gate: &GateService, principal: &Principal, headers: &HeaderMap) -> Result<Told, Blocked> {
-    if headers.get("x-envoy-auth-partial-body").is_some_and(|partial| partial != "false") {
+    if headers.get(PARTIAL).is_some_and(|partial| partial != "false") {
         return Err(Blocked::Malformed("the body was cut before it came here".into()));
     }
     let mut act = members(headers)?;
