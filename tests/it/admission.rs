@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use slowburn::clock::Clock;
@@ -25,22 +25,24 @@ const SPEED: f64 = 1.0;
 const ROBOT: &str = "system:serviceaccount:ops:orca";
 
 /// An authority of the test's own.
-struct Authority {
-    pem: String,
+pub struct Authority {
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // With the name of what it signs, OpenSSL would take that to have signed itself.
+        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Authority { pem, issuer: Issuer::new(params, key) }
     }
 
     /// Certificate and key for these names.
-    fn sign(&self, names: &[&str]) -> (String, String) {
+    pub fn sign(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(names).expect("names").signed_by(&key, &self.issuer);

@@ -38,6 +38,7 @@ mod gate_survival;
 mod gate_tampering;
 mod gauge_events;
 mod gpu_node;
+mod grpc_doors;
 mod harness_works;
 mod histogram;
 mod history;
