@@ -146,7 +146,10 @@ async fn change(site: &Site, gate: &GateService, review: &review::Request) -> Ru
         IntendedAct::Unfit { resource, .. } => vec![resource.clone()],
     };
     let info = site.app.info.borrow().clone();
-    let services = services_of(&info, &resources, review.namespace.as_deref());
+    let mut services = services_of(&info, &resources, review.namespace.as_deref());
+    if review.operation == "DELETE" && resources[0].ends_with('/') {
+        services = services_of_all(&info, &resources[0], review.namespace.as_deref());
+    }
     match who(site, user) {
         Who::System => Ruling::default(),
         Who::Person => Ruling::default().noted("by", "person"),
@@ -198,6 +201,14 @@ fn services_of(info: &Info, resources: &[String], namespace: Option<&str>) -> Ve
         }
     }
     services
+}
+
+/// Services of which a workload is of this kind: a deletion that names none may be of any.
+fn services_of_all(info: &Info, kind: &str, namespace: Option<&str>) -> Vec<String> {
+    let all = info.services.iter().flat_map(|service| &service.workloads);
+    let meant: Vec<String> =
+        all.map(|workload| workload.resource.clone()).filter(|resource| resource.starts_with(kind)).collect();
+    services_of(info, &meant, namespace)
 }
 
 /// A person passes. What the gate would have said to it is a warning.

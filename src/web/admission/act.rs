@@ -89,17 +89,17 @@ pub fn what(review: &Request) -> IntendedAct {
             "UPDATE",
         ) => scale(review, &format!("{}/{name}", singular(of.1))),
         (("autoscaling", "horizontalpodautoscalers", None), operation) => autoscaler(review, name, operation),
-        (("", "pods", Some("eviction")), "CREATE") => {
+        // A pod that is deleted is an eviction that asks no budget of disruptions.
+        (("", "pods", Some("eviction")), "CREATE") | (("", "pods", None), "DELETE") => {
             let resources = owners_of_pod(name);
             IntendedAct::Act(Act { kinds: vec![ActionKind::Restart], resources, versions: Vec::new(), replicas: None })
         }
-        (("", "nodes", None), "UPDATE") => {
-            let cordoned = |object: &Option<Object>| flag(object, "unschedulable");
-            match cordoned(&review.object) && !cordoned(&review.old_object) {
-                true => Act::of(&[ActionKind::Cordon, ActionKind::Drain], format!("node/{name}")),
-                false => IntendedAct::Nothing,
-            }
-        }
+        (("", "pods", None), "UPDATE") => pod(review, name),
+        (("", "nodes", None), "UPDATE") => node(review, &format!("node/{name}")),
+        (("", "nodes", None), "DELETE") => IntendedAct::Unfit {
+            resource: format!("node/{name}"),
+            why: "it would be deleted with all that runs there, and no permit is for that".into(),
+        },
         _ => IntendedAct::Nothing,
     }
 }
@@ -110,6 +110,40 @@ fn singular(plural: &str) -> &str {
 
 fn flag(object: &Option<Object>, member: &str) -> bool {
     object.as_ref().is_some_and(|object| object.spec[member] == true)
+}
+
+/// Of a pod that runs, images can be changed, and no controller changes them back.
+fn pod(review: &Request, name: &str) -> IntendedAct {
+    let images_of = |object: &Option<Object>| object.as_ref().map(|object| images(&object.spec)).unwrap_or_default();
+    match images_of(&review.object) == images_of(&review.old_object) {
+        true => IntendedAct::Nothing,
+        false => IntendedAct::Unfit {
+            // Whose it is, its name says best.
+            resource: owners_of_pod(name).into_iter().nth(1).unwrap_or_else(|| format!("pod/{name}")),
+            why: format!("the image of pod {name} would be another one than that of its workload: change that"),
+        },
+    }
+}
+
+/// A node is cordoned by a flag, or by a taint that keeps pods away; one that drives them out is a drain.
+fn node(review: &Request, resource: &str) -> IntendedAct {
+    let taints = |object: &Option<Object>, effect: &str| -> Vec<Value> {
+        let all = object.as_ref().and_then(|object| object.spec["taints"].as_array()).into_iter().flatten();
+        let mut taints: Vec<Value> = all.filter(|taint| taint["effect"] == effect).cloned().collect();
+        // Since when it is there is told by whoever sets it.
+        taints.iter_mut().filter_map(Value::as_object_mut).for_each(|taint| drop(taint.remove("timeAdded")));
+        taints
+    };
+    let new = |effect: &str| {
+        let before = taints(&review.old_object, effect);
+        taints(&review.object, effect).iter().any(|taint| !before.contains(taint))
+    };
+    let cordoned = flag(&review.object, "unschedulable") && !flag(&review.old_object, "unschedulable");
+    match (new("NoExecute"), cordoned || new("NoSchedule")) {
+        (true, _) => Act::of(&[ActionKind::Drain], resource.to_owned()),
+        (false, true) => Act::of(&[ActionKind::Cordon, ActionKind::Drain], resource.to_owned()),
+        (false, false) => IntendedAct::Nothing,
+    }
 }
 
 fn workload(review: &Request, resource: &str, operation: &str) -> IntendedAct {
@@ -147,21 +181,22 @@ fn updated(before: &Object, after: &Object, resource: &str) -> IntendedAct {
             why: "it is scaled and changed in one step: these are two acts, send one after the other".into(),
         },
         (true, false) => scaling(resource, is),
-        (false, true) if other_version => {
+        (false, true) if other_version || images(template(before)) != images(template(after)) => {
             let kinds = vec![ActionKind::Deploy, ActionKind::Rollback];
             // A name that stood there before, such as that of another container, is not what is deployed.
-            let mut before = versions(before);
-            let mut new = versions(after);
-            new.retain(|name| match before.iter().position(|one| one == name) {
-                Some(place) => {
-                    before.swap_remove(place);
-                    false
-                }
-                None => true,
-            });
-            match new.is_empty() {
-                true => Act::of(&[ActionKind::Config], resource.to_owned()),
-                false => {
+            let mut new = beyond(versions(before), versions(after));
+            // Another image is another version, also where it is called like the one before.
+            let other = beyond(images(template(before)), images(template(after)));
+            if new.is_empty() {
+                new = other.iter().filter_map(|image| version_of(image)).collect();
+            }
+            match (new.is_empty(), other.is_empty()) {
+                (true, true) => Act::of(&[ActionKind::Config], resource.to_owned()),
+                (true, false) => IntendedAct::Unfit {
+                    resource: resource.to_owned(),
+                    why: format!("its new image {} says no version: name a tag or a digest", other[0]),
+                },
+                (false, _) => {
                     IntendedAct::Act(Act { kinds, resources: vec![resource.to_owned()], versions: new, replicas: None })
                 }
             }
@@ -171,6 +206,18 @@ fn updated(before: &Object, after: &Object, resource: &str) -> IntendedAct {
         }
         (false, true) => Act::of(&[ActionKind::Config], resource.to_owned()),
     }
+}
+
+/// What is there beyond what was there before, each as often as it is new.
+fn beyond(mut before: Vec<String>, mut after: Vec<String>) -> Vec<String> {
+    after.retain(|name| match before.iter().position(|one| one == name) {
+        Some(place) => {
+            before.swap_remove(place);
+            false
+        }
+        None => true,
+    });
+    after
 }
 
 /// Without the time of the last restart.
@@ -234,6 +281,14 @@ fn autoscaler(review: &Request, name: &str, operation: &str) -> IntendedAct {
     let (Some(after), Some(before), "UPDATE") = (&review.object, &review.old_object, operation) else {
         return Act::of(&[ActionKind::Config], resource);
     };
+    let target = |object: &Object| ["kind", "name"].map(|member| object.spec["scaleTargetRef"][member].clone());
+    if target(before) != target(after) {
+        let [kind, of] = target(before).map(|text| text.as_str().unwrap_or_default().to_owned());
+        return IntendedAct::Unfit {
+            resource: format!("{}/{of}", kind.to_lowercase()),
+            why: format!("autoscaler {name} would leave it for {resource}: these are two acts on two workloads"),
+        };
+    }
     let bounds = |object: &Object| {
         let bound = |member: &str, default| match &object.spec[member] {
             Value::Null => default,
@@ -262,15 +317,27 @@ fn versions(object: &Object) -> Vec<String> {
     let template = &object.spec["template"];
     let labels = object.metadata.labels.as_ref().and_then(|labels| labels.get(VERSION)).cloned();
     let of_template = template["metadata"]["labels"][VERSION].as_str().map(str::to_owned);
-    let containers = ["containers", "initContainers"].into_iter().filter_map(|list| template["spec"][list].as_array());
-    let images = containers.flatten().filter_map(|container| container["image"].as_str()).filter_map(|image| {
-        let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
-        let tag = name.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'));
-        digest.or(tag).map(str::to_owned)
-    });
     let mut found: Vec<String> = labels.into_iter().chain(of_template).collect();
-    found.extend(images);
+    found.extend(images(&template["spec"]).iter().filter_map(|image| version_of(image)));
     found
+}
+
+/// What a workload's pods are made of.
+fn template(object: &Object) -> &Value {
+    &object.spec["template"]["spec"]
+}
+
+/// The images of a pod, in their order.
+fn images(pod: &Value) -> Vec<String> {
+    let containers = ["containers", "initContainers"].into_iter().filter_map(|list| pod[list].as_array());
+    containers.flatten().filter_map(|container| container["image"].as_str()).map(str::to_owned).collect()
+}
+
+/// The digest of an image, else its tag.
+fn version_of(image: &str) -> Option<String> {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let tag = name.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'));
+    digest.or(tag).map(str::to_owned)
 }
 
 /// Who may own a pod of this name: a stateful set numbers its pods, a deployment adds two words.

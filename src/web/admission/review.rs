@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 const WARNING_MAX: usize = 120;
 /// Most warnings of one answer.
 const WARNINGS_MAX: usize = 5;
+/// What an API server does to objects.
+const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 /// The one version there is an answer for.
 const API_VERSION: &str = "admission.k8s.io/v1";
 
@@ -111,6 +113,9 @@ pub fn read(body: &[u8]) -> Result<Request, String> {
         ));
     }
     let request = review.request.ok_or("the review has no request")?;
+    if !OPERATIONS.contains(&request.operation.as_str()) {
+        return Err(format!("there is no operation {:?}", request.operation));
+    }
     match request.uid.is_empty() {
         true => Err("the request has no uid".into()),
         false => Ok(request),

@@ -174,6 +174,12 @@ async fn people_pass_with_warnings_and_the_system_passes() {
         let refused = admit(&gate, &back(user)).await;
         assert_eq!(refused["auditAnnotations"]["reasons"], "unknown_actor", "{user}: {refused:#}");
     }
+    // A collection that is deleted is said without a name: any workload there may be meant.
+    let mut all = review("system:serviceaccount:ops:unknown", DEPLOYMENTS, "DELETE", Value::Null, Value::Null);
+    all["request"]["name"] = "".into();
+    assert_eq!(admit(&gate, &all).await["auditAnnotations"]["reasons"], "unknown_actor");
+    all["request"]["namespace"] = "other".into();
+    assert_eq!(admit(&gate, &all).await["allowed"], true, "there is none of a service");
     let mut elsewhere = back("system:serviceaccount:ops:unknown");
     elsewhere["request"]["namespace"] = "other".into();
     assert_eq!(admit(&gate, &elsewhere).await["allowed"], true, "what is of no service passes");
@@ -236,6 +242,8 @@ async fn only_the_api_server_sends_reviews_and_only_reviews_are_read() {
         with("/request", json!(null)),
         with("/request/uid", json!("")),
         with("/request/operation", json!(7)),
+        with("/request/operation", json!("PATCH")),
+        with("/request/operation", json!("update")),
         with("/request/userInfo", json!([])),
         with("/request/object", json!("x")),
         with("/request/object", json!([])),
@@ -317,6 +325,21 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
     let scale = |replicas: Value| json!({"metadata": {"name": "checkout"}, "spec": {"replicas": replicas}});
     let hpa = |min: u32, max: u32, target: &str| json!({"metadata": {"name": "h"}, "spec": {"minReplicas": min, "maxReplicas": max, "scaleTargetRef": {"kind": "Deployment", "name": target}}});
     let node = |cordoned: Value| json!({"metadata": {"name": "checkout"}, "spec": {"unschedulable": cordoned}});
+    let tainted = |taints: Value| json!({"metadata": {"name": "checkout"}, "spec": {"taints": taints}});
+    let taint = |key: &str, effect: &str| json!({"key": key, "effect": effect});
+    let (old, keeps) = (taint("nvidia.com/gpu", "NoSchedule"), taint("broken", "NoSchedule"));
+    let (drives, prefers) = (taint("broken", "NoExecute"), taint("broken", "PreferNoSchedule"));
+    let mut later = old.clone();
+    later["timeAdded"] = "2026-03-02T09:30:00Z".into();
+    let imaged = |image: &str| {
+        let mut object = is.clone();
+        object["spec"]["template"]["spec"]["containers"] = json!([{"image": image}]);
+        object
+    };
+    // The images of two containers, of the same versions, and one of them from elsewhere.
+    let mut swapped = beside("v42", "v41");
+    swapped["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example/checkout:v42".into();
+    let pod = |image: &str| json!({"metadata": {"name": "checkout"}, "spec": {"containers": [{"image": image}]}});
     let eviction = |pod: &str| {
         let mut review = review("x", ("", "pods", Some("eviction")), "CREATE", Value::Null, json!({"metadata": {}}));
         review["request"]["name"] = pod.into();
@@ -392,11 +415,39 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
         (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(4, 9, "checkout"), "scale deployment/checkout [] to 4"),
         (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(2, 3, "checkout"), "scale deployment/checkout [] to 3"),
         (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(1, 3, "checkout"), "config deployment/checkout []"),
-        (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(2, 9, "other"), "config deployment/other []"),
+        (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(2, 9, "other"), "unfit deployment/checkout"),
+        (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(1, 9, "other"), "unfit deployment/checkout"),
         (hpas, "UPDATE", hpa(2, 9, "checkout"), hpa(2, 9, "checkout"), "nothing"),
         (hpas, "DELETE", hpa(2, 9, "checkout"), none.clone(), "config deployment/checkout []"),
         (("", "nodes", None), "UPDATE", node(json!(false)), node(json!(true)), "cordon|drain node/checkout []"),
         (("", "nodes", None), "UPDATE", node(json!(true)), node(json!(null)), "nothing"),
+        (
+            ("", "nodes", None),
+            "UPDATE",
+            tainted(json!([old])),
+            tainted(json!([old, keeps])),
+            "cordon|drain node/checkout []",
+        ),
+        (("", "nodes", None), "UPDATE", tainted(json!([old])), tainted(json!([drives])), "drain node/checkout []"),
+        (("", "nodes", None), "UPDATE", tainted(json!([old, drives])), tainted(json!([drives])), "nothing"),
+        (("", "nodes", None), "UPDATE", tainted(json!([old])), tainted(json!([later])), "nothing"),
+        (("", "nodes", None), "UPDATE", tainted(json!(null)), tainted(json!([prefers])), "nothing"),
+        (("", "nodes", None), "DELETE", node(json!(false)), none.clone(), "unfit node/checkout"),
+        (
+            DEPLOYMENTS,
+            "UPDATE",
+            is.clone(),
+            imaged("evil.example/checkout:v42"),
+            "deploy|rollback deployment/checkout [v42]",
+        ),
+        (DEPLOYMENTS, "UPDATE", is.clone(), imaged("registry:5000/checkout"), "unfit deployment/checkout"),
+        (sets, "UPDATE", is.clone(), imaged("evil.example/x"), "unfit statefulset/checkout"),
+        (DEPLOYMENTS, "UPDATE", beside("v42", "v41"), swapped, "deploy|rollback deployment/checkout [v42]"),
+        (("", "pods", None), "UPDATE", pod("a:v42"), pod("a:v99"), "unfit pod/checkout"),
+        (("", "pods", None), "UPDATE", pod("a:v42"), pod("a:v42"), "nothing"),
+        (("", "pods", None), "DELETE", pod("a:v42"), none.clone(), "restart pod/checkout []"),
+        (("", "pods", None), "CREATE", none.clone(), pod("a:v42"), "nothing"),
+        (("", "pods", Some("ephemeralcontainers")), "UPDATE", pod("a:v42"), pod("a:v42"), "nothing"),
         (("", "configmaps", None), "UPDATE", none.clone(), none.clone(), "nothing"),
     ] {
         assert_eq!(act(resource, operation, before, after), expected, "{resource:?} {operation}");
