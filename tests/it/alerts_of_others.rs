@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use slowburn::clock::Clock;
 
-use crate::gate_stage::Stage;
+use crate::decider::{Twin, leader_of};
+use crate::gate_stage::{Stage, T0};
 use crate::harness::alertmanager::{Alertmanager, SILENT};
 use crate::harness::parts::{Generation, eventually, http};
 
@@ -148,4 +150,49 @@ async fn silences_of_others_are_shown_and_loosen_nothing() {
             .await;
         }
     }
+}
+
+/// Of two daemons that take turns, the one that does not decide keeps nothing of others: what it is told of goes to the one that does,
+/// whose answers have it, and who takes over knows it from the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_daemon_is_told_and_asked_what_others_say_stands_beside_the_answer() {
+    let mut stage = Stage::start(1, None, 1.0).await;
+    stage.process.kill();
+    let clock = Clock::scaled((T0 + 60) * 1000, 1.0);
+    let mut twins = [Twin::start(&stage, "a", &clock, ""), Twin::start(&stage, "b", &clock, "")];
+    let leader = leader_of(&twins, Instant::now()).await.0;
+    let other = 1 - leader;
+    let beside = async |twin: &Twin| -> Option<Vec<String>> {
+        let act = crate::gate_stage::request("deploy", 0, None);
+        let url = format!("http://127.0.0.1:{}/v1/decisions?explain", twin.port);
+        let asked = http().post(url).bearer_auth("token-of-robot/0").json(&act).send().await.ok()?;
+        let answer: Value = asked.json().await.ok()?;
+        let alerts = answer["context"]["alerts"].as_array().into_iter().flatten();
+        Some(alerts.filter_map(|alert| alert["name"].as_str().map(str::to_owned)).collect())
+    };
+    let alert = json!({
+        "status": "firing", "fingerprint": "7", "labels": {"alertname": "DiskFull", "service": "s0"}, "annotations": {},
+        "startsAt": jiff::Timestamp::from_second(T0).expect("a time").to_string(), "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "",
+    });
+    let told = json!({
+        "version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "slowburn",
+        "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://alertmanager", "alerts": [alert],
+    });
+    eventually("the one that does not decide knows who does, and sends it on", LIMIT, || async {
+        let (status, _) = twins[other].post("deployer", "/v1/webhooks/alertmanager", &told)?;
+        (status == 200).then_some(())
+    })
+    .await;
+    for twin in [&twins[leader], &twins[other]] {
+        eventually("it stands beside the answer", LIMIT, || async {
+            (beside(twin).await? == ["DiskFull"]).then_some(())
+        })
+        .await;
+    }
+    twins[leader].process.kill();
+    eventually("the other one decides, and knows it", LIMIT, || async {
+        (twins[other].leads().await == Some(true) && beside(&twins[other]).await? == ["DiskFull"]).then_some(())
+    })
+    .await;
 }
