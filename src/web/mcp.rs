@@ -13,6 +13,8 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -178,8 +180,37 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// Headers that repeat what is in the body, for whoever stands between and reads no bodies: given twice, two of them may read two
+/// things.
+fn once(headers: &HeaderMap) -> Result<(), Fault32> {
+    for name in ["mcp-protocol-version", "mcp-method", "mcp-name", PARAM] {
+        if headers.get_all(name).iter().count() > 1 {
+            return Err(Fault32::bad(HEADERS_DIFFER, format!("the header {name} is given twice")));
+        }
+    }
+    Ok(())
+}
+
+/// The header that repeats the argument which the tools mark with `x-mcp-header`.
+const PARAM: &str = "mcp-param-service";
+
+/// Whether that header says what the body does. One that is missing misleads nobody, and clients that have listed no tools send none.
+fn param_agrees(headers: &HeaderMap, params: &Value) -> bool {
+    if !headers.contains_key(PARAM) || !tools::repeats_service(params["name"].as_str().unwrap_or_default()) {
+        return true;
+    }
+    let said = text(headers, PARAM).unwrap_or_default();
+    let encoded = said.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?="));
+    let said = match encoded {
+        Some(encoded) => BASE64_STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()),
+        None => Some(said.to_owned()),
+    };
+    said.is_some() && said.as_deref() == params["arguments"]["service"].as_str()
+}
+
 /// Whether a request is of the stateless revision, and as that one wants it.
 fn era(headers: &HeaderMap, method: &str, params: &Value) -> Result<bool, Fault32> {
+    once(headers)?;
     let said = params["_meta"][VERSION_KEY].as_str();
     let header = text(headers, "mcp-protocol-version");
     let unknown = |version: &str| {
@@ -213,6 +244,9 @@ fn era(headers: &HeaderMap, method: &str, params: &Value) -> Result<bool, Fault3
             let what = format!("the header {header} is missing, or is not {expected:?} as the body says");
             return Err(Fault32::bad(HEADERS_DIFFER, what));
         }
+    }
+    if method == "tools/call" && !param_agrees(headers, params) {
+        return Err(Fault32::bad(HEADERS_DIFFER, format!("the header {PARAM} is not the service of the body")));
     }
     Ok(true)
 }

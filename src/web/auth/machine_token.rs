@@ -78,6 +78,10 @@ fn principal_of(claims: &Value, issuer: &str, identities: &Identities) -> Option
     let mut links = vec![claims["sub"].as_str()?];
     let mut acts = &claims["act"];
     while !acts.is_null() {
+        // Who is named by another issuer is not the one that this issuer calls so.
+        if !acts["iss"].is_null() && acts["iss"] != issuer {
+            return None;
+        }
         links.push(acts["sub"].as_str()?);
         acts = &acts["act"];
         if links.len() > LINKS_MAX {

@@ -113,6 +113,27 @@ async fn the_stateless_revision_says_everything_in_each_request() {
         let (status, _, answer) = post(headers, body).await;
         assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(code)), "{answer:#}");
     }
+    // What a gateway reads of a call is what the call is.
+    let with = |more: &[(&'static str, &'static str)]| {
+        let mut all = headers("tools/call", Some("explain"));
+        all.extend_from_slice(more);
+        all
+    };
+    for more in [&[("mcp-param-service", "checkout")][..], &[("mcp-param-service", "=?base64?Y2hlY2tvdXQ=?=")]] {
+        assert_eq!(post(with(more), call.clone()).await.0, StatusCode::OK, "{more:?}");
+    }
+    for more in [
+        &[("mcp-param-service", "search")][..],
+        &[("mcp-param-service", "")],
+        &[("mcp-param-service", "=?base64?Y2hl!?=")],
+        &[("mcp-param-service", "checkout"), ("mcp-param-service", "search")],
+        &[("mcp-name", "request_action")],
+        &[("mcp-method", "tools/list")],
+        &[("mcp-protocol-version", MODERN)],
+    ] {
+        let (status, _, answer) = post(with(more), call.clone()).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(HEADERS_DIFFER)), "{more:?}");
+    }
     let (status, _, answer) = post(headers("initialize", None), modern("initialize", json!({}))).await;
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::NOT_FOUND, &json!(NO_METHOD)));
 }

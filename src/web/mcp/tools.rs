@@ -116,6 +116,11 @@ pub fn list() -> Value {
     Value::Array(all)
 }
 
+/// Whether a tool marks its service with `x-mcp-header`.
+pub fn repeats_service(tool: &str) -> bool {
+    matches!(tool, "explain" | "request_action" | "service_state")
+}
+
 /// Calls one.
 pub async fn call(
     site: &Site,

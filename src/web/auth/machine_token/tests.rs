@@ -70,6 +70,10 @@ async fn a_job_of_a_pipeline_is_who_its_issuer_says_and_nobody_whose_token_diffe
         ("act", json!("agent-7")),
         ("act", json!({})),
         ("act", json!({"sub": "nobody"})),
+        ("act", json!({"sub": "agent-7", "iss": "https://another.example.com"})),
+        ("act", json!({"sub": "agent-7", "iss": ""})),
+        ("act", json!({"sub": "agent-7", "act": {"sub": "agent-8", "iss": "https://another.example.com"}})),
+        ("act", json!([{"sub": "agent-7"}])),
         ("act", json!({"sub": "agent-7", "act": {"sub": "nobody"}})),
     ] {
         let mut wrong = good.clone();
@@ -110,6 +114,9 @@ async fn who_acts_for_somebody_asks_in_its_own_name_and_none_of_the_chain_may_ap
     let principal = said(&tokens, &issuer, &chain).await.expect("it is of the issuer").expect("it is right");
     assert_eq!(principal.sub, "ai-operator/orca", "the outermost is who asks now");
     assert_eq!(principal.delegation, ["@ada", "ada-lovelace", "ai-operator/helper"]);
+    chain["act"]["iss"] = issuer.url.as_str().into();
+    let named = said(&tokens, &issuer, &chain).await.expect("it is of the issuer").expect("it is right");
+    assert_eq!(named, principal, "named by its own issuer it is the same one");
     // A person is nobody's machine, at any place where somebody asks.
     chain["act"] = json!({"sub": "ada-at-issuer"});
     assert_eq!(said(&tokens, &issuer, &chain).await, Some(Err(Fault::Unknown)));
