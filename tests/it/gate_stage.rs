@@ -24,6 +24,11 @@ const HOUR: i64 = 3600;
 const REQUESTS: &str = "http_requests_total";
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Now by the wall, on the slice grid as [`T0`] is.
+pub fn of_the_wall() -> i64 {
+    jiff::Timestamp::now().as_second() / 60 * 60 + 30
+}
+
 /// The daemon, its Prometheus and its files.
 pub struct Stage {
     pub process: Process,
@@ -46,11 +51,16 @@ impl Stage {
 
     /// The same with more members of `auth` in the settings, and more identities.
     pub async fn with(services: usize, folder: Option<&Path>, speed: f64, more: [&str; 2]) -> Self {
+        Stage::at(T0, services, folder, speed, more).await
+    }
+
+    /// The same from another moment on: what others are told has to be of their time. It is [`of_the_wall`], or [`T0`].
+    pub async fn at(t0: i64, services: usize, folder: Option<&Path>, speed: f64, more: [&str; 2]) -> Self {
         let mut text = format!("# TYPE {REQUESTS} counter\n");
         for service in 0..services {
             for (code, gain) in [("200", 300), ("500", 0)] {
                 let labels = format!("service=\"s{service}\",job=\"j\",instance=\"i{service}\",code=\"{code}\"");
-                for (n, at) in (T0 - 6 * HOUR + 7..T0 + 2 * HOUR).step_by(30).enumerate() {
+                for (n, at) in (t0 - 6 * HOUR + 7..t0 + 2 * HOUR).step_by(30).enumerate() {
                     text += &format!("{REQUESTS}{{{labels}}} {} {at}\n", gain * n);
                 }
             }
@@ -104,7 +114,7 @@ impl Stage {
             more[0]
         );
         write("slowburn.yaml", settings);
-        let clock = Clock::scaled(T0 * 1000, speed);
+        let clock = Clock::scaled(t0 * 1000, speed);
         let process = launch(dir.path(), &clock, speed, &[]);
         let starter = Vec::new();
         let mut stage = Stage { process, _prometheus: prometheus, port, dir, services, clock, speed, starter };
@@ -112,7 +122,7 @@ impl Stage {
         let mut wire = stage.wire();
         for service in 0..services {
             for (ago, from, to) in [(4 * HOUR, "v40", "v41"), (2 * HOUR, "v41", "v42")] {
-                let at = jiff::Timestamp::from_second(T0 - ago).expect("a time").to_string();
+                let at = jiff::Timestamp::from_second(t0 - ago).expect("a time").to_string();
                 let change = json!({
                     "service": format!("s{service}"), "resource": format!("deployment/s{service}"), "at": at,
                     "from_version": from, "version": to,

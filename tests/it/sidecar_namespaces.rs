@@ -2,13 +2,14 @@
 //! its Alertmanager is at the other end of a wire, and the wire is cut. Network namespaces are the kernel's own, made by `ip netns`;
 //! that needs root, and without it the test fails.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::gate_stage::Stage;
+use crate::gate_stage::{Stage, of_the_wall};
 use crate::harness::alertmanager::{Alertmanager, SILENT};
 use crate::harness::parts::{Process, eventually, free_port};
 
@@ -81,6 +82,19 @@ impl Drop for Pod {
     }
 }
 
+/// Alerts that the fleet's Alertmanager holds: when each began, and until when it is held, by service and name.
+async fn held(alertmanager: &Alertmanager) -> BTreeMap<String, (String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = alertmanager.alerts().await.into_iter();
+    alerts
+        .map(|alert| {
+            let labels = &alert["labels"];
+            let name = format!("{}/{}", text(&labels["service"]), text(&labels["alertname"]));
+            (name, (text(&alert["startsAt"]), text(&alert["endsAt"])))
+        })
+        .collect()
+}
+
 /// Waits for this signal of a deploy with this reason. Whatever is said meanwhile is of a word that may be believed.
 async fn until(pod: &Pod, url: &str, what: &str, value: i64, reason: &str) -> Value {
     eventually(what, LIMIT, || async {
@@ -97,7 +111,8 @@ async fn until(pod: &Pod, url: &str, what: &str, value: i64, reason: &str) -> Va
 async fn a_sidecar_in_a_pod_never_says_a_stale_yes_when_its_wire_is_cut() {
     let pod = Pod::new();
     let alertmanager = Alertmanager::start(SILENT).await;
-    let mut stage = Stage::start(1, None, SPEED).await;
+    // An Alertmanager lives by the wall.
+    let mut stage = Stage::at(of_the_wall(), 1, None, SPEED, ["", ""]).await;
     // The fleet's daemon is reached from other machines: under the name that they use, by who can show who they are.
     stage.process.kill();
     let settings = std::fs::read_to_string(stage.path("slowburn.yaml")).expect("readable");
@@ -106,6 +121,10 @@ async fn a_sidecar_in_a_pod_never_says_a_stale_yes_when_its_wire_is_cut() {
         .replace("requests_per_minute", &format!("hosts: [\"{}\"], requests_per_minute", pod.outside));
     let told = format!("{settings}alertmanagers: [{{url: \"{}\"}}]\n", alertmanager.url());
     std::fs::write(stage.path("slowburn.yaml"), told).expect("writable");
+    // Another service of the fleet burns: what is a success for the one is an error for it.
+    let burning = "name: other\nowner: team\nslo:\n  availability:\n    objective: 99.9\n    window: 1d\n    sli: \
+                   {total: 'http_requests_total{service=\"s0\"}', bad: 'http_requests_total{service=\"s0\",code=\"200\"}'}\n";
+    std::fs::write(stage.path("rules/other.yaml"), burning).expect("writable");
     stage.restart();
     let source = stage.url().replace("127.0.0.1", &pod.outside);
     assert!(pod.ask(&format!("{}/v1/signals/s0", stage.url())).is_none(), "the pod has a loopback of its own");
@@ -129,6 +148,13 @@ async fn a_sidecar_in_a_pod_never_says_a_stale_yes_when_its_wire_is_cut() {
     assert_eq!(stage.wire().post("@ada", &resume, &json!({"reason": "over"})).expect("an answer").0, 200);
     until(&pod, &url, "a yes again", 1, "none").await;
 
+    let before = eventually("the fleet's alert arrives", LIMIT, || async {
+        let held = held(&alertmanager).await;
+        held.contains_key("other/SLOFastBurn").then_some(held)
+    })
+    .await;
+    assert!(before.keys().all(|name| name.starts_with("other/")), "nothing else burns: {before:?}");
+
     pod.wire("down");
     let cut = Instant::now();
     // While it is cut the halt is given again: what the app hears is never the yes of before for longer than two polls.
@@ -136,6 +162,16 @@ async fn a_sidecar_in_a_pod_never_says_a_stale_yes_when_its_wire_is_cut() {
     assert_eq!(status, 200, "{halt}");
     until(&pod, &url, "the cut is noticed", -1, "source_silent").await;
     println!("unknown {:.1?} after the wire was cut; two polls are 2 s here", cut.elapsed());
+    // The daemon's own wire is whole: its alert is the same one, held for longer. A sidecar tells nobody of anything.
+    let begun = |held: &BTreeMap<String, (String, String)>| -> Vec<(String, String)> {
+        held.iter().map(|(name, (begun, _))| (name.clone(), begun.clone())).collect()
+    };
+    let during = eventually("the alert is held for longer", LIMIT, || async {
+        let held = held(&alertmanager).await;
+        (held["other/SLOFastBurn"].1 > before["other/SLOFastBurn"].1).then_some(held)
+    })
+    .await;
+    assert_eq!(begun(&during)[..], begun(&before)[..], "neither another alert nor another beginning");
     // An objective is edited meanwhile. The wire is mended, and the sidecar catches up with both by itself.
     let rules = stage.path("rules/s0.yaml");
     let text = std::fs::read_to_string(&rules).expect("readable").replace("99.9", "99.5");
@@ -148,5 +184,8 @@ async fn a_sidecar_in_a_pod_never_says_a_stale_yes_when_its_wire_is_cut() {
         (slo["objective"] == 99.5).then_some(())
     })
     .await;
+    let after = held(&alertmanager).await;
+    assert!(after["other/SLOFastBurn"].1 > during["other/SLOFastBurn"].1, "and so it goes on: {after:?}");
+    assert_eq!(begun(&after)[..], begun(&before)[..]);
     println!("a sidecar in its own network had at most {:.1} MB", beside.rss_peak_bytes() as f64 / 1e6);
 }
