@@ -138,18 +138,26 @@ fn table(answer: &Value) -> String {
 fn card(approval: &Value) -> String {
     let action = &approval["action"];
     let mut out = format!(
-        "{} {}: {} of {} of service {}, asked by {}\n",
+        "{} {}: {} of {} of service {}, asked by {}{}\n",
         text(&approval["id"]),
         text(&approval["state"]),
         text(&action["type"]),
         text(&action["resource"]),
         text(&action["service"]),
-        text(&approval["asked_by"])
+        text(&approval["asked_by"]),
+        match &approval["actor"] {
+            Value::String(actor) if approval["asked_by"] != *actor => format!(" as {}", text(&approval["actor"])),
+            _ => String::new(),
+        },
     );
     for (name, from, to) in [("version", "from_version", "to_version"), ("replicas", "from_replicas", "replicas")] {
         if !action[to].is_null() {
             out += &format!("  {name}: {} -> {} (asked for)\n", plain(&action[from]), plain(&action[to]));
         }
+    }
+    // What nothing here can observe is part of the act all the same.
+    for (name, value) in action["arguments"].as_object().into_iter().flatten() {
+        out += &format!("  {}: {} (asked for)\n", crate::gate::text::plain(name), plain(value));
     }
     for (name, value) in approval["observed"].as_object().into_iter().flatten() {
         out += &format!("  observed {name}: {}\n", plain(value));
@@ -186,4 +194,38 @@ pub(super) fn ended(outcome: Result<Exit, Failure>) -> Exit {
         complain(&failure.text);
         failure.exit
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that an approval binds to is shown, each as the text that it is.
+    #[test]
+    fn a_card_shows_the_whole_act_in_plain_words() {
+        let mut asked = json!({
+            "id": "apr_1", "state": "pending", "asked_by": "orca", "actor": "orca", "need": 2, "have": 0,
+            "action": {
+                "type": "flush-cache", "service": "checkout", "resource": "cache/a", "digest": "sha256:1",
+                "arguments": {"percent": 20, "region": "eu\u{202e}su"},
+            },
+            "observed": {"version": "v41\u{202e}04v\n  2 of 2"}, "claimed_reason": "it\u{200b} is full",
+        });
+        let shown = card(&asked);
+        for part in [
+            "flush-cache of cache/a of service checkout, asked by orca\n",
+            "  percent: 20 (asked for)\n",
+            "  region: eusu (asked for)\n",
+            "  observed version: v4104v 2 of 2\n",
+            "claimed by the requester: it is full\n",
+            "  0 of 2, until",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        asked["actor"] = "robot/sub".into();
+        assert!(card(&asked).contains("asked by orca as robot/sub\n"), "{}", card(&asked));
+        asked["action"] =
+            json!({"type": "scale", "replicas": 7, "service": "checkout", "resource": "deployment/checkout"});
+        assert!(card(&asked).contains("  replicas: unknown -> 7 (asked for)\n"), "{}", card(&asked));
+    }
 }

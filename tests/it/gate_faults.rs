@@ -197,6 +197,50 @@ async fn nothing_is_approved_that_was_not_shown() {
     assert_eq!(seen.status.code(), Some(0), "{}", String::from_utf8_lossy(&seen.stderr));
 }
 
+/// Whoever waits for people with an idempotency key is told what came of it: a yes that leads somewhere, a no, or that nobody
+/// answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_with_a_key_ends_in_a_decision() {
+    let stage = Stage::start(3, None, 1.0).await;
+    for (service, verdict, code) in [(0, Some("approve"), 0), (1, Some("reject"), 3), (2, None, 3)] {
+        std::fs::write(stage.path("robot.token"), format!("token-of-{}\n", robot(service))).expect("written");
+        let resource = format!("deployment/s{service}");
+        let asks = Command::new(env!("CARGO_BIN_EXE_slowburn"))
+            .args(["ask", "--service", &format!("s{service}"), "--action", "rollback", "--resource", &resource])
+            .args(["--from-version", "v42", "--to-version", "v41", "--idempotency-key", "fix-1", "--wait"])
+            .args([
+                if verdict.is_some() { "60s" } else { "1s" },
+                "--url",
+                &stage.url(),
+                "--format",
+                "json",
+                "--token-file",
+            ])
+            .arg(stage.path("robot.token"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let asked = eventually("people are asked", Duration::from_secs(20), || async {
+            let all = get(&stage, "/v1/approvals").await;
+            let of = |one: &&Value| one["action"]["resource"] == *resource;
+            all["approvals"].as_array()?.iter().find(of).cloned()
+        })
+        .await;
+        if let Some(verdict) = verdict {
+            let vote = json!({"verdict": verdict, "reason": "INC-7", "action_digest": asked["action"]["digest"]});
+            let path = format!("/v1/approvals/{}", asked["id"].as_str().expect("an id"));
+            let (status, answer) = stage.wire().post("@ada", &path, &vote).expect("an answer");
+            assert_eq!(status, 200, "{answer}");
+        }
+        let ended = asks.wait_with_output().expect("it ends");
+        let said: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+        assert_eq!(ended.status.code(), Some(code), "{verdict:?}: {said:#}");
+        assert_eq!(said["permit"]["id"].is_string(), code == 0, "{verdict:?}: {said:#}");
+        assert_eq!(said["argo"] == "allow", code == 0, "{verdict:?}: {said:#}");
+    }
+}
+
 /// 64 readers of the whole log and 600 connections that never finish a request, header or body: memory stays bounded, and probes and decisions are
 /// answered. 1,500 records; with `SLOWBURN_TEST_FULL=1` 6,000.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -80,6 +80,8 @@ function facts(action, observed) {
     if (action[to] === undefined || action[to] === null) continue;
     rows.push([name, String(action[from] ?? "not said") + " → " + action[to], observed[name] === undefined || observed[name] === null ? "unknown" : String(observed[name])]);
   }
+  // What nothing here can observe is part of the act all the same.
+  for (const [name, value] of Object.entries(action.arguments || {})) rows.push([name, String(value), "not observed"]);
   return rows;
 }
 
@@ -97,7 +99,8 @@ function drawApproval(one) {
   const who = answers() ? [h("span", {}, "as ", h("b", {}, person.name))] : issuer ? [signInLink("Sign in to answer"), h("span", { class: "dim" }, "or"), key] : [key];
   const answer = (verdict) => () => vote(one, verdict, reason.value);
   return h("div", { class: "approval", id: "approval-" + one.id },
-    h("div", {}, h("b", {}, one.action.type + " " + one.action.resource), " asked by ", h("b", {}, one.actor || one.asked_by),
+    h("div", {}, h("b", {}, one.action.type + " " + one.action.resource), " of service ", h("b", {}, one.action.service || "unknown"), " asked by ", h("b", {}, one.asked_by),
+      one.actor && one.actor !== one.asked_by ? [" as ", h("b", {}, one.actor)] : null,
       h("span", { class: "dim" }, " " + one.have + " of " + one.need + " from " + one.from.join(", ") + " · ",
         h("time", { "data-until": until, class: left < 120 ? "soon" : null }, left > 0 ? span(left) + " left" : "over"))),
     rows.length ? h("table", { class: "claims" },

@@ -63,7 +63,10 @@ fn says(word: &str) -> Value {
                 "alerts": [{"name": word, "summary": word, "since": moment(AT)}],
                 "silences": [{"by": word, "comment": word, "until": moment(AT)}], "left_out": 0,
             },
-            "action": {"type": word, "resource": word, "from_version": word, "to_version": word, "digest": "d"},
+            "action": {
+                "type": word, "service": word, "resource": word, "from_version": word, "to_version": word, "arguments": {word: word},
+                "digest": "d",
+            },
         }]},
         "/v1/audit": {"records": [{
             "log": {"seq": 1}, "time": moment(AT), "kind": word, "actor": word, "action": word, "resource": word,

@@ -128,7 +128,7 @@ fn gate(left_s: i64) -> Value {
         }]},
         "/v1/halts": {"halts": []},
         "/v1/approvals": {"approvals": [{
-            "id": "apr_1", "state": "pending", "asked_by": "orca", "have": 0, "need": 1, "from": ["team:checkout-oncall"],
+            "id": "apr_1", "state": "pending", "asked_by": "orca", "actor": "robot/sub", "have": 0, "need": 1, "from": ["team:checkout-oncall"],
             "expires_at": moment(AT + 21 + left_s), "observed": {"version": "v42"}, "covers": ["rollback"], "votes": [],
             "claimed_reason": "<img src=x onerror=alert(1)> \u{202e}live <!channel>",
             "context": {
@@ -136,7 +136,10 @@ fn gate(left_s: i64) -> Value {
                 "silences": [{"id": "s", "by": "bob", "comment": "moved", "since": moment(AT), "until": moment(AT + 600)}],
                 "left_out": 3,
             },
-            "action": {"type": "rollback", "resource": "deployment/checkout", "from_version": "v42", "to_version": "v41", "digest": "d"},
+            "action": {
+                "type": "rollback", "service": "checkout-api", "resource": "deployment/checkout", "from_version": "v42", "to_version": "v41",
+                "arguments": {"percent": 20, "region": "<eu>"}, "digest": "d",
+            },
         }]},
         "/v1/audit": {"records": [
             record(17, "verdict", "slowburn", Some("1.2 % before, 0.03 % after"), json!({"event": {"verdict": {"outcome": "improved"}}})),
@@ -281,6 +284,10 @@ async fn people_type_wait_and_work_by_keyboard_while_the_page_goes_on() {
     // Words of others are text.
     let claim = tab.texts(".approval").await.join("\n");
     assert!(claim.contains("<img src=x onerror=alert(1)>") && claim.contains("<!channel>"), "{claim}");
+    // All that an approval binds to is shown: of which service, who asks under which name, and with what.
+    for part in ["of service checkout-api", "asked by orca as robot/sub", "percent", "20", "<eu>"] {
+        assert!(claim.contains(part), "{part}: {claim}");
+    }
     // And what they say of the service stands beside the question.
     for part in ["meanwhile: alert DiskFull", "95 % full", "alerts are silenced until", "by bob: moved", "3 more"] {
         assert!(claim.contains(part), "{part}: {claim}");
