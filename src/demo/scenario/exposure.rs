@@ -55,6 +55,8 @@ pub enum Twist {
     },
     /// Counted since long before: so much stood there at the start of each life.
     Before(f64),
+    /// Each process takes over what the one before had counted, from a file: since this moment, seconds.
+    TakenOver(i64),
 }
 
 impl Exposure {
@@ -112,6 +114,7 @@ impl Twist {
                 let value = if chosen(seed, 0.5) { of_first } else { plain.value - of_first };
                 out.push(Sample { value, ..plain });
             }
+            Twist::TakenOver(since) => out.push(Sample { value: value.at(second, since), ..plain }),
             Twist::Before(base) => out.push(Sample { value: base + plain.value, ..plain }),
         }
     }

@@ -11,6 +11,7 @@ pub(super) fn all(end: i64) -> Vec<Case> {
         label_added(end),
         label_dropped(end),
         label_renamed(end),
+        label_turned(end),
         label_moved_before(end),
         instance_renamed(end),
         two_clusters(end),
@@ -55,6 +56,18 @@ fn label_renamed(end: i64) -> Case {
     };
     making.two_pods(change, plain);
     making.counted("a target label has another name from one scrape to the next")
+}
+
+fn label_turned(end: i64) -> Case {
+    let mut making = Making::new("label-turned", end);
+    let oldest = making.oldest();
+    let change = |pod: Pod| {
+        let pod = pod.labelled(oldest - DAY, &[("replica", "a")]).labelled(end - 20 * HOUR - 11, &[("replica", "b")]);
+        let pod = pod.labelled(end - 4 * HOUR - 11, &[("replica", "a")]).labelled(lately(end), &[("replica", "b")]);
+        pod.labelled(end - 50 * 60 - 4, &[("replica", "a")])
+    };
+    making.two_pods(change, plain);
+    making.counted("a label of all targets takes another value and its old one again, as where another replica is read")
 }
 
 fn label_moved_before(end: i64) -> Case {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::demo::count::hash;
+use crate::demo::scenario::Twist;
 
 /// All of them.
 pub(super) fn all(end: i64) -> Vec<Case> {
@@ -17,6 +18,7 @@ pub(super) fn all(end: i64) -> Vec<Case> {
         crash_loop(end, "crash-5m-unsaid", 300, false),
         half_lost(end),
         restart_in_hole(end),
+        taken_over(end),
     ]
 }
 
@@ -112,4 +114,24 @@ fn restart_in_hole(end: i64) -> Case {
         making.requests(pod, &[], (&total, &bad), errors_born);
     }
     making.counted("pods restart while nobody can see them")
+}
+
+fn taken_over(end: i64) -> Case {
+    let mut making = Making::new("taken-over", end);
+    let restarts = [26, 14, 5, 1].map(|hours| end - hours * HOUR - 10 * 60 - 3);
+    let began = making.oldest() - DAY;
+    for (number, phase_ms) in [7_300, 19_850].into_iter().enumerate() {
+        let pod = Pod::new("api", &format!("taken-over-{number}:8080"), phase_ms, began).restarts(restarts);
+        let pod = making.scenario.pod(pod);
+        let total = making.traffic(2.0);
+        let bad = total.part(&making.errors());
+        for (code, count) in [("200", total.without(&bad)), ("500", bad.clone())] {
+            let how = Exposure::new().twisted(Twist::TakenOver(began));
+            making.scenario.shown(pod, REQUESTS, &[("service", "taken-over"), ("code", code)], &count, how);
+        }
+        // What the counters show is of one life.
+        let all_along = making.scenario.pod(Pod::recorded(phase_ms, began));
+        making.scenario.truth_of(making.name, all_along, &total, &bad);
+    }
+    making.case("a new process reads the counters of the one before back from a file", Expected::CountedOrNamed)
 }
