@@ -241,9 +241,6 @@ impl Daemon {
         let changed = super::apart(|| self.history.take(older, &mut self.ledger));
         self.saved.put_said(self.history.said());
         self.saved.note_joined(changed);
-        if self.history.is_read() {
-            self.source.forget_starts();
-        }
         heap::give_back();
     }
 

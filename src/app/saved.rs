@@ -197,7 +197,7 @@ impl Saved {
         }
         let mut unfilled = tick.unread;
         unfilled.extend(self.joined.iter().map(|key| key.slo_id.clone()));
-        let position = postcard::to_stdvec(&(tick.position, tick.survey));
+        let position = postcard::to_stdvec(&(tick.position, tick.survey, tick.position.lineage()));
         let commit = Commit {
             now: tick.now,
             position: position.expect("a position holds nothing postcard refuses"),
@@ -284,10 +284,22 @@ impl Saved {
 /// Reads back where a source stood, and what was known of Prometheus.
 pub fn position_of(restored: &Restored) -> (Position, Survey) {
     info!(at_s = restored.at_s, "state restored");
-    postcard::from_bytes(&restored.position).unwrap_or_else(|error| {
+    read_position(&restored.position).unwrap_or_else(|error| {
         warn!(%error, "the saved position cannot be read; the next samples set new starts");
         (Position::since(restored.at_s), Survey::default())
     })
+}
+
+fn read_position(saved: &[u8]) -> postcard::Result<(Position, Survey)> {
+    let ((mut position, survey), behind): ((Position, Survey), &[u8]) = postcard::take_from_bytes(saved)?;
+    // Files of earlier versions end here. What is behind costs no count: without it new starts are set, which is said.
+    if !behind.is_empty() {
+        match postcard::from_bytes(behind) {
+            Ok(lineage) => position.recall(lineage),
+            Err(error) => warn!(%error, "what series went on from others cannot be read"),
+        }
+    }
+    Ok((position, survey))
 }
 
 #[cfg(test)]
@@ -296,6 +308,20 @@ mod tests {
     use crate::engine::burn::tests::{FRESH, slo};
     use crate::engine::status::DataHealth;
     use crate::engine::{Labels, SeriesLedger, Unit, burn};
+
+    /// Files of earlier versions have nothing behind the survey.
+    #[test]
+    fn a_position_is_read_as_earlier_versions_wrote_it() {
+        let position = Position::since(1_790_000_010);
+        let earlier = postcard::to_stdvec(&(&position, Survey::default())).expect("writable");
+        let now = postcard::to_stdvec(&(&position, Survey::default(), position.lineage())).expect("writable");
+        assert!(now.len() > earlier.len());
+        let cut = &now[..now.len() - 1];
+        for saved in [&earlier, &now, cut] {
+            assert_eq!(read_position(saved).map(|(read, _)| read), Ok(position.clone()));
+        }
+        assert!(read_position(&earlier[..earlier.len() - 1]).is_err());
+    }
 
     /// What a restart goes on from must not be of the time before history was there, or before data went.
     #[test]

@@ -62,9 +62,9 @@ impl Booking {
         booking
     }
 
-    /// What a restart needs to count nothing twice.
-    pub fn saved(&self) -> (Cursors, SavedQueues) {
-        (self.tracker.cursors(&self.plan), self.queues.saved(&self.plan))
+    /// What a restart needs to count nothing twice, if it reads again from `read_again_s` on.
+    pub fn saved(&self, read_again_s: i64) -> (Cursors, SavedQueues) {
+        (self.tracker.cursors(&self.plan, read_again_s * 1000), self.queues.saved(&self.plan))
     }
 
     /// Remembers what the ledger holds of a series on the slice grid: its newest slice, and those it can tell apart.
@@ -100,11 +100,6 @@ impl Booking {
     /// How long the last values of silent series are kept: as long as the longest window.
     fn kept_ms(&self) -> i64 {
         self.plan.slis.iter().map(|sli| sli.longest_s).max().unwrap_or(0) * 1000
-    }
-
-    /// Older history was joined on.
-    pub fn forget_starts(&mut self) {
-        self.tracker.forget_starts();
     }
 
     /// Whether older history will be joined on: only then it is remembered where each series began.

@@ -16,6 +16,9 @@ const STEP_MIN_S: i64 = 300;
 const GRID_OVERLAP_POLLS: i64 = 2;
 /// ... and for this long at most.
 const GRID_OVERLAP_MAX_S: i64 = 120;
+/// The first read of counters after a restart begins this much earlier, seconds: five scrapes of the usual, so that it shows the
+/// labels of what is there, which are not saved.
+pub(super) const RESTORED_OVERLAP_S: i64 = 150;
 
 /// The state of a group of requests: all of its answers are taken, or none.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub(super) struct Group {
     pub read_s: Option<i64>,
     /// The end of the last read that answered; `None` before the first.
     pub answered_s: Option<i64>,
+    /// An earlier process did that read.
+    pub restored: bool,
     /// The last answers came with warnings.
     pub warned: bool,
     /// Its raw series are so many that the server sums them.
@@ -65,6 +70,7 @@ impl Group {
             origin,
             read_s: None,
             answered_s: None,
+            restored: false,
             warned: false,
             aggregated: false,
             undivided: false,
@@ -110,6 +116,7 @@ impl Group {
             // Nothing was read before: what lies further back belongs to older history.
             (None, _) => 0,
             (Some(_), true) => (GRID_OVERLAP_POLLS * options.poll_interval_s).min(GRID_OVERLAP_MAX_S),
+            (Some(_), false) if self.restored => options.overlap_s.max(RESTORED_OVERLAP_S),
             (Some(_), false) => options.overlap_s,
         };
         ReadSpan { group, from_s, to_s, overlap_s }
@@ -132,7 +139,7 @@ impl Group {
         let to_s = answered.span.to_s;
         (self.read_s, self.answered_s, self.warned) = (Some(to_s), Some(to_s), answered.warned);
         (self.step_s, self.in_parts) = ((self.step_s * 2).min(STEP_MAX_S), false);
-        (self.failures, self.fault) = (0, None);
+        (self.failures, self.fault, self.restored) = (0, None, false);
         if !self.on_grid() {
             self.raw_series = answered.series.iter().map(|(_, series)| series.len()).max().unwrap_or(0);
         }

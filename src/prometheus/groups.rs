@@ -112,7 +112,7 @@ impl Groups {
         for group in &mut all.groups {
             let lone = GroupStand { read_s: until_s, aggregated: false, undivided: false };
             let GroupStand { read_s, aggregated, undivided } = group.slis.iter().map(stand).min().unwrap_or(lone);
-            (group.read_s, group.answered_s) = (Some(read_s), Some(read_s));
+            (group.read_s, group.answered_s, group.restored) = (Some(read_s), Some(read_s), true);
             (group.raw_series, group.undivided) = (raw_series, undivided);
             if aggregated && group.ask == Ask::Counter {
                 group.sum_from(until_s, all.options.resolution_s);

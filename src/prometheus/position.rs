@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health::Lately;
 use crate::engine::Labels;
-use crate::query::increment::Cursors;
+use crate::query::increment::{Cursors, Lineage};
 use crate::query::queue::SavedQueues;
 
 /// Where a source stands: what a restart needs to count nothing twice and lose nothing.
@@ -32,5 +32,15 @@ impl Position {
     /// A position of which nothing is known but the moment (seconds) up to which everything was read.
     pub fn since(until_s: i64) -> Self {
         Position { until_s: Some(until_s), ..Position::default() }
+    }
+
+    /// The past of its series, which is stored behind it.
+    pub fn lineage(&self) -> &Lineage {
+        &self.raw.lineage
+    }
+
+    /// Takes what was stored behind it.
+    pub fn recall(&mut self, lineage: Lineage) {
+        self.raw.lineage = lineage;
     }
 }

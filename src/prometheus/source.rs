@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::booking::Booking;
 use super::client::Client;
 use super::fault::Fault;
-use super::group::Group;
+use super::group::{Group, RESTORED_OVERLAP_S};
 use super::groups::{GroupChanges, GroupStand, Groups};
 use super::health::{self, Answering, Key, SourceWatch};
 use super::history::extent::Extent;
@@ -86,7 +86,8 @@ impl Source {
     pub fn position(&self) -> Position {
         let newest_s = self.read_until_s();
         let id = |sli: usize| self.plan.slis[sli].id.clone();
-        let (raw, queues) = self.booking.saved();
+        let read_again_s = newest_s.map_or(i64::MAX / 1000, |newest_s| newest_s - RESTORED_OVERLAP_S);
+        let (raw, queues) = self.booking.saved(read_again_s);
         let mut live: Vec<_> = (self.watch.remembered())
             .map(|((sli, labels), lately)| (id(*sli), labels.clone(), lately.clone()))
             .collect();
@@ -183,11 +184,6 @@ impl Source {
     pub fn remember(&mut self, older: Remembered) {
         let now_s = self.groups.answered_until_s().unwrap_or(0);
         self.booking.remember(older, now_s);
-    }
-
-    /// Older history was joined on.
-    pub fn forget_starts(&mut self) {
-        self.booking.forget_starts();
     }
 
     /// How much there is of each SLI at `at_s`, by what answered lately.

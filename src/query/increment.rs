@@ -50,10 +50,12 @@ use turnover::Turnover;
 use unplaced::Unplaced;
 
 pub use super::samples::{PROCESS_START, UP};
-pub use cursors::{Cursors, Join, Starts};
+pub use cursors::{Join, Starts};
+pub use lineage::Lineage;
 pub use liveness::Liveness;
 pub use reason::Reason;
 pub use remembered::Remembered;
+pub use saved::Cursors;
 pub use trace::{Traced, Tracing};
 
 mod accumulator;
@@ -64,6 +66,7 @@ mod doubt;
 mod ended;
 mod evidence;
 mod forgetting;
+mod lineage;
 mod liveness;
 mod pace;
 mod pair;
@@ -71,6 +74,7 @@ mod parts;
 mod possible;
 mod reason;
 mod remembered;
+mod saved;
 mod series_match;
 mod settling;
 mod target;
@@ -371,11 +375,6 @@ impl Tracker {
     /// Where this tracker began to read: what older history must be joined on to.
     pub fn starts(&self) -> Starts {
         Starts(self.starts.clone())
-    }
-
-    /// Forgets where older history would be joined on; it has been.
-    pub fn forget_starts(&mut self) {
-        self.starts = HashMap::new();
     }
 
     /// Whether older history will be joined on. Where it will not, starts are not remembered: pods that come and go would

@@ -1,6 +1,7 @@
 //! Counts against the truth on the habits of real metrics, on a real Prometheus: read at once by `eval`, by a daemon that
-//! lived through the last hours, and by one that started in the middle of the incident. All three have to say the same,
-//! and that what happened, or name the fault of the data; and never may any of them be further off than `increase()`.
+//! lived through the last hours, by one that was started anew again and again meanwhile, and by one that started in the middle
+//! of the incident. All have to say the same, and that what happened, or name the fault of the data; and never may any of them be
+//! further off than `increase()`.
 
 mod judgement;
 mod reading;
@@ -47,7 +48,7 @@ fn increase(source: &Source, window: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_ways_of_reading_count_what_happened_or_say_why_not() {
+async fn four_ways_of_reading_count_what_happened_or_say_why_not() {
     let cases = cases();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = dir.path().join("past.om");
@@ -69,12 +70,13 @@ async fn three_ways_of_reading_count_what_happened_or_say_why_not() {
     let url = prometheus.url();
     let read = reading::at_once(&url, &services, END);
     let lived = reading::by_a_daemon(&url, &texts, END - 2 * HOUR, END).await;
+    let again = reading::by_restarts(&url, &texts, END - 2 * HOUR, END).await;
     let cold = reading::by_a_daemon(&url, &texts, END - 40 * 60, END).await;
 
     let build = http().get(format!("{url}/api/v1/status/buildinfo")).send().await.expect("Prometheus answers");
     let mut judgement = Judgement::new(&build.json().await.expect("JSON"));
     for case in &cases {
-        let readings = [&read[case.name], &lived[case.name], &cold[case.name]];
+        let readings = [&read[case.name], &lived[case.name], &again[case.name], &cold[case.name]];
         for window_s in [24 * HOUR, HOUR] {
             let truth = scenario.scraped(case.name, OLDEST, END - window_s, END).expect("it is known");
             let (total, bad) = increase(&case.source, &format!("{window_s}s"));

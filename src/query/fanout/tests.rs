@@ -155,7 +155,7 @@ fn no_event_is_lost_or_counted_twice_while_children_come_and_go() {
         assert_eq!(whole, parts, "poll {poll}");
         match poll % 100 {
             40 => tracker.reconsider(&plan, &BTreeSet::new()),
-            70 => tracker = Tracker::restore(30, &plan, tracker.cursors(&plan)),
+            70 => tracker = Tracker::restore(30, &plan, tracker.cursors(&plan, i64::MAX)),
             _ => {}
         }
     }

@@ -1,5 +1,7 @@
 //! How fast the total of an SLI usually grows on one target: what a birth, or a new process, can have counted.
 
+use serde::{Deserialize, Serialize};
+
 /// A process cannot count more than this many times what its target usually counts in as long.
 pub(super) const PACE_MULTIPLE: f64 = 5.0;
 /// So few events can happen in any interval, however idle a target was.
@@ -15,20 +17,28 @@ const REMEMBERED: usize = 8;
 ///
 /// Their median is the pace. Idle intervals say nothing of it, and a single jump (two counters that answer in turn) does
 /// not move it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<f32>", into = "Vec<f32>")]
 pub(super) struct Pace {
     rates: [f32; REMEMBERED],
     len: u8,
 }
 
-impl Pace {
-    /// A pace of which only the median is known.
-    pub fn of(rate: f32) -> Self {
+impl From<Vec<f32>> for Pace {
+    fn from(rates: Vec<f32>) -> Self {
         let mut pace = Pace::default();
-        pace.note(f64::from(rate));
+        rates.into_iter().for_each(|rate| pace.note(f64::from(rate)));
         pace
     }
+}
 
+impl From<Pace> for Vec<f32> {
+    fn from(pace: Pace) -> Self {
+        pace.rates[..usize::from(pace.len)].to_vec()
+    }
+}
+
+impl Pace {
     /// Takes the rate of one more interval.
     pub fn note(&mut self, rate: f64) {
         if rate <= 0.0 || !rate.is_finite() {

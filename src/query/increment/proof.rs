@@ -62,6 +62,11 @@ fn config() -> Config {
 
 /// Reads a story in portions of so many scrapes, by turns; each read begins 15 s before the end of the one before.
 fn book(told: &Told, portions: &[usize]) -> BookedStory {
+    book_restarted(told, portions, |_| false)
+}
+
+/// The same by a daemon that begins anew before some of the reads.
+fn book_restarted(told: &Told, portions: &[usize], restarts: impl Fn(usize) -> bool) -> BookedStory {
     let plan = availability(&[]);
     let mut tracker = Tracker::new(30);
     tracker.trace(BTreeSet::from([0]));
@@ -69,11 +74,25 @@ fn book(told: &Told, portions: &[usize]) -> BookedStory {
     let first_ms =
         told.series.iter().filter_map(|raw| raw.samples.as_slice().first()).map(|&(at, _)| at).min().unwrap_or(0);
     let (mut from_ms, mut turns) = (first_ms - 15_000, portions.iter().cycle());
-    while from_ms < told.until_ms {
+    for read in 0.. {
+        if from_ms >= told.until_ms {
+            break;
+        }
+        let restarted = read > 0 && restarts(read);
+        if restarted {
+            let saved = tracker.cursors(&plan, from_ms - 150_000);
+            let saved = postcard::to_allocvec(&(&saved, &saved.lineage)).expect("cursors can be written");
+            let read = postcard::from_bytes(&saved).expect("what was written can be read");
+            let (mut cursors, lineage): (Cursors, Lineage) = read;
+            cursors.lineage = lineage;
+            tracker = Tracker::restore(30, &plan, cursors);
+            tracker.trace(BTreeSet::from([0]));
+        }
         let portion = *turns.next().expect("a cycle does not end");
         let until_ms = from_ms.saturating_add((portion as i64).saturating_mul(story::EVERY_MS)).min(told.until_ms);
+        let overlap_ms = if restarted { 150_000 } else { 15_000 };
         let within = |raw: &RawSeries| {
-            let before_ms = if raw.label("__name__") == "req_total" { 15_000 } else { 150_000 };
+            let before_ms = if raw.label("__name__") == "req_total" { overlap_ms } else { 150_000 };
             let samples: Vec<_> =
                 raw.samples.iter().filter(|&(at, _)| at > from_ms - before_ms && at <= until_ms).collect();
             (!samples.is_empty()).then(|| RawSeries { labels: raw.labels.clone(), samples: Samples::new(samples) })
@@ -92,9 +111,13 @@ fn book(told: &Told, portions: &[usize]) -> BookedStory {
     booked
 }
 
-fn play(strategy: impl Strategy<Value = Story>, holds: impl Fn(&Story, &Told) -> Result<(), TestCaseError>) {
+fn play<T: std::fmt::Debug>(
+    strategy: impl Strategy<Value = T>,
+    story_of: impl Fn(&T) -> &Story,
+    holds: impl Fn(&T, &Told) -> Result<(), TestCaseError>,
+) {
     let mut runner = TestRunner::new(config());
-    let result = runner.run(&strategy, |story| holds(&story, &story.told()));
+    let result = runner.run(&strategy, |played| holds(&played, &story_of(&played).told()));
     if let Err(error) = result {
         panic!("{error}");
     }
@@ -102,30 +125,38 @@ fn play(strategy: impl Strategy<Value = Story>, holds: impl Fn(&Story, &Told) ->
 
 #[test]
 fn nothing_is_booked_that_did_not_happen() {
-    play(any_story(), |story, told| {
-        let booked = book(told, &story.reads);
-        let ((total, bad), truth) = (booked.sum(), told.truth);
-        // A first sample that could not be placed, which is said, may itself have read too low.
-        let doubted = booked.doubts * story::GLITCH_MAX;
-        let holds = total <= truth.0 + doubted && bad <= truth.1 + doubted;
-        prop_assert!(holds, "{total} / {bad}, truth {truth:?}, doubts {}; {:#?}", booked.doubts, booked.unusual);
-        Ok(())
-    });
+    play(
+        any_story(),
+        |story| story,
+        |story, told| {
+            let booked = book(told, &story.reads);
+            let ((total, bad), truth) = (booked.sum(), told.truth);
+            // A first sample that could not be placed, which is said, may itself have read too low.
+            let doubted = booked.doubts * story::GLITCH_MAX;
+            let holds = total <= truth.0 + doubted && bad <= truth.1 + doubted;
+            prop_assert!(holds, "{total} / {bad}, truth {truth:?}, doubts {}; {:#?}", booked.doubts, booked.unusual);
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn ordinary_mishaps_cost_no_event_unsaid() {
     let (played, doubted) = (std::cell::Cell::new(0u32), std::cell::Cell::new(0u32));
-    play(plain_story(), |story, told| {
-        let booked = book(told, &story.reads);
-        played.set(played.get() + 1);
-        if booked.doubts > 0 {
-            doubted.set(doubted.get() + 1);
-            return Ok(());
-        }
-        prop_assert_eq!(booked.sum(), told.truth, "{:#?}", booked.unusual);
-        Ok(())
-    });
+    play(
+        plain_story(),
+        |story| story,
+        |story, told| {
+            let booked = book(told, &story.reads);
+            played.set(played.get() + 1);
+            if booked.doubts > 0 {
+                doubted.set(doubted.get() + 1);
+                return Ok(());
+            }
+            prop_assert_eq!(booked.sum(), told.truth, "{:#?}", booked.unusual);
+            Ok(())
+        },
+    );
     // What is said is rare, too.
     println!("doubts in {} of {} stories", doubted.get(), played.get());
     assert!(doubted.get() * 50 <= played.get(), "{} of {}", doubted.get(), played.get());
@@ -133,12 +164,31 @@ fn ordinary_mishaps_cost_no_event_unsaid() {
 
 #[test]
 fn it_does_not_matter_how_much_is_read_at_once() {
-    play(any_story(), |story, told| {
-        let (lived, read) = (book(told, &story.reads), book(told, &[usize::MAX >> 20]));
-        let why = || format!("{:#?}\n{:#?}", lived.unusual, read.unusual);
-        prop_assert!(lived.slices == read.slices && lived.doubts == read.doubts, "{}", why());
-        Ok(())
-    });
+    play(
+        any_story(),
+        |story| story,
+        |story, told| {
+            let (lived, read) = (book(told, &story.reads), book(told, &[usize::MAX >> 20]));
+            let why = || format!("{:#?}\n{:#?}", lived.unusual, read.unusual);
+            prop_assert!(lived.slices == read.slices && lived.doubts == read.doubts, "{}", why());
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_restart_of_the_daemon_leaves_no_trace() {
+    play(
+        (any_story(), any::<u64>()),
+        |(story, _)| story,
+        |(story, restarts), told| {
+            let lived = book(told, &story.reads);
+            let again = book_restarted(told, &story.reads, |read| restarts >> (read % 64) & 1 == 1);
+            let why = || format!("{:#?}\n{:#?}", lived.unusual, again.unusual);
+            prop_assert!(lived.slices == again.slices && lived.doubts == again.doubts, "{}", why());
+            Ok(())
+        },
+    );
 }
 
 /// Changes of labels beside other mishaps, most of them taken back, each once told wrongly: what the series of both names

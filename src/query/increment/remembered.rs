@@ -45,10 +45,10 @@ impl Tracker {
     }
 
     /// Takes what reading older history leaves; what is followed already is known better. Nothing is older than `kept_ms`
-    /// before `now_ms`.
+    /// before `now_ms`, where the newer reads stand: what was seen behind that is still to be counted.
     pub fn remember(&mut self, plan: &Plan, older: Remembered, now_ms: i64, kept_ms: i64) {
         for (key, last) in older.last {
-            if !self.raw_ids.contains_key(&key) {
+            if last.at_ms <= now_ms && !self.raw_ids.contains_key(&key) {
                 self.asleep.entry(key).or_insert(last);
             }
         }

@@ -187,10 +187,7 @@ impl Tracker {
     ) -> u32 {
         let mut feeds = self.feeds(plan, raw, uses);
         let known = self.raw_ids.get(&key).copied();
-        let target = match known {
-            Some(id) => self.raws[id as usize].target,
-            None => self.target(plan, uses[0].0, raw),
-        };
+        let target = self.target(plan, uses[0].0, raw);
         let mut led = BTreeSet::new();
         for feed in &mut feeds {
             let sli = self.series[feed.series as usize].sli;
@@ -202,24 +199,13 @@ impl Tracker {
         let labels = Some(label_hashes(&raw.labels, bound));
         if let Some(id) = known {
             let known = &mut self.raws[id as usize];
-            (known.feeds, known.kind, known.labels) = (feeds, kind, labels);
+            (known.target, known.feeds, known.kind, known.labels) = (target, feeds, kind, labels);
             return id;
         }
         let id = self.raws.len() as u32;
         let last = self.asleep.remove(&key).map(Asleep::last);
         let seen_ms = last.map(|last| last.at_ms);
-        self.raws.push(Raw {
-            key,
-            target,
-            feeds,
-            last,
-            ended_ms: None,
-            gone_after_ms: None,
-            gone: None,
-            seen_ms,
-            kind,
-            labels,
-        });
+        self.raws.push(Raw { feeds, last, seen_ms, kind, labels, ..Raw::new(key, target) });
         self.raw_ids.insert(key, id);
         id
     }

@@ -218,7 +218,7 @@ fn an_slo_added_later_does_not_count_the_lifetime_of_known_targets() {
     let mut tracker = Tracker::new(RES);
     read(&mut tracker, &before, &[ok(&every_30s(10, 60.0))]);
     let after = two(true);
-    let mut tracker = Tracker::restore(RES, &after, tracker.cursors(&before));
+    let mut tracker = Tracker::restore(RES, &after, tracker.cursors(&before, i64::MAX));
     for sli in [0, 1] {
         tracker.begin(sli, 285_000);
     }
@@ -234,13 +234,13 @@ fn an_slo_added_later_does_not_count_the_lifetime_of_known_targets() {
     for sli in &mut earlier.slis {
         sli.counts.reverse();
     }
-    let saved = tracker.cursors(&earlier);
+    let saved = tracker.cursors(&earlier, i64::MAX);
     assert!(saved.changed(&after).is_empty());
     assert_eq!(Tracker::restore(RES, &after, saved).series.len(), tracker.series.len());
     // The same name with another selector is another SLO.
     let mut changed = two(false);
     changed.slis[0].counts = [1, 2];
-    let tracker = Tracker::restore(RES, &changed, tracker.cursors(&after));
+    let tracker = Tracker::restore(RES, &changed, tracker.cursors(&after, i64::MAX));
     assert!(tracker.series.is_empty());
 }
 
@@ -388,7 +388,7 @@ fn restored_cursors_continue_exactly() {
     let undisturbed = sum(&read(&mut whole, &plan, &[ok(&samples)]));
     let mut first = Tracker::new(RES);
     let before = sum(&read(&mut first, &plan, &[ok(&samples[..9])]));
-    let saved = postcard::to_stdvec(&first.cursors(&plan)).expect("serializable");
+    let saved = postcard::to_stdvec(&first.cursors(&plan, i64::MAX)).expect("serializable");
     let mut second = Tracker::restore(RES, &plan, postcard::from_bytes(&saved).expect("readable"));
     let after = sum(&read(&mut second, &plan, &[ok(&samples[7..])]));
     assert_eq!((before.0 + after.0, before.1 + after.1), undisturbed);

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Tracker;
 use super::births::{Birth, Waits};
 use super::cursors::Raw;
@@ -20,11 +22,11 @@ const SCRAPERS_MAX: usize = 4;
 const REMEMBERED_MAX: usize = 4;
 /// So many names that one series may have had are looked for.
 const NAMES_MAX: usize = 8;
-/// Of so many targets; a restart forgets all of them.
+/// Of so many targets.
 const TARGETS_MAX: usize = 10_000;
 
 /// The labels that have another value, each with the one before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Turnover(Vec<(LabelHash, LabelHash)>);
 
 impl Turnover {

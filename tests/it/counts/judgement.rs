@@ -10,13 +10,16 @@ use super::Reading;
 /// How far a count may be from what happened, as a share; and one event, for what is on its way to a whole one.
 const TOLERANCE: f64 = 0.001;
 
+/// Who reads.
+const WAYS: [&str; 4] = ["eval", "daemon", "restarted", "cold start"];
+
 /// One window of one case.
 pub struct Row<'a> {
     pub window_s: i64,
     /// `(total, bad)` that the scrapes show.
     pub truth: (u64, u64),
-    /// `eval`, the daemon that lived through it, the one that started in the middle.
-    pub readings: [&'a Reading; 3],
+    /// `eval`, the daemon that lived through it, the one that was started again and again, the one that started in the middle.
+    pub readings: [&'a Reading; WAYS.len()],
     /// `(total, bad)` by `increase()`.
     pub increase: (f64, f64),
 }
@@ -32,9 +35,8 @@ impl Judgement {
     pub fn new(build: &Value) -> Self {
         let version = build["data"]["version"].as_str().expect("a version");
         let mut table = format!("Prometheus {version}; counts against the truth, total / bad\n");
-        let names = ["eval", "daemon", "cold start", "increase()"];
         write!(table, "{:<17} {:>3} {:>17}", "case", "", "truth").expect("a String grows");
-        for name in names {
+        for name in WAYS.into_iter().chain(["increase()"]) {
             write!(table, " | {name:>19}").expect("a String grows");
         }
         table.push('\n');
@@ -56,10 +58,10 @@ impl Judgement {
         writeln!(self.table, " | {state}; {}; {notes}", one_or_all(&faults)).expect("a String grows");
 
         let windows = row.readings.map(Reading::windows);
-        if windows[0] != windows[1] || windows[0] != windows[2] {
-            self.wrong.push((case.name, format!("{window}: the three ways differ: {windows:?}")));
+        if windows[1..].iter().any(|other| *other != windows[0]) {
+            self.wrong.push((case.name, format!("{window}: the ways differ: {windows:?}")));
         }
-        let complaints = [0, 1, 2].map(|way| complaints(case, &row, way).join(", "));
+        let complaints = row.readings.map(|reading| complaints(case, &row, reading).join(", "));
         if complaints.iter().any(|what| !what.is_empty()) {
             self.wrong.push((case.name, format!("{window}: {}", one_or_all(&complaints))));
         }
@@ -75,8 +77,7 @@ impl Judgement {
 }
 
 /// What is wrong with one way of reading.
-fn complaints(case: &Case, row: &Row<'_>, way: usize) -> Vec<String> {
-    let reading = row.readings[way];
+fn complaints(case: &Case, row: &Row<'_>, reading: &Reading) -> Vec<String> {
     let (total, bad) = reading.window(row.window_s);
     let counts =
         [("total", total as f64, row.increase.0, row.truth.0), ("bad", bad as f64, row.increase.1, row.truth.1)];
@@ -103,12 +104,12 @@ fn complaints(case: &Case, row: &Row<'_>, way: usize) -> Vec<String> {
     found
 }
 
-/// What all three say, or what each of them says.
-fn one_or_all(said: &[String; 3]) -> String {
-    match said {
-        [a, b, c] if a == b && b == c => a.clone(),
-        [a, b, c] => format!("eval: {a}; daemon: {b}; cold: {c}"),
+/// What all of them say, or what each of them says.
+fn one_or_all(said: &[String; WAYS.len()]) -> String {
+    if said[1..].iter().all(|other| *other == said[0]) {
+        return said[0].clone();
     }
+    WAYS.iter().zip(said).map(|(way, said)| format!("{way}: {said}")).collect::<Vec<_>>().join("; ")
 }
 
 /// By how many events a count is off beyond what is tolerated.

@@ -1,10 +1,11 @@
-//! Three ways to read the same past.
+//! Four ways to read the same past.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use slowburn::engine::Snapshot;
 use slowburn::web::view::SloView;
 
 use crate::daemon::{Driven, options};
@@ -88,5 +89,31 @@ pub async fn by_a_daemon(url: &str, rules: &[(&str, String)], from: i64, to: i64
     driven.tick(from).await;
     let snapshot = driven.live(from, to).await;
     assert_eq!(snapshot.at, to);
+    of_snapshot(&snapshot)
+}
+
+/// The same by one that is started anew again and again, and away in between: now and then for some minutes.
+pub async fn by_restarts(url: &str, rules: &[(&str, String)], from: i64, to: i64) -> Readings {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let start = || Driven::new(options(url, rules, Some(dir.path().to_owned())));
+    let mut driven = start();
+    driven.tick(from).await;
+    let mut at = from;
+    for (lives_s, away_s) in [(330, 30), (90, 60), (60, 240), (570, 30), (30, 30), (30, 330)].into_iter().cycle() {
+        driven.live(at, to.min(at + lives_s)).await;
+        at += lives_s + away_s;
+        if at >= to {
+            break;
+        }
+        drop(driven);
+        driven = start();
+        driven.tick(at).await;
+    }
+    let snapshot = driven.tick(to).await;
+    assert_eq!(snapshot.at, to);
+    of_snapshot(&snapshot)
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> Readings {
     by_service(snapshot.slos.iter().map(|slo| serde_json::to_value(SloView::of(slo)).expect("JSON")).collect())
 }

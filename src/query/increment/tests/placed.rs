@@ -263,7 +263,7 @@ fn a_series_back_after_a_day_goes_on() {
     let mut bad = 0;
     for (from, to) in [(0, 30), (30, 1500), (1500, 1590), (1590, 1700)] {
         tracker.forget_silent(to * 60_000, 30 * 86_400_000, |_| true);
-        tracker = Tracker::restore(RES, &plan, tracker.cursors(&plan));
+        tracker = Tracker::restore(RES, &plan, tracker.cursors(&plan, i64::MAX));
         bad += sum(&read(&mut tracker, &plan, &[until(&total, from, to), until(&hidden, from, to)])).1;
     }
     assert_eq!(bad, 10);
