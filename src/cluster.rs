@@ -113,7 +113,7 @@ impl Cluster {
             info!(objects, took_ms = begun.elapsed().as_millis(), "the cluster is listed");
         } else {
             let kept = self.state().goods.len();
-            warn!(kept, "the API server was not listed yet: what was in force of the cluster last is taken meanwhile");
+            warn!(kept, "the cluster has not been listed yet: its rules of last time are used meanwhile");
         }
         done
     }
@@ -217,7 +217,7 @@ impl Cluster {
         };
         let kept = tokio::task::spawn_blocking(move || kept::write(&dir, &goods)).await;
         if let Ok(Err(error)) = kept {
-            error!(%error, "what is in force of the cluster cannot be kept");
+            error!(%error, "the cluster's rules that are in force cannot be stored");
             self.state().written = false;
         }
     }

@@ -266,7 +266,7 @@ impl GateService {
         match tokio::time::timeout(LOOK_WITHIN, look).await {
             Ok(Ok(looked)) => looked,
             Ok(Err(())) | Err(_) => {
-                warn!(permit = id, "what runs could not be looked at again");
+                warn!(permit = id, "workloads could not be read again");
                 None
             }
         }
@@ -319,14 +319,14 @@ impl GateService {
             }
             let load = record::policy_load(service, Some(&digest), by, self.0.clock.now_ms());
             if leads && let Err(refused) = self.log().submit(load) {
-                error!(%refused, service, "a policy came into force and is not written down");
+                error!(%refused, service, "a policy came into force and could not be recorded in the audit log");
             }
         }
         let gone: Vec<&String> = state.digests.keys().filter(|service| !digests.contains_key(*service)).collect();
         for service in gone {
             let load = record::policy_load(service, None, by, self.0.clock.now_ms());
             if leads && let Err(refused) = self.log().submit(load) {
-                error!(%refused, service, "a policy is not in force any more and that is not written down");
+                error!(%refused, service, "a policy is no longer in force and that could not be recorded in the audit log");
             }
         }
         (state.rules, state.digests) = (rules, digests);
@@ -346,7 +346,7 @@ impl GateService {
             && let Some(load) = record::identities_load(&before, &state.identities, by, self.0.clock.now_ms())
             && let Err(refused) = self.log().submit(load)
         {
-            error!(%refused, "other identities came into force and are not written down");
+            error!(%refused, "identities changed and that could not be recorded in the audit log");
         }
         self.lapse(&mut state);
     }

@@ -80,7 +80,7 @@ pub(super) async fn wait(
                     Ok(()) => return,
                     Err(Fault::ForNow(why)) => Some(why),
                     Err(Fault::ForGood(why)) => {
-                        tracing::error!(why, "this process has the log and cannot take over");
+                        tracing::error!(why, "this process holds the audit log and cannot take over");
                         return;
                     }
                 }

@@ -172,7 +172,7 @@ impl Saved {
             Ok(()) => self.anchor = note,
             Err(error) => {
                 metrics::counter!(names::STORE_ERRORS_TOTAL).increment(1);
-                error!(%error, "what the audit log is was not remembered; the next poll tries again");
+                error!(%error, "the last checkpoint of the audit log was not stored in the state file; the next poll tries again");
             }
         }
     }
@@ -296,7 +296,9 @@ fn read_position(saved: &[u8]) -> postcard::Result<(Position, Survey)> {
     if !behind.is_empty() {
         match postcard::from_bytes(behind) {
             Ok(lineage) => position.recall(lineage),
-            Err(error) => warn!(%error, "what series went on from others cannot be read"),
+            Err(error) => {
+                warn!(%error, "the past of series cannot be read from the state file; labels that changed meanwhile set new starts")
+            }
         }
     }
     Ok((position, survey))

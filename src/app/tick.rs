@@ -118,7 +118,7 @@ impl Daemon {
         if changed.is_empty() {
             return;
         }
-        info!(slos = ?changed, "Prometheus was found to hold their metrics in another way than was read so far");
+        info!(slos = ?changed, "Prometheus stores these metrics in another way than was assumed; they are read that way from now on");
         apart(|| self.rules.plan_by(&self.surveys.schedule.survey));
         self.read_on(self.source.position());
     }

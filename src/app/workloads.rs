@@ -122,10 +122,10 @@ impl Workloads {
         match nodes {
             Ok(nodes) => self.nodes = nodes,
             // What was seen last is known still, and is as old as it is.
-            Err(fault) => warn!(%fault, "what runs on nodes could not be looked up"),
+            Err(fault) => warn!(%fault, "workloads on nodes could not be read"),
         }
         if let Some((query, fault)) = looked.faults.first() {
-            warn!(failed = looked.faults.len(), query, %fault, "what runs could not be looked up");
+            warn!(failed = looked.faults.len(), query, %fault, "workloads could not be read");
         }
         self.first = looked.next;
         let mut before = std::mem::take(&mut self.seen);

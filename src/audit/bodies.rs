@@ -48,7 +48,7 @@ impl Bodies {
     pub fn open(dir: &Path, bytes_max: u64) -> io::Result<Self> {
         let dir = dir.join("bodies");
         if let Err(error) = fs::create_dir_all(&dir) {
-            tracing::warn!(%error, dir = %dir.display(), "what decisions rest on cannot be kept yet");
+            tracing::warn!(%error, dir = %dir.display(), "the inputs of decisions cannot be stored yet");
         }
         let found = if dir.exists() { kept(&dir)? } else { Vec::new() };
         let bytes = found.iter().map(|(_, bytes, _)| bytes).sum();

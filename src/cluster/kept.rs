@@ -52,11 +52,11 @@ pub fn read(dir: &Path) -> Goods {
             kept.objects.into_iter().map(|one| (Arc::new(key(&one)), one.good)).collect()
         }
         Ok(kept) => {
-            warn!(form = kept.form, "what was in force of the cluster is written in another form, and not read");
+            warn!(form = kept.form, "the stored rules of the cluster are of another version and are not read");
             Goods::new()
         }
         Err(error) => {
-            warn!(file = %path.display(), error, "what was in force of the cluster cannot be read");
+            warn!(file = %path.display(), error, "the stored rules of the cluster cannot be read");
             Goods::new()
         }
     }

@@ -86,7 +86,7 @@ impl Teller {
         match failed {
             Some(why) => {
                 if self.failures == 0 {
-                    warn!("what became of objects cannot be written into their status: {why}");
+                    warn!("the status of objects cannot be written: {why}");
                 }
                 self.failures = self.failures.saturating_add(1);
                 Some(WAIT.0.saturating_mul(1 << self.failures.min(10)).min(WAIT.1))
@@ -112,7 +112,7 @@ impl Teller {
                 "outrun"
             }
             Told::Refused(status) => {
-                warn!(object = %object.key, status, "the API server does not take its status");
+                warn!(object = %object.key, status, "the API server refused the status of an object");
                 let words = (object.uid.clone(), object.generation, message, Instant::now());
                 self.told.insert(Arc::clone(&object.key), words);
                 "refused"

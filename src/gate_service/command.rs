@@ -449,7 +449,7 @@ impl GateService {
         }
         match self.commit(state, events, &Context::default()) {
             Ok(queued) => drop(tokio::spawn(async move { drop(queued.written().await) })),
-            Err(blocked) => error!(%blocked, "what the gate saw is not written down"),
+            Err(blocked) => error!(%blocked, "what the gate observed could not be recorded in the audit log"),
         }
     }
 

@@ -174,8 +174,10 @@ impl GateService {
             match kept.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
                 Ok(()) => {}
                 // In an emergency what it rested on is not what counts.
-                Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs cannot be kept"),
-                Err(error) => return Err(Blocked::Unavailable(format!("inputs cannot be kept: {error}"))),
+                Err(error) if !queued.spoken.is_empty() => error!(%error, "inputs of decisions cannot be stored"),
+                Err(error) => {
+                    return Err(Blocked::Unavailable(format!("inputs of decisions cannot be stored: {error}")));
+                }
             }
             let gate_service = self.clone();
             // Behind the answer: the record is what has to be on disk.

@@ -66,7 +66,10 @@ impl GateService {
         self.take_rules(rules, "take_over");
         match log.doubts().is_empty() {
             true => info!(epoch = log.epoch(), "this process decides from now on"),
-            false => error!(epoch = log.epoch(), "this process has the log, and cannot prove it whole: machines wait"),
+            false => error!(
+                epoch = log.epoch(),
+                "this process holds the audit log and cannot prove it complete: machines wait"
+            ),
         }
         self.0.changes.send_modify(|count| *count += 1);
         Ok(())

@@ -130,12 +130,12 @@ impl GateService {
         }
         for record in records {
             if let Err(refused) = self.log().append(record).await {
-                warn!(%refused, "a silence is not written down");
+                warn!(%refused, "a silence could not be recorded in the audit log");
                 return;
             }
         }
         if left_out > 0 {
-            warn!(left_out, "more silences began and ended at once than are written down");
+            warn!(left_out, "more silences began and ended at once than are recorded in the audit log");
         }
     }
 }

@@ -212,7 +212,7 @@ impl Groups {
             Ask::Counter if too_large && !group.undivided => {
                 warn!(
                     query = group.name(),
-                    "the answer is too large even as sums: children are not told apart any more"
+                    "the answer is too large even when the server sums it: children are no longer counted one by one"
                 );
                 GroupChanges { ask: vec![i], ..self.divide_no_more(i) }
             }
@@ -222,7 +222,7 @@ impl Groups {
                 let group = &mut self.groups[i];
                 let long_ago = group.read_s.is_some_and(|read_s| read_s < at_s - GIVEN_UP_AFTER_S);
                 if long_ago && fault.is_of_the_query() {
-                    warn!(query = group.name(), to_s = newest_s, "a stretch that cannot be read is left behind");
+                    warn!(query = group.name(), to_s = newest_s, "a part of the past cannot be read and is skipped");
                     group.read_s = Some(newest_s);
                 }
                 GroupChanges::default()
@@ -261,7 +261,7 @@ impl Groups {
                 warn!(
                     query = group.name(),
                     rows = largest,
-                    "children are so many that they are not told apart any more"
+                    "there are too many children: they are no longer counted one by one"
                 );
                 self.divide_no_more(i)
             }
@@ -289,7 +289,12 @@ impl Groups {
             return GroupChanges::default();
         }
         let Some(made) = parts_of(&self.plan, &self.groups[i], parts) else { return GroupChanges::default() };
-        info!(query = self.groups[i].name(), parts = made.len(), why, "a group of requests is split");
+        info!(
+            query = self.groups[i].name(),
+            parts = made.len(),
+            why,
+            "a group of requests is split: each part is asked by itself"
+        );
         let mut places = vec![i];
         places.extend(self.groups.len()..self.groups.len() + made.len().saturating_sub(1));
         let mut made = made.into_iter();
@@ -337,7 +342,7 @@ impl Groups {
         let warned = parts.iter().any(|&i| self.groups[i].warned);
         let mut merged = self.groups[parts[0]].part(fetches);
         (merged.raw_series, merged.warned) = (raw_series, warned);
-        info!(query = merged.name(), parts = parts.len(), "parts of a group of requests are one again");
+        info!(query = merged.name(), parts = parts.len(), "the parts of a group of requests are asked together again");
         let mut place = 0;
         self.groups.retain(|_| {
             place += 1;

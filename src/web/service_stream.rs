@@ -210,7 +210,7 @@ impl Telling {
             (data.len() < EVENT_BYTES_MAX - 64).then_some(data)
         });
         if data.is_none() {
-            tracing::warn!(service = self.service, "its SLOs do not fit into an event of its stream");
+            tracing::warn!(service = self.service, "the SLOs of a service do not fit into one event of its stream");
         }
         Some(Event::default().event("state").data(data?))
     }

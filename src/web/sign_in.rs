@@ -162,7 +162,9 @@ fn told(sign_in: &SignIn, fault: &SignInFault) -> Response {
         // Whoever calls the address without having begun anything is of no interest.
         SignInFault::Stale => tracing::debug!("an answer to no sign-in"),
         // The page says who it is; a log that many read need not.
-        SignInFault::Unknown { claim, .. } => tracing::warn!(claim, "somebody signed in who is nobody here"),
+        SignInFault::Unknown { claim, .. } => {
+            tracing::warn!(claim, "somebody signed in who is not in the identities file")
+        }
         _ => tracing::warn!(why = text, "a sign-in failed"),
     }
     page(status, "Not signed in", &text, hint)

@@ -343,7 +343,7 @@ impl Writer {
         let (size, root) = (self.head.frontier.size(), self.head.frontier.root());
         let checkpoint = Checkpoint { origin: self.origin.to_string(), size, root };
         if let Err(error) = memory.remember(&checkpoint, &self.key) {
-            tracing::warn!(%error, "what the audit log has cannot be remembered outside of it");
+            tracing::warn!(%error, "the state of the audit log cannot be remembered outside of its directory");
         }
     }
 
