@@ -190,6 +190,7 @@ impl Tracker {
                 }
             };
             self.raws[id as usize].gone = None;
+            self.may_be_gone(&birth, id);
             *found.reasons.entry(delta.why).or_default() += 1;
             if let Some(tracing) = &mut self.tracing {
                 tracing.place(birth.key, birth.count, &delta);
@@ -198,6 +199,18 @@ impl Tracker {
                 Some(older) => self.raws[older as usize].end(),
                 None => self.may_have_replaced(evidence, &birth, id, delta.why, &mut ended),
             }
+        }
+    }
+
+    /// Whatever it waited for to end is back, and it was seen no more since: then that one has taken its place, unless it is there at
+    /// its next scrape.
+    fn may_be_gone(&mut self, birth: &Birth, id: u32) {
+        let Waits::Ends(elders, _) = &birth.waits else { return };
+        let last_ms = |id: u32| self.raws[id as usize].last.map(|last| last.at_ms);
+        let Some(own_ms) = last_ms(id) else { return };
+        let seen_ms = elders.iter().filter_map(|elder| last_ms(*self.raw_ids.get(&elder.key)?)).max();
+        if seen_ms.is_some_and(|seen_ms| seen_ms > own_ms) {
+            self.raws[id as usize].gone_after_ms = Some(own_ms + (MISSED_INTERVALS * birth.beat_ms as f64) as i64);
         }
     }
 

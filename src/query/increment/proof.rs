@@ -207,6 +207,7 @@ fn relabelled(like: &Story) -> Vec<Story> {
     };
     let away = |away| Restart { away };
     let (one, other, third) = (3_705_352_393_604_805_460, 3_444_269_574_185_867_744, 4_257_281_962_164_821_739);
+    let fourth = 6_920_828_044_676_164_151;
     let hole = |scrapes| Hole { scrapes };
     vec![
         // It begins anew under other labels while nobody looks, and an older view shows what the process before had counted.
@@ -238,6 +239,21 @@ fn relabelled(like: &Story) -> Vec<Story> {
         // The new process is first seen under the other name.
         of(one, 182, 1, (0, 1), 57, &[(6, away(1)), (7, Relabel), (8, TakeBack)], &[1]),
         of(one, 182, 1, (0, 1), 57, &[(2, away(0)), (7, Relabel), (46, TakeBack)], &[1]),
+        // It is seen once under the other name, and anew a scrape later.
+        of(
+            fourth,
+            100,
+            0,
+            (0, 0),
+            57,
+            &[
+                (42, hole(9)),
+                (43, RelabelOne { bad: false }),
+                (52, TakeOneBack { bad: false }),
+                (53, RelabelOne { bad: false }),
+            ],
+            &[1],
+        ),
         // Another cluster begins beside a restart, or beside a hole.
         of(0, 100, 0, (0, 0), 19, &[(14, Double), (15, away(1))], &[9]),
         of(0, 100, 0, (0, 0), 31, &[(27, Double), (28, away(2))], &[1, 1]),
