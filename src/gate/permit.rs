@@ -10,6 +10,8 @@ use super::reason::ReasonCode;
 use super::request::Request;
 use crate::engine::Seconds;
 
+/// An act that nobody judged holds others up for so long at most, seconds after it should have been.
+const UNJUDGED_S: i64 = 3600;
 /// Life of a permit that broke the glass, seconds.
 pub const BREAK_GLASS_TTL_S: i64 = 15 * 60;
 
@@ -121,6 +123,17 @@ pub enum PermitState {
 }
 
 impl Permit {
+    /// Until when its act is under way: while it may begin, and until it was judged.
+    pub fn under_way(&self, now: Seconds) -> Option<Seconds> {
+        match &self.state {
+            PermitState::Live => Some(self.expires_at).filter(|end| now < *end),
+            PermitState::Redeemed { .. } => {
+                self.acting_since().map(|since| since + self.settle_s).filter(|end| now < end + UNJUDGED_S)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it can be redeemed at `now`, as far as the permit itself says.
     pub fn is_live(&self, now: Seconds) -> bool {
         self.state == PermitState::Live && now < self.expires_at && self.issued_at <= now

@@ -178,6 +178,19 @@ impl GateState {
         self.open_permits.get(service).into_iter().flatten().filter_map(|id| self.permits.get(id))
     }
 
+    /// Open permits of one service, and of the group that it is in, by service: those that may be in its way.
+    pub(super) fn in_the_way<'b>(
+        &'b self,
+        service: &'b str,
+        group: Option<&'b str>,
+    ) -> impl Iterator<Item = &'b Permit> {
+        let own = self.open_permits.get(service).filter(|_| group.is_none());
+        let all = self.open_permits.values().filter(move |_| group.is_some());
+        let permits = all.chain(own).flatten().filter_map(|id| self.permits.get(id));
+        let of_group = move |permit: &Permit| group.is_some() && permit.group.as_deref() == group;
+        permits.filter(move |permit| permit.request.service == service || of_group(permit))
+    }
+
     /// The approval with this id.
     pub fn approval(&self, id: &str) -> Option<&Approval> {
         self.approvals.get(id)
@@ -269,10 +282,16 @@ impl GateState {
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         // Whoever runs on a node is looked at, and every other node of its pool.
         let of_node = request.node().is_some();
-        let related = |permit: &&Permit| {
-            of_node || permit.request.service == service || group.is_some() && permit.group.as_deref() == group
+        // Of changes under way a decision reads the one that lasts longest: where there are many, the others are not written down.
+        let until = |permit: &'_ Permit| permit.under_way(now);
+        let longest = || {
+            self.in_the_way(service, group).filter(|permit| until(permit).is_some()).max_by_key(|permit| until(permit))
         };
-        for permit in self.open_permits().filter(related) {
+        let related: Vec<&Permit> = match of_node {
+            true => self.open_permits().collect(),
+            false => longest().into_iter().collect(),
+        };
+        for permit in related {
             let of = slice.open_permits.entry(permit.request.service.clone()).or_default();
             of.insert(permit.id.clone());
             slice.permits.insert(permit.id.clone(), permit.clone());

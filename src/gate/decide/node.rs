@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::standing::under_way;
 use super::{Case, premise};
 use crate::engine::{Seconds, SloState};
 use crate::gate::action::ActionKind;
@@ -132,7 +131,7 @@ fn halted(case: &Case<'_>, tenant: &Tenant) -> Option<Check> {
 fn changing(case: &Case<'_>, tenant: &Tenant) -> Option<Check> {
     let others = case.gate.open_permits_of(&tenant.service);
     let (until, permit) =
-        others.filter_map(|permit| Some((under_way(permit, case.now)?, permit))).max_by_key(|(end, _)| *end)?;
+        others.filter_map(|permit| Some((permit.under_way(case.now)?, permit))).max_by_key(|(end, _)| *end)?;
     let what = format!("{} runs there too, and {} is changing it", tenant.service, permit.actor);
     let check = Check::new("node.change", stops(case), ReasonCode::ChangeInFlight, what).clear(ClearBy::Time);
     Some(check.observed("permit", permit.id.as_str()).at(until.max(case.now + 1)))
@@ -169,7 +168,7 @@ fn one_at_a_time(case: &Case<'_>, limits: &NodeLimits, request: &Request, own: &
         other.is_some() && case.permit.is_none_or(|own| own.id != permit.id) && !permit.request.prepares(request)
     };
     let others = case.gate.open_permits().filter(stands_in_the_way);
-    let last = others.filter_map(|permit| Some((under_way(permit, case.now)?, permit))).max_by_key(|(end, _)| *end);
+    let last = others.filter_map(|permit| Some((permit.under_way(case.now)?, permit))).max_by_key(|(end, _)| *end);
     let Some((until, permit)) = last else { return Check::holds(id, "no other node of the pool is being changed") };
     let what = format!(
         "{} is changing {}: {}, permit {}",

@@ -6,7 +6,7 @@ use crate::engine::Seconds;
 use crate::gate::action::{ActionClass, ActionKind};
 use crate::gate::check::{Check, ClearBy, Effect, span};
 use crate::gate::observed::{Change, returns};
-use crate::gate::permit::{Permit, PermitState};
+use crate::gate::permit::Permit;
 use crate::gate::policy::RateActor;
 use crate::gate::reason::ReasonCode;
 use crate::gate::verdict::Outcome;
@@ -25,8 +25,6 @@ const NO_EFFECT_MAX: usize = 2;
 const DENIALS_MAX: usize = 20;
 /// See [`DENIALS_MAX`], seconds.
 const PROBING_S: i64 = 600;
-/// An act that nobody judged holds others up for so long at most, seconds after it should have been.
-const UNJUDGED_S: i64 = 3600;
 
 pub(super) fn standing(case: &Case<'_>, checks: &mut Vec<Check>) {
     gate(case, checks);
@@ -145,14 +143,11 @@ fn in_flight(case: &Case<'_>) -> Check {
         return Check::holds(id, "the policy allows several changes at a time");
     }
     let group = case.policy.dependency_group.as_deref();
-    let related = case
-        .gate
-        .open_permits()
-        .filter(|permit| permit.request.service == case.service || group.is_some() && permit.group.as_deref() == group);
+    let related = case.gate.in_the_way(case.service, group);
     let others = related.filter(|permit| case.permit.is_none_or(|own| own.id != permit.id));
     let prepares = |permit: &&Permit| case.request.is_some_and(|later| permit.request.prepares(later));
     let others = others.filter(|permit| !prepares(permit));
-    let until = |permit| under_way(permit, case.now);
+    let until = |permit: &Permit| permit.under_way(case.now);
     match others.filter_map(|permit| until(permit).map(|until| (until, permit))).max_by_key(|(until, _)| *until) {
         None => Check::holds(id, "no other change is under way"),
         Some((until, permit)) => {
@@ -165,17 +160,6 @@ fn in_flight(case: &Case<'_>) -> Check {
                 .at(until.max(case.now + 1))
                 .flip(format!("permit {} expires or its act is judged", permit.id))
         }
-    }
-}
-
-/// Until when the act of a permit is under way: while it may begin, and until it was judged.
-pub(super) fn under_way(permit: &Permit, now: Seconds) -> Option<Seconds> {
-    match &permit.state {
-        PermitState::Live => Some(permit.expires_at).filter(|end| now < *end),
-        PermitState::Redeemed { .. } => {
-            permit.acting_since().map(|since| since + permit.settle_s).filter(|end| now < end + UNJUDGED_S)
-        }
-        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use super::cases::{Case, Dice};
 use super::stage::*;
 use crate::gate::policy::Policy;
 use crate::gate::replay::Inputs;
-use crate::gate::{ActionKind, Answer, Decision, Event, EventKind, GateState, decide};
+use crate::gate::{ActionKind, Answer, Decision, Event, EventKind, GateState, ReasonCode, Request, decide};
 
 /// How many situations are recorded: `tests/run` asks for 10,000, which take a while without optimization.
 fn size() -> usize {
@@ -64,6 +64,30 @@ fn what_is_written_down_decides_the_same_to_the_bit() {
         }
     }
     assert!(answers.iter().all(|count| *count > size() / 50), "{answers:?}");
+}
+
+/// Many changes under way: what is written down of them decides the same, and does not grow with them.
+#[test]
+fn of_changes_under_way_the_one_that_is_read_is_written_down() {
+    let (policy, deploy) = (policy(), request(ActionKind::Deploy));
+    let other = |n: i64| Request { service: "search".into(), to_version: Some(format!("w{n}")), ..deploy.clone() };
+    let mut state = gate();
+    for n in 0..40 {
+        let own = Request { to_version: Some(format!("w{n}")), ..deploy.clone() };
+        state.apply(&issued(&permit(&format!("prm_{n}"), &deployer(), &own, NOW - 100 + n)));
+        let mut grouped = permit(&format!("prm_g{n}"), &deployer(), &other(n), NOW - 60 + n);
+        grouped.group = Some("shop".into());
+        state.apply(&issued(&grouped));
+    }
+    let grouped = Policy { dependency_group: Some("shop".into()), ..policy.clone() };
+    let many = Policy { one_change_at_a_time: false, ..policy.clone() };
+    for policy in [policy, grouped, many] {
+        let decision = decide(&deploy, &orca(), Some(&policy), Some(&calm()), &state, NOW);
+        let slice = state.slice(&deploy, Some(&policy), &orca().sub, NOW);
+        assert_eq!(decide(&deploy, &orca(), Some(&policy), Some(&calm()), &slice, NOW), decision);
+        assert_eq!(decision.codes().contains(&ReasonCode::ChangeInFlight), policy.one_change_at_a_time);
+        assert!(slice.open_permits().count() <= 1);
+    }
 }
 
 #[test]
