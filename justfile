@@ -49,9 +49,7 @@ parts:
 dist:
     #!/usr/bin/env sh
     set -eu
-    target="$(rustc --print host-tuple)"
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --target "$target" --bin slowburn
-    file="target/$target/dist/slowburn"
+    file=$(release/build)
     bytes=$(wc -c < "$file")
     echo "$file: $bytes bytes"
     test "$bytes" -le 22000000
