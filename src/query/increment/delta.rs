@@ -326,6 +326,10 @@ impl Deltas<'_> {
         if ((at_ms - was_ms) as f64) < GONE_INTERVALS * every_ms as f64 {
             return None;
         }
+        // Another process of the same address, which goes on.
+        if self.evidence.process_at(self.raw.target, at_ms).is_some_and(|began_ms| began_ms <= was_ms) {
+            return None;
+        }
         let scraped_ms = self.evidence.previous(of, self.raw.target, at_ms).filter(|&scraped| scraped > was_ms)?;
         let restarts = self.evidence.restarts(self.raw.target).chain(of.restarted_ms);
         let began_ms = restarts.filter(|&t| t > was_ms && t <= at_ms).max()?;

@@ -207,7 +207,7 @@ fn relabelled(like: &Story) -> Vec<Story> {
     };
     let away = |away| Restart { away };
     let (one, other, third) = (3_705_352_393_604_805_460, 3_444_269_574_185_867_744, 4_257_281_962_164_821_739);
-    let fourth = 6_920_828_044_676_164_151;
+    let (fourth, fifth) = (6_920_828_044_676_164_151, 9_122_762_588_748_846_779);
     let hole = |scrapes| Hole { scrapes };
     vec![
         // It begins anew under other labels while nobody looks, and an older view shows what the process before had counted.
@@ -259,6 +259,7 @@ fn relabelled(like: &Story) -> Vec<Story> {
         of(0, 100, 0, (0, 0), 31, &[(27, Double), (28, away(2))], &[1, 1]),
         of(0, 100, 15, (0, 1), 7, &[(2, Double), (3, away(1))], &[1]),
         of(0, 241, 0, (0, 7006), 22, &[(2, Double), (3, hole(1))], &[1]),
+        of(fifth, 2580, 0, (0, 0), 38, &[(2, Double), (35, away(2)), (37, Older)], &[1]),
     ]
 }
 
