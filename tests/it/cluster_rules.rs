@@ -318,7 +318,7 @@ async fn tokens_rotate_the_network_is_cut_and_a_restart_has_what_was_in_force() 
     fleet.restart(false);
     fleet.serves().await;
     fleet.are_in_force(&["a-availability", "b-availability"]).await;
-    assert!(fleet.process.log().contains("in force of the cluster last is taken meanwhile"), "{}", fleet.process.log());
+    assert!(fleet.process.log().contains("its rules of last time are used meanwhile"), "{}", fleet.process.log());
     // It comes back: what was changed meanwhile is in force, what was deleted is gone, and a is as it was.
     fleet.api.kept().objects.delete("slowburn.dev/v1alpha1/servicelevels", "shop", "b");
     fleet.api.kept().objects.apply(level("shop", "f", 98.0));
