@@ -52,6 +52,27 @@ pub struct Identity {
     pub on_behalf_of: Vec<String>,
 }
 
+#[cfg(test)]
+impl Identity {
+    /// Who has this name and nothing to prove it by.
+    pub fn named(name: &str, class: ActorClass) -> Self {
+        Identity {
+            name: name.into(),
+            person: None,
+            rights: None,
+            class,
+            teams: Vec::new(),
+            token_sha256: Vec::new(),
+            k8s_subjects: Vec::new(),
+            mtls_names: Vec::new(),
+            jwt_subjects: Vec::new(),
+            oidc_subjects: Vec::new(),
+            may_act_as: Vec::new(),
+            on_behalf_of: Vec::new(),
+        }
+    }
+}
+
 impl Identities {
     /// The principal that an identity is, once `via` has proved it. On whose behalf it acts are those names and the
     /// people behind them.

@@ -71,20 +71,8 @@ async fn what_the_log_refused_is_forgotten_at_the_next_poll_and_nothing_is_allow
 
 /// One of those who are on call.
 fn someone(name: &str) -> crate::gate::identity::Identity {
-    crate::gate::identity::Identity {
-        name: name.into(),
-        person: None,
-        rights: None,
-        class: crate::gate::ActorClass::Human,
-        teams: vec!["oncall".into()],
-        token_sha256: Vec::new(),
-        k8s_subjects: Vec::new(),
-        mtls_names: Vec::new(),
-        jwt_subjects: Vec::new(),
-        oidc_subjects: Vec::new(),
-        may_act_as: Vec::new(),
-        on_behalf_of: Vec::new(),
-    }
+    let named = crate::gate::identity::Identity::named(name, crate::gate::ActorClass::Human);
+    crate::gate::identity::Identity { teams: vec!["oncall".into()], ..named }
 }
 
 /// A question that Bob has answered.

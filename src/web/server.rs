@@ -351,4 +351,6 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 #[cfg(test)]
+pub(super) mod served;
+#[cfg(test)]
 mod tests;

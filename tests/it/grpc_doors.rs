@@ -192,6 +192,11 @@ async fn agentgateway_is_told_of_every_call_of_a_tool_and_of_nothing_else() {
         act.as_object_mut().expect("an object").remove(name);
         act
     };
+    let with = |name: &str| {
+        let mut act = deploy.clone();
+        act[name] = true.into();
+        act
+    };
     let method = |method: &str| {
         json!({"rpc": "mcp_request", "message": {
             "method": method, "headers": [{"key": "Authorization", "value": format!("Bearer {}", token(&own))}],
@@ -213,34 +218,8 @@ async fn agentgateway_is_told_of_every_call_of_a_tool_and_of_nothing_else() {
         ("not listed", tool(&own, "restart", request("restart", 0, None), json!({})), "deny"),
         ("pinned otherwise", tool(&own, "deploy", deploy.clone(), json!({"service": "s1"})), "refused"),
         ("no such action", tool(&own, "get_pods", json!({"namespace": "shop"}), json!({})), "refused"),
-        (
-            "more than is known",
-            tool(
-                &own,
-                "deploy",
-                {
-                    let mut more = deploy.clone();
-                    more["force"] = true.into();
-                    more
-                },
-                json!({}),
-            ),
-            "refused",
-        ),
-        (
-            "an emergency",
-            tool(
-                &own,
-                "deploy",
-                {
-                    let mut more = deploy.clone();
-                    more["break_glass"] = true.into();
-                    more
-                },
-                json!({}),
-            ),
-            "refused",
-        ),
+        ("more than is known", tool(&own, "deploy", with("force"), json!({})), "refused"),
+        ("an emergency", tool(&own, "deploy", with("break_glass"), json!({})), "refused"),
         ("as another", tool(&own, "deploy", deploy.clone(), json!({"subject": "robot/1"})), "deny"),
         (
             "as itself",

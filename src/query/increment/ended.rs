@@ -25,13 +25,19 @@ pub(super) fn label_hashes(labels: &[(String, String)], bound: u128) -> Box<[Lab
 }
 
 /// Names and values are compared by their hashes.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+const fn hash(text: &str) -> u32 {
+    let (text, mut place, mut hash) = (text.as_bytes(), 0, 0x811c_9dc5_u32);
+    while place < text.len() {
+        hash = (hash ^ text[place] as u32).wrapping_mul(0x0100_0193);
+        place += 1;
+    }
+    hash
 }
 
 /// Whether a label says what is counted, and not of whom.
 pub(super) fn is_fixed(name: u32) -> bool {
-    [hash("__name__"), hash("le")].contains(&name)
+    const FIXED: [u32; 2] = [hash("__name__"), hash("le")];
+    FIXED.contains(&name)
 }
 
 /// What two sets of names do not have in common.

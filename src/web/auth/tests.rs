@@ -11,52 +11,37 @@ use super::*;
 use crate::gate::principal::ActorClass;
 use crate::outbound::{ApiServer, SecretSource};
 
-fn identity(name: &str, class: ActorClass) -> Identity {
-    Identity {
-        name: name.into(),
-        person: None,
-        rights: None,
-        class,
-        teams: Vec::new(),
-        token_sha256: Vec::new(),
-        k8s_subjects: Vec::new(),
-        mtls_names: Vec::new(),
-        jwt_subjects: Vec::new(),
-        oidc_subjects: Vec::new(),
-        may_act_as: Vec::new(),
-        on_behalf_of: Vec::new(),
-    }
-}
-
 fn sha256(token: &str) -> String {
     Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Ada by token, orca by token or service account, a deployer by certificate.
 pub(crate) fn everybody() -> Identities {
-    let ada =
-        Identity { token_sha256: vec![sha256("other"), sha256("ada-token")], ..identity("@ada", ActorClass::Human) };
+    let ada = Identity {
+        token_sha256: vec![sha256("other"), sha256("ada-token")],
+        ..Identity::named("@ada", ActorClass::Human)
+    };
     let ada = Identity { k8s_subjects: vec!["ada@example.com".into()], ..ada };
     let ada = Identity { oidc_subjects: vec!["ada-at-issuer".into()], ..ada };
     let orca = Identity {
         token_sha256: vec![sha256("orca-token")],
         k8s_subjects: vec!["system:serviceaccount:ops:orca".into()],
-        ..identity("ai-operator/orca-ops", ActorClass::Robot)
+        ..Identity::named("ai-operator/orca-ops", ActorClass::Robot)
     };
     let deployer = Identity {
         mtls_names: vec!["spiffe://example.org/deployer".into(), "deployer.example.org".into()],
         k8s_subjects: vec!["system:serviceaccount:ci:deployer".into()],
-        ..identity("deployer", ActorClass::Pipeline)
+        ..Identity::named("deployer", ActorClass::Pipeline)
     };
     let api_server = Identity {
         token_sha256: vec![sha256("apiserver-token")],
         may_act_as: vec!["kube-apiserver".into()],
-        ..identity("kube-apiserver", ActorClass::Pipeline)
+        ..Identity::named("kube-apiserver", ActorClass::Pipeline)
     };
     let syncer = Identity {
         k8s_subjects: vec!["system:serviceaccount:argocd:controller".into()],
         may_act_as: vec!["ai-operator/orca-ops".into()],
-        ..identity("syncer", ActorClass::Pipeline)
+        ..Identity::named("syncer", ActorClass::Pipeline)
     };
     Identities { all: vec![ada, orca, deployer, api_server, syncer] }
 }

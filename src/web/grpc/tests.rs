@@ -5,32 +5,16 @@ use std::time::Instant;
 use axum::routing::post;
 use h2::client::SendRequest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::web::server::{Limits, serve_router};
-
-const SHORT: Duration = Duration::from_millis(200);
-/// Longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Served {
-    at: SocketAddr,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
+use crate::web::server::Limits;
+use crate::web::server::served::{PATIENCE, SHORT, Served};
 
 /// A server whose door lets everything through.
 async fn serve(limits: Limits) -> Served {
-    let router = Router::new().route("/integrations/ext-authz/", post(|| async { "{}" }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let at = listener.local_addr().expect("it is bound");
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
-    Served { at, stop, task }
+    Served::of(Router::new().route("/integrations/ext-authz/", post(|| async { "{}" })), limits).await
 }
 
 fn short() -> Limits {
@@ -39,7 +23,7 @@ fn short() -> Limits {
 
 /// A connection that has begun, with a window of this size.
 async fn connect(served: &Served, window: u32) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(served.at).await.expect("the port is open");
+    let stream = served.connect().await;
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(window);
     let (send, connection) = builder.handshake::<_, Bytes>(stream).await.expect("it speaks HTTP/2");

@@ -1,24 +1,14 @@
 //! Every limit, met on a real socket.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
+use super::served::{PATIENCE, SHORT, Served};
 use super::*;
 use crate::web::layered;
-
-const SHORT: Duration = Duration::from_millis(200);
-/// Longer than anything here takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Served {
-    at: SocketAddr,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
 
 /// A server whose handlers can be slow, panic or read a body.
 async fn serve_with(limits: Limits) -> Served {
@@ -43,20 +33,10 @@ async fn serve_with(limits: Limits) -> Served {
             }),
         )
         .route("/body", post(|body: bytes::Bytes| async move { body.len().to_string() }));
-    let router = layered(routes, &limits);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let at = listener.local_addr().expect("it is bound");
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move { serve_router(listener, router, &limits, None, stopped).await });
-    Served { at, stop, task }
+    Served::of(layered(routes, &limits), limits).await
 }
 
 impl Served {
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.at).await.expect("the port is open")
-    }
-
     /// Sends `request` and reads until the server closes.
     async fn ask(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
