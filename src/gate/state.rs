@@ -282,14 +282,15 @@ impl GateState {
         let group = policy.and_then(|policy| policy.dependency_group.as_deref());
         // Whoever runs on a node is looked at, and every other node of its pool.
         let of_node = request.node().is_some();
-        // Of changes under way a decision reads the one that lasts longest: where there are many, the others are not written down.
-        let until = |permit: &'_ Permit| permit.under_way(now);
-        let longest = || {
-            self.in_the_way(service, group).filter(|permit| until(permit).is_some()).max_by_key(|permit| until(permit))
+        // Of changes under way a decision reads the one that lasts longest: where there are many, the others are not written down. A
+        // policy without that group reads the longest of the service.
+        let longest = |group| {
+            let under_way = self.in_the_way(service, group).filter_map(|permit| Some((permit.under_way(now)?, permit)));
+            under_way.max_by_key(|(until, _)| *until).map(|(_, permit)| permit)
         };
         let related: Vec<&Permit> = match of_node {
             true => self.open_permits().collect(),
-            false => longest().into_iter().collect(),
+            false => longest(group).into_iter().chain(longest(None)).collect(),
         };
         for permit in related {
             let of = slice.open_permits.entry(permit.request.service.clone()).or_default();
