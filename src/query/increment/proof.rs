@@ -260,6 +260,8 @@ fn relabelled(like: &Story) -> Vec<Story> {
         of(0, 100, 15, (0, 1), 7, &[(2, Double), (3, away(1))], &[1]),
         of(0, 241, 0, (0, 7006), 22, &[(2, Double), (3, hole(1))], &[1]),
         of(fifth, 2580, 0, (0, 0), 38, &[(2, Double), (35, away(2)), (37, Older)], &[1]),
+        // ... or beside a change of labels that is taken back.
+        of(0, 100, 1, (0, 1), 71, &[(2, away(0)), (3, Relabel), (69, Double), (70, TakeBack)], &[3]),
     ]
 }
 
