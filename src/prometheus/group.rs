@@ -9,9 +9,14 @@ use crate::query::promql::request;
 
 /// Samples asked for in one answer at most, when a gap is caught up.
 const SAMPLES_PER_ANSWER: i64 = 500_000;
+/// Samples that all answers of one step hold at most, when a gap is caught up: decoded they take 16 bytes each, all of them are
+/// there until the last has come, and a start must not need far more memory than what comes after it.
+const SAMPLES_PER_STEP: i64 = 4_000_000;
 /// The longest stretch one answer covers, seconds, and the shortest one that an answer too large is cut to.
 const STEP_MAX_S: i64 = 21_600;
 const STEP_MIN_S: i64 = 300;
+/// Series are expected to be scraped no more often than each so many seconds.
+const SCRAPE_LEAST_S: i64 = 15;
 /// Values on the slice grid are read again for this long, seconds, in polls: they may come late.
 const GRID_OVERLAP_POLLS: i64 = 2;
 /// ... and for this long at most.
@@ -106,11 +111,17 @@ impl Group {
         self.ask == Ask::Gauge || self.aggregated
     }
 
-    /// What to read next, on the way to `at_s`.
-    pub fn next_span(&self, group: usize, at_s: i64, options: &SourceOptions) -> ReadSpan {
+    /// How many raw series it is expected to answer with: before the first answer at least one for each of its SLIs.
+    pub fn expected_series(&self) -> usize {
+        self.raw_series.max(self.slis.len())
+    }
+
+    /// What to read next, on the way to `at_s`, where `together` raw series are read in one step.
+    pub fn next_span(&self, group: usize, at_s: i64, together: usize, options: &SourceOptions) -> ReadSpan {
         let from_s = self.read_s.unwrap_or(at_s - options.poll_interval_s).min(at_s);
-        let sparing = (SAMPLES_PER_ANSWER / self.raw_series.max(1) as i64).saturating_mul(15).clamp(600, STEP_MAX_S);
-        let step_s = sparing.min(self.step_s);
+        let sparing = |samples: i64, series: usize| samples / series.max(1) as i64 * SCRAPE_LEAST_S;
+        let sparing = sparing(SAMPLES_PER_ANSWER, self.raw_series).min(sparing(SAMPLES_PER_STEP, together));
+        let step_s = sparing.clamp(600, STEP_MAX_S).min(self.step_s);
         let to_s = at_s.min(from_s + (step_s - step_s % options.resolution_s).max(options.resolution_s));
         let overlap_s = match (self.answered_s, self.on_grid()) {
             // Nothing was read before: what lies further back belongs to older history.
