@@ -211,7 +211,8 @@ impl Backfill {
     }
 
     /// Coarse history: the newest days in steps of five minutes first, then hours. Requests that only count together are
-    /// used from where on all of them were read; those that fail leave the others alone.
+    /// used from where on all of them were read; those that fail leave the others alone. What a group of them brought is
+    /// booked before the next is asked: read, a month takes more room than booked.
     async fn coarse(
         &self,
         pieces: &Pieces,
@@ -224,57 +225,23 @@ impl Backfill {
         // pattern would be counted short. Then only what fills no hour is read in five minutes.
         let fine_s = if 300 % self.extent.scrape_s.max(1) == 0 { FIVE_MINUTES_FOR_S } else { 0 };
         let five_from = from_s.max((to_s - fine_s).div_euclid(3600) * 3600);
-        let mut harvests = Vec::new();
         let mut fanout = self.fanout.clone();
         let tiling = Tiling::of(&self.client, to_s, self.extent.scrape_s).await;
-        let counters = self.plan.fetches.iter().filter(|fetch| fetch.ask == Ask::Counter).count();
-        for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
-            if from >= to {
-                continue;
-            }
-            let window_ms = tiling.window_ms(span_s);
-            for group in self.plan.groups() {
-                let fetches: Vec<&Fetch> = group.iter().map(|&i| &self.plan.fetches[i]).collect();
+        let groups = self.plan.groups();
+        let of_counters = |fetches: &Vec<&Fetch>| fetches.iter().all(|fetch| fetch.ask == Ask::Counter);
+        let groups = groups.iter().map(|group| group.iter().map(|&i| &self.plan.fetches[i]).collect::<Vec<_>>());
+        let groups: Vec<Vec<&Fetch>> = groups.filter(of_counters).collect();
+        let mut nothing = true;
+        for (done, fetches) in groups.iter().enumerate() {
+            let mut harvests = Vec::new();
+            for (from, to, span_s) in [(five_from, to_s, 300), (from_s.div_euclid(3600) * 3600, five_from, 3600)] {
                 // What is not there from `to` on is not there before it.
                 let gone = fetches.iter().flat_map(|fetch| &fetch.slis).all(|sli| older.short.contains_key(sli));
-                if gone || fetches.iter().any(|fetch| fetch.ask != Ask::Counter) {
+                if from >= to || gone {
                     continue;
                 }
-                let asked: Vec<_> = fetches
-                    .iter()
-                    .map(|fetch| {
-                        let expr = request::increases(&fetch.expr, &fetch.keep, window_ms);
-                        async move { pieces.range(&expr, from + span_s, to, span_s).await }
-                    })
-                    .collect();
-                let read: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
-                let mut rows: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
-                let mut since: Option<(i64, Fault)> = None;
-                let mut failed: Option<Fault> = None;
-                for (&fetch, read) in fetches.iter().zip(read) {
-                    match read {
-                        Ok(read) => {
-                            let (series, from) = older.take(read);
-                            since = since.into_iter().chain(from).max_by_key(|&(since_s, _)| since_s);
-                            rows.push((fetch, series));
-                        }
-                        Err(fault) => failed = Some(fault),
-                    }
-                }
-                let slis = slis_of(&fetches);
-                if let Some(fault) = failed {
-                    let newer_s = (to < to_s).then_some(to);
-                    if newer_s.is_none() && slis.len() == self.plan.slis.len() {
-                        return Err(fault);
-                    }
-                    older.fall_short(&slis, newer_s, &fault);
-                    continue;
-                }
-                if let Some((since_s, fault)) = since {
-                    // A value stands at the end of its span.
-                    older.fall_short(&slis, Some(since_s - span_s), &fault);
-                    rows.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
-                }
+                let span = (from, to, span_s);
+                let Some(rows) = self.coarse_rows(pieces, fetches, span, to_s, &tiling, older).await? else { continue };
                 let rows: Vec<(&Fetch, &[RawSeries])> =
                     rows.iter().map(|(fetch, rows)| (*fetch, rows.as_slice())).collect();
                 for (fetch, rows) in &rows {
@@ -285,26 +252,72 @@ impl Backfill {
                 }
                 harvests.push((span_s, grid::coarse(&self.plan, &fanout, &rows, span_s, tiling.scale(span_s))));
             }
-            (self.progress)(Progress { done_s: to_s - from, total_s: to_s - from_s });
-        }
-        if counters > 0
-            && harvests.is_empty()
-            && let Some(short) = older.short.values().next()
-        {
-            return Err(short.fault.clone());
-        }
-        for (span_s, harvest) in harvests.into_iter().rev() {
-            for mut series in harvest {
-                if self.plan.slis[series.sli].queue.is_some() {
-                    queues.take_spans(&mut series, span_s, self.options.resolution_s);
-                }
-                let ledger = older.ledger.series_mut(&self.slos[series.sli], &series.labels);
-                for span in series.spans {
-                    ledger.apply_coarse(span.start_s, span_s, span.total, span.bad, Coverage::Known);
+            nothing &= harvests.is_empty();
+            for (span_s, harvest) in harvests.into_iter().rev() {
+                for mut series in harvest {
+                    if self.plan.slis[series.sli].queue.is_some() {
+                        queues.take_spans(&mut series, span_s, self.options.resolution_s);
+                    }
+                    let ledger = older.ledger.series_mut(&self.slos[series.sli], &series.labels);
+                    for span in series.spans {
+                        ledger.apply_coarse(span.start_s, span_s, span.total, span.bad, Coverage::Known);
+                    }
                 }
             }
+            let total_s = to_s - from_s;
+            (self.progress)(Progress { done_s: total_s * (done as i64 + 1) / groups.len() as i64, total_s });
         }
-        Ok(())
+        match older.short.values().next() {
+            Some(short) if nothing && !groups.is_empty() => Err(short.fault.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What requests that count together say of `(from, to]` in steps of `span_s`; `None` where one of them failed.
+    async fn coarse_rows<'a>(
+        &self,
+        pieces: &Pieces,
+        fetches: &[&'a Fetch],
+        (from, to, span_s): (i64, i64, i64),
+        to_s: i64,
+        tiling: &Tiling,
+        older: &mut Older,
+    ) -> Result<Option<Vec<(&'a Fetch, Vec<RawSeries>)>>, Fault> {
+        let window_ms = tiling.window_ms(span_s);
+        let asked = fetches.iter().map(|fetch| {
+            let expr = request::increases(&fetch.expr, &fetch.keep, window_ms);
+            async move { pieces.range(&expr, from + span_s, to, span_s).await }
+        });
+        let asked: Vec<_> = asked.collect();
+        let read: Vec<_> = stream::iter(asked).buffered(self.options.concurrency.max(1)).collect().await;
+        let mut rows: Vec<(&Fetch, Vec<RawSeries>)> = Vec::new();
+        let mut since: Option<(i64, Fault)> = None;
+        let mut failed: Option<Fault> = None;
+        for (&fetch, read) in fetches.iter().zip(read) {
+            match read {
+                Ok(read) => {
+                    let (series, from) = older.take(read);
+                    since = since.into_iter().chain(from).max_by_key(|&(since_s, _)| since_s);
+                    rows.push((fetch, series));
+                }
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        let slis = slis_of(fetches);
+        if let Some(fault) = failed {
+            let newer_s = (to < to_s).then_some(to);
+            if newer_s.is_none() && slis.len() == self.plan.slis.len() {
+                return Err(fault);
+            }
+            older.fall_short(&slis, newer_s, &fault);
+            return Ok(None);
+        }
+        if let Some((since_s, fault)) = since {
+            // A value stands at the end of its span.
+            older.fall_short(&slis, Some(since_s - span_s), &fault);
+            rows.iter_mut().for_each(|(_, rows)| cut(rows, since_s));
+        }
+        Ok(Some(rows))
     }
 
     /// Gauges on the slice grid, in as few requests as the limit on points allows. A stretch that cannot be read is left
