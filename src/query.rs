@@ -21,5 +21,5 @@ pub mod selector;
 pub use fanout::Fanout;
 pub use fetch::{Fetch, Plan, Role};
 pub use increment::{ReadDeltas, Tracker};
-pub use samples::{RawSeries, Samples};
+pub use samples::{LabelSets, RawLabels, RawSeries, Samples};
 pub use selector::Selector;

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::fault::Fault;
-use crate::query::{RawSeries, Samples};
+use crate::query::{LabelSets, RawLabels, RawSeries, Samples};
 
 /// Most characters of a foreign text that reach a log or an error.
 const EXCERPT: usize = 200;
@@ -50,8 +51,8 @@ pub struct Native {
     pub schema: i32,
 }
 
-/// Reads a body.
-pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
+/// Reads a body; `sets` are the label sets that earlier ones brought.
+pub fn decode(body: &[u8], sets: &Mutex<LabelSets>) -> Result<Answer, Fault> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| {
         Fault::NotAnAnswer(format!("{error}; it begins with {:?}", excerpt(&String::from_utf8_lossy(body))))
     })?;
@@ -74,19 +75,20 @@ pub fn decode(body: &[u8]) -> Result<Answer, Fault> {
                     (None, None) => {
                         answer.histograms += 1;
                         let schema = one.histogram.and_then(|HistogramSchema(schema)| schema);
-                        answer.natives.extend(schema.map(|schema| Native { labels: one.metric.0, schema }));
+                        answer.natives.extend(schema.map(|schema| Native { labels: one.metric.owned(), schema }));
                         continue;
                     }
                 };
                 answer.series.push(RawSeries {
-                    labels: one.metric.0,
+                    // Whoever panicked while he held them left them whole.
+                    labels: sets.lock().unwrap_or_else(PoisonError::into_inner).of(&one.metric.0),
                     samples: Samples::new(pairs.into_iter().map(|pair| (pair.at_ms, pair.value)).collect()),
                 });
             }
         }
-        Results::Scalar(pair) => {
-            answer.series.push(RawSeries { labels: Vec::new(), samples: Samples::new(vec![(pair.at_ms, pair.value)]) })
-        }
+        Results::Scalar(pair) => answer
+            .series
+            .push(RawSeries { labels: RawLabels::default(), samples: Samples::new(vec![(pair.at_ms, pair.value)]) }),
     }
     Ok(answer)
 }
@@ -107,7 +109,8 @@ pub fn excerpt(text: &str) -> String {
 struct Envelope<'a> {
     #[serde(borrow)]
     status: Text<'a>,
-    data: Option<Data>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
     #[serde(borrow, rename = "errorType")]
     error_type: Option<Text<'a>>,
     #[serde(borrow)]
@@ -117,21 +120,22 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Data {
-    result: Results,
+struct Data<'a> {
+    #[serde(borrow)]
+    result: Results<'a>,
 }
 
-enum Results {
-    Series(Vec<AnswerSeries>),
+enum Results<'a> {
+    Series(Vec<AnswerSeries<'a>>),
     Scalar(SamplePair),
 }
 
 /// A list whose first element tells whether it is `[time, "value"]` or a list of series.
-impl<'de> Deserialize<'de> for Results {
+impl<'de: 'a, 'a> Deserialize<'de> for Results<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;
         impl<'de> Visitor<'de> for List {
-            type Value = Results;
+            type Value = Results<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of series, or [time, \"value\"]")
             }
@@ -156,16 +160,16 @@ impl<'de> Deserialize<'de> for Results {
     }
 }
 
-enum AnswerHead {
+enum AnswerHead<'a> {
     Time(f64),
-    Series(Box<AnswerSeries>),
+    Series(Box<AnswerSeries<'a>>),
 }
 
-impl<'de> Deserialize<'de> for AnswerHead {
+impl<'de: 'a, 'a> Deserialize<'de> for AnswerHead<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = AnswerHead;
+            type Value = AnswerHead<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a series or a time")
             }
@@ -188,8 +192,9 @@ impl<'de> Deserialize<'de> for AnswerHead {
 }
 
 #[derive(Deserialize)]
-struct AnswerSeries {
-    metric: LabelPairs,
+struct AnswerSeries<'a> {
+    #[serde(borrow)]
+    metric: LabelPairs<'a>,
     values: Option<Vec<SamplePair>>,
     value: Option<SamplePair>,
     histogram: Option<HistogramSchema>,
@@ -217,21 +222,27 @@ impl<'de> Deserialize<'de> for HistogramSchema {
     }
 }
 
-/// Labels in name order.
-struct LabelPairs(Vec<(String, String)>);
+/// Labels in name order, borrowed as far as they can be.
+struct LabelPairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'de> Deserialize<'de> for LabelPairs {
+impl LabelPairs<'_> {
+    fn owned(self) -> Vec<(String, String)> {
+        self.0.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for LabelPairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
-            type Value = LabelPairs;
+            type Value = LabelPairs<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a label set")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs: Vec<(String, String)> = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                let mut pairs = Vec::with_capacity(map.size_hint().unwrap_or(8));
+                while let Some((name, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+                    pairs.push((name.0, value.0));
                 }
                 pairs.sort();
                 Ok(LabelPairs(pairs))
@@ -288,12 +299,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 mod tests {
     use super::*;
 
+    fn read(body: &[u8]) -> Result<Answer, Fault> {
+        decode(body, &Mutex::default())
+    }
+
     #[test]
     fn a_matrix_with_warnings_and_odd_numbers_is_read() {
         let body = br#"{"status":"success","data":{"resultType":"matrix","result":[
             {"metric":{"__name__":"m","b":"x\"y","a":"1"},"values":[[1700000000.123,"1e+06"],[1700000030,"NaN"],[1700000060,"+Inf"]]},
             {"metric":{},"histogram":[1,{"count":"3"}]}]},"warnings":["one store is down"],"infos":["x"],"new":{"field":[1]}}"#;
-        let answer = decode(body).expect("readable");
+        let answer = read(body).expect("readable");
         assert_eq!(answer.series.len(), 1);
         assert_eq!(answer.series[0].label("b"), "x\"y");
         let samples: Vec<_> = answer.series[0].samples.iter().collect();
@@ -308,7 +323,7 @@ mod tests {
         let body = br#"{"status":"success","data":{"resultType":"vector","result":[]},"infos":["PromQL info: metric might not be a counter"],
             "warnings":["PromQL warning: encountered a mix of histograms and floats","PromQL warning: bucket label \"le\" is missing",
             "fetch series for one store: context deadline exceeded"]}"#;
-        let answer = decode(body).expect("readable");
+        let answer = read(body).expect("readable");
         assert_eq!(answer.warnings, ["fetch series for one store: context deadline exceeded"]);
     }
 
@@ -319,7 +334,7 @@ mod tests {
                 r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{"a":"b"}},"histogram":[1,
                 {{"count":"3","sum":"1","buckets":[{buckets}]}}]}}]}}}}"#
             );
-            decode(body.as_bytes()).expect("readable").natives.first().map(|native| native.schema)
+            read(body.as_bytes()).expect("readable").natives.first().map(|native| native.schema)
         };
         assert_eq!(schema(r#"[0,"0.03125","0.0340783666457893","1"]"#), Some(3));
         assert_eq!(schema(r#"[3,"-0.001","0.001","1"],[0,"0.5","1","2"]"#), Some(0));
@@ -332,16 +347,16 @@ mod tests {
     fn vectors_and_scalars_are_read() {
         let body =
             br#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[5,"2"]}]}}"#;
-        assert_eq!(decode(body).expect("a vector").series[0].samples.iter().next(), Some((5000, 2.0)));
+        assert_eq!(read(body).expect("a vector").series[0].samples.iter().next(), Some((5000, 2.0)));
         let body = br#"{"status":"success","data":{"resultType":"scalar","result":[5.5,"2"]}}"#;
-        assert_eq!(decode(body).expect("a scalar").series[0].samples.iter().next(), Some((5500, 2.0)));
+        assert_eq!(read(body).expect("a scalar").series[0].samples.iter().next(), Some((5500, 2.0)));
     }
 
     #[test]
     fn what_is_no_answer_is_a_fault_and_never_a_panic() {
         let whole = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"1"},"values":[[5,"2"]]}]}}"#;
         for cut in 0..whole.len() {
-            assert!(matches!(decode(&whole[..cut]), Err(Fault::NotAnAnswer(_))), "{cut}");
+            assert!(matches!(read(&whole[..cut]), Err(Fault::NotAnAnswer(_))), "{cut}");
         }
         for body in [
             "<html><body>502 Bad Gateway</body></html>",
@@ -351,11 +366,11 @@ mod tests {
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1e300,"2"]]}]}}"#,
             r#"{"status":"success","data":{"resultType":"matrix","result":{"a":1}}}"#,
         ] {
-            assert!(matches!(decode(body.as_bytes()), Err(Fault::NotAnAnswer(_))), "{body}");
+            assert!(matches!(read(body.as_bytes()), Err(Fault::NotAnAnswer(_))), "{body}");
         }
         let refused = r#"{"status":"error","errorType":"too_many_requests","error":"limit \"x\""}"#;
         assert_eq!(
-            decode(refused.as_bytes()).err(),
+            read(refused.as_bytes()).err(),
             Some(Fault::Refused("too_many_requests".into(), "limit \"x\"".into()))
         );
     }

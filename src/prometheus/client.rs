@@ -1,6 +1,7 @@
 //! One Prometheus over HTTP: queries out, bounded answers in.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_http_query as phq;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::answer::{Answer, decode, excerpt};
 use super::fault::Fault;
 use crate::outbound::{Authorization, Transport};
+use crate::query::LabelSets;
 
 /// Bodies over this are decoded off the async threads, bytes.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -53,6 +55,8 @@ pub struct Client {
     base: String,
     timeout: Duration,
     max_response_bytes: usize,
+    /// Label sets that answers brought, of all its clones.
+    sets: Arc<Mutex<LabelSets>>,
 }
 
 impl Client {
@@ -81,7 +85,7 @@ impl Client {
         }
         let authorization = options.authorization.clone();
         let (timeout, max_response_bytes) = (options.timeout, options.max_response_bytes);
-        Ok(Client { transport, authorization, base, timeout, max_response_bytes })
+        Ok(Client { transport, authorization, base, timeout, max_response_bytes, sets: Arc::default() })
     }
 
     // `nocache=1` in all of them: without it VictoriaMetrics hides its newest 30 s from everything but raw samples, and
@@ -215,7 +219,7 @@ impl Client {
                 .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
                 .map(|date| date.timestamp().as_second());
             let body = self.body(response).await?;
-            let answer = decode_anywhere(body, status.as_u16()).await?;
+            let answer = decode_anywhere(body, status.as_u16(), Arc::clone(&self.sets)).await?;
             Ok(Answer { server_time_s, ..answer })
         };
         tokio::time::timeout(self.timeout, whole).await.unwrap_or(Err(Fault::Timeout))
@@ -269,9 +273,9 @@ impl std::fmt::Debug for Client {
 }
 
 /// Decodes a body, off the async threads when it is large.
-async fn decode_anywhere(body: Vec<u8>, status: u16) -> Result<Answer, Fault> {
+async fn decode_anywhere(body: Vec<u8>, status: u16, sets: Arc<Mutex<LabelSets>>) -> Result<Answer, Fault> {
     let long = body.len() > INLINE_BYTES_MAX;
-    let read = move || match decode(&body) {
+    let read = move || match decode(&body, &sets) {
         // An error page of a proxy: the status says more than "not JSON".
         Err(Fault::NotAnAnswer(_)) if status / 100 != 2 => {
             Err(Fault::Status(status, excerpt(&String::from_utf8_lossy(&body))))

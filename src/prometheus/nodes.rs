@@ -189,7 +189,7 @@ mod tests {
             ("pod", pod),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        RawSeries { labels, samples: Samples::new(vec![(970_000, 1.0), (1_000_000, 1.0)]) }
+        RawSeries { labels: labels.into(), samples: Samples::new(vec![(970_000, 1.0), (1_000_000, 1.0)]) }
     }
 
     fn wanted(service: &str, resource: &str, namespace: Option<&str>) -> (String, Wanted) {

@@ -269,7 +269,7 @@ mod tests {
         let mut labels: Vec<_> = [("deployment", "checkout-service"), ("namespace", namespace)].map(pair).to_vec();
         labels.extend(more.iter().copied().map(pair));
         labels.sort();
-        RawSeries { labels, samples: Samples::new(samples.to_vec()) }
+        RawSeries { labels: labels.into(), samples: Samples::new(samples.to_vec()) }
     }
 
     fn seen(one: &Wanted, metric: &str, answer: &[RawSeries]) -> Option<Seen> {

@@ -102,13 +102,13 @@ impl Fetch {
     /// value at the end of a slice is that slice's.
     pub fn as_counters(&self, rows: Vec<RawSeries>) -> Vec<RawSeries> {
         let counter = |row: RawSeries| {
-            let mut labels = row.labels;
+            let mut labels = row.labels.to_vec();
             labels.extend(self.metric.iter().map(|metric| ("__name__".to_owned(), metric.clone())));
             labels.extend(self.le.map(|le| ("le".to_owned(), le.to_string())));
             labels.sort();
             // A product of a share and a count is off by binary dust.
             let whole = |(at, value): (i64, f64)| (at - 1, value.round());
-            RawSeries { labels, samples: Samples::new(row.samples.iter().map(whole).collect()) }
+            RawSeries { labels: labels.into(), samples: Samples::new(row.samples.iter().map(whole).collect()) }
         };
         rows.into_iter().map(counter).collect()
     }

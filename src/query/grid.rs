@@ -63,7 +63,7 @@ pub struct CoarseHarvest {
 pub(super) fn uses(plan: &Plan, fetch: &Fetch, series: &RawSeries) -> Vec<(usize, Role)> {
     let Some(metric) = &fetch.metric else { return fetch.roles.clone() };
     let mut found = if series.label("__name__").is_empty() {
-        let mut labels = series.labels.clone();
+        let mut labels = series.labels.to_vec();
         labels.insert(0, ("__name__".into(), metric.clone()));
         labels.sort();
         plan.uses_of(&labels)

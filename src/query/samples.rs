@@ -1,5 +1,12 @@
 //! Raw samples as they came from a source: plain pairs, or compressed chunks that are decoded while they are walked.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
 /// The series that says whether a target could be scraped.
 pub const UP: &str = "up";
 /// The series that says when the process of a target began.
@@ -74,11 +81,118 @@ impl Samples {
     }
 }
 
+/// All labels of a raw series in name order, `__name__` among them, and the key by which its cursor is found. Of a large fleet
+/// making that key is much of what a poll costs, so it is made once; and a source gives the same label set out again.
+#[derive(Clone, Default)]
+pub struct RawLabels(Arc<KeyedPairs>);
+
+#[derive(Default)]
+struct KeyedPairs {
+    key: u128,
+    pairs: Box<[(String, String)]>,
+}
+
+impl RawLabels {
+    /// The key of the label set.
+    pub(super) fn key(&self) -> u128 {
+        self.0.key
+    }
+}
+
+impl From<Vec<(String, String)>> for RawLabels {
+    /// Takes pairs in name order.
+    fn from(pairs: Vec<(String, String)>) -> Self {
+        RawLabels(Arc::new(KeyedPairs { key: key_of(&pairs), pairs: pairs.into() }))
+    }
+}
+
+impl FromIterator<(String, String)> for RawLabels {
+    /// Takes pairs in name order.
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        pairs.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl Deref for RawLabels {
+    type Target = [(String, String)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.pairs
+    }
+}
+
+impl<'a> IntoIterator for &'a RawLabels {
+    type Item = &'a (String, String);
+    type IntoIter = std::slice::Iter<'a, (String, String)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for RawLabels {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for RawLabels {}
+
+impl PartialOrd for RawLabels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RawLabels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl fmt::Debug for RawLabels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Label sets that came lately, so that an answer that brings them again allocates nothing for them. What was not there in
+/// two rounds of lookups is forgotten.
+#[derive(Debug, Default)]
+pub struct LabelSets {
+    newer: HashMap<u128, RawLabels>,
+    older: HashMap<u128, RawLabels>,
+    /// Lookups since the older ones were forgotten.
+    lookups: usize,
+}
+
+/// A round is so many lookups for each label set that is known, and this many more.
+const LOOKUPS_EACH: usize = 8;
+const LOOKUPS_MORE: usize = 10_000;
+
+impl LabelSets {
+    /// The label set of these pairs, which are in name order.
+    pub fn of(&mut self, pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> RawLabels {
+        self.lookups += 1;
+        if self.lookups > LOOKUPS_EACH * self.newer.len() + LOOKUPS_MORE {
+            (self.older, self.lookups) = (std::mem::take(&mut self.newer), 0);
+        }
+        let key = key_of_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)));
+        if let Some(known) = self.newer.get(&key) {
+            return known.clone();
+        }
+        let owned = || pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let labels = self.older.remove(&key).unwrap_or_else(|| RawLabels(Arc::new(KeyedPairs { key, pairs: owned() })));
+        self.newer.insert(key, labels.clone());
+        labels
+    }
+}
+
 /// One raw series of an answer.
 #[derive(Debug, Clone)]
 pub struct RawSeries {
     /// All labels in name order, `__name__` among them.
-    pub labels: Vec<(String, String)>,
+    pub labels: RawLabels,
     /// Its samples.
     pub samples: Samples,
 }
@@ -117,6 +231,34 @@ pub(super) fn key_of_pairs<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pairs<'a>(labels: &[(&'a str, &'a str)]) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        labels.iter().map(|&(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn a_label_set_that_comes_again_is_the_same_one() {
+        let mut sets = LabelSets::default();
+        let first = sets.of(&pairs(&[("__name__", "m"), ("a", "1")]));
+        let other = sets.of(&pairs(&[("__name__", "m"), ("a", "2")]));
+        let again = sets.of(&pairs(&[("__name__", "m"), ("a", "1")]));
+        assert!(Arc::ptr_eq(&first.0, &again.0) && first != other && first < other);
+        let owned = RawLabels::from(vec![("__name__".to_owned(), "m".to_owned()), ("a".to_owned(), "1".to_owned())]);
+        assert_eq!((first.key(), &first), (owned.key(), &owned), "whoever made it");
+        assert_eq!(first.key(), key_of(&owned));
+    }
+
+    #[test]
+    fn label_sets_that_come_no_more_are_forgotten() {
+        let mut sets = LabelSets::default();
+        let gone = Arc::downgrade(&sets.of(&pairs(&[("pod", "gone")])).0);
+        for _ in 0..3 * LOOKUPS_MORE {
+            let stays = sets.of(&pairs(&[("pod", "stays")]));
+            assert_eq!(stays[0].1, "stays");
+        }
+        assert!(gone.upgrade().is_none());
+        assert_eq!(sets.newer.len() + sets.older.len(), 1);
+    }
 
     #[test]
     fn a_sample_knows_when_its_counter_began() {

@@ -5,10 +5,10 @@
 //! reaches over the hole. Pure. The rules of steps and falls are those of [`crate::query::increment`]; deliberately
 //! absent: slices, because here only the sums of one window are wanted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::query::promql::{Counts, Selectors};
-use crate::query::{RawSeries, Selector};
+use crate::query::{RawLabels, RawSeries, Selector};
 
 /// A step over more than so many usual intervals is a step over a hole.
 const HOLE_INTERVALS: f64 = 2.5;
@@ -70,7 +70,7 @@ pub struct Walk<'a> {
     from_ms: i64,
     intervals: Vec<i64>,
     usual_ms: Option<i64>,
-    last: HashMap<Vec<(String, String)>, (i64, f64)>,
+    last: BTreeMap<RawLabels, (i64, f64)>,
     targets: HashMap<Vec<String>, i64>,
     /// By selector (total, part) and kind.
     sums: [[f64; 3]; 2],
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
             from_ms,
             intervals: Vec::new(),
             usual_ms: None,
-            last: HashMap::new(),
+            last: BTreeMap::new(),
             targets: HashMap::new(),
             sums: [[0.0; 3]; 2],
             born_series: 0,

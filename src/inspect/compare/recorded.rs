@@ -326,7 +326,7 @@ mod tests {
                 let mut labels: Vec<(String, String)> =
                     all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
                 labels.sort();
-                (RawSeries { labels, samples: Samples::new(vec![(0, *value)]) }, *value)
+                (RawSeries { labels: labels.into(), samples: Samples::new(vec![(0, *value)]) }, *value)
             })
             .collect()
     }

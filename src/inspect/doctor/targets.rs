@@ -106,7 +106,7 @@ mod tests {
     fn row(labels: &[(&str, &str)], time: f64) -> RawSeries {
         let mut labels: Vec<(String, String)> = labels.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         labels.sort();
-        RawSeries { labels, samples: Samples::new(vec![(0, time)]) }
+        RawSeries { labels: labels.into(), samples: Samples::new(vec![(0, time)]) }
     }
 
     fn found(rows: &[RawSeries]) -> Option<Doubled> {

@@ -12,10 +12,10 @@ use tracing::{debug, warn};
 
 use crate::prometheus::client::Client;
 use crate::prometheus::fault::Fault;
-use crate::query::{RawSeries, Samples};
+use crate::query::{RawLabels, RawSeries, Samples};
 
 /// Values by the labels of their series.
-type Rows = BTreeMap<Vec<(String, String)>, Vec<(i64, f64)>>;
+type Rows = BTreeMap<RawLabels, Vec<(i64, f64)>>;
 
 /// Points of one range query; Prometheus refuses 11,001.
 pub(super) const POINTS_MAX: i64 = 10_700;

@@ -18,7 +18,7 @@ use super::wire::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest, Respons
 use crate::prometheus::client::{Body, Client};
 use crate::prometheus::fault::Fault;
 use crate::query::samples::label_of;
-use crate::query::{RawSeries, Samples, Selector};
+use crate::query::{RawLabels, RawSeries, Samples, Selector};
 
 /// What an answer in chunks is called.
 const STREAMED: &str = "application/x-streamed-protobuf";
@@ -48,7 +48,7 @@ pub struct Spans {
 /// One raw series, still compressed.
 #[derive(Debug)]
 struct Chunks {
-    labels: Vec<(String, String)>,
+    labels: RawLabels,
     chunks: Vec<Chunk>,
 }
 
@@ -211,8 +211,8 @@ impl History {
             labels.sort();
             match self.series.last_mut() {
                 // A long series comes in several frames.
-                Some(last) if last.labels == labels => last.chunks.extend(chunks),
-                _ => self.series.push(Chunks { labels, chunks }),
+                Some(last) if *last.labels == *labels => last.chunks.extend(chunks),
+                _ => self.series.push(Chunks { labels: labels.into(), chunks }),
             }
         }
         Ok(())

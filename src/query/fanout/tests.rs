@@ -141,7 +141,7 @@ fn no_event_is_lost_or_counted_twice_while_children_come_and_go() {
                 let more = [("model", format!("m{n}")), ("tier", if n % 4 == 0 { "gold" } else { "std" }.to_owned())];
                 let labels = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter();
                 let labels: Vec<_> = labels.chain(more.map(|(k, v)| (k.to_owned(), v))).collect();
-                counters.push(RawSeries { labels, samples: Samples::new(vec![(at_ms - 1000, *count)]) });
+                counters.push(RawSeries { labels: labels.into(), samples: Samples::new(vec![(at_ms - 1000, *count)]) });
             }
         }
         let harvest = tracker.read(&plan, &Read { counters: &counters, witnesses: &[], until_ms: at_ms, join: None });

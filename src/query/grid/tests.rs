@@ -25,7 +25,7 @@ fn gauge_of(trust: Trust) -> Plan {
 /// A series with these values, one a slice from slice 0 on.
 fn series(pod: &str, values: &[f64]) -> RawSeries {
     let samples = values.iter().zip(1..).map(|(&value, i)| (i * RES_MS, value)).collect();
-    RawSeries { labels: vec![("pod".into(), pod.into())], samples: Samples::new(samples) }
+    RawSeries { labels: vec![("pod".into(), pod.into())].into(), samples: Samples::new(samples) }
 }
 
 /// Slices and whether they are bad, and the fault.
@@ -119,7 +119,7 @@ fn bad_events_beyond_the_total_are_events_on_every_path() {
     let part = crate::spec::model::Part::Bad("b".into());
     let counted = plan(SliSource::Ratio { total: "t".into(), part });
     let row = |metric: &str, values: [f64; 3]| RawSeries {
-        labels: vec![("__name__".into(), metric.into())],
+        labels: vec![("__name__".into(), metric.into())].into(),
         samples: Samples::new((1..).map(|at| at * 300_000).zip(values).collect()),
     };
     let rows: Vec<Vec<RawSeries>> = (counted.fetches.iter())

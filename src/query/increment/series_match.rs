@@ -48,7 +48,7 @@ impl Tracker {
         if self.matches.len() > 4 * self.raws.len() + MATCHES_SPARE {
             self.matches.clear();
         }
-        let counters: Vec<(u128, &RawSeries)> = counters.into_iter().map(|raw| (key_of(&raw.labels), raw)).collect();
+        let counters: Vec<(u128, &RawSeries)> = counters.into_iter().map(|raw| (raw.labels.key(), raw)).collect();
         self.meet(plan, &counters);
         let mut pairs = Vec::new();
         let mut counts: HashMap<u128, (u128, &RawSeries)> = HashMap::new();

@@ -62,7 +62,7 @@ fn raw(name: &str, extra: &[(&str, &str)], samples: &[(i64, f64)]) -> RawSeries 
         .map(|&(n, v)| (n.to_owned(), v.to_owned()))
         .collect();
     labels.sort();
-    RawSeries { labels, samples: Samples::new(samples.iter().map(|&(at, v)| (at * 1000, v)).collect()) }
+    RawSeries { labels: labels.into(), samples: Samples::new(samples.iter().map(|&(at, v)| (at * 1000, v)).collect()) }
 }
 
 fn ok(samples: &[(i64, f64)]) -> RawSeries {

@@ -65,7 +65,7 @@ impl Tracing {
                 continue;
             }
             let key = raw.key;
-            self.series.entry(key).or_insert_with(|| (pair.whole.labels.clone(), Vec::new()));
+            self.series.entry(key).or_insert_with(|| (pair.whole.labels.to_vec(), Vec::new()));
         }
     }
 

@@ -13,7 +13,6 @@ use super::settling::distrust;
 use super::{Read, ReadDeltas, Tracker, accumulator, note_doubt};
 use crate::engine::status::DataReason;
 use crate::query::fetch::{Plan, Role};
-use crate::query::samples::key_of;
 
 /// A total waits this long for its part before it is booked without it, milliseconds.
 const PAIR_WAIT_MS: i64 = 60_000;
@@ -33,7 +32,7 @@ impl Tracker {
         found: &mut ReadDeltas,
     ) {
         let until_ms = read.until_ms;
-        let raws = || [Some(pair.whole), pair.part, pair.lower].into_iter().flatten().map(|raw| key_of(&raw.labels));
+        let raws = || [Some(pair.whole), pair.part, pair.lower].into_iter().flatten().map(|raw| raw.labels.key());
         let ours = |at_ms: i64, until_ms: Option<i64>| until_ms.is_none_or(|until_ms| at_ms <= until_ms);
         let join_ms = read.join.map(|join| join.until_ms(raws()));
         let doubt = self.doubts.remove(&pair.id).unwrap_or_default();

@@ -194,7 +194,7 @@ impl Probes {
     /// Takes the native histograms in the answer to the `i`th query: their labels, and how fine they are.
     pub fn take_natives(&mut self, i: usize, rows: impl IntoIterator<Item = (Vec<(String, String)>, i32)>) {
         for (labels, schema) in rows {
-            let row = RawSeries { labels, samples: Samples::default() };
+            let row = RawSeries { labels: labels.into(), samples: Samples::default() };
             for (sli, _) in grid::uses(&self.plan, &self.plan.fetches[i], &row) {
                 let found = &mut self.found[sli];
                 if self.targets[sli].2 == ProbeTarget::Native {

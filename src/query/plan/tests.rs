@@ -182,7 +182,7 @@ fn of_several_generations_the_first_that_is_there_is_read_and_never_two() {
         ]
     );
     let row = |pairs: &[(&str, &str)]| RawSeries {
-        labels: labels(pairs),
+        labels: labels(pairs).into(),
         samples: crate::query::Samples::new(vec![(0, 2.0)]),
     };
     let bucket = |le: &str| row(&[("service", "c"), ("le", le)]);

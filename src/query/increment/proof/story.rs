@@ -270,7 +270,10 @@ impl Story {
                 }
             }
         }
-        let series = out.0.into_iter().map(|(labels, samples)| RawSeries { labels, samples: Samples::new(samples) });
+        let series = out
+            .0
+            .into_iter()
+            .map(|(labels, samples)| RawSeries { labels: labels.into(), samples: Samples::new(samples) });
         Told { series: series.collect(), truth, until_ms: at_ms + 15_000 }
     }
 }

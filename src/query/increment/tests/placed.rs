@@ -335,7 +335,7 @@ fn a_sum_over_pods_that_falls_is_named() {
     samples.extend(grows(100, 300, 2e6, 90.0));
     let none = [("job", ""), ("instance", "")];
     let summed = RawSeries {
-        labels: labelled("200", &none, &[]).labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        labels: labelled("200", &none, &[]).labels.iter().filter(|(_, value)| !value.is_empty()).cloned().collect(),
         samples: Samples::new(samples.iter().map(|&(t, v)| (t * 1000, v)).collect()),
     };
     let (_, all) = booked_by(&mut Tracker::new(RES), &plan, &[summed], &[], 1800);
