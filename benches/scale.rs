@@ -7,18 +7,18 @@
 //!
 //! Needs the real Prometheus (`tests/parts` fetches it). Exits with 1 when a target is missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use slowburn::app::evaluation::{Health, evaluate};
 use slowburn::engine::ledger::{Coverage, SeriesLedger, SliceDelta};
 use slowburn::engine::status::{DataHealth, DataReason, DataState};
 use slowburn::engine::{AlertMachine, Labels, Ledger, Slo, Unit};
-use slowburn::prometheus::answer;
+use slowburn::prometheus::{SeriesHealth, answer};
 use slowburn::query::Plan;
 use slowburn::spec::{self, Model};
 
@@ -252,17 +252,18 @@ fn month(slos: &[Arc<Slo>]) -> Ledger {
 /// Evaluates a month of every SLO as the daemon does: statuses, alerts, snapshot.
 fn evaluated(slos: &[Arc<Slo>], ledger: &Ledger, quick: bool, table: &mut Table) {
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(T0) };
-    let (filling, notes) = (BTreeSet::new(), BTreeMap::new());
+    let filling = BTreeSet::new();
     let (unseen, folded) = (|_| fresh, |_: usize, _: &Labels| false);
     let (mut statuses, mut book) = (Vec::new(), AlertMachine::new());
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..25 {
         let seen = (0..slos.len()).map(|sli| ((sli, Labels::new()), fresh)).collect();
+        let seen = SeriesHealth::of_all(seen, slos.len());
         let scaled_to_zero = BTreeSet::new();
         let health =
             Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
         let began = Instant::now();
-        let (snapshot, _) = evaluate(slos, &notes, ledger, &health, T0, &statuses, &mut book);
+        let (snapshot, _) = evaluate(slos, &[], ledger, &health, T0, &statuses, &mut book);
         times.push(began.elapsed().as_secs_f64() * 1e3);
         assert_eq!(snapshot.slos.len(), slos.len());
         statuses = snapshot.slos.into_iter().map(|entry| entry.series).collect();
@@ -285,10 +286,12 @@ async fn decode_time(model: &Model, prometheus: &Prometheus) -> f64 {
         let sent = http().post(format!("{}/api/v1/query", prometheus.url())).form(&form).send().await;
         bodies.push(sent.expect("Prometheus answers").bytes().await.expect("a whole body"));
     }
+    // As from the second poll on: label sets are known.
+    let sets = Mutex::default();
     let once = || {
         let began = Instant::now();
         for body in &bodies {
-            std::hint::black_box(answer::decode(body).expect("Prometheus answers JSON"));
+            std::hint::black_box(answer::decode(body, &sets).expect("Prometheus answers JSON"));
         }
         began.elapsed().as_secs_f64()
     };

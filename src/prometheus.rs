@@ -25,6 +25,7 @@ pub mod workloads;
 
 pub use client::{Client, ClientOptions};
 pub use fault::Fault;
+pub use health::SeriesHealth;
 pub use history::{backfill, remote_read};
 pub use options::SourceOptions;
 pub use poll::Poll;

@@ -309,7 +309,7 @@ impl Daemon {
     }
 
     /// A new source by the rules in force.
-    pub(super) fn read_on(&mut self, position: Position) {
+    pub(super) fn read_on(&mut self, position: Position<'_>) {
         if self.cold {
             let (plan, options) = (Arc::clone(&self.rules.plan), self.options.source.clone());
             self.source = Source::new(self.client.clone(), plan, options, None);
@@ -319,7 +319,7 @@ impl Daemon {
     }
 
     /// A new source that goes on where the ledger and the position stand.
-    fn continue_from(&mut self, position: Position) {
+    fn continue_from(&mut self, position: Position<'_>) {
         let plan = Arc::clone(&self.rules.plan);
         let options = self.options.source.clone();
         self.source = Source::new(self.client.clone(), plan, options, Some(position));
@@ -394,7 +394,7 @@ impl Daemon {
             gate_service.take_rules(self.rules.gate.clone(), by);
             gate_service.observe_with(Observer::new(&self.client, &self.rules));
         }
-        self.read_on(self.source.position());
+        self.read_on(self.source.position().into_owned());
         let reloaded = Reloaded {
             services: self.rules.model.services.len(),
             slos: self.rules.slos.len(),

@@ -1,5 +1,6 @@
 //! One evaluation of everything: ledger and data health in, snapshot out. Pure but for the types it walks.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::engine::ledger::{SeriesLedger, Walk};
 use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::whole::{Counted, whole};
 use crate::engine::{Labels, Ledger, Seconds, SeriesStatus, SliceDelta, Slo, SloSnapshot, SloState, Snapshot};
+use crate::prometheus::SeriesHealth;
 use crate::query::fanout::child_key;
 
 /// A child of a fan-out (a model, a tier) that has been gone this long, seconds, is no longer shown.
@@ -20,8 +22,8 @@ const TOGETHER: usize = 16;
 
 /// What is known of each series beside its slices.
 pub struct Health<'a> {
-    /// Series that were seen, by (SLO index, labels).
-    pub seen: BTreeMap<(usize, Labels), DataHealth>,
+    /// Series that were seen.
+    pub seen: SeriesHealth,
     /// SLOs of which no series was ever seen.
     pub unseen: &'a (dyn Fn(usize) -> DataHealth + Sync),
     /// Children (SLO index, labels) that lost their row: what they counted since is in `other`.
@@ -38,6 +40,8 @@ pub struct Evaluator {
     alerts: AlertMachine,
     /// What the last one said, in the order of the rules.
     statuses: Vec<Arc<[SeriesStatus]>>,
+    /// What had to be said of each SLO, in the order of the rules.
+    notes: Vec<Arc<[String]>>,
     /// Events read of each SLO, where the series of other tools are exposed.
     counted: BTreeMap<String, Counted>,
 }
@@ -45,7 +49,7 @@ pub struct Evaluator {
 impl Evaluator {
     /// Goes on with what an earlier process knew.
     pub fn restored(alerts: AlertMachine, statuses: Vec<Arc<[SeriesStatus]>>) -> Self {
-        Evaluator { alerts, statuses, counted: BTreeMap::new() }
+        Evaluator { alerts, statuses, ..Evaluator::default() }
     }
 
     /// Every alert there is.
@@ -71,17 +75,34 @@ impl Evaluator {
         }
     }
 
+    /// Takes what must be said of SLOs, by their ids, each in its order. What was said before is shared: of a large fleet that is
+    /// much, and it hardly ever changes.
+    fn note(&mut self, slos: &[Arc<Slo>], mut notes: Vec<(&str, Cow<'_, str>)>) {
+        notes.sort_by(|a, b| a.0.cmp(b.0));
+        self.notes.resize_with(slos.len(), Arc::default);
+        let mut rest = notes.as_slice();
+        for (slo, said) in slos.iter().zip(&mut self.notes) {
+            rest = &rest[rest.iter().take_while(|(id, _)| *id < slo.id.as_str()).count()..];
+            let (own, others) = rest.split_at(rest.iter().take_while(|(id, _)| *id == slo.id).count());
+            if !said.iter().map(String::as_str).eq(own.iter().map(|(_, note)| &**note)) {
+                *said = own.iter().map(|(_, note)| note.to_string()).collect();
+            }
+            rest = others;
+        }
+    }
+
     /// Evaluates everything at `at`; over `windows_s` SLOs are also evaluated as a whole, for other tools.
     pub fn evaluate(
         &mut self,
         slos: &[Arc<Slo>],
-        notes: &BTreeMap<String, Vec<String>>,
+        notes: Vec<(&str, Cow<'_, str>)>,
         ledger: &Ledger,
         health: &Health<'_>,
         at: Seconds,
         windows_s: &[i64],
     ) -> (Snapshot, Vec<Transition>) {
-        let evaluated = evaluate(slos, notes, ledger, health, at, &self.statuses, &mut self.alerts);
+        self.note(slos, notes);
+        let evaluated = evaluate(slos, &self.notes, ledger, health, at, &self.statuses, &mut self.alerts);
         let (mut snapshot, transitions) = evaluated;
         self.statuses = snapshot.slos.iter().map(|entry| Arc::clone(&entry.series)).collect();
         if !windows_s.is_empty() {
@@ -94,6 +115,7 @@ impl Evaluator {
     pub fn follow(&mut self, slos: &[Arc<Slo>], place: impl Fn(&str) -> Option<usize>) {
         let of = |id: &str| place(id).and_then(|place| self.statuses.get(place)).cloned().unwrap_or_default();
         self.statuses = slos.iter().map(|slo| of(&slo.id)).collect();
+        self.notes.clear();
         self.counted.retain(|id, _| place(id).is_some());
     }
 
@@ -108,11 +130,11 @@ impl Evaluator {
     }
 }
 
-/// Evaluates every series of every SLO at `at`. `slos` stand in id order, and `previous` is what the last evaluation said
-/// of each of them: nothing of SLOs that it does not reach.
+/// Evaluates every series of every SLO at `at`. `slos` stand in id order; `notes` are what must be said of each of them, and
+/// `previous` is what the last evaluation said: nothing of SLOs that they do not reach.
 pub fn evaluate(
     slos: &[Arc<Slo>],
-    notes: &BTreeMap<String, Vec<String>>,
+    notes: &[Arc<[String]>],
     ledger: &Ledger,
     health: &Health<'_>,
     at: Seconds,
@@ -127,9 +149,9 @@ pub fn evaluate(
     let series = in_parallel(slos, ledger, at, look);
     let mut snapshot = Snapshot { at, slos: Vec::with_capacity(slos.len()), alerts: Vec::new() };
     let mut transitions = Vec::new();
-    for (slo, series) in slos.iter().zip(series) {
+    for (place, (slo, series)) in slos.iter().zip(series).enumerate() {
         transitions.extend(book.step_all(slo, &series, at));
-        let notes = notes.get(&slo.id).cloned().unwrap_or_default();
+        let notes = notes.get(place).cloned().unwrap_or_default();
         snapshot.slos.push(SloSnapshot { slo: Arc::clone(slo), series, notes, whole: None });
     }
     let is_there = |slo_id: &str, labels: &Labels| {
@@ -203,7 +225,7 @@ impl Moment<'_> {
         if !labels.is_empty() && !slo.by.is_empty() && (self.health.folded)(index, labels) {
             return None;
         }
-        let data = self.health.seen.get(&(index, labels.clone())).copied();
+        let data = self.health.seen.of(index, labels);
         let data = self.planned(slo, doubted(data.unwrap_or_else(|| (self.health.unseen)(index)), filling));
         if gone(slo, labels, data, self.at, self.book) {
             return None;

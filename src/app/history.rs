@@ -3,6 +3,7 @@
 //! Each SLO waits for itself. One whose history is refused keeps nobody else from being filled, and the gate of other
 //! services does not ask after it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -113,12 +114,12 @@ impl History {
     }
 
     /// What must be said of SLOs whose history could not be read, or not as far back as it was wanted.
-    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
-        self.waiting.notes().chain(self.reach.notes())
+    pub fn notes(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.waiting.notes().chain(self.reach.notes().map(|(id, note)| (id, note.into())))
     }
 
     /// What must be said of history that was read, to be kept.
-    pub fn said(&self) -> Vec<Said> {
+    pub fn said(&self) -> Arc<[Said]> {
         self.reach.said()
     }
 
@@ -314,9 +315,9 @@ impl Unfilled {
     }
 
     /// What to say of the others.
-    fn notes(&self) -> impl Iterator<Item = (String, String)> {
+    fn notes(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let hopeless = self.0.iter().filter(|(_, wait)| wait.tries >= HOPE_TRIES);
-        hopeless.map(|(id, wait)| (id.clone(), format!("older history could not be read yet: {}", wait.fault)))
+        hopeless.map(|(id, wait)| (&**id, format!("older history could not be read yet: {}", wait.fault).into()))
     }
 
     /// A poll has passed.

@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: history that has not been read yet; that is `history`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Slo;
@@ -11,23 +11,23 @@ use crate::prometheus::Fault;
 use crate::prometheus::backfill::{Older, Short};
 use crate::store::Said;
 
-/// By SLO.
+/// By SLO. Shared with who keeps it: of a large fleet it is much, and changes only when history was read.
 #[derive(Debug, Default)]
-pub struct Reach(BTreeMap<String, Vec<Said>>);
+pub struct Reach(Arc<[Said]>);
 
 impl Reach {
     /// Takes note of what a backfill of these SLOs, up to `to_s`, fell short of. Answers the SLOs of which nothing was read,
     /// with why.
     pub fn note(&mut self, order: &[Arc<Slo>], older: &Older, to_s: i64) -> Vec<(String, Fault)> {
         let mut unread = Vec::new();
+        let mut said = Vec::new();
         let moment = |at_s: i64| {
             jiff::Timestamp::from_second(at_s).unwrap_or_default().strftime("%Y-%m-%d %H:%M UTC").to_string()
         };
         for (sli, slo) in order.iter().enumerate() {
-            self.0.remove(&slo.id);
             let mut say = |of_s: i64, note: String| {
                 let until_s = of_s.saturating_add(slo.longest_s());
-                self.0.entry(slo.id.clone()).or_default().push(Said { slo_id: slo.id.clone(), until_s, note });
+                said.push(Said { slo_id: slo.id.clone(), until_s, note });
             };
             match older.short.get(&sli) {
                 None => {}
@@ -45,37 +45,47 @@ impl Reach {
                 say(to_s, note);
             }
         }
+        self.replace(order.iter().map(|slo| slo.id.as_str()).collect(), said);
         unread
     }
 
+    /// Says `said`, and nothing else of these SLOs.
+    fn replace(&mut self, ids: BTreeSet<&str>, said: Vec<Said>) {
+        let others = self.0.iter().filter(|said| !ids.contains(said.slo_id.as_str())).cloned();
+        let mut all: Vec<Said> = others.chain(said.iter().cloned()).collect();
+        all.sort_by(|a, b| a.slo_id.cmp(&b.slo_id));
+        self.0 = all.into();
+    }
+
     /// What to say of them.
-    pub fn notes(&self) -> impl Iterator<Item = (String, String)> {
-        self.0.values().flatten().map(|said| (said.slo_id.clone(), said.note.clone()))
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|said| (said.slo_id.as_str(), said.note.as_str()))
     }
 
     /// All of it, to be kept.
-    pub fn said(&self) -> Vec<Said> {
-        self.0.values().flatten().cloned().collect()
+    pub fn said(&self) -> Arc<[Said]> {
+        Arc::clone(&self.0)
     }
 
     /// What an earlier process said of SLOs whose history it read, or that were not in force for a while.
     pub fn say_again(&mut self, said: Vec<Said>) {
-        let mut again: BTreeMap<String, Vec<Said>> = BTreeMap::new();
-        for one in said {
-            again.entry(one.slo_id.clone()).or_default().push(one);
-        }
-        self.0.extend(again);
+        self.replace(said.iter().map(|said| said.slo_id.as_str()).collect(), said.clone());
     }
 
     /// What no window holds any more at `at_s` is said no longer.
     pub fn forget(&mut self, at_s: i64) {
-        self.0.values_mut().for_each(|said| said.retain(|said| said.until_s > at_s));
-        self.0.retain(|_, said| !said.is_empty());
+        self.keep(|said| said.until_s > at_s);
     }
 
     /// Says nothing of SLOs that `keep` does not name.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|id, _| keep(id));
+        self.keep(|said| keep(&said.slo_id));
+    }
+
+    fn keep(&mut self, keep: impl Fn(&Said) -> bool) {
+        if !self.0.iter().all(&keep) {
+            self.0 = self.0.iter().filter(|said| keep(said)).cloned().collect();
+        }
     }
 }
 
@@ -114,7 +124,7 @@ mod tests {
         reach.forget(to_s - 3 * DAY + slo.longest_s());
         assert_eq!(begins(&reach), ["approximate"]);
         let mut restarted = Reach::default();
-        restarted.say_again(reach.said());
+        restarted.say_again(reach.said().to_vec());
         assert_eq!(restarted.said(), reach.said());
         for reach in [&mut reach, &mut restarted] {
             reach.forget(to_s + slo.longest_s() - 1);

@@ -32,7 +32,7 @@ pub struct Saved {
     /// What was written last of each SLO's statuses, in the order of the rules.
     written: Vec<Arc<[SeriesStatus]>>,
     /// What was written last of what must be said of history.
-    said: Vec<Said>,
+    said: Arc<[Said]>,
     /// What was remembered last of the audit log.
     anchor: String,
     /// Nothing is left to be done between ticks.
@@ -46,7 +46,7 @@ pub struct Tick<'a> {
     /// What is in force.
     pub rules: &'a Rules,
     /// Where the source stands.
-    pub position: &'a Position,
+    pub position: &'a Position<'a>,
     /// What is known of Prometheus.
     pub survey: &'a Survey,
     /// Alerts after it.
@@ -83,7 +83,7 @@ impl Saved {
             lost: false,
             joined: BTreeSet::new(),
             written: Vec::new(),
-            said: Vec::new(),
+            said: Arc::default(),
             anchor: String::new(),
             idle: true,
         }
@@ -145,14 +145,15 @@ impl Saved {
 
     /// What an earlier process left to be said of history.
     pub fn said(&mut self) -> Result<Vec<Said>, StoreError> {
-        self.said = self.store.as_ref().map_or(Ok(Vec::new()), Store::said)?;
-        Ok(self.said.clone())
+        let said = self.store.as_ref().map_or(Ok(Vec::new()), Store::said)?;
+        self.said = said.as_slice().into();
+        Ok(said)
     }
 
     /// Writes what must be said of history, where it is news. What could not be written is tried again by the next tick.
-    pub fn put_said(&mut self, said: Vec<Said>) {
+    pub fn put_said(&mut self, said: Arc<[Said]>) {
         let Some(store) = &mut self.store else { return };
-        if said == self.said {
+        if Arc::ptr_eq(&said, &self.said) || said == self.said {
             return;
         }
         match super::apart(|| store.put_said(&said)) {
@@ -282,7 +283,7 @@ impl Saved {
 }
 
 /// Reads back where a source stood, and what was known of Prometheus.
-pub fn position_of(restored: &Restored) -> (Position, Survey) {
+pub fn position_of(restored: &Restored) -> (Position<'static>, Survey) {
     info!(at_s = restored.at_s, "state restored");
     read_position(&restored.position).unwrap_or_else(|error| {
         warn!(%error, "the saved position cannot be read; the next samples set new starts");
@@ -290,8 +291,8 @@ pub fn position_of(restored: &Restored) -> (Position, Survey) {
     })
 }
 
-fn read_position(saved: &[u8]) -> postcard::Result<(Position, Survey)> {
-    let ((mut position, survey), behind): ((Position, Survey), &[u8]) = postcard::take_from_bytes(saved)?;
+fn read_position(saved: &[u8]) -> postcard::Result<(Position<'static>, Survey)> {
+    let ((mut position, survey), behind): ((Position<'static>, Survey), &[u8]) = postcard::take_from_bytes(saved)?;
     // Files of earlier versions end here. What is behind costs no count: without it new starts are set, which is said.
     if !behind.is_empty() {
         match postcard::from_bytes(behind) {

@@ -8,6 +8,7 @@
 //! Each has a deadline of its own, and is taken when it has come. Only reading is waited for, and that ends when the next
 //! tick is due. Nothing leaves the process before it is stored.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::notify::Notifier;
 use crate::prometheus::poll::Outcome;
 use crate::prometheus::{Poll, Source, backfill};
 use crate::query::fanout::OTHER;
+use crate::query::increment::SeriesDeltas;
 use crate::store::SeriesKey;
 use crate::telemetry::names;
 use crate::web::LedgerRequest;
@@ -57,11 +59,11 @@ impl Daemon {
         }
         let mut stages = Stages::new();
         self.look_around(at_s).await;
-        let poll = self.read(at_s).await;
+        let mut poll = self.read(at_s).await;
         self.note_answer(&poll);
         let now = self.moment(at_s, &poll);
         stages.end("read");
-        let booked = self.book(&poll);
+        let booked = self.book(std::mem::take(&mut poll.series));
         stages.end("book");
         let mut snapshot = self.evaluate(at_s);
         self.sweep(now);
@@ -120,7 +122,7 @@ impl Daemon {
         }
         info!(slos = ?changed, "Prometheus stores these metrics in another way than was assumed; they are read that way from now on");
         apart(|| self.rules.plan_by(&self.surveys.schedule.survey));
-        self.read_on(self.source.position());
+        self.read_on(self.source.position().into_owned());
     }
 
     /// Reads what is new; at a cold start the recent hours.
@@ -176,22 +178,21 @@ impl Daemon {
         now
     }
 
-    fn book(&mut self, poll: &Poll) -> Vec<(SeriesKey, Vec<SliceDelta>)> {
+    fn book(&mut self, read: Vec<SeriesDeltas>) -> Vec<(SeriesKey, Vec<SliceDelta>)> {
         let counting = !self.options.compat.windows_s().is_empty();
         let counted = |slo: &Slo, deltas: &[SliceDelta]| {
             if counting {
                 self.evaluator.count(&slo.id, deltas);
             }
         };
-        book(poll, &self.rules, &mut self.ledger, counted)
+        book(read, &self.rules, &mut self.ledger, counted)
     }
 
     fn evaluate(&mut self, at_s: i64) -> Snapshot {
         let expected = self.history.expected();
-        let mut notes = self.rules.plan.notes.clone();
-        for (id, note) in self.history.notes() {
-            notes.entry(id).or_default().push(note);
-        }
+        let of_plan = self.rules.plan.notes.iter().flat_map(|(id, notes)| notes.iter().map(|note| (id.as_str(), note)));
+        let mut notes: Vec<(&str, Cow<'_, str>)> = of_plan.map(|(id, note)| (id, note.into())).collect();
+        notes.extend(self.history.notes());
         notes_of_source(&self.source, &self.rules, &self.ledger, &mut notes);
         let source = &self.source;
         let unseen = |sli| source.health_unseen(sli, at_s);
@@ -206,7 +207,7 @@ impl Daemon {
         };
         let windows_s = self.options.compat.windows_s();
         let (snapshot, transitions) =
-            self.evaluator.evaluate(&self.rules.slos, &notes, &self.ledger, &health, at_s, windows_s);
+            self.evaluator.evaluate(&self.rules.slos, notes, &self.ledger, &health, at_s, windows_s);
         self.surveys.schedule.watch(&snapshot);
         transitions.iter().for_each(log_transition);
         snapshot
@@ -352,15 +353,16 @@ impl Lender<'_> {
     }
 }
 
-/// Books what a poll brought. Answers what is new of each series; `counted` is told what each SLO counts once.
+/// Books what a poll brought. Answers what is new of each series, which at a cold start is too much to be there twice; `counted`
+/// is told what each SLO counts once.
 fn book(
-    poll: &Poll,
+    read: Vec<SeriesDeltas>,
     rules: &Rules,
     ledger: &mut Ledger,
     mut counted: impl FnMut(&Slo, &[SliceDelta]),
 ) -> Vec<(SeriesKey, Vec<SliceDelta>)> {
-    let mut booked = Vec::with_capacity(poll.series.len());
-    for harvest in poll.series.iter().filter(|harvest| !harvest.is_empty()) {
+    let mut booked = Vec::with_capacity(read.len());
+    for harvest in read.into_iter().filter(|harvest| !harvest.is_empty()) {
         let slo = &rules.slos[harvest.sli];
         let applied = harvest.apply_to(ledger.series_mut(slo, &harvest.labels));
         if applied.dropped > 0 {
@@ -374,27 +376,18 @@ fn book(
         if slo.by.is_empty() && !End::is_in(&harvest.labels) || slo.is_whole(&harvest.labels) {
             counted(slo, &harvest.deltas);
         }
-        let key = SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels.clone() };
         // What was taken back is in no addition: such a series is written anew.
-        booked.push((key, if harvest.rewrites() { Vec::new() } else { harvest.deltas.clone() }));
+        let added = if harvest.rewrites() { Vec::new() } else { harvest.deltas };
+        booked.push((SeriesKey { slo_id: slo.id.clone(), labels: harvest.labels }, added));
     }
     booked
 }
 
 /// What must be said of how the source reads.
-fn notes_of_source(
-    source: &Source,
-    rules: &Rules,
-    ledger: &Ledger,
-    notes: &mut std::collections::BTreeMap<String, Vec<String>>,
-) {
-    for (sli, note) in source.notes() {
-        notes.entry(rules.slos[sli].id.clone()).or_default().push(note);
-    }
+fn notes_of_source<'a>(source: &Source, rules: &'a Rules, ledger: &Ledger, notes: &mut Vec<(&'a str, Cow<'a, str>)>) {
+    notes.extend(source.notes().map(|(sli, note)| (rules.slos[sli].id.as_str(), note.into())));
     for (sli, slo) in rules.slos.iter().enumerate().filter(|(_, slo)| !slo.by.is_empty()) {
-        if let Some(note) = note_of_children(source, sli, slo, ledger) {
-            notes.entry(slo.id.clone()).or_default().push(note);
-        }
+        notes.extend(note_of_children(source, sli, slo, ledger).map(|note| (slo.id.as_str(), note.into())));
     }
 }
 

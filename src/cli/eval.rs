@@ -126,6 +126,8 @@ pub(super) async fn evaluate_at(
     let (seen, scaled_to_zero) = (source.health(at_s), BTreeSet::new());
     let health = Health { seen, unseen: &unseen, folded: &folded, filling: &filling, scaled_to_zero: &scaled_to_zero };
     let mut book = AlertMachine::new();
+    let notes: Vec<Arc<[String]>> =
+        slos.iter().map(|slo| notes.get(&slo.id).map_or_else(Arc::default, |notes| notes.as_slice().into())).collect();
     let snapshot = evaluate(&slos, &notes, &ledger, &health, at_s, &[], &mut book).0;
     Ok((snapshot, ledger))
 }
@@ -189,7 +191,7 @@ pub(super) async fn read_to(
         source.remember(std::mem::take(&mut older.remembered));
         join(&mut ledger, older, &slos, to_s, &Kept::new());
     }
-    notes.extend(reach.notes());
+    notes.extend(reach.notes().map(|(id, note)| (id.to_owned(), note.to_owned())));
     let mut of_slos = source.plan().notes.clone();
     notes.into_iter().for_each(|(id, note)| of_slos.entry(id).or_default().push(note));
     let mut notes = of_slos;
@@ -281,7 +283,7 @@ fn table(snapshot: &Snapshot) -> String {
     }
     let mut text = table.fitted();
     for slo in &snapshot.slos {
-        for note in &slo.notes {
+        for note in slo.notes.iter() {
             text += &paragraph(&format!("{}: {note}", slo.slo.id), 0);
         }
     }

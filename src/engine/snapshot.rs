@@ -28,7 +28,7 @@ pub struct SloSnapshot {
     /// The next evaluation compares with it, so it is shared, not copied.
     pub series: Arc<[SeriesStatus]>,
     /// Remarks on how its numbers come about: `aggregated`, why there is no source, ...
-    pub notes: Vec<String>,
+    pub notes: Arc<[String]>,
     /// All series together, where the series of other tools are exposed.
     pub whole: Option<Whole>,
 }

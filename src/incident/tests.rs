@@ -81,7 +81,7 @@ fn evaluated(at: Seconds, onset: Seconds, fires_at: Seconds) -> Snapshot {
     let slices: Vec<_> = series.fine().collect();
     status.onset = crate::engine::onset::onset(&slices, 30, 1);
     let alert = alert("checkout", &slo.id, AlertKind::SlowBurn, 1, fires_at);
-    let entry = SloSnapshot { slo: Arc::new(slo), series: [status].into(), notes: Vec::new(), whole: None };
+    let entry = SloSnapshot { slo: Arc::new(slo), series: [status].into(), notes: Arc::default(), whole: None };
     Snapshot { at, slos: vec![entry], alerts: vec![alert] }
 }
 

@@ -49,7 +49,7 @@ impl Booking {
     pub fn restored(
         plan: Arc<Plan>,
         options: SourceOptions,
-        cursors: Cursors,
+        cursors: Cursors<'_>,
         queues: SavedQueues,
         until_s: i64,
     ) -> Self {
@@ -63,7 +63,7 @@ impl Booking {
     }
 
     /// What a restart needs to count nothing twice, if it reads again from `read_again_s` on.
-    pub fn saved(&self, read_again_s: i64) -> (Cursors, SavedQueues) {
+    pub fn saved(&self, read_again_s: i64) -> (Cursors<'_>, SavedQueues) {
         (self.tracker.cursors(&self.plan, read_again_s * 1000), self.queues.saved(&self.plan))
     }
 

@@ -40,6 +40,64 @@ impl Answering {
     }
 }
 
+/// How far the data of every series can be trusted, found by SLI without a search.
+#[derive(Debug, Default)]
+pub struct SeriesHealth {
+    /// In order; of equal keys the last one counts.
+    all: Vec<(Key, DataHealth)>,
+    /// Where those of each SLI begin, and at last where they end.
+    begins: Vec<usize>,
+}
+
+impl SeriesHealth {
+    /// That of these series of `slis` SLIs. Of a series that is named twice the last one counts.
+    pub fn of_all(all: Vec<(Key, DataHealth)>, slis: usize) -> Self {
+        let mut health = SeriesHealth { all, begins: Vec::new() };
+        health.order(slis);
+        health
+    }
+
+    fn order(&mut self, slis: usize) {
+        self.all.sort_by(|a, b| a.0.cmp(&b.0));
+        self.all.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
+        let (mut begins, mut place) = (Vec::with_capacity(slis + 1), 0);
+        for sli in 0..=slis {
+            while self.all.get(place).is_some_and(|((of, _), _)| *of < sli) {
+                place += 1;
+            }
+            begins.push(place);
+        }
+        self.begins = begins;
+    }
+
+    /// These instead of what is said of them, or beside it.
+    pub(super) fn put(&mut self, more: Vec<(Key, DataHealth)>) {
+        if !more.is_empty() {
+            self.all.extend(more);
+            self.order(self.begins.len().saturating_sub(1));
+        }
+    }
+
+    /// That of one series; `None` where it was never seen.
+    pub fn of(&self, sli: usize, labels: &Labels) -> Option<DataHealth> {
+        let (begin, end) = (*self.begins.get(sli)?, *self.begins.get(sli + 1)?);
+        let of_sli = &self.all[begin..end];
+        let place = of_sli.binary_search_by(|((_, known), _)| known.cmp(labels)).ok()?;
+        Some(of_sli[place].1)
+    }
+
+    /// All of them, by SLI and labels.
+    pub fn iter(&self) -> impl Iterator<Item = &(Key, DataHealth)> {
+        self.all.iter()
+    }
+}
+
 /// What was noticed beside the counts.
 #[derive(Debug, Default)]
 pub(super) struct SourceWatch {
@@ -177,6 +235,27 @@ mod tests {
     use super::*;
 
     const POLL_S: i64 = 30;
+
+    #[test]
+    fn the_health_of_a_series_is_found_by_its_sli_and_labels() {
+        let labels = |value: &str| -> Labels { [("model", value)].into_iter().collect() };
+        let said = |newest| DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(newest) };
+        let mut health = SeriesHealth::of_all(
+            vec![((3, labels("b")), said(1)), ((1, Labels::new()), said(2)), ((3, labels("a")), said(3))],
+            5,
+        );
+        let newest = |health: &SeriesHealth, sli, labels: &Labels| health.of(sli, labels).and_then(|of| of.newest);
+        assert_eq!(newest(&health, 3, &labels("a")), Some(3));
+        assert_eq!(newest(&health, 3, &labels("b")), Some(1));
+        assert_eq!(newest(&health, 1, &Labels::new()), Some(2));
+        for (sli, of) in [(3, Labels::new()), (0, Labels::new()), (2, labels("a")), (4, labels("a")), (9, labels("a"))]
+        {
+            assert_eq!(newest(&health, sli, &of), None, "{sli}");
+        }
+        health.put(vec![((3, labels("a")), said(4)), ((0, Labels::new()), said(5))]);
+        assert_eq!(newest(&health, 3, &labels("a")), Some(4), "the last one counts");
+        assert_eq!((newest(&health, 0, &Labels::new()), newest(&health, 3, &labels("b"))), (Some(5), Some(1)));
+    }
 
     fn at(watch: &SourceWatch, at_s: i64, newest: i64, answered: i64) -> (DataState, DataReason) {
         let answering = Answering { at_s: Some(answered), warned: false, failing: false };

@@ -9,6 +9,7 @@
 //! asks (`Reader`), what was counted (`Booking`) and what was noticed beside the counts (`Watch`). A [`Position`] is
 //! what survives of them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::group::{Group, RESTORED_OVERLAP_S};
 use super::groups::{GroupChanges, GroupStand, Groups};
-use super::health::{self, Answering, Key, SourceWatch};
+use super::health::{self, Answering, Key, SeriesHealth, SourceWatch};
 use super::history::extent::Extent;
 use super::options::SourceOptions;
 use super::poll::Poll;
@@ -58,7 +59,7 @@ pub struct Source {
 
 impl Source {
     /// A source that continues from a saved position, or starts from nothing.
-    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position>) -> Self {
+    pub fn new(client: Client, plan: Arc<Plan>, options: SourceOptions, saved: Option<Position<'_>>) -> Self {
         let reader = Reader::new(client, options.concurrency, options.clock.clone());
         let mut watch = SourceWatch::new(options.poll_interval_s);
         let Some((saved, until_s)) = saved.and_then(|saved| saved.until_s.map(|until_s| (saved, until_s))) else {
@@ -69,8 +70,8 @@ impl Source {
         let booking = Booking::restored(Arc::clone(&plan), options.clone(), saved.raw, saved.queues, until_s);
         let slis: BTreeMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
         for (id, labels, lately) in saved.live {
-            if let Some(&sli) = slis.get(id.as_str()) {
-                watch.remember((sli, labels), lately);
+            if let Some(&sli) = slis.get(&*id) {
+                watch.remember((sli, labels.into_owned()), lately.into_owned());
             }
         }
         let stand = |id: &str| GroupStand {
@@ -83,13 +84,15 @@ impl Source {
     }
 
     /// What a restart needs to continue exactly here.
-    pub fn position(&self) -> Position {
+    pub fn position(&self) -> Position<'_> {
         let newest_s = self.read_until_s();
         let id = |sli: usize| self.plan.slis[sli].id.clone();
         let read_again_s = newest_s.map_or(i64::MAX / 1000, |newest_s| newest_s - RESTORED_OVERLAP_S);
         let (raw, queues) = self.booking.saved(read_again_s);
         let mut live: Vec<_> = (self.watch.remembered())
-            .map(|((sli, labels), lately)| (id(*sli), labels.clone(), lately.clone()))
+            .map(|((sli, labels), lately)| {
+                (Cow::Borrowed(self.plan.slis[*sli].id.as_str()), Cow::Borrowed(labels), Cow::Borrowed(lately))
+            })
             .collect();
         live.sort();
         let mut position = Position { raw, until_s: newest_s, live, queues, ..Position::default() };
@@ -409,35 +412,39 @@ impl Source {
     }
 
     /// How far the data of every series can be trusted at `at_s`.
-    pub fn health(&self, at_s: i64) -> BTreeMap<Key, DataHealth> {
-        let (mut health, mut waiting) = (BTreeMap::<Key, DataHealth>::new(), BTreeMap::<Key, DataHealth>::new());
+    pub fn health(&self, at_s: i64) -> SeriesHealth {
+        let mut health: Vec<(Key, DataHealth)> = Vec::new();
+        let mut waiting: BTreeMap<Key, DataHealth> = BTreeMap::new();
         let last_s = self.groups.answered_until_s();
         let answering = |group| answering(group, last_s);
         for ((sli, labels), live) in self.booking.liveness(at_s * 1000, self.options.poll_interval_s * 1000) {
             let (key, newest) = ((sli, labels.clone()), live.newest_ms.map(|ms| ms.div_euclid(1000)));
             let answering = answering(self.groups.of(sli));
             let found = self.watch.health(&key, at_s, newest, live.interval_ms, answering);
-            health.insert(key, found);
+            health.push((key, found));
         }
         for (key, slice) in self.booking.newest_on_grid() {
             let newest = Some(slice.saturating_add(1).saturating_mul(self.options.resolution_s));
             let Some(labels) = grid::series_of(&key.1) else {
                 let answering = answering(self.groups.of(key.0));
-                health.insert(key.clone(), self.watch.health(key, at_s, newest, None, answering));
+                health.push((key.clone(), self.watch.health(key, at_s, newest, None, answering)));
                 continue;
             };
             let answering = answering(self.groups.waiting_of(key.0));
             waiting.insert((key.0, labels), self.watch.health(key, at_s, newest, None, answering));
         }
-        let queues = |(key, _): &(&Key, &DataHealth)| self.plan.slis[key.0].queue.is_some();
+        let mut health = SeriesHealth::of_all(health, self.plan.slis.len());
+        let queues = |(key, _): &(Key, DataHealth)| self.plan.slis[key.0].queue.is_some();
         let queues: BTreeSet<Key> =
-            health.iter().filter(queues).map(|(key, _)| key.clone()).chain(waiting.keys().cloned()).collect();
+            health.iter().filter(|of| queues(of)).map(|(key, _)| key.clone()).chain(waiting.keys().cloned()).collect();
+        let mut both = Vec::with_capacity(queues.len());
         for key in queues {
             let answering = answering(self.groups.waiting_of(key.0));
             let why = if self.watch.is_silent(answering, at_s) { answering.silence() } else { DataReason::NoSeries };
-            let both = health::of_queue(health.get(&key), waiting.get(&key), why);
-            health.insert(key, both);
+            let of_both = health::of_queue(health.of(key.0, &key.1).as_ref(), waiting.get(&key), why);
+            both.push((key, of_both));
         }
+        health.put(both);
         health
     }
 

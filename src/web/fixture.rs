@@ -311,10 +311,10 @@ pub fn fleet() -> Snapshot {
     slos.push((odd, vec![with_data(partial, DataState::Partial, DataReason::SourceWarning, 31)], vec![]));
 
     alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let entry = |(slo, series, notes): (Slo, Vec<SeriesStatus>, _)| SloSnapshot {
+    let entry = |(slo, series, notes): (Slo, Vec<SeriesStatus>, Vec<String>)| SloSnapshot {
         slo: Arc::new(slo),
         series: series.into(),
-        notes,
+        notes: notes.into(),
         whole: None,
     };
     Snapshot { at: AT, slos: slos.into_iter().map(entry).collect(), alerts }

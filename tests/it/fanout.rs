@@ -135,5 +135,5 @@ async fn a_label_that_does_not_exist_makes_no_children_and_is_said() {
     let slo = &snapshot.slos[0];
     assert_eq!(shown(&snapshot), BTreeSet::from([Labels::new()]));
     assert!(slo.series[0].window.total > 0);
-    assert_eq!(slo.notes, ["none of its series has a label of `by` (modle): there are no children"]);
+    assert_eq!(*slo.notes, ["none of its series has a label of `by` (modle): there are no children"]);
 }

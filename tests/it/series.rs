@@ -252,10 +252,11 @@ impl Pages {
 fn past(slos: &[std::sync::Arc<Slo>], ledger: &Ledger, at: i64) -> Snapshot {
     let fresh = DataHealth { state: DataState::Fresh, reason: DataReason::None, newest: Some(at) };
     let none = BTreeSet::new();
-    let (seen, folded) = (BTreeMap::new(), |_: usize, _: &slowburn::engine::Labels| false);
+    let (seen, folded) =
+        (slowburn::prometheus::SeriesHealth::default(), |_: usize, _: &slowburn::engine::Labels| false);
     let health = Health { seen, unseen: &|_| fresh, folded: &folded, filling: &none, scaled_to_zero: &none };
     let mut book = AlertMachine::new();
-    let mut snapshot = evaluate(slos, &BTreeMap::new(), ledger, &health, at, &[], &mut book).0;
+    let mut snapshot = evaluate(slos, &[], ledger, &health, at, &[], &mut book).0;
     add_wholes(&mut snapshot, ledger, &SLOTH_WINDOWS_S, &BTreeMap::new());
     snapshot
 }

@@ -77,8 +77,7 @@ impl Lived {
 
     /// One evaluation, and what it says. What is out at the first one, before the range begins, is not new in it.
     pub fn step(&mut self, ledger: &Ledger, health: &Health<'_>, at: i64) -> Snapshot {
-        let notes = BTreeMap::new();
-        let (snapshot, _) = evaluate(&self.policy.slos, &notes, ledger, health, at, &self.statuses, &mut self.alerts);
+        let (snapshot, _) = evaluate(&self.policy.slos, &[], ledger, health, at, &self.statuses, &mut self.alerts);
         let out = match (&self.policy.theirs, self.policy.held_s.clone()) {
             (Some(fired), _) => of_theirs(fired, &snapshot, at),
             (None, None) => own(&snapshot),

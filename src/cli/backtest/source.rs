@@ -21,7 +21,7 @@ use crate::engine::status::{DataHealth, DataReason, DataState};
 use crate::engine::{Labels, Ledger, SliceDelta, Slo, Snapshot};
 use crate::inspect::compare::recorded::Foreign;
 use crate::inspect::compare::replay::{self, Ratios};
-use crate::prometheus::{Client, Fault, Source as Reader};
+use crate::prometheus::{Client, Fault, SeriesHealth, Source as Reader};
 use crate::spec::{self, Model, SloSpec};
 
 /// Age at which a series without data is stale, and absent, seconds: as the daemon has it of usual scrapes.
@@ -306,9 +306,9 @@ impl Source {
     }
 
     /// How far the data of each series reaches, by its slices.
-    fn health(&self) -> BTreeMap<(usize, Labels), DataHealth> {
+    fn health(&self) -> SeriesHealth {
         let resolution_s = self.ledger.resolution_s();
-        let mut health = BTreeMap::new();
+        let mut health = Vec::new();
         for (sli, slo) in self.slos.iter().enumerate() {
             for (labels, series) in self.ledger.of(&slo.id) {
                 let newest = series.newest().map(|slice| (slice + 1) * resolution_s);
@@ -318,10 +318,10 @@ impl Source {
                     age_s if age_s > STALE_S.0 => (DataState::Stale, DataReason::SamplesOld),
                     _ => (DataState::Fresh, DataReason::None),
                 };
-                health.insert((sli, labels.clone()), DataHealth { state, reason, newest });
+                health.push(((sli, labels.clone()), DataHealth { state, reason, newest }));
             }
         }
-        health
+        SeriesHealth::of_all(health, self.slos.len())
     }
 }
 

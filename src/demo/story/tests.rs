@@ -75,7 +75,8 @@ fn series(at: Seconds, state: SloState, short: f64, long: f64) -> SeriesStatus {
 }
 
 fn snapshot(at: Seconds, series: Vec<SeriesStatus>) -> Snapshot {
-    let slo = SloSnapshot { slo: slo("checkout-availability"), series: series.into(), notes: vec![], whole: None };
+    let slo =
+        SloSnapshot { slo: slo("checkout-availability"), series: series.into(), notes: Arc::default(), whole: None };
     Snapshot { at, slos: vec![slo], alerts: vec![] }
 }
 

@@ -83,7 +83,7 @@ fn book_restarted(told: &Told, portions: &[usize], restarts: impl Fn(usize) -> b
             let saved = tracker.cursors(&plan, from_ms - 150_000);
             let saved = postcard::to_allocvec(&(&saved, &saved.lineage)).expect("cursors can be written");
             let read = postcard::from_bytes(&saved).expect("what was written can be read");
-            let (mut cursors, lineage): (Cursors, Lineage) = read;
+            let (mut cursors, lineage): (Cursors<'_>, Lineage) = read;
             cursors.lineage = lineage;
             tracker = Tracker::restore(30, &plan, cursors);
             tracker.trace(BTreeSet::from([0]));

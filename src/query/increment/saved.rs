@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: what a birth is judged by beside them. That is `lineage`, stored behind everything else.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -22,12 +23,12 @@ use crate::query::fetch::Plan;
 /// So many last values of silent raw series survive a restart.
 const ASLEEP_SAVED_MAX: usize = 20_000;
 
-/// Where reading stood when a process ended.
+/// Where reading stood when a process ended. Saved with each poll, so what is much of it is borrowed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cursors {
+pub struct Cursors<'a> {
     raws: Vec<(u128, u32, i64, [f64; 4])>,
-    targets: Vec<(u128, Target)>,
-    series: Vec<SeriesCursor>,
+    targets: Vec<(u128, Cow<'a, Target>)>,
+    series: Vec<SeriesCursor<'a>>,
     /// The usual rate of the total of a series on a target, in files of earlier versions; now it is in the lineage.
     paces: Vec<(u32, u32, f32)>,
     births: Vec<Birth>,
@@ -45,14 +46,14 @@ pub struct Cursors {
 
 /// One series of an SLI: what was not booked yet, and how far it was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct SeriesCursor {
-    slo_id: String,
+struct SeriesCursor<'a> {
+    slo_id: Cow<'a, str>,
     /// What the SLI counts; where that has changed the cursor is none of its own.
     counts: u128,
-    labels: Labels,
+    labels: Cow<'a, Labels>,
     residual: (f64, f64),
-    newest_bad: Vec<(i64, u64)>,
-    unplaced: Unplaced,
+    newest_bad: Cow<'a, [(i64, u64)]>,
+    unplaced: Cow<'a, Unplaced>,
     first_ms: Option<i64>,
     newest_ms: Option<i64>,
 }
@@ -69,12 +70,45 @@ fn still_counts(plan: &Plan, sli: usize, saved: u128) -> bool {
     plan.slis[sli].counts.contains(&saved)
 }
 
-impl Cursors {
+impl SeriesCursor<'_> {
+    fn into_owned(self) -> SeriesCursor<'static> {
+        SeriesCursor {
+            slo_id: Cow::Owned(self.slo_id.into_owned()),
+            labels: Cow::Owned(self.labels.into_owned()),
+            newest_bad: Cow::Owned(self.newest_bad.into_owned()),
+            unplaced: Cow::Owned(self.unplaced.into_owned()),
+            counts: self.counts,
+            residual: self.residual,
+            first_ms: self.first_ms,
+            newest_ms: self.newest_ms,
+        }
+    }
+}
+
+impl Cursors<'_> {
+    /// The same with nothing borrowed.
+    pub fn into_owned(self) -> Cursors<'static> {
+        let targets = self.targets.into_iter().map(|(key, target)| (key, Cow::Owned(target.into_owned())));
+        Cursors {
+            targets: targets.collect(),
+            series: self.series.into_iter().map(SeriesCursor::into_owned).collect(),
+            raws: self.raws,
+            paces: self.paces,
+            births: self.births,
+            doubts: self.doubts,
+            uncountable: self.uncountable,
+            asleep: self.asleep,
+            starts: self.starts,
+            fanout: self.fanout,
+            lineage: self.lineage,
+        }
+    }
+
     /// SLIs of the plan that counted something else when these were saved.
     pub fn changed(&self, plan: &Plan) -> Vec<usize> {
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
-        let changed = |cursor: &SeriesCursor| {
-            let sli = *slis.get(cursor.slo_id.as_str())?;
+        let changed = |cursor: &SeriesCursor<'_>| {
+            let sli = *slis.get(&*cursor.slo_id)?;
             (!still_counts(plan, sli, cursor.counts)).then_some(sli)
         };
         self.series.iter().filter_map(changed).collect()
@@ -83,24 +117,24 @@ impl Cursors {
 
 impl Tracker {
     /// What a restart needs to continue exactly here, if it reads again from `read_again_ms` on.
-    pub fn cursors(&self, plan: &Plan, read_again_ms: i64) -> Cursors {
+    pub fn cursors<'a>(&'a self, plan: &'a Plan, read_again_ms: i64) -> Cursors<'a> {
         let raws = self.raws.iter().filter_map(|raw| {
             let Last { at_ms, count } = raw.last?;
             Some((raw.key, raw.target, at_ms, [count.whole, count.part, count.lower, count.good]))
         });
         Cursors {
             raws: raws.collect(),
-            targets: self.targets.iter().map(|target| (target.key, target.clone())).collect(),
+            targets: self.targets.iter().map(|target| (target.key, Cow::Borrowed(target))).collect(),
             series: self
                 .series
                 .iter()
                 .map(|series| SeriesCursor {
-                    slo_id: plan.slis[series.sli].id.clone(),
+                    slo_id: Cow::Borrowed(&plan.slis[series.sli].id),
                     counts: plan.slis[series.sli].counts[0],
-                    labels: series.labels.clone(),
+                    labels: Cow::Borrowed(&series.labels),
                     residual: series.residual,
-                    newest_bad: series.newest_bad.clone(),
-                    unplaced: series.unplaced.clone(),
+                    newest_bad: Cow::Borrowed(&series.newest_bad),
+                    unplaced: Cow::Borrowed(&series.unplaced),
                     first_ms: series.first_ms,
                     newest_ms: series.newest_ms,
                 })
@@ -138,10 +172,11 @@ impl Tracker {
 
     /// A tracker that continues from saved cursors; those of SLOs that no longer exist, or now count something else,
     /// are dropped.
-    pub fn restore(resolution_s: i64, plan: &Plan, mut cursors: Cursors) -> Self {
+    pub fn restore(resolution_s: i64, plan: &Plan, mut cursors: Cursors<'_>) -> Self {
         let mut tracker = Tracker::new(resolution_s);
         tracker.fanout = Fanout::restore(plan, cursors.fanout);
-        tracker.targets = cursors.targets.into_iter().map(|(key, target)| Target { key, ..target }).collect();
+        tracker.targets =
+            cursors.targets.into_iter().map(|(key, target)| Target { key, ..target.into_owned() }).collect();
         tracker.target_ids = tracker.targets.iter().zip(0..).map(|(target, id)| (target.key, id)).collect();
         let targets = tracker.targets.len();
         let raws = cursors.raws.into_iter().filter(|&(_, target, ..)| (target as usize) < targets);
@@ -161,15 +196,15 @@ impl Tracker {
         let mut series_of = HashMap::new();
         let slis: HashMap<&str, usize> = plan.slis.iter().zip(0..).map(|(sli, i)| (sli.id.as_str(), i)).collect();
         for (place, cursor) in (0u32..).zip(cursors.series) {
-            if let Some(&sli) = slis.get(cursor.slo_id.as_str())
+            if let Some(&sli) = slis.get(&*cursor.slo_id)
                 && still_counts(plan, sli, cursor.counts)
             {
                 tracker.begin(sli, i64::MIN);
-                let id = tracker.series_id(sli, cursor.labels) as usize;
+                let id = tracker.series_id(sli, cursor.labels.into_owned()) as usize;
                 series_of.insert(place, id as u32);
                 tracker.series[id].residual = cursor.residual;
-                tracker.series[id].newest_bad = cursor.newest_bad;
-                tracker.series[id].unplaced = cursor.unplaced;
+                tracker.series[id].newest_bad = cursor.newest_bad.into_owned();
+                tracker.series[id].unplaced = cursor.unplaced.into_owned();
                 tracker.series[id].first_ms = cursor.first_ms;
                 tracker.series[id].newest_ms = cursor.newest_ms;
             }

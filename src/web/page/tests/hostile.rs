@@ -39,7 +39,7 @@ fn fleet() -> Snapshot {
         all.slos.push(crate::engine::SloSnapshot {
             slo: Arc::new(slo),
             series: series.into(),
-            notes: vec![word.to_owned()],
+            notes: [word.to_owned()].into(),
             whole: None,
         });
     }

@@ -171,7 +171,7 @@ fn many(services: usize) -> Snapshot {
             all.slos.push(crate::engine::SloSnapshot {
                 slo: Arc::new(slo),
                 series: series.into(),
-                notes: Vec::new(),
+                notes: Arc::default(),
                 whole: None,
             });
         }
