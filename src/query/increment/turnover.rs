@@ -50,6 +50,11 @@ impl Turnover {
         swapped(labels, self.0.iter().map(|(was, now)| (now, was)))
     }
 
+    /// Whether these labels have the values that came.
+    fn is_done(&self, labels: &[LabelHash]) -> bool {
+        self.0.iter().all(|(_, now)| labels.binary_search(now).is_ok())
+    }
+
     /// These labels as they became; `None` where they are not of what was before.
     fn done(&self, labels: &[LabelHash]) -> Option<Vec<LabelHash>> {
         swapped(labels, self.0.iter().map(|(was, now)| (was, now)))
@@ -104,14 +109,19 @@ impl Tracker {
             let mut older: Vec<(i64, u32)> =
                 ended.ids(*target).filter_map(last).filter(|last| last.0 < *at_ms).collect();
             older.sort_unstable_by_key(|(last_ms, id)| (std::cmp::Reverse(*last_ms), *id));
-            // The newest may be of another scraper, who comes later.
+            // The newest may be of another scraper, who comes later. A value that was there since is no new one: a code that was
+            // not shown for a while is not what another one became.
+            let mut since: Vec<&[LabelHash]> = Vec::new();
             let turnover = older.chunk_by(|a, b| a.0 == b.0).take(SCRAPERS_MAX).find_map(|before| {
+                let newer = since.len();
+                since.extend(before.iter().filter_map(|(_, id)| labels_of(id)));
                 let before = || before.iter().filter_map(|(_, id)| labels_of(id));
                 let turnover = Turnover::between(before(), new.iter().filter_map(labels_of))?;
                 let was_there = |labels| {
                     turnover.undone(labels).is_some_and(|was| before().any(|old| old == was || is_like(old, &was)))
                 };
-                new.iter().filter_map(labels_of).any(was_there).then_some(turnover)
+                let is_new = !since[..newer].iter().any(|labels| turnover.is_done(labels));
+                (is_new && new.iter().filter_map(labels_of).any(was_there)).then_some(turnover)
             });
             found.extend(turnover.map(|turnover| (*at_ms, self.targets[*target as usize].key, turnover)));
         }
