@@ -13,7 +13,8 @@
 //! - *A return*: the last value of a silent series is kept as long as the longest window; it goes on from there.
 //! - *A fall* is a restart where the process says that it began anew, where the target was away, or where most of its
 //!   counters fell to what a new process can have. Else the counter waits, and is booked across when it comes back
-//!   (`delta`, `doubt`).
+//!   (`delta`, `doubt`, `process`).
+//! - *Forgotten*: what was left out of some scrapes and stays low was begun anew by its exporter, and counts from nothing.
 //! - *Falls again and again* without a new process are a flicker: nothing of such a series is known.
 //! - The count of a histogram and its bucket (or the two on both sides of a threshold) are walked as one, at the moments
 //!   all have.
@@ -72,6 +73,7 @@ mod pace;
 mod pair;
 mod parts;
 mod possible;
+mod process;
 mod reason;
 mod remembered;
 mod saved;

@@ -57,6 +57,8 @@ pub enum Twist {
     Before(f64),
     /// Each process takes over what the one before had counted, from a file: since this moment, seconds.
     TakenOver(i64),
+    /// Its exporter forgot it and began it anew at nothing at these moments, seconds, in time order.
+    Forgotten(Vec<i64>),
 }
 
 impl Exposure {
@@ -115,6 +117,11 @@ impl Twist {
                 out.push(Sample { value, ..plain });
             }
             Twist::TakenOver(since) => out.push(Sample { value: value.at(second, since), ..plain }),
+            Twist::Forgotten(ref moments) => {
+                let since = moments[..moments.partition_point(|&at| at <= second)].last();
+                let value = value.at(second, since.map_or(started, |&since| since.max(started)));
+                out.push(Sample { value, ..plain });
+            }
             Twist::Before(base) => out.push(Sample { value: base + plain.value, ..plain }),
         }
     }

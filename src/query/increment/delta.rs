@@ -1,8 +1,8 @@
 //! One counter pair read on from its cursor: each count against the one before it, and what the two together mean.
 
 use super::cursors::{Last, Raw};
-use super::doubt::{CounterDoubt, Fall, Low, RELATED_MS, SETTLED};
-use super::evidence::{AWAY_INTERVALS, TargetEvidence};
+use super::doubt::{Anew, CounterDoubt, Fall, Low, RELATED_MS, SETTLED};
+use super::evidence::{AWAY_INTERVALS, FORGOTTEN_INTERVALS, TargetEvidence};
 use super::pace::FEW;
 use super::pair::{Count, CounterPair};
 use super::reason::Reason;
@@ -140,13 +140,16 @@ impl Deltas<'_> {
                 (true, false) => self.rose(step),
             };
         }
+        if process_began == Some(true) && self.is_of_process_since(step) {
+            return self.began(Reason::ProcessBegan, step);
+        }
         if self.shown_after_restart(step) {
             return self.began(Reason::ShownAfterRestart, step);
         }
         if now.whole >= before.count.whole {
             return self.rose(step);
         }
-        if let Some(low) = self.doubt.low.filter(|low| low.anew) {
+        if let Some(low) = self.doubt.low.filter(|low| low.anew != Anew::No) {
             return self.stayed_low(step, low);
         }
         if !fell {
@@ -169,10 +172,14 @@ impl Deltas<'_> {
             }
             _ => {
                 self.found.glitches += 1;
-                if self.is_deep(fall, at_ms) {
+                let anew = match possible && !goes_on {
+                    true if self.evidence.most_may_have_fallen(target, at_ms) => Anew::Process,
+                    true if self.was_forgotten(step) => Anew::Counter,
+                    _ => Anew::No,
+                };
+                if anew != Anew::Counter && self.is_deep(fall, at_ms) {
                     self.note(step, false);
                 }
-                let anew = possible && !goes_on && self.evidence.most_may_have_fallen(target, at_ms);
                 self.doubt.low = Some(Low { landed: now, newest: now, samples: 1, anew });
                 (Reason::Fell, Count::default(), before.count)
             }
@@ -189,27 +196,27 @@ impl Deltas<'_> {
         self.evidence.is_deep(self.tracker, self.raw, fall, at_ms)
     }
 
-    /// Lower for a second sample, as all that is known of its target was: that was no older view, but a new process.
+    /// Lower for a second sample, as a new process or a counter that was forgotten is: that was no older view of it.
     fn stayed_low(&mut self, step: &Step, low: Low) -> (Reason, Count, Count) {
         let Step { newest, now, at_ms, .. } = *step;
         self.found.resets += 1;
-        self.remember(Fall {
-            was_ms: step.before.at_ms,
-            at_ms,
-            from: step.before.count.whole,
-            to: now.whole,
-            believed: true,
-        });
+        // That it was left out says why it fell: that is no flicker.
+        let why = if low.anew == Anew::Counter { Reason::Forgotten } else { Reason::MostFell };
+        if why == Reason::MostFell {
+            let (was_ms, from) = (step.before.at_ms, step.before.count.whole);
+            self.remember(Fall { was_ms, at_ms, from, to: now.whole, believed: true });
+        }
         if now.whole >= newest.whole {
             self.doubt.low = None;
             let (since, stands) = follow(low.landed, now);
-            return (Reason::MostFell, low.landed.plus(since), stands);
+            return (why, low.landed.plus(since), stands);
         }
         // And lower again: the next sample says what that was.
         let possible = self.possible(now.whole, newest.whole, step.before.at_ms, at_ms);
-        let anew = possible && self.evidence.most_may_have_fallen(self.raw.target, at_ms);
+        let fell = possible && self.evidence.most_may_have_fallen(self.raw.target, at_ms);
+        let anew = if fell { Anew::Process } else { Anew::No };
         self.doubt.low = Some(Low { landed: now, newest: now, samples: 1, anew });
-        (Reason::MostFell, low.landed, low.landed)
+        (why, low.landed, low.landed)
     }
 
     /// It stands where nobody saw it count to.
@@ -221,9 +228,23 @@ impl Deltas<'_> {
     /// A new process: its value is what it counted since it began.
     fn began(&mut self, why: Reason, step: &Step) -> (Reason, Count, Count) {
         self.found.resets += 1;
-        self.doubt.low = None;
+        // What it had counted since it was forgotten is not lost with its process.
+        let forgotten = self.doubt.low.take().filter(|low| low.anew == Anew::Counter);
+        let events = forgotten.map_or(step.now, |low| low.newest.plus(step.now));
         self.doubt.before_restart = Some((step.at_ms, step.newest.whole));
-        (why, step.now, step.now)
+        (why, events, step.now)
+    }
+
+    /// Whether the process that answered began after the scrape before, and can have counted what it says since: in a crash
+    /// loop that is often more than the one before it had.
+    fn is_of_process_since(&self, step: &Step) -> bool {
+        let Step { before, newest, now, at_ms, .. } = *step;
+        let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
+        let next = |every_ms| ((at_ms - before.at_ms) as f64) < GONE_INTERVALS * every_ms as f64;
+        self.evidence.process_at(target, at_ms).is_some_and(|began_ms| began_ms > before.at_ms)
+            && self.evidence.beat_ms(of, target, at_ms).is_some_and(next)
+            && !self.evidence.kept(target, at_ms)
+            && self.possible(now.whole, newest.whole, before.at_ms, at_ms)
     }
 
     /// Its target began anew since the scrape before.
@@ -272,7 +293,7 @@ impl Deltas<'_> {
     /// Lower than it was, and no lower than at the sample before.
     fn still_low(&mut self, step: &Step) -> (Reason, Count, Count) {
         let Step { before, now, at_ms, .. } = *step;
-        let low = self.doubt.low.unwrap_or(Low { landed: now, newest: now, samples: 0, anew: false });
+        let low = self.doubt.low.unwrap_or(Low { landed: now, newest: now, samples: 0, anew: Anew::No });
         let low = Low { newest: now, samples: low.samples.saturating_add(1), ..low };
         if low.samples < SETTLED {
             self.doubt.low = Some(low);
@@ -313,6 +334,19 @@ impl Deltas<'_> {
                 && !self.is_deep(-gained, at_ms)
                 && self.evidence.possible(self.tracker, self.raw, gained, None, was_ms, at_ms)
         })
+    }
+
+    /// Whether it was left out of some scrapes of its target, whose process went on, and holds what can have happened since
+    /// the last of them: exporters forget series for want of events (a StatsD exporter's `ttl`), and begin them at nothing.
+    fn was_forgotten(&self, step: &Step) -> bool {
+        let (was_ms, at_ms) = (step.before.at_ms, step.at_ms);
+        let (target, of) = (self.raw.target, &self.tracker.targets[self.raw.target as usize]);
+        let every_ms = self.evidence.beat_ms(of, target, at_ms).filter(|_| step.missed);
+        every_ms.is_some_and(|every| (at_ms - was_ms) as f64 > FORGOTTEN_INTERVALS * every as f64)
+            && !self.evidence.other_process(of, target, was_ms, at_ms)
+            && (self.evidence.scraped_with(target, at_ms).filter(|&scraped_ms| scraped_ms > was_ms)).is_some_and(
+                |scraped_ms| self.evidence.possible(self.tracker, self.raw, step.now.whole, None, scraped_ms, at_ms),
+            )
     }
 
     /// When its target began anew while it was not there though its target was scraped.

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::FEW;
 use super::pair::Count;
 
 /// A counter that was lower for so many samples counts on from there.
@@ -34,8 +35,21 @@ pub(super) struct Low {
     pub newest: Count,
     /// Samples since it fell.
     pub samples: u8,
-    /// A new process can have what it fell to, and nothing else of its target says otherwise: if it stays low it is one.
-    pub anew: bool,
+    /// What it is if it stays low for one more sample.
+    pub anew: Anew,
+}
+
+/// Whether a counter that fell may have begun anew, without anything that proves it. As it is saved the first two are the
+/// `false` and `true` of earlier files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Anew {
+    /// Nothing says so.
+    No,
+    /// A new process can have what it fell to, and nothing else of its target says otherwise.
+    Process,
+    /// It was left out of some scrapes of its target, and what it fell to can have happened since the last of them: an
+    /// exporter forgot it for want of events.
+    Counter,
 }
 
 /// A fall that no new process explains.
@@ -58,8 +72,8 @@ pub(super) struct CounterDoubt {
     pub was: Option<(i64, Count)>,
     /// When its process began anew, and where it stood before.
     pub before_restart: Option<(i64, f64)>,
-    /// When it showed a view from before a restart, and the sample before that: the restart lies between. A daemon that
-    /// begins anew just then doubts what comes next.
+    /// When it showed a view from before a restart, and the sample before that: the restart lies between. Saved in the
+    /// lineage.
     #[serde(skip)]
     pub view: Option<(i64, i64)>,
     falls: Vec<Fall>,
@@ -109,7 +123,8 @@ impl CounterDoubt {
     fn is_interleaved(&self, now_ms: i64) -> bool {
         let recent = self.samples.iter().filter(|(at_ms, _)| *at_ms >= now_ms - RELATED_MS).map(|&(_, value)| value);
         let values: Vec<f64> = recent.collect();
-        if values.len() < SAMPLES_MIN {
+        // Small counters that begin anew again and again look like anything.
+        if values.len() < SAMPLES_MIN || values.iter().all(|&value| value <= FEW) {
             return false;
         }
         let (mut tops, mut gained): (Vec<f64>, f64) = (Vec::new(), 0.0);

@@ -13,42 +13,32 @@ use super::Tracker;
 use super::cursors::Raw;
 use super::pace::{FEW, Pace, Rates};
 use super::pair::CounterPair;
-use super::target::{Known, Target};
+use super::process::ProcessMoment;
+use super::target::Target;
 use crate::query::RawSeries;
 use crate::query::plan::Plan;
 use crate::query::samples::{UP, key_of};
 
 /// A target that was not scraped for so many intervals was away.
 pub(super) const AWAY_INTERVALS: f64 = 2.5;
-/// Two statements of when a process began mean the same within this, milliseconds: some derive it from an uptime.
-const SAME_START_MS: i64 = 1000;
+/// An exporter may have forgotten a series that it left out of three scrapes or more.
+pub(super) const FORGOTTEN_INTERVALS: f64 = 3.5;
 /// What a process takes over from the one before is at least this share of what that one had.
 const RESTORED_SHARE: f64 = 0.5;
-/// ... and that one had so many times as long to count it.
-const OUTLIVED: i64 = 10;
 /// However a past is read, witnesses are read from so much before, milliseconds: who reads it in pieces knows no more.
 const WITNESSED_MS: i64 = 150_000;
 /// So many counters must fall together where the process is known to have gone on: then they are not its own.
 const MANY: u32 = 3;
 
-/// A counter that is lower than it was.
+/// A counter that is lower than it was; or that is not, though another process answered.
 #[derive(Debug, Clone, Copy)]
-struct LowerReading {
+struct Reading {
     target: u32,
     at_ms: i64,
     raw: u32,
     was_ms: i64,
     before: f64,
     now: f64,
-}
-
-/// What a process says of itself at one moment.
-#[derive(Debug, Clone, Copy)]
-struct ProcessMoment {
-    at_ms: i64,
-    start_ms: i64,
-    /// It is another one than any before.
-    new: bool,
 }
 
 /// What is known of one moment of a target.
@@ -67,6 +57,9 @@ struct Moment {
     /// Nothing fell far, and something to what no new process can have: it took over what an older one had counted, from a
     /// file that was some minutes old.
     restored: bool,
+    /// Another process answered than before, and one of its counters did not fall though it holds more than a new process can
+    /// have.
+    kept: bool,
 }
 
 const NOTHING: Moment = Moment {
@@ -77,6 +70,7 @@ const NOTHING: Moment = Moment {
     most_fell: false,
     restarted: false,
     restored: false,
+    kept: false,
 };
 
 #[derive(Debug, Default)]
@@ -90,7 +84,7 @@ pub(super) struct TargetEvidence {
     pace_base: Vec<Option<usize>>,
     /// What the older series of a total gained, by moment.
     rises: Vec<f64>,
-    processes: HashMap<u32, Vec<ProcessMoment>>,
+    pub(super) processes: HashMap<u32, Vec<ProcessMoment>>,
 }
 
 impl Tracker {
@@ -111,8 +105,9 @@ impl Tracker {
         for (target, before_ms, at_ms) in scraped {
             evidence.older(target, at_ms, before_ms);
         }
-        let falls = evidence.count_changes(self, pairs, until_ms);
-        evidence.judge_falls(self, &falls);
+        let readings = evidence.count_changes(self, pairs, until_ms);
+        evidence.judge_kept(self, &readings);
+        evidence.judge_falls(self, &readings);
         evidence
     }
 
@@ -160,18 +155,7 @@ impl Tracker {
                 }
             }
         }
-        for (&target, processes) in &mut evidence.processes {
-            processes.sort_by_key(|process| process.at_ms);
-            // What was seen before may be read again: it was new then, and is no newer now.
-            let known = self.targets[target as usize].process;
-            let mut newest = None;
-            for process in processes {
-                newest = newest.max(known.filter(|known| known.seen_ms < process.at_ms).map(|known| known.start_ms));
-                process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS)
-                    || known.is_some_and(|known| known.seen_ms == process.at_ms && known.new);
-                newest = newest.max(Some(process.start_ms));
-            }
-        }
+        evidence.mark_new(&self.targets);
         scraped
     }
 }
@@ -217,12 +201,13 @@ impl TargetEvidence {
     }
 
     /// Counts what rose and what fell at each moment.
-    fn count_changes(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>], until_ms: i64) -> Vec<LowerReading> {
-        let mut falls = Vec::new();
+    fn count_changes(&mut self, tracker: &Tracker, pairs: &[CounterPair<'_>], until_ms: i64) -> Vec<Reading> {
+        let mut readings = Vec::new();
         for pair in pairs {
             let raw = &tracker.raws[pair.id as usize];
             let mut last = tracker.newest_of(pair.id).map(|(at_ms, count)| (at_ms, count.whole));
             let mut moment = 0;
+            let new_processes: Vec<i64> = self.new_processes(raw.target).collect();
             for point in pair.points(until_ms) {
                 let Some(count) = point.count.filter(|_| raw.ended_ms.is_none_or(|ended| point.at_ms > ended)) else {
                     continue;
@@ -239,6 +224,8 @@ impl TargetEvidence {
                     here.before_ms = here.before_ms.max(was_ms);
                     here.counts_on = true;
                     let rise = count.whole - before;
+                    let (target, at_ms, now) = (raw.target, point.at_ms, count.whole);
+                    let reading = Reading { target, at_ms, raw: pair.id, was_ms, before, now };
                     if rise > 0.0 {
                         here.rose += 1;
                         for pace in raw.total_paces() {
@@ -248,34 +235,52 @@ impl TargetEvidence {
                         }
                     } else if rise < 0.0 {
                         here.fell += 1;
-                        let (target, at_ms, now) = (raw.target, point.at_ms, count.whole);
-                        falls.push(LowerReading { target, at_ms, raw: pair.id, was_ms, before, now });
+                    }
+                    if rise < 0.0 || new_processes.contains(&at_ms) {
+                        readings.push(reading);
                     }
                 }
                 last = Some((point.at_ms, count.whole));
             }
         }
-        falls
+        readings
+    }
+
+    /// Marks where another process has what none can have counted since.
+    fn judge_kept(&mut self, tracker: &Tracker, readings: &[Reading]) {
+        for reading in readings.iter().filter(|reading| reading.now >= reading.before) {
+            let &Reading { target, at_ms, raw, was_ms, before, now } = reading;
+            let possible = self.possible(tracker, &tracker.raws[raw as usize], now, Some(before), was_ms, at_ms);
+            if let Some(place) = self.place(target, at_ms).filter(|_| !possible) {
+                self.moments[place].kept = true;
+            }
+        }
     }
 
     /// Where most counters of a target fell to what a new process can have, its process began anew.
-    fn judge_falls(&mut self, tracker: &Tracker, falls: &[LowerReading]) {
-        let mut sorted: Vec<&LowerReading> = falls.iter().collect();
+    fn judge_falls(&mut self, tracker: &Tracker, readings: &[Reading]) {
+        // One that was left out of the scrapes before says nothing of the process: its exporter may have forgotten it.
+        let left_out = |reading: &Reading| {
+            let since_ms = (reading.at_ms - self.at(reading.target, reading.at_ms).before_ms).max(1);
+            (reading.at_ms - reading.was_ms) as f64 > FORGOTTEN_INTERVALS * since_ms as f64
+        };
+        let fell = |reading: &&Reading| reading.now < reading.before && !left_out(reading);
+        let mut sorted: Vec<&Reading> = readings.iter().filter(fell).collect();
         sorted.sort_by_key(|fall| (fall.target, fall.at_ms));
         for together in sorted.chunk_by(|a, b| (a.target, a.at_ms) == (b.target, b.at_ms)) {
             let (target, at_ms) = (together[0].target, together[0].at_ms);
             let Some(place) = self.place(target, at_ms) else { continue };
-            let possible = |fall: &&&LowerReading| {
+            let possible = |fall: &&&Reading| {
                 let raw = &tracker.raws[fall.raw as usize];
                 self.possible(tracker, raw, fall.now, Some(fall.before), fall.was_ms, at_ms)
             };
-            let clear = |fall: &&LowerReading| {
+            let clear = |fall: &&Reading| {
                 let raw = &tracker.raws[fall.raw as usize];
                 // One counter by itself is no majority, unless most of it is gone.
                 let alone = together.len() == 1 && 2.0 * fall.now > fall.before;
                 !alone && !self.may_be_older(tracker, raw, fall.before - fall.now, fall.was_ms, at_ms)
             };
-            let taken_over = |fall: &&LowerReading| fall.now >= RESTORED_SHARE * fall.before;
+            let taken_over = |fall: &&Reading| fall.now >= RESTORED_SHARE * fall.before;
             let of = &tracker.targets[target as usize];
             let restored = self.outlived(of, target, together[0].was_ms, at_ms)
                 && together.iter().all(|fall| taken_over(fall) || fall.before <= FEW)
@@ -357,6 +362,11 @@ impl TargetEvidence {
         self.at(target, at_ms).restored
     }
 
+    /// Whether another process than before has, just then, what it cannot have counted itself.
+    pub fn kept(&self, target: u32, at_ms: i64) -> bool {
+        self.at(target, at_ms).kept
+    }
+
     /// Whether an older counter of the target has a sample at this very moment; true where the moment is not of this read.
     pub fn counts_on(&self, target: u32, at_ms: i64) -> bool {
         self.place(target, at_ms).is_none_or(|place| self.moments[place].counts_on)
@@ -388,85 +398,10 @@ impl TargetEvidence {
         self.at(target, at_ms).most_fell
     }
 
-    /// When the process began that answered at this very moment, milliseconds.
-    pub fn process_at(&self, target: u32, at_ms: i64) -> Option<i64> {
-        let processes = self.processes.get(&target)?;
-        let place = processes.binary_search_by_key(&at_ms, |process| process.at_ms).ok()?;
-        Some(processes[place].start_ms)
-    }
-
-    /// When the process began that answered last up to `at_ms`, milliseconds; an older view of counters does not say.
-    fn process_before(&self, target: u32, at_ms: i64) -> Option<i64> {
-        let processes = self.processes.get(&target)?;
-        processes[..processes.partition_point(|process| process.at_ms <= at_ms)].last().map(|process| process.start_ms)
-    }
-
-    /// Since when the process runs that answered at this very moment, milliseconds, if it is the newest that answered before.
-    pub fn runs_since(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
-        let newest = self.newest_start(of, target, at_ms)?;
-        self.process_at(target, at_ms).filter(|began_ms| (began_ms - newest).abs() <= SAME_START_MS)
-    }
-
-    /// Whether the process that answered at this very moment is an older one than another that answered before: two answer by
-    /// turns.
-    pub fn is_older_process(&self, of: &Target, target: u32, at_ms: i64) -> bool {
-        let newest = self.newest_start(of, target, at_ms);
-        newest.zip(self.process_at(target, at_ms)).is_some_and(|(newest, own)| own < newest - SAME_START_MS)
-    }
-
-    /// When the newest process began that answered before `at_ms`, milliseconds.
-    pub fn newest_start(&self, of: &Target, target: u32, at_ms: i64) -> Option<i64> {
-        let known = of.process.filter(|known| known.seen_ms < at_ms).map(|known| known.start_ms);
-        let processes = self.processes.get(&target)?.iter().take_while(|process| process.at_ms < at_ms);
-        known.max(processes.map(|process| process.start_ms).max())
-    }
-
-    /// Whether another process answered at `at_ms` than at `was_ms`, or than is known of the target; `false` where nobody says
-    /// so.
-    pub fn other_process(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
-        // One that was seen first since then, and was another than before.
-        if of.process.is_some_and(|known| known.new && known.seen_ms > was_ms && known.seen_ms <= at_ms) {
-            return true;
-        }
-        let known = of.process.filter(|known| known.seen_ms <= was_ms).map(|known| known.start_ms);
-        let before = self.process_at(target, was_ms).or_else(|| self.process_before(target, was_ms)).or(known);
-        before.zip(self.process_at(target, at_ms)).is_some_and(|(was, now)| (now - was).abs() > SAME_START_MS)
-    }
-
-    /// Whether the process before the one that answered at this very moment had far longer to count than this one. In a crash
-    /// loop neither had.
-    fn outlived(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> bool {
-        let lives = self.newest_start(of, target, at_ms).zip(self.process_at(target, at_ms));
-        lives.is_some_and(|(before, now)| at_ms - before >= OUTLIVED * (at_ms - now).max(at_ms - was_ms))
-    }
-
-    /// Whether the process of a target began anew after `was_ms` and up to `at_ms`; `None` where nobody says so.
-    pub fn began_anew(&self, of: &Target, target: u32, was_ms: i64, at_ms: i64) -> Option<bool> {
-        let processes = self.processes.get(&target)?;
-        let inside = |process: &&ProcessMoment| process.at_ms > was_ms && process.at_ms <= at_ms;
-        let from = processes.partition_point(|process| process.at_ms <= was_ms);
-        let first = processes[from..].iter().find(inside)?;
-        // A process that nobody saw before is new if it began since.
-        let known = from > 0 || of.process.is_some_and(|known| known.seen_ms <= was_ms);
-        Some(
-            processes[from..].iter().take_while(inside).any(|process| process.new) || !known && first.start_ms > was_ms,
-        )
-    }
-
-    /// The newest process of a target that this read shows.
-    pub fn newest_process(&self, target: u32) -> Option<Known> {
-        let newest = self.processes.get(&target)?.iter().max_by_key(|process| (process.start_ms, -process.at_ms))?;
-        Some(Known { seen_ms: newest.at_ms, start_ms: newest.start_ms, new: newest.new })
-    }
-
     /// Moments at which the process of a target began anew, newest first.
     pub fn restarts(&self, target: u32) -> impl Iterator<Item = i64> + '_ {
         let times = self.times(target).iter().rev().copied();
-        let new = move |at: i64| {
-            let processes = self.processes.get(&target).map_or(&[][..], Vec::as_slice);
-            let place = processes.binary_search_by_key(&at, |process| process.at_ms);
-            place.is_ok_and(|place| processes[place].new) && self.at(target, at).fell > 0
-        };
+        let new = move |at: i64| self.new_processes(target).any(|new| new == at) && self.at(target, at).fell > 0;
         times.filter(move |&at| self.at(target, at).restarted || new(at))
     }
 

@@ -1,13 +1,14 @@
 //! By what a birth is judged, as far as the first read after a restart does not show it again: which series ended or are silent
-//! and the labels they had, whose labels took other values, and how fast totals grew.
+//! and the labels they had, whose labels took other values, how fast totals grew, and who showed a view from before a restart.
 //!
 //! Deliberately absent: cursors. A file without this, of an earlier version, is read all the same; changes of labels that fall
 //! into the restart then set new starts, which is said.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Tracker;
 use super::cursors::{Asleep, Kind, Raw};
+use super::doubt::CounterDoubt;
 use super::ended::LabelHash;
 use super::pace::Pace;
 use super::turnover::Turnover;
@@ -24,6 +25,14 @@ pub struct Lineage {
     turnovers: Vec<(u128, Vec<Turnover>)>,
     /// The newest rates of a series on a target, both by place.
     pub(super) paces: Vec<(u32, u32, Pace)>,
+    /// Counters that showed a view from before a restart: when, and the sample before that. Files of earlier versions end
+    /// before these.
+    #[serde(deserialize_with = "none_where_it_ends")]
+    views: Vec<(u128, (i64, i64))>,
+}
+
+fn none_where_it_ends<'de, D: Deserializer<'de>>(rest: D) -> Result<Vec<(u128, (i64, i64))>, D::Error> {
+    Ok(Vec::deserialize(rest).unwrap_or_default())
 }
 
 /// A series that ended, or whose next sample is far from its last one.
@@ -66,7 +75,10 @@ impl Tracker {
         };
         let mut turnovers: Vec<_> = self.turnovers.iter().map(|(&target, of)| (target, of.clone())).collect();
         turnovers.sort_unstable_by_key(|(target, _)| *target);
-        Lineage { silent: raws.into_iter().filter_map(silent).collect(), turnovers, paces: self.saved_paces() }
+        let view = |(&id, doubt): (&u32, &CounterDoubt)| Some((self.raws[id as usize].key, doubt.view?));
+        let mut views: Vec<_> = self.doubts.iter().filter_map(view).collect();
+        views.sort_unstable();
+        Lineage { silent: raws.into_iter().filter_map(silent).collect(), turnovers, paces: self.saved_paces(), views }
     }
 
     /// The pace of each SLI on each target, by the series of the SLI as a whole.
@@ -79,7 +91,7 @@ impl Tracker {
     }
 
     /// Takes what an earlier process knew, after its cursors.
-    pub(super) fn recall(&mut self, Lineage { silent, turnovers, .. }: Lineage) {
+    pub(super) fn recall(&mut self, Lineage { silent, turnovers, views, .. }: Lineage) {
         for silent in silent {
             let Silent { key, target, kind, labels, ended_ms, gone_after_ms, gone } = silent;
             let id = match self.raw_ids.get(&key) {
@@ -97,5 +109,10 @@ impl Tracker {
             (raw.ended_ms, raw.gone_after_ms, raw.gone) = (ended_ms, gone_after_ms, gone.map(Box::new));
         }
         self.turnovers = turnovers.into_iter().collect();
+        for (key, view) in views {
+            if let Some(&id) = self.raw_ids.get(&key) {
+                self.doubts.entry(id).or_default().view = Some(view);
+            }
+        }
     }
 }

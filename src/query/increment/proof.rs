@@ -309,6 +309,19 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![1],
         ..holed.clone()
     };
+    // Labels change while the error series is hidden, twice, and the two series count alike.
+    let alike = Story {
+        bad: 495,
+        scrapes: 72,
+        mishaps: BTreeMap::from([
+            (7, Mishap::Hide { scrapes: 43 }),
+            (50, Mishap::Relabel),
+            (51, Mishap::Hide { scrapes: 4 }),
+            (54, Mishap::Relabel),
+        ]),
+        reads: vec![9],
+        ..quiet.clone()
+    };
     // An older view shows the error series of the process before, which the new one does not have yet.
     let old_view = Story {
         seed: 183_219_995_009_576_755,
@@ -323,7 +336,30 @@ fn what_once_went_wrong_does_not_again() {
         reads: vec![1],
         ..holed.clone()
     };
-    let once_wrong = [holed.clone(), quiet, hidden, low_heir, old_view];
+    // The daemon begins anew after a view from before a restart, and before the sample that the restart is told by.
+    let viewed = Story {
+        seed: 1_092_427_829_845_759_476,
+        pace: 294,
+        bad: 4,
+        scrapes: 37,
+        mishaps: BTreeMap::from([
+            (8, Mishap::Restart { away: 2 }),
+            (9, Mishap::Expire { scrapes: 25 }),
+            (34, Mishap::Double),
+        ]),
+        reads: vec![2],
+        ..quiet.clone()
+    };
+    // A process that began anew and fell nowhere is told before a second scraper comes, and not by it.
+    let rose = Story {
+        seed: 4_945_414_694_517_020_794,
+        pace: 2352,
+        scrapes: 39,
+        mishaps: BTreeMap::from([(2, Mishap::Restart { away: 0 }), (12, Mishap::Double)]),
+        reads: vec![1],
+        ..quiet.clone()
+    };
+    let once_wrong = [rose, holed.clone(), quiet, hidden, low_heir, alike, viewed, old_view];
     for story in once_wrong.into_iter().chain(relabelled(&holed)) {
         let (told, once) = (story.told(), [usize::MAX >> 20]);
         let (lived, read) = (book(&told, &story.reads), book(&told, &once));
@@ -332,5 +368,7 @@ fn what_once_went_wrong_does_not_again() {
         let holds = total <= truth.0 + doubted && bad <= truth.1 + doubted;
         assert!(holds, "{total} / {bad}, truth {truth:?}; {:#?}", lived.unusual);
         assert_eq!((&lived.slices, lived.doubts), (&read.slices, read.doubts), "{story:?}");
+        let again = book_restarted(&told, &story.reads, |_| true);
+        assert_eq!((&lived.slices, lived.doubts), (&again.slices, again.doubts), "{story:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why.
+/// Why. Saved by its place in this list: what is new stands at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -48,6 +48,9 @@ pub enum Reason {
     NotANumber,
     /// The sample is too large to count by ones. Nothing is known of its slice.
     TooLarge,
+    /// It was left out of some scrapes of its target, fell to what can have happened since the last of them, and stayed low:
+    /// its exporter had forgotten it, and its value was counted since.
+    Forgotten,
 }
 
 impl Reason {
@@ -68,6 +71,7 @@ impl Reason {
             }
             Reason::MostFell => "it fell as most counters of its target did: the new value counts",
             Reason::ShownAfterRestart => "it was not there while its target began anew: its value counts",
+            Reason::Forgotten => "its exporter had left it out for a while and began it anew: its value counts",
             Reason::BornWithProcess => {
                 "its first sample, of a process that began since the scrape before: its value counts"
             }
@@ -98,6 +102,7 @@ impl Reason {
             Reason::TargetAway => "target_away",
             Reason::MostFell => "most_fell",
             Reason::ShownAfterRestart => "shown_after_restart",
+            Reason::Forgotten => "forgotten",
             Reason::BornWithProcess => "born_with_process",
             Reason::YoungTarget => "young_target",
             Reason::Born => "born",

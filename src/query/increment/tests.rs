@@ -422,6 +422,7 @@ fn children_that_come_and_go_cost_nothing() {
     }
 }
 
+mod forgotten;
 mod joined;
 mod placed;
 

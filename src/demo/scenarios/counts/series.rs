@@ -10,6 +10,7 @@ pub(super) fn all(end: i64) -> Vec<Case> {
         born_together(end),
         hidden_for_minutes(end),
         hidden_for_a_day(end),
+        forgotten(end),
         glitches(end, true),
         glitches(end, false),
         buckets_apart(end),
@@ -79,6 +80,31 @@ fn hidden_for_a_day(end: i64) -> Case {
         making.requests(pod, &[], (&total, &bad), how);
     }
     making.counted("an error series comes back after more than a day, ten errors higher")
+}
+
+fn forgotten(end: i64) -> Case {
+    let mut making = Making::new("forgotten", end);
+    let oldest = making.oldest();
+    let bursts: Vec<i64> = (oldest + 2000..end - 600).step_by(25 * 60).collect();
+    // Two bursts of each: the first one of the next is lower than what the two came to.
+    let errors = bursts
+        .iter()
+        .fold(Timeline::new(0.0), |line, &at| line.during(at, at + 5, 1.0).during(at + 150, at + 157, 1.0));
+    let errors = errors.during(oldest - DAY, oldest - DAY + HOUR, 0.5);
+    let spans = [(oldest, oldest + 600)].into_iter().chain(bursts.iter().map(|&at| (at, at + 450))).collect::<Vec<_>>();
+    for number in 0..2 {
+        let pod = making.scenario.pod(making.old_pod(number));
+        let total = making.traffic(2.0);
+        let bad = total.part(&errors);
+        let how = |code: &str| match code {
+            "500" => Exposure::new().within(spans.clone()).twisted(Twist::Forgotten(bursts.clone())),
+            _ => Exposure::new(),
+        };
+        making.requests(pod, &[], (&total, &bad), how);
+    }
+    making.counted(
+        "an error series is forgotten five minutes after its last error, and begins anew at nothing (StatsD's `ttl`)",
+    )
 }
 
 fn glitches(end: i64, says_start: bool) -> Case {

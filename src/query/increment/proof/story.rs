@@ -35,6 +35,8 @@ pub enum Mishap {
     Older,
     /// The error series is not shown for a while.
     Hide { scrapes: u8 },
+    /// The error series is forgotten for want of errors, which come again later than this many scrapes: it begins at nothing.
+    Expire { scrapes: u8 },
     /// From here on another cluster has a target of the same address, older and busier.
     Double,
 }
@@ -79,6 +81,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
         (any::<bool>(), 1..=GLITCH_MAX as u8).prop_map(|(bad, less)| Mishap::Glitch { bad, less }),
         Just(Mishap::Older),
         (1u8..60).prop_map(|scrapes| Mishap::Hide { scrapes }),
+        (4u8..30).prop_map(|scrapes| Mishap::Expire { scrapes }),
         Just(Mishap::Double),
     ]
 }
@@ -89,7 +92,13 @@ pub fn any_story() -> impl Strategy<Value = Story> {
     let before = prop_oneof![Just((0, 0)), (0u64..2_000_000, 0u64..50_000)];
     let pace = 100u64..3000;
     let bad = prop_oneof![Just(0u64), 1u64..30, 1u64..1000];
-    let mishaps = proptest::collection::btree_map(2usize..90, mishap(), 0..7);
+    // What was forgotten under one name and counted on under another cannot be told when the first name comes back.
+    let mishaps = proptest::collection::btree_map(2usize..90, mishap(), 0..7).prop_map(|mut mishaps| {
+        if mishaps.values().any(|mishap| matches!(mishap, Mishap::Expire { .. })) {
+            mishaps.retain(|_, mishap| !matches!(mishap, Mishap::TakeBack | Mishap::TakeOneBack { .. } | Mishap::Turn));
+        }
+        mishaps
+    });
     let reads = proptest::collection::vec(1usize..25, 1..6);
     let truth = (any::<u64>(), pace, bad, before);
     (truth, 5usize..100, mishaps, Just(true), reads).prop_map(
@@ -117,8 +126,11 @@ pub fn plain_story() -> impl Strategy<Value = Story> {
         Just(Mishap::Turn),
         (1u8..8).prop_map(|scrapes| Mishap::Hide { scrapes }),
     ];
-    let mishaps = proptest::collection::vec(kinds, 0..6).prop_map(|kinds| {
-        kinds.into_iter().enumerate().map(|(n, kind)| (12 + 14 * n, kind)).collect::<BTreeMap<_, _>>()
+    // Forgotten early, as long as it stands high: one that had little may come back with more, and nobody can tell.
+    let forgotten = proptest::option::weighted(0.3, (4u8..8).prop_map(|scrapes| Mishap::Expire { scrapes }));
+    let mishaps = (forgotten, proptest::collection::vec(kinds, 0..6)).prop_map(|(forgotten, kinds)| {
+        let kinds = forgotten.into_iter().chain(kinds);
+        kinds.enumerate().map(|(n, kind)| (12 + 14 * n, kind)).collect::<BTreeMap<_, _>>()
     });
     (any_story(), mishaps, 10u64..3000).prop_map(|(story, mishaps, pace)| Story {
         pace,
@@ -141,12 +153,18 @@ struct Process {
 }
 
 impl Process {
-    fn work(&mut self, story: &Story, busier: u64, turn: u64) {
+    fn work(&mut self, story: &Story, per_mille: u64, busier: u64, turn: u64) {
         let events = hash(story.seed, turn * 2) % (story.pace * busier + 1);
-        let bad = (0..events.min(4000)).filter(|&i| hash(story.seed ^ 0xBAD, turn << 12 | i) % 1000 < story.bad).count()
+        let bad = (0..events.min(4000)).filter(|&i| hash(story.seed ^ 0xBAD, turn << 12 | i) % 1000 < per_mille).count()
             as u64;
         self.good += events - bad;
         self.bad += bad;
+    }
+
+    /// Its exporter forgets the errors.
+    fn forget_errors(&mut self) {
+        self.shown = self.shown.map(|(total, bad)| (total - bad, 0));
+        self.bad = 0;
     }
 
     /// What a scrape is the first to show: of a process that began before there were scrapes, the first one shows nothing new.
@@ -191,7 +209,7 @@ impl Story {
         process.shown = young.then_some((0, 0));
         let mut other: Option<Process> = None;
         let (mut team, mut own) = (0u32, [0u32; 2]);
-        let (mut unseen, mut hidden) = (0u8, 0u8);
+        let (mut unseen, mut hidden, mut faultless) = (0u8, 0u8, 0u8);
         let mut replica = "a";
         let mut before: Option<(u64, u64)> = None;
         let mut at_ms = FROM_MS;
@@ -214,15 +232,20 @@ impl Story {
                 Some(&Mishap::Glitch { bad, less }) => glitch[usize::from(bad)] = u64::from(less),
                 Some(Mishap::Older) => older = true,
                 Some(&Mishap::Hide { scrapes }) => hidden = hidden.max(scrapes),
+                Some(&Mishap::Expire { scrapes }) => {
+                    process.forget_errors();
+                    faultless = faultless.max(scrapes);
+                }
                 Some(Mishap::Double) => {
                     let (good, bad) = (3_000_000 + self.seed % 1_000_000, 7_000);
                     other.get_or_insert(Process { good, bad, ..Process::default() });
                 }
                 None => {}
             }
-            process.work(self, 1, scrape as u64);
+            process.work(self, if faultless > 0 { 0 } else { self.bad }, 1, scrape as u64);
+            faultless = faultless.saturating_sub(1);
             if let Some(other) = &mut other {
-                other.work(self, 2, 1000 + scrape as u64);
+                other.work(self, self.bad, 2, 1000 + scrape as u64);
             }
             if unseen > 0 {
                 unseen -= 1;

@@ -9,7 +9,7 @@ fn booked(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries], step_s: i6
     sum
 }
 
-fn booked_by(
+pub(super) fn booked_by(
     tracker: &mut Tracker,
     plan: &Plan,
     series: &[RawSeries],
@@ -57,9 +57,9 @@ impl SliceSource {
 }
 
 /// Every way to cut a history that the tests try, seconds.
-const STEPS: [i64; 4] = [30, 90, 3600, 1_000_000];
+pub(super) const STEPS: [i64; 4] = [30, 90, 3600, 1_000_000];
 
-fn same_however_read(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries]) -> (u64, u64) {
+pub(super) fn same_however_read(plan: &Plan, series: &[RawSeries], witnesses: &[RawSeries]) -> (u64, u64) {
     let all: Vec<_> = STEPS.iter().map(|&step| booked(plan, series, witnesses, step)).collect();
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
     all[0]
@@ -296,6 +296,32 @@ fn a_process_that_began_anew_is_believed_however_little_it_fell() {
     // Nobody says so: what `increase()` would count.
     let (total, _) = same_however_read(&plan, &[labelled("200", &[], &samples)], &[]);
     assert!(total as f64 >= 0.9 * truth && total as f64 <= truth, "{total} {truth}");
+}
+
+#[test]
+fn a_process_that_counted_more_than_the_one_before_it_began_anew_all_the_same() {
+    let plan = availability(&[]);
+    let at = |i: i64| 7 + (4_000 + i) * 30;
+    let series = |total: [f64; 2], errors: [f64; 2]| {
+        let of =
+            |old: Vec<(i64, f64)>, [third, fourth]: [f64; 2]| [old, vec![(at(40), third), (at(41), fourth)]].concat();
+        let total = of(grows(4_000, 4_040, 5e5, 60.0), total);
+        [labelled("200", &[], &total), labelled("500", &[], &of(grows(4_000, 4_040, 900.0, 2.0), errors))]
+    };
+    let process = |second_s: i64, third_s: i64| {
+        let old = grows(4_000, 4_040, 1.0, 0.0);
+        raw(PROCESS_START, &[], &[old, vec![(at(40), second_s as f64), (at(41), third_s as f64)]].concat())
+    };
+    // It dies between scrapes; the third life counts 55 and 4 where the second had 20 and 1: nothing fell.
+    let lives = series([20.0, 55.0], [1.0, 4.0]);
+    let (events, bad) = (39 * 62, 39 * 2);
+    let booked = |series: &[RawSeries], process| same_however_read(&plan, series, &[process]);
+    assert_eq!(booked(&lives, process(at(40) - 9, at(41) - 12)), (events + 21 + 59, bad + 5));
+    // A clock that was set moves the start of a process that went on: to before the sample before.
+    assert_eq!(booked(&lives, process(at(40) - 9, at(40) - 6)), (events + 21 + 38, bad + 4));
+    // One that takes over all that was counted, to the last event, has counted nothing of it.
+    let kept = series([5e5 + 2_360.0, 5e5 + 2_400.0], [978.0, 979.0]);
+    assert_eq!(booked(&kept, process(at(40) - 9, at(40) - 9)), (events + 20 + 40 + 1, bad + 1));
 }
 
 #[test]
