@@ -99,6 +99,25 @@ impl std::fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+impl StoreError {
+    /// What SQLite says of the file. Values of another type and tables that are not there are no fault of this program: the file
+    /// is not as it was written, such as where a part of it is gone.
+    fn of(path: &Path, error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+        let is_other = match &error {
+            InvalidColumnType(..) | FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | Utf8Error(..) => true,
+            // Every statement is a constant of this program, so what it names is missing.
+            other => other.sqlite_error_code() == Some(ErrorCode::Unknown),
+        };
+        match is_other {
+            true => {
+                StoreError::Unreadable(path.to_owned(), format!("it is damaged, or a part of it is gone ({error})"))
+            }
+            false => StoreError::Database(path.to_owned(), error),
+        }
+    }
+}
+
 /// One series as the store names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesKey {
@@ -219,7 +238,7 @@ impl Store {
         {
             return Err(StoreError::Unwritable(dir.to_owned(), error));
         }
-        let failed = |error| StoreError::Database(path.clone(), error);
+        let failed = |error| StoreError::of(&path, error);
         let db = Connection::open(&path).map_err(failed)?;
         db.busy_timeout(std::time::Duration::from_secs(2)).map_err(failed)?;
         db.execute_batch("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
@@ -258,7 +277,7 @@ impl Store {
     }
 
     fn failed(&self, error: rusqlite::Error) -> StoreError {
-        StoreError::Database(self.path.clone(), error)
+        StoreError::of(&self.path, error)
     }
 
     fn damaged(&self, error: &dyn std::fmt::Display) -> StoreError {

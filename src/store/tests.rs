@@ -461,6 +461,41 @@ fn a_damaged_row_is_named_and_never_guessed_at() {
     }
 }
 
+/// A copy that was not finished, a disk that lost blocks: nothing is guessed, and the message says what to do.
+#[test]
+fn a_state_file_of_which_a_part_is_gone_is_said_to_be_damaged() {
+    let mut life = Life::one();
+    life.statuses = vec![("a".into(), status(SloState::Ok, T0))];
+    life.live(T0, T0 + 30 * 3600, 600);
+    let definitions = definitions_of(&life.slos);
+    let empty = life.ledger.empty(&life.slos[0]);
+    // What is in the write-ahead log goes to the file when it is closed.
+    life.store.db = Connection::open_in_memory().expect("memory");
+    let whole = std::fs::read(life.dir.join(FILE)).expect("it is there");
+    let read = |bytes: &[u8]| -> Result<(bool, usize), StoreError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join(FILE), bytes).expect("written");
+        let mut store = Store::open(dir.path(), RES, definitions.clone())?;
+        let found = store.load()?.is_some();
+        Ok((found, store.ledgers(|_| Some(empty.clone()))?.len()))
+    };
+    assert_eq!(read(&whole).expect("whole"), (true, 1));
+    let mut gone = 0;
+    for sixteenth in 1..16 {
+        let at = whole.len() * sixteenth / 16;
+        let mut zeroed = whole.clone();
+        zeroed[at..].fill(0);
+        let cut = read(&whole[..at]).expect_err(&format!("cut at {at} of {}", whole.len()));
+        // Pages that nothing needs may be empty.
+        for error in [Some(cut), read(&zeroed).err()].into_iter().flatten().map(|error| error.to_string()) {
+            let says = ["damaged", "malformed", "not a database"].iter().any(|word| error.contains(word));
+            assert!(says && error.contains("Move it away"), "at {at}: {error}");
+            gone += usize::from(error.contains("a part of it is gone"));
+        }
+    }
+    assert!(gone > 0, "some of them begin as a state file does, and hold other values");
+}
+
 #[test]
 fn another_resolution_is_refused() {
     let mut life = Life::one();
