@@ -157,6 +157,8 @@ struct LogShared {
     doubts: Arc<Doubts>,
     /// Records that there were before this process.
     had: u64,
+    /// What spoke against it when it was opened, of what is remembered of it elsewhere.
+    recalled: Vec<Doubt>,
     epoch: u64,
     /// How long this process may write; `None`: as long as it lives.
     hold: Option<Hold>,
@@ -179,7 +181,8 @@ impl Log {
         let (bodies_bytes_max, watch) = (options.bodies_bytes_max, options.watch.clone());
         let writer = writer::Writer::open(options, clock, Arc::clone(&waiting))?;
         let (seen, public, refusals) = (writer.seen(), writer.public().clone(), writer.refusals());
-        let (doubts, had, forgotten) = (writer.doubts(), writer.had(), writer.is_forgotten());
+        let (doubts, had, recalled, forgotten) =
+            (writer.doubts(), writer.had(), writer.recalled(), writer.is_forgotten());
         let (epoch, hold) = (writer.epoch(), writer.hold());
         let thread = std::thread::Builder::new().name("audit-log".into()).spawn(move || writer.run(&requests));
         let thread = Mutex::new(Some(thread.map_err(|error| OpenError::File(dir.clone(), error))?));
@@ -194,6 +197,7 @@ impl Log {
             seen,
             doubts,
             had,
+            recalled,
             epoch,
             hold,
             forgotten,
@@ -231,6 +235,7 @@ impl Log {
             seen: Arc::new(Mutex::new(Seen { checkpoint, note: String::new(), refusing })),
             doubts,
             had: 0,
+            recalled: Vec::new(),
             epoch: 0,
             hold: None,
             forgotten: false,
@@ -245,8 +250,10 @@ impl Log {
     /// # Errors
     /// A file cannot be read.
     pub fn prove_whole(&self, take: impl FnMut(Glance<'_>) -> bool) -> std::io::Result<()> {
-        let doubts = proof::prove(&self.0.dir, &self.0.public, self.0.had, self.0.forgotten, take)?;
-        self.0.doubts.add(doubts);
+        let proved = proof::prove(&self.0.dir, &self.0.public, self.0.had, self.0.forgotten, take)?;
+        // Who remembers the log elsewhere may not have heard yet that a person took it as it is.
+        self.0.doubts.drop_if(|doubt| self.0.recalled.contains(doubt) && doubt.is_among(&proved.accepted));
+        self.0.doubts.add(proved.doubts);
         self.0.doubts.unproved.store(false, Ordering::Release);
         // Where the queue is full there is something to be signed soon anyway.
         drop(self.0.queue.try_send(Request::Sign));

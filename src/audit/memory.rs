@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: trust in the file itself. It is read as a note that the log's own key has signed.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -103,6 +104,19 @@ impl std::fmt::Display for Doubt {
     }
 }
 
+impl Doubt {
+    /// Whether it is among these, by their texts. A memory of so many records is the same one, however many there are by now.
+    pub(super) fn is_among(&self, texts: &BTreeSet<String>) -> bool {
+        let begins = |start: String| texts.iter().any(|text| text.starts_with(&start));
+        match self {
+            Doubt::Shorter { by, size, .. } | Doubt::Fork { by, size } => {
+                begins(format!("truncated({by} {size} > ")) || begins(format!("fork@{size}: {by} has "))
+            }
+            other => texts.contains(&other.to_string()),
+        }
+    }
+}
+
 /// Why the log cannot be proved complete. While there is a doubt nothing is signed, remembered or sent elsewhere: what was
 /// there before is what shows it.
 #[derive(Debug, Default)]
@@ -128,8 +142,14 @@ impl Doubts {
     }
 
     pub(super) fn clear(&self) {
-        self.rows().clear();
-        metrics::gauge!(names::AUDIT_PROVED).set(1.0);
+        self.drop_if(|_| true);
+    }
+
+    /// Drops those that are nothing any more.
+    pub(super) fn drop_if(&self, is_over: impl Fn(&Doubt) -> bool) {
+        let mut rows = self.rows();
+        rows.retain(|doubt| !is_over(doubt));
+        metrics::gauge!(names::AUDIT_PROVED).set(if rows.is_empty() { 1.0 } else { 0.0 });
     }
 
     pub(super) fn any(&self) -> bool {

@@ -29,6 +29,14 @@ pub struct Glance<'l> {
     pub event: Option<&'l [u8]>,
 }
 
+/// What a walk through the whole log came to.
+pub struct Proved {
+    /// What does not fit.
+    pub doubts: Vec<Doubt>,
+    /// What a person has accepted, by its text, where that stands among what was signed.
+    pub accepted: BTreeSet<String>,
+}
+
 #[derive(Deserialize)]
 struct Place {
     seq: u64,
@@ -114,7 +122,7 @@ pub fn prove(
     had: u64,
     forgotten: bool,
     mut take: impl FnMut(Glance<'_>) -> bool,
-) -> io::Result<Vec<Doubt>> {
+) -> io::Result<Proved> {
     let mut walk = Walk::new(dir, key, had, forgotten);
     for segment in Segment::list(dir)? {
         let mut lines = segment.lines(0)?;
@@ -289,7 +297,7 @@ impl Walk {
         }
     }
 
-    fn end(mut self) -> Vec<Doubt> {
+    fn end(mut self) -> Proved {
         self.reach(self.frontier.size() + self.strays.len() as u64);
         if let Some((seq, leaf)) = self.differs {
             self.edited(seq, format!("its hash is not the one that was kept of it ({leaf})"));
@@ -298,7 +306,7 @@ impl Walk {
             self.edited(0, format!("this record or a later one: the root is not the one that was signed ({root})"));
         }
         self.doubts.retain(|doubt| !self.accepted.contains(&doubt.to_string()));
-        self.doubts
+        Proved { doubts: self.doubts, accepted: self.accepted }
     }
 }
 

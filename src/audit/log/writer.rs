@@ -21,7 +21,7 @@ use super::{Answer, OpenError, Options, Receipt, Refused, Request, Seen, refused
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::hashes::Hashes;
 use crate::audit::key::{PublicKey, SigningKey};
-use crate::audit::memory::{self, Doubts, Memory};
+use crate::audit::memory::{self, Doubt, Doubts, Memory};
 use crate::audit::merkle::Hash;
 use crate::audit::record::{self, Kind, LINE_BYTES_MAX, Record, time_text};
 use crate::audit::segment::Segment;
@@ -74,6 +74,8 @@ pub(super) struct Writer {
     memory: Option<Memory>,
     /// Records that were there before.
     had: u64,
+    /// What spoke against the log of what is remembered of it elsewhere.
+    recalled: Vec<Doubt>,
     forgotten: bool,
     /// A memory of the log is on disk.
     remembered: bool,
@@ -125,7 +127,8 @@ impl Writer {
         doubts.unproved.store(memory.is_some(), Ordering::Release);
         let remembered = memory.as_ref().map(Memory::note).transpose().map_err(file_error(&dir))?.flatten();
         let log = memory::Found { records: had, hashes: &found.hashes, key: key.public() };
-        doubts.add(doubted(&mut options, &log, remembered.as_deref()));
+        let recalled = doubted(&mut options, &log, remembered.as_deref());
+        doubts.add(recalled.iter().cloned());
         let root = found.head.frontier.root();
         let shown = Checkpoint { origin: key.public().name().to_owned(), size: had, root }.sign(&key);
         doubts.add(confronted(&mut options, &shown));
@@ -162,6 +165,7 @@ impl Writer {
             remembered: memory.is_some() && !forgotten,
             memory,
             had,
+            recalled,
             forgotten,
             is_due: false,
             epoch: 0,
@@ -213,6 +217,10 @@ impl Writer {
 
     pub(super) fn had(&self) -> u64 {
         self.had
+    }
+
+    pub(super) fn recalled(&self) -> Vec<Doubt> {
+        self.recalled.clone()
     }
 
     /// Something outside should remember the log, and does not.
@@ -316,11 +324,18 @@ impl Writer {
             if let Err(error) = self.hashes.append(&group.hashes) {
                 tracing::warn!(%error, "hashes of the audit log could not be stored; the next start makes them again");
             }
-            if group.kinds.contains(&Kind::Accepted) {
+            let is_accepted = group.kinds.contains(&Kind::Accepted);
+            if is_accepted {
                 self.doubts.clear();
             }
-            self.is_due |= group.kinds.iter().any(|kind| SIGNED_AT_ONCE.contains(kind));
             self.remember();
+            // An acceptance counts only where it is signed: whoever is told of it must not be asked again after a crash.
+            if is_accepted {
+                self.sign();
+                self.sync();
+            } else {
+                self.is_due |= group.kinds.iter().any(|kind| SIGNED_AT_ONCE.contains(kind));
+            }
             for kind in group.kinds {
                 metrics::counter!(names::AUDIT_RECORDS_TOTAL, "kind" => kind.as_str()).increment(1);
             }
@@ -467,13 +482,18 @@ impl Writer {
             drop(self.commit(vec![(Record::of_log(Kind::Shutdown, self.clock.now_ms(), event), None)]));
             self.sign();
         }
+        self.sync();
+        for publisher in std::mem::take(&mut self.publishers) {
+            publisher.stop();
+        }
+    }
+
+    /// Has what stands beside the records outlive a power cut.
+    fn sync(&self) {
         let memory = self.memory.as_ref().map_or(Ok(()), Memory::sync);
         let synced = memory.and_then(|()| self.hashes.sync()).and_then(|()| self.checkpoints.sync_data());
         if let Err(error) = synced {
             tracing::warn!(%error, "hashes and checkpoints of the audit log are not on disk yet");
-        }
-        for publisher in std::mem::take(&mut self.publishers) {
-            publisher.stop();
         }
     }
 

@@ -127,6 +127,79 @@ fn in_doubt(place: &Place, sink: bool, what: &str) {
     place.is_clean(sink, &format!("{what}: accepted for good"));
 }
 
+impl Place {
+    /// The data directory as the disk has it at this moment, with the place outside as it was `before`.
+    fn as_after_a_kill(&self, before: &[u8]) -> Place {
+        let (after, copy) = (Place::new(), self.copy());
+        std::fs::create_dir_all(after.path("audit")).expect("made");
+        for (path, bytes) in copy {
+            let to = after.0.path().join(path.strip_prefix(self.0.path()).expect("it is of there"));
+            std::fs::write(to, bytes).expect("written");
+        }
+        std::fs::write(after.path("anchors"), before).expect("written");
+        after
+    }
+}
+
+/// A process that dies as soon as it has answered that the log is accepted asks nobody again: neither where a record was edited,
+/// nor where somebody outside, or the state file, has not heard of it yet.
+#[test]
+fn what_was_accepted_stays_accepted_although_the_process_dies_after_the_answer() {
+    for (round, what) in ["edited", "cut", "older"].repeat(5).into_iter().enumerate() {
+        let place = Place::of(60, true);
+        let (lines, older) = (place.lines(), place.copy());
+        if what == "edited" {
+            place.write(&lines.iter().map(|line| line.replacen("reason 9", "reason 8", 1)).collect::<Vec<_>>());
+        } else if what == "cut" {
+            place.write(&lines[..lines.len() - 7]);
+            std::fs::remove_file(place.path("audit/checkpoints")).expect("it is there");
+        } else {
+            let log = place.open(true);
+            place.fill(&log, 30);
+            leave(log);
+            older.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("written"));
+        }
+        let anchors = std::fs::read(place.path("anchors")).expect("it got some");
+        let recalled = super::super::checkpoint::notes(&String::from_utf8_lossy(&anchors)).pop();
+        let options = || Options { recalled: recalled.clone(), ..place.options(true, true) };
+        let log = Log::open(options(), Clock::wall()).expect("it opens");
+        log.prove_whole(|_| true).expect("it can be read");
+        assert_ne!(log.doubts(), [], "{what}");
+        accept(&log);
+        let after = place.as_after_a_kill(&anchors);
+        // Nothing is remembered of this one: it only ends the process of the first.
+        leave(log);
+        let options = Options { recalled, ..after.options(true, true) };
+        let log = Log::open(options, Clock::wall()).expect("it opens");
+        log.prove_whole(|_| true).expect("it can be read");
+        assert_eq!(log.doubts(), [], "{what}, round {round}");
+        leave(log);
+    }
+}
+
+/// What was accepted of a place outside is what it remembered then: another memory of it is another doubt.
+#[test]
+fn what_is_remembered_elsewhere_beyond_what_was_accepted_is_a_doubt() {
+    let place = Place::of(60, true);
+    let lines = place.lines();
+    place.write(&lines[..lines.len() - 7]);
+    std::fs::remove_file(place.path("audit/checkpoints")).expect("it is there");
+    let log = place.open(true);
+    accept(&log);
+    let signed = std::fs::read(place.path("audit/checkpoints")).expect("the acceptance is signed");
+    place.fill(&log, 40);
+    leave(log);
+    let newer = std::fs::read(place.path("anchors")).expect("it got some");
+    let lines = place.lines();
+    place.write(&lines[..lines.len() - 20]);
+    std::fs::remove_file(place.path("audit.head")).expect("it is there");
+    std::fs::write(place.path("anchors"), newer).expect("written");
+    std::fs::write(place.path("audit/checkpoints"), signed).expect("written");
+    let log = place.open(true);
+    assert!(log.doubts().iter().any(|doubt| matches!(doubt, Doubt::Shorter { .. })), "{:?}", log.doubts());
+    leave(log);
+}
+
 #[test]
 fn what_was_left_as_it_was_is_not_in_doubt() {
     for records in [0, 1, 30, 200] {
@@ -150,12 +223,7 @@ fn a_crash_before_the_log_is_proved_is_no_doubt_and_a_memory_that_is_gone_then_i
         let log = Log::open(place.options(false, earlier > 0), Clock::wall()).expect("it opens");
         log.append_blocking(Record::new(Kind::Decision, "robot", "scale", 1_000)).expect("written");
         // As the disk is at this moment, and at no other.
-        let (after, copy) = (Place::new(), place.copy());
-        std::fs::create_dir_all(after.path("audit")).expect("made");
-        for (path, bytes) in copy {
-            let to = after.0.path().join(path.strip_prefix(place.0.path()).expect("it is of there"));
-            std::fs::write(to, bytes).expect("written");
-        }
+        let after = place.as_after_a_kill(b"");
         leave(log);
         if taken_away {
             std::fs::remove_file(after.path("audit.head")).expect("it is there");
