@@ -151,7 +151,7 @@ fn workload(review: &Request, resource: &str, operation: &str) -> IntendedAct {
     match (operation, &review.object, &review.old_object) {
         ("DELETE", ..) => unfit("it would be deleted, and no permit is for that"),
         ("CREATE", Some(after), _) => {
-            let versions = versions(after);
+            let versions = borne_out(versions(after), &images(template(after)));
             let kinds = vec![ActionKind::Deploy];
             IntendedAct::Act(Act { kinds, resources: vec![resource.to_owned()], versions, replicas: None })
         }
@@ -187,6 +187,7 @@ fn updated(before: &Object, after: &Object, resource: &str) -> IntendedAct {
             let mut new = beyond(versions(before), versions(after));
             // Another image is another version, also where it is called like the one before.
             let other = beyond(images(template(before)), images(template(after)));
+            new = borne_out(new, &other);
             if new.is_empty() {
                 new = other.iter().filter_map(|image| version_of(image)).collect();
             }
@@ -320,6 +321,18 @@ fn versions(object: &Object) -> Vec<String> {
     let mut found: Vec<String> = labels.into_iter().chain(of_template).collect();
     found.extend(images(&template["spec"]).iter().filter_map(|image| version_of(image)));
     found
+}
+
+/// The names that the new images bear out. A label is a claim of whoever sets it: where every new image has a tag, the version is
+/// called as one of them is. What a digest is called nobody can read, so beside one a label is taken at its word.
+fn borne_out(mut names: Vec<String>, images: &[String]) -> Vec<String> {
+    let bare = |name: &str| name.strip_prefix('v').unwrap_or(name).to_owned();
+    let is_opaque = |image: &String| image.contains('@') || version_of(image).is_none();
+    if !images.is_empty() && !images.iter().any(is_opaque) {
+        let tags: Vec<String> = images.iter().filter_map(|image| version_of(image)).map(|tag| bare(&tag)).collect();
+        names.retain(|name| tags.contains(&bare(name)));
+    }
+    names
 }
 
 /// What a workload's pods are made of.

@@ -112,6 +112,13 @@ async fn a_permit_is_used_for_nothing_that_only_looks_like_it() {
         let state = gate.get(&format!("/v1/permits/{id}")).await.1["state"].clone();
         assert_eq!(state, "live", "{what}: nothing was spent");
     }
+    // Labels that say the permitted version, of the object and of its pods, and an image of another one.
+    let labels = json!({"app.kubernetes.io/version": "v41"});
+    let mut labelled = review(ROBOT, DEPLOYMENTS, "UPDATE", deployment("v42", 3), deployment("v99", 3));
+    labelled["request"]["object"]["metadata"]["labels"] = labels.clone();
+    labelled["request"]["object"]["spec"]["template"]["metadata"]["labels"] = labels;
+    let refused = admit(&gate, &labelled).await;
+    assert!(refused["status"]["message"].as_str().is_some_and(|text| text.contains("digest_differs")), "{refused:#}");
     assert_eq!(admit(&gate, &back(ROBOT)).await["allowed"], true);
 }
 
@@ -322,6 +329,17 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
     let mut touched = is.clone();
     touched["metadata"]["annotations"] = json!({"a": "b"});
     touched["status"] = json!({"replicas": 1});
+    let imaged = |image: &str| {
+        let mut object = is.clone();
+        object["spec"]["template"]["spec"]["containers"] = json!([{"image": image}]);
+        object
+    };
+    let called = |label: &str, image: &str| {
+        let mut object = imaged(image);
+        object["metadata"]["labels"] = json!({"app.kubernetes.io/version": label});
+        object
+    };
+    let pinned = format!("checkout@sha256:{}", "0".repeat(64));
     let scale = |replicas: Value| json!({"metadata": {"name": "checkout"}, "spec": {"replicas": replicas}});
     let hpa = |min: u32, max: u32, target: &str| json!({"metadata": {"name": "h"}, "spec": {"minReplicas": min, "maxReplicas": max, "scaleTargetRef": {"kind": "Deployment", "name": target}}});
     let node = |cordoned: Value| json!({"metadata": {"name": "checkout"}, "spec": {"unschedulable": cordoned}});
@@ -331,11 +349,6 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
     let (drives, prefers) = (taint("broken", "NoExecute"), taint("broken", "PreferNoSchedule"));
     let mut later = old.clone();
     later["timeAdded"] = "2026-03-02T09:30:00Z".into();
-    let imaged = |image: &str| {
-        let mut object = is.clone();
-        object["spec"]["template"]["spec"]["containers"] = json!([{"image": image}]);
-        object
-    };
     // The images of two containers, of the same versions, and one of them from elsewhere.
     let mut swapped = beside("v42", "v41");
     swapped["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example/checkout:v42".into();
@@ -357,6 +370,22 @@ fn each_kind_and_operation_is_the_act_that_it_is() {
         (sets, "UPDATE", is.clone(), deployment("v41", 3), "deploy|rollback statefulset/checkout [v41]"),
         (rollouts, "UPDATE", is.clone(), deployment("v41", 3), "deploy|rollback rollout/checkout [v41]"),
         (DEPLOYMENTS, "UPDATE", is.clone(), labelled, "deploy|rollback deployment/checkout [v41]"),
+        (DEPLOYMENTS, "UPDATE", is.clone(), called("v41", "checkout:v99"), "deploy|rollback deployment/checkout [v99]"),
+        (
+            DEPLOYMENTS,
+            "UPDATE",
+            is.clone(),
+            called("41", "checkout:v41"),
+            "deploy|rollback deployment/checkout [41 v41]",
+        ),
+        (DEPLOYMENTS, "CREATE", none.clone(), called("v41", "checkout:v99"), "deploy deployment/checkout [v99]"),
+        (
+            DEPLOYMENTS,
+            "UPDATE",
+            is.clone(),
+            called("v41", &pinned),
+            &format!("deploy|rollback deployment/checkout [v41 {}]", &pinned[9..]),
+        ),
         (
             ("apps", "deployments", Some("")),
             "UPDATE",
