@@ -28,7 +28,7 @@ use tracing::{error, warn};
 
 use crate::audit;
 use crate::clock::Clock;
-use crate::engine::{Alert, Seconds, SloSnapshot};
+use crate::engine::{Alert, Now, Seconds, SloSnapshot};
 use crate::gate::event::{Event, EventKind};
 use crate::gate::observed::is_pod_of;
 use crate::gate::policy::Policy;
@@ -389,6 +389,11 @@ impl GateService {
         let at = views.at;
         state.views = views;
         self.0.viewed.send_replace(at);
+    }
+
+    /// Forgets what is too old to matter.
+    pub fn sweep(&self, now: Now) {
+        self.state().gate.sweep(now);
     }
 
     /// One poll: what runs, what has changed, what ran out, what no longer holds, what came of it.

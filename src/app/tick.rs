@@ -227,6 +227,7 @@ impl Daemon {
         if !now.trusted || std::mem::replace(&mut self.swept_hour, hour) == hour {
             return;
         }
+        self.gate_service.iter().for_each(|gate_service| gate_service.sweep(now));
         let resolution_s = self.options.source.resolution_s;
         for slo in &self.rules.slos {
             let oldest = (now.at - slo.longest_s() - FORGOTTEN_AFTER_S).div_euclid(resolution_s);

@@ -6,7 +6,7 @@ use super::{
     ACTS_KEPT_S, Act, CHANGES_MAX, DENIALS_MAX, Decided, GateState, HALTS_MAX, KEPT_S, NODE_ACTS_KEPT_S, NodeAct,
     ROWS_MAX, Row, VERDICTS_MAX,
 };
-use crate::engine::Seconds;
+use crate::engine::{Now, Seconds};
 use crate::gate::action::ActionKind;
 use crate::gate::answer::Answer;
 use crate::gate::approval::{Approval, ApprovalState};
@@ -123,7 +123,11 @@ impl GateState {
             }
             EventKind::Halted { halt } => {
                 self.halts.insert(halt.id.clone(), halt.clone());
-                self.forget_halts(at);
+                // Beyond the most that are kept, those that ended first go first.
+                while self.halts.len() > HALTS_MAX {
+                    let ended = self.halts.values().min_by_key(|halt| halt.until).map(|halt| halt.id.clone());
+                    ended.map(|id| self.halts.remove(&id));
+                }
             }
             EventKind::Resumed { id, .. } => drop(self.halts.remove(id)),
             EventKind::ChangeObserved { change } => {
@@ -151,7 +155,7 @@ impl GateState {
             EventKind::Judged { verdict } => self.judged(at, verdict),
         }
         self.expire(at);
-        self.forget(at);
+        self.forget(None);
     }
 
     fn issued(&mut self, at: Seconds, permit: &Permit) {
@@ -168,13 +172,9 @@ impl GateState {
         };
         let acts = self.acts.entry(service.clone()).or_default();
         push(acts, act, ROWS_MAX);
-        while acts.front().is_some_and(|act| act.at < at - ACTS_KEPT_S) {
-            acts.pop_front();
-        }
         if let Some(name) = permit.request.node() {
             let act = NodeAct { at, node: name.to_owned(), permit: permit.id.clone() };
             push(&mut self.node_acts, act, ROWS_MAX);
-            self.node_acts.retain(|act| act.at > at - NODE_ACTS_KEPT_S);
         }
         let keyed = permit.request.idempotency_key.as_deref();
         if let Some(decided) = keyed.and_then(|key| self.decided.get_mut(&permit.sub)?.get_mut(key)) {
@@ -248,16 +248,6 @@ impl GateState {
         actors.entry(actor.to_string()).or_default().entry(action).or_default()
     }
 
-    /// Halts that ended are kept as long as any may last: a clock that went ahead and came back ends none. Beyond the
-    /// most that are kept, those that ended first go first.
-    fn forget_halts(&mut self, now: Seconds) {
-        self.halts.retain(|_, halt| now - HALT_MAX_S < halt.until);
-        while self.halts.len() > HALTS_MAX {
-            let ended = self.halts.values().min_by_key(|halt| halt.until).map(|halt| halt.id.clone());
-            ended.map(|id| self.halts.remove(&id));
-        }
-    }
-
     fn close(&mut self, at: Seconds, row: Row) {
         self.closed.push_back((at, row));
     }
@@ -277,8 +267,27 @@ impl GateState {
         }
     }
 
-    fn forget(&mut self, now: Seconds) {
-        while self.closed.front().is_some_and(|(at, _)| *at < now - KEPT_S) || self.closed.len() > ROWS_MAX {
+    /// Forgets what is too old to matter, at a moment that is trusted: a clock that went days ahead and comes back must not have
+    /// made a used key new, ended a halt or emptied a budget. What is too much goes at once, whatever the time: each list is bounded.
+    pub fn sweep(&mut self, now: Now) {
+        if !now.trusted {
+            return;
+        }
+        self.forget(Some(now.at));
+        for acts in self.acts.values_mut() {
+            while acts.front().is_some_and(|act| act.at < now.at - ACTS_KEPT_S) {
+                acts.pop_front();
+            }
+        }
+        self.acts.retain(|_, acts| !acts.is_empty());
+        self.node_acts.retain(|act| act.at > now.at - NODE_ACTS_KEPT_S);
+        self.halts.retain(|_, halt| now.at - HALT_MAX_S < halt.until);
+    }
+
+    /// Forgets what was closed long before `now`, and the oldest of what is too much.
+    fn forget(&mut self, now: Option<Seconds>) {
+        let is_old = |at: &Seconds| now.is_some_and(|now| *at < now - KEPT_S);
+        while self.closed.front().is_some_and(|(at, _)| is_old(at)) || self.closed.len() > ROWS_MAX {
             match self.closed.pop_front() {
                 Some((_, Row::Permit(id))) => drop(self.permits.remove(&id)),
                 Some((_, Row::Approval(id))) => drop(self.approvals.remove(&id)),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::stage::*;
+use crate::engine::Now;
 use crate::gate::observed::Change;
 use crate::gate::permit::{Baseline, PermitState};
 use crate::gate::state::Repeat;
@@ -407,6 +408,39 @@ fn a_clock_that_went_ahead_and_came_back_ends_no_halt() {
     let stops = decide(&request(ActionKind::Deploy), &orca(), Some(&policy()), Some(&calm()), &state, NOW);
     assert!(stops.codes().contains(&ReasonCode::Halted));
     assert!(state.halts(NOW).any(|halt| halt.id == "long"), "it was set until {}", NOW + 3600);
+}
+
+/// A clock that went days ahead, by a typing error or a bad battery, and was set right: what was used stays used, halts hold,
+/// and budgets are as full as they were. They are forgotten in their time, by a clock that is trusted.
+#[test]
+fn a_clock_that_went_days_ahead_and_came_back_makes_nothing_new() {
+    let (policy, request, other) =
+        (policy(), keyed(ActionKind::Deploy, "build-77"), keyed(ActionKind::Deploy, "build-78"));
+    for days in [2, 9, 40] {
+        let mut state = gate();
+        assert_eq!(ask_keyed(&mut state, 1, &request, &policy, &calm(), NOW).answer, Answer::Allow);
+        state.apply(&at(NOW + 5, EventKind::PermitRedeemed { id: "prm_1".into(), baseline: Baseline::default() }));
+        state.apply(&halt("long", HaltScope::Global, &MACHINES));
+        // Days ahead something is asked, somebody sets a halt, an act is begun, and ticks come, none of which is trusted.
+        let ahead = NOW + days * 86_400;
+        ask_at(&mut state, 2, &other, &ada(), &policy, &View { at: ahead - 15, ..calm() }, ahead);
+        state.apply(&issued(&permit("prm_3", &ada(), &scale(11), ahead)));
+        let short = state.halt("short", HaltScope::Global, &[], &ada(), "test", 60, ahead).expect("a halt");
+        state.apply(&short);
+        state.sweep(Now { at: ahead, trusted: false });
+        assert!(state.halts(NOW).any(|halt| halt.id == "long"), "{days} days");
+        assert!(state.acts_of("checkout").any(|act| act.permit == "prm_1"), "{days} days");
+        let long = at(NOW + 10, EventKind::Resumed { id: "long".into(), by: "@ada".into(), reason: "x".into() });
+        state.apply(&long);
+        let again = ask_keyed(&mut state, 4, &request, &policy, &calm(), NOW + 20);
+        assert!(again.codes().contains(&ReasonCode::PermitUsed), "{days} days: {:?}", again.codes());
+        // In its time nobody needs to know it any more.
+        state.sweep(Now { at: NOW + 86_000, trusted: true });
+        assert!(state.decided(&orca().sub, "build-77").is_some());
+        state.sweep(Now { at: NOW + days * 86_400 + 8 * 86_400, trusted: true });
+        assert!(state.decided(&orca().sub, "build-77").is_none(), "{days} days");
+        assert!(state.acts_of("checkout").all(|act| act.permit != "prm_1"), "{days} days");
+    }
 }
 
 /// What was seen while the clock was ahead was seen not long ago: machines wait after it as after any change.
