@@ -28,11 +28,14 @@ pub struct Lineage {
     /// Counters that showed a view from before a restart: when, and the sample before that. Files of earlier versions end
     /// before these.
     #[serde(deserialize_with = "none_where_it_ends")]
-    views: Vec<(u128, (i64, i64))>,
+    views: Views,
 }
 
-fn none_where_it_ends<'de, D: Deserializer<'de>>(rest: D) -> Result<Vec<(u128, (i64, i64))>, D::Error> {
-    Ok(Vec::deserialize(rest).unwrap_or_default())
+/// By key.
+type Views = Vec<(u128, (i64, i64))>;
+
+fn none_where_it_ends<'de, D: Deserializer<'de>>(rest: D) -> Result<Views, D::Error> {
+    Ok(Views::deserialize(rest).unwrap_or_default())
 }
 
 /// A series that ended, or whose next sample is far from its last one.
@@ -76,7 +79,7 @@ impl Tracker {
         let mut turnovers: Vec<_> = self.turnovers.iter().map(|(&target, of)| (target, of.clone())).collect();
         turnovers.sort_unstable_by_key(|(target, _)| *target);
         let view = |(&id, doubt): (&u32, &CounterDoubt)| Some((self.raws[id as usize].key, doubt.view?));
-        let mut views: Vec<_> = self.doubts.iter().filter_map(view).collect();
+        let mut views: Views = self.doubts.iter().filter_map(view).collect();
         views.sort_unstable();
         Lineage { silent: raws.into_iter().filter_map(silent).collect(), turnovers, paces: self.saved_paces(), views }
     }
