@@ -10,15 +10,6 @@ const SAME_START_MS: i64 = 1000;
 /// A process outlived the one after it by far if it had so many times as long to count.
 const OUTLIVED: i64 = 10;
 
-/// What a process says of itself at one moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ProcessMoment {
-    pub at_ms: i64,
-    pub start_ms: i64,
-    /// It is another one than any before.
-    pub new: bool,
-}
-
 impl TargetEvidence {
     /// Moments at which another process of a target answered than before.
     pub(super) fn new_processes(&self, target: u32) -> impl Iterator<Item = i64> + '_ {

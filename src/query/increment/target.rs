@@ -32,6 +32,15 @@ pub(super) struct Known {
     pub new: bool,
 }
 
+/// What a process says of itself at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProcessMoment {
+    pub at_ms: i64,
+    pub start_ms: i64,
+    /// It is another one than any before.
+    pub new: bool,
+}
+
 impl Target {
     pub fn new(key: u128, nameless: bool) -> Self {
         Target { key, nameless, ..Target::default() }
