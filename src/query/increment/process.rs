@@ -3,7 +3,7 @@
 //! Deliberately absent: what follows for counters. That is `evidence` and `delta`.
 
 use super::evidence::TargetEvidence;
-use super::target::{Known, Target};
+use super::target::{Known, ProcessMoment, Target};
 
 /// Two statements of when a process began mean the same within this, milliseconds: some derive it from an uptime.
 const SAME_START_MS: i64 = 1000;
