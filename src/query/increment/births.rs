@@ -178,7 +178,8 @@ impl Tracker {
                 }
                 BirthDecision::Start { why, ends } => {
                     self.begins(feeds, birth.at_ms, Some(why), accumulators);
-                    if self.joining {
+                    // Older history is joined on to where this reading began, and never to where what it had counted began anew.
+                    if self.joining && raw.gone.is_none() && raw.ended_ms.is_none() {
                         self.starts.extend(birth.raws.iter().map(|&raw| (raw, birth.at_ms)));
                     }
                     (CounterDelta { why, ..none }, ends)
@@ -228,6 +229,8 @@ impl Tracker {
             // A counter of the same size: what is far higher is somebody else's.
             let (now, size) = (birth.count.whole, SMALL_SHARE * birth.count.whole);
             let of_old_process = |last: &Last| process_ms.is_some_and(|began_ms| began_ms > last.at_ms);
+            // One that cannot have gained so much from there may be it all the same: a young process suddenly gets busy.
+            let size = if why == Reason::TooMuch { 0.0 } else { size };
             let as_high = |last: &Last| anew || of_old_process(last) || (size..=now + SLIP).contains(&last.count.whole);
             if let Some(last) = raw.last.filter(|last| last.at_ms < birth.at_ms && as_high(last)) {
                 raw.gone_after_ms = Some(turn_ms.max(last.at_ms + missed_ms));

@@ -57,7 +57,16 @@ fn the_seam_may_be_anywhere() {
     let process: Vec<(i64, f64)> =
         (0..120).map(|i| (7 + i * 30, if i < 60 { 1.0 } else { 7.0 + 60.0 * 30.0 - 15.0 })).collect();
     let process = [up(&[], 0, 120), raw(PROCESS_START, &[], &process)];
+    // Errors are not shown while a second cluster of the same address comes, and begin anew after it.
+    let west = |code: &str, start: f64, each: f64| -> RawSeries {
+        let samples: Vec<_> = (95..120).map(|i| (18 + i * 30, start + (i - 95) as f64 * each)).collect();
+        labelled(code, &[("cluster", "west")], &samples)
+    };
+    let shown = [grows(20, 40, 300.0, 9.0), grows(60, 80, 0.0, 250.0), grows(98, 120, 0.0, 200.0)].concat();
+    let taken =
+        [total(0, 120, 5e5), labelled("500", &[], &shown), west("200", 5.7e6, 30.0), west("500", 30_606.0, 2.0)];
     for (name, series, witnesses) in [
+        ("taken", taken.as_slice(), [up(&[], 0, 120)].as_slice()),
         ("late", late.as_slice(), [up(&[], 0, 120)].as_slice()),
         ("late, unsaid", late.as_slice(), &[]),
         ("renamed", renamed.as_slice(), &[]),
