@@ -84,6 +84,8 @@ pub(super) struct TargetEvidence {
     /// What the older series of a total gained, by moment.
     rises: Vec<f64>,
     pub(super) processes: HashMap<u32, Vec<ProcessMoment>>,
+    /// By target: when another process answered than before.
+    pub(super) began: HashMap<u32, Vec<i64>>,
 }
 
 impl Tracker {
@@ -206,7 +208,7 @@ impl TargetEvidence {
             let raw = &tracker.raws[pair.id as usize];
             let mut last = tracker.newest_of(pair.id).map(|(at_ms, count)| (at_ms, count.whole));
             let mut moment = 0;
-            let new_processes: Vec<i64> = self.new_processes(raw.target).collect();
+            let new_processes = self.new_processes(raw.target).to_vec();
             for point in pair.points(until_ms) {
                 let Some(count) = point.count.filter(|_| raw.ended_ms.is_none_or(|ended| point.at_ms > ended)) else {
                     continue;
@@ -235,7 +237,7 @@ impl TargetEvidence {
                     } else if rise < 0.0 {
                         here.fell += 1;
                     }
-                    if rise < 0.0 || new_processes.contains(&at_ms) {
+                    if rise < 0.0 || new_processes.binary_search(&at_ms).is_ok() {
                         readings.push(reading);
                     }
                 }
@@ -400,7 +402,7 @@ impl TargetEvidence {
     /// Moments at which the process of a target began anew, newest first.
     pub fn restarts(&self, target: u32) -> impl Iterator<Item = i64> + '_ {
         let times = self.times(target).iter().rev().copied();
-        let new = move |at: i64| self.new_processes(target).any(|new| new == at) && self.at(target, at).fell > 0;
+        let new = move |at: i64| self.new_processes(target).binary_search(&at).is_ok() && self.at(target, at).fell > 0;
         times.filter(move |&at| self.at(target, at).restarted || new(at))
     }
 

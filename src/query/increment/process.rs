@@ -11,10 +11,9 @@ const SAME_START_MS: i64 = 1000;
 const OUTLIVED: i64 = 10;
 
 impl TargetEvidence {
-    /// Moments at which another process of a target answered than before.
-    pub(super) fn new_processes(&self, target: u32) -> impl Iterator<Item = i64> + '_ {
-        let processes = self.processes.get(&target).into_iter().flatten();
-        processes.filter(|process| process.new).map(|process| process.at_ms)
+    /// Moments at which another process of a target answered than before, ascending: few of all its moments.
+    pub(super) fn new_processes(&self, target: u32) -> &[i64] {
+        self.began.get(&target).map_or(&[], Vec::as_slice)
     }
 
     /// When the process began that answered at this very moment, milliseconds.
@@ -100,6 +99,9 @@ impl TargetEvidence {
                 process.new = newest.is_some_and(|start_ms| process.start_ms > start_ms + SAME_START_MS)
                     || known.is_some_and(|known| known.seen_ms == process.at_ms && known.new);
                 newest = newest.max(Some(process.start_ms));
+                if process.new {
+                    self.began.entry(target).or_default().push(process.at_ms);
+                }
             }
         }
     }
